@@ -1,0 +1,121 @@
+//! The live connections and what is known of each.
+
+use alloc::vec::Vec;
+
+use rand_core::Rng;
+
+use crate::ConnId;
+use crate::random::below;
+
+/// A map from live connections to `T` with insert, remove, look-up and a uniform random pick in O(1): the entries are
+/// dense, and a table by slot says where each one is.
+#[derive(Debug)]
+pub struct ConnSet<T> {
+    entries: Vec<(ConnId, T)>,
+    by_slot: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    generation: u32,
+    index: u32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl<T> ConnSet<T> {
+    /// An empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            by_slot: Vec::new(),
+        }
+    }
+
+    /// Adds a connection. `false`, and nothing changes, if its slot is taken.
+    pub fn insert(&mut self, id: ConnId, value: T) -> bool {
+        let slot = id.slot as usize;
+        if slot >= self.by_slot.len() {
+            let empty = Place {
+                generation: 0,
+                index: NOWHERE,
+            };
+            self.by_slot.resize(slot + 1, empty);
+        }
+        if self.by_slot[slot].index != NOWHERE {
+            return false;
+        }
+        self.by_slot[slot] = Place {
+            generation: id.generation,
+            index: self.entries.len() as u32,
+        };
+        self.entries.push((id, value));
+        true
+    }
+
+    /// Takes a connection out; `None` if the id is stale or unknown.
+    pub fn remove(&mut self, id: ConnId) -> Option<T> {
+        let index = self.index(id)?;
+        self.by_slot[id.slot as usize].index = NOWHERE;
+        let (_, value) = self.entries.swap_remove(index);
+        if let Some((moved, _)) = self.entries.get(index) {
+            self.by_slot[moved.slot as usize].index = index as u32;
+        }
+        if self.entries.is_empty() {
+            self.by_slot = Vec::new();
+        }
+        Some(value)
+    }
+
+    /// What is known of a connection; `None` if the id is stale or unknown.
+    #[must_use]
+    pub fn get(&self, id: ConnId) -> Option<&T> {
+        self.index(id).map(|index| &self.entries[index].1)
+    }
+
+    /// What is known of a connection, to change it; `None` if the id is stale or unknown.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
+        self.index(id).map(|index| &mut self.entries[index].1)
+    }
+
+    /// Whether the connection is live.
+    #[must_use]
+    pub fn contains(&self, id: ConnId) -> bool {
+        self.index(id).is_some()
+    }
+
+    /// One of the connections, each as likely as any other; `None` if there is none.
+    pub fn pick(&self, rng: &mut impl Rng) -> Option<ConnId> {
+        let count = u32::try_from(self.entries.len()).ok()?;
+        (count > 0).then(|| self.entries[below(rng, count) as usize].0)
+    }
+
+    /// Every connection, in an order that depends only on the inserts and removes so far.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
+        self.entries.iter().map(|(id, value)| (*id, value))
+    }
+
+    /// How many connections are live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no connection is live.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn index(&self, id: ConnId) -> Option<usize> {
+        let place = self.by_slot.get(id.slot as usize)?;
+        (place.generation == id.generation && place.index != NOWHERE).then_some(place.index as usize)
+    }
+}
+
+impl<T> Default for ConnSet<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

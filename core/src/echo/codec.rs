@@ -1,0 +1,96 @@
+use bytes::{Bytes, BytesMut};
+
+use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+
+/// The default limit on X: 1 MiB.
+pub const MAX_MESSAGE: u32 = 1024 * 1024;
+
+const MESSAGE: &[u8] = b"message ";
+const OK: &[u8] = b"ok ";
+const ERROR: &[u8] = b"error ";
+
+/// What travels between an echo client and server, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// `message X`
+    Message(Bytes),
+    /// `ok X`
+    Ok(Bytes),
+    /// `error <code> <text>`
+    Error(ErrorCode, Bytes),
+}
+
+/// Echo's wire format: the same payloads in frames and in lines.
+#[derive(Clone, Debug)]
+pub struct EchoCodec {
+    framer: Framer,
+}
+
+impl EchoCodec {
+    /// For accepted connections. `max_message` bounds X, in bytes; at most 16 MiB − 9.
+    #[must_use]
+    pub const fn accepted(max_message: u32) -> Self {
+        Self {
+            framer: Framer::accepted(max_message.saturating_add(MESSAGE.len() as u32)),
+        }
+    }
+
+    /// For dialled connections; `max_message` as for [`EchoCodec::accepted`].
+    #[must_use]
+    pub const fn dialled(max_message: u32) -> Self {
+        Self {
+            framer: Framer::dialled(max_message.saturating_add(MESSAGE.len() as u32)),
+        }
+    }
+}
+
+impl Codec for EchoCodec {
+    type Message = Message;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        Ok(self.framer.next(input)?.map(parse))
+    }
+
+    fn encode(&mut self, message: &Message, output: &mut Outbox) {
+        match message {
+            Message::Message(x) => self.framer.write(MESSAGE, x, output),
+            Message::Ok(x) => self.framer.write(OK, x, output),
+            Message::Error(code, text) => {
+                let head = [ERROR, code.as_str().as_bytes(), b" "].concat();
+                self.framer.write(&head, text, output);
+            }
+        }
+    }
+
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        self.framer.write(b"", &Bytes::new(), output);
+    }
+
+    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
+        self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        self.framer.received()
+    }
+}
+
+fn parse(payload: Bytes) -> Decoded<Message> {
+    if payload.is_empty() {
+        Decoded::Keepalive
+    } else if payload.starts_with(MESSAGE) {
+        Decoded::Message(Message::Message(payload.slice(MESSAGE.len()..)))
+    } else if payload.starts_with(OK) {
+        Decoded::Message(Message::Ok(payload.slice(OK.len()..)))
+    } else if payload.starts_with(ERROR) {
+        let rest = payload.slice(ERROR.len()..);
+        let end = memchr::memchr(b' ', &rest).unwrap_or(rest.len());
+        let text = rest.slice((end + 1).min(rest.len())..);
+        Decoded::Message(Message::Error(ErrorCode::parse(&rest[..end]), text))
+    } else {
+        Decoded::Invalid(WireError::new(
+            ErrorCode::UnknownRequest,
+            "expected `message X` or `ok X`: the word, one space, then X",
+        ))
+    }
+}

@@ -1,0 +1,489 @@
+//! Who waits for which X and who holds it. Only book-keeping: every rule of the protocol is in `server`.
+//!
+//! Each `message X` is one flight: from its originator, by way of X, to its holder. A flight stands in three lists, of
+//! its X, its originator and its holder, linked through the flights themselves, so that every step is O(1) for each
+//! flight it touches and an idle connection owns no memory but its place in the table.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use rand_core::Rng;
+use siphasher::sip::SipHasher13;
+use slab::Slab;
+
+use crate::ConnId;
+use crate::conn_set::ConnSet;
+
+/// An X shorter than this is copied when it is kept, so that it does not pin the read buffer it came in.
+const COPY_BELOW: usize = 32 * 1024;
+
+/// One forwarded message that has not been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight<'a> {
+    /// What was sent.
+    pub x: &'a Bytes,
+    /// Who waits for its ok; `None` if it left while others still wait for the same X.
+    pub originator: Option<ConnId>,
+    /// Who was sent it and may answer.
+    pub holder: ConnId,
+}
+
+/// What an ok turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Somebody waited and the answerer held it.
+    Counted,
+    /// Forwarded to the answerer once, but nobody waits any more.
+    Late,
+    /// Never forwarded to the answerer, or answered by it before.
+    Unexpected,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    conns: ConnSet<Conn>,
+    /// The connections that can be sent any bytes.
+    binary: ConnSet<()>,
+    entries: Slab<Entry>,
+    by_x: HashTable<u32>,
+    flights: Slab<Node>,
+    keys: (u64, u64),
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Conn {
+    sent: List,
+    held: List,
+    sent_bytes: usize,
+    /// Answers of this connection that are still to come though nobody waits for them.
+    late: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    x: Bytes,
+    hash: u64,
+    flights: List,
+    waits: u32,
+}
+
+#[derive(Debug)]
+struct Node {
+    entry: u32,
+    originator: Option<ConnId>,
+    holder: ConnId,
+    links: [Links; 3],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    previous: u32,
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u32,
+    last: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum By {
+    X,
+    Originator,
+    Holder,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl List {
+    fn first(&self) -> Option<u32> {
+        (self.first != NONE).then_some(self.first)
+    }
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            first: NONE,
+            last: NONE,
+            len: 0,
+        }
+    }
+}
+
+impl Ledger {
+    /// `keys` make the hash of X unpredictable to those who choose X.
+    pub(super) const fn new(keys: (u64, u64)) -> Self {
+        Self {
+            conns: ConnSet::new(),
+            binary: ConnSet::new(),
+            entries: Slab::new(),
+            by_x: HashTable::new(),
+            flights: Slab::new(),
+            keys,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn open(&mut self, id: ConnId, text: bool) -> bool {
+        let new = self.conns.insert(id, Conn::default());
+        if new && !text {
+            self.binary.insert(id, ());
+        }
+        new
+    }
+
+    pub(super) fn contains(&self, id: ConnId) -> bool {
+        self.conns.contains(id)
+    }
+
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.iter().map(|(id, _)| id)
+    }
+
+    pub(super) fn connection_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// How many messages of a connection wait for their ok, and how many bytes they are.
+    pub(super) fn waiting(&self, id: ConnId) -> (usize, usize) {
+        self.conns
+            .get(id)
+            .map_or((0, 0), |conn| (conn.sent.len as usize, conn.sent_bytes))
+    }
+
+    /// Whether a connection neither waits for anything nor holds anything.
+    pub(super) fn is_idle(&self, id: ConnId) -> bool {
+        self.conns
+            .get(id)
+            .is_some_and(|conn| conn.sent.len == 0 && conn.held.len == 0)
+    }
+
+    pub(super) fn flights(&self) -> impl Iterator<Item = Flight<'_>> {
+        self.flights.iter().map(|(_, node)| Flight {
+            x: &self.entries[node.entry as usize].x,
+            originator: node.originator,
+            holder: node.holder,
+        })
+    }
+
+    pub(super) fn flight_count(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Bytes of all X that are kept.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+            && self.binary.is_empty()
+            && self.entries.is_empty()
+            && self.by_x.is_empty()
+            && self.flights.is_empty()
+            && self.bytes == 0
+    }
+
+    /// One of the connections that can be sent `x`, each as likely as any other. Lines cannot carry line breaks.
+    pub(super) fn pick(&self, x: &[u8], rng: &mut impl Rng) -> Option<ConnId> {
+        if self.binary.len() < self.conns.len() && !fits_in_a_line(x) {
+            self.binary.pick(rng)
+        } else {
+            self.conns.pick(rng)
+        }
+    }
+
+    /// Notes that `x` came from `originator` and was forwarded to `holder`; both are live.
+    pub(super) fn add(&mut self, x: &Bytes, originator: ConnId, holder: ConnId) {
+        let entry = self.entry_or_insert(x);
+        self.entries[entry as usize].waits += 1;
+        let flight = self.flights.insert(Node {
+            entry,
+            originator: Some(originator),
+            holder,
+            links: [Links {
+                previous: NONE,
+                next: NONE,
+            }; 3],
+        }) as u32;
+        push(
+            &mut self.flights,
+            By::X,
+            &mut self.entries[entry as usize].flights,
+            flight,
+        );
+        if let Some(conn) = self.conns.get_mut(originator) {
+            push(&mut self.flights, By::Originator, &mut conn.sent, flight);
+            conn.sent_bytes += x.len();
+        }
+        if let Some(conn) = self.conns.get_mut(holder) {
+            push(&mut self.flights, By::Holder, &mut conn.held, flight);
+        }
+    }
+
+    /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
+    /// originator; `freed` collects every connection that waited for `x` or held it.
+    pub(super) fn answer(
+        &mut self,
+        x: &[u8],
+        holder: ConnId,
+        mut each: impl FnMut(ConnId, &Bytes),
+        freed: &mut Vec<ConnId>,
+    ) -> Answer {
+        let Some((entry, answered)) = self
+            .find(x)
+            .and_then(|entry| Some((entry, self.held_by(entry, holder)?)))
+        else {
+            return match self.conns.get_mut(holder) {
+                Some(conn) if conn.late > 0 => {
+                    conn.late -= 1;
+                    Answer::Late
+                }
+                _ => Answer::Unexpected,
+            };
+        };
+        self.close_entry(entry, Some(answered), &mut each, freed);
+        Answer::Counted
+    }
+
+    /// Takes a connection out. What nobody else waits for goes with it, and `freed` collects who held that. Returns the
+    /// flights that it held and that need a new holder.
+    pub(super) fn close(&mut self, id: ConnId, freed: &mut Vec<ConnId>) -> Option<Vec<u32>> {
+        while let Some(flight) = self.conns.get(id)?.sent.first() {
+            if let Some(conn) = self.conns.get_mut(id) {
+                remove(&mut self.flights, By::Originator, &mut conn.sent, flight);
+            }
+            let node = &mut self.flights[flight as usize];
+            node.originator = None;
+            let entry = node.entry;
+            let waits = &mut self.entries[entry as usize].waits;
+            *waits -= 1;
+            if *waits == 0 {
+                self.close_entry(entry, None, &mut |_, _| {}, freed);
+            }
+        }
+        let mut conn = self.conns.remove(id)?;
+        self.binary.remove(id);
+        let mut to_forward = Vec::new();
+        while let Some(flight) = conn.held.first() {
+            remove(&mut self.flights, By::Holder, &mut conn.held, flight);
+            let node = &self.flights[flight as usize];
+            if node.originator.is_some() {
+                to_forward.push(flight);
+            } else {
+                let list = &mut self.entries[node.entry as usize].flights;
+                remove(&mut self.flights, By::X, list, flight);
+                self.flights.remove(flight as usize);
+            }
+        }
+        Some(to_forward)
+    }
+
+    /// What a flight carries.
+    pub(super) fn x(&self, flight: u32) -> &Bytes {
+        &self.entries[self.flights[flight as usize].entry as usize].x
+    }
+
+    /// Gives a flight that has lost its holder a new one, who is live.
+    pub(super) fn hand_over(&mut self, flight: u32, holder: ConnId) {
+        self.flights[flight as usize].holder = holder;
+        if let Some(conn) = self.conns.get_mut(holder) {
+            push(&mut self.flights, By::Holder, &mut conn.held, flight);
+        }
+    }
+
+    /// Checks everything that must always hold of the books; O(n), for tests and simulation.
+    pub(super) fn audit(&self) -> Result<(), String> {
+        let mut bytes = 0;
+        let mut listed = 0;
+        for (at, entry) in &self.entries {
+            let mut waits = 0;
+            for flight in iter(&self.flights, By::X, &entry.flights) {
+                let node = &self.flights[flight as usize];
+                waits += u32::from(node.originator.is_some());
+                listed += 1;
+                if node.entry as usize != at {
+                    return Err(format!("flight {flight} is listed under an X that is not its own"));
+                }
+                if let Some(gone) = [Some(node.holder), node.originator]
+                    .into_iter()
+                    .flatten()
+                    .find(|&id| !self.conns.contains(id))
+                {
+                    return Err(format!("flight {flight} names {gone:?}, which is not live"));
+                }
+            }
+            if waits == 0 || waits != entry.waits {
+                return Err(format!("an X counts {} waits and has {waits}", entry.waits));
+            }
+            if self.find(&entry.x) != Some(at as u32) {
+                return Err(format!("X number {at} cannot be found"));
+            }
+            bytes += entry.x.len();
+        }
+        let (mut sent, mut held, mut sent_bytes) = (0, 0, 0);
+        for (id, conn) in self.conns.iter() {
+            sent_bytes = conn.sent_bytes;
+            for flight in iter(&self.flights, By::Originator, &conn.sent) {
+                sent += 1;
+                sent_bytes -= self.x(flight).len();
+                if self.flights[flight as usize].originator != Some(id) {
+                    return Err(format!("{id:?} lists a flight that it did not send"));
+                }
+            }
+            for flight in iter(&self.flights, By::Holder, &conn.held) {
+                held += 1;
+                if self.flights[flight as usize].holder != id {
+                    return Err(format!("{id:?} lists a flight that it does not hold"));
+                }
+            }
+            if sent_bytes != 0 {
+                break;
+            }
+        }
+        let with_originator = self
+            .flights
+            .iter()
+            .filter(|(_, node)| node.originator.is_some())
+            .count();
+        let totals = (listed, held, sent, bytes, sent_bytes, self.by_x.len());
+        let expected = (
+            self.flights.len(),
+            self.flights.len(),
+            with_originator,
+            self.bytes,
+            0,
+            self.entries.len(),
+        );
+        if totals != expected {
+            return Err(format!("the books do not add up: {totals:?}, expected {expected:?}"));
+        }
+        Ok(())
+    }
+
+    /// Ends all flights of an X. Every holder but the one of `answered` has an answer under way that will be late.
+    fn close_entry(
+        &mut self,
+        entry: u32,
+        answered: Option<u32>,
+        each: &mut impl FnMut(ConnId, &Bytes),
+        freed: &mut Vec<ConnId>,
+    ) {
+        let hash = self.entries[entry as usize].hash;
+        if let Ok(found) = self.by_x.find_entry(hash, |&at| at == entry) {
+            found.remove();
+        }
+        let mut entry = self.entries.remove(entry as usize);
+        self.bytes -= entry.x.len();
+        while let Some(flight) = entry.flights.first() {
+            remove(&mut self.flights, By::X, &mut entry.flights, flight);
+            let Node { originator, holder, .. } = self.flights[flight as usize];
+            if let Some(conn) = originator.and_then(|id| self.conns.get_mut(id)) {
+                remove(&mut self.flights, By::Originator, &mut conn.sent, flight);
+                conn.sent_bytes -= entry.x.len();
+            }
+            if let Some(conn) = self.conns.get_mut(holder) {
+                remove(&mut self.flights, By::Holder, &mut conn.held, flight);
+                conn.late = conn.late.saturating_add(u32::from(answered != Some(flight)));
+                freed.push(holder);
+            }
+            self.flights.remove(flight as usize);
+            if let Some(id) = originator {
+                each(id, &entry.x);
+                freed.push(id);
+            }
+        }
+    }
+
+    fn entry_or_insert(&mut self, x: &Bytes) -> u32 {
+        if let Some(entry) = self.find(x) {
+            return entry;
+        }
+        let hash = self.hash(x);
+        self.bytes += x.len();
+        let x = if x.len() < COPY_BELOW {
+            Bytes::copy_from_slice(x)
+        } else {
+            x.clone()
+        };
+        let entry = self.entries.insert(Entry {
+            x,
+            hash,
+            flights: List::default(),
+            waits: 0,
+        }) as u32;
+        let entries = &self.entries;
+        self.by_x.insert_unique(hash, entry, |&at| entries[at as usize].hash);
+        entry
+    }
+
+    fn find(&self, x: &[u8]) -> Option<u32> {
+        let found = self.by_x.find(self.hash(x), |&at| self.entries[at as usize].x == x);
+        found.copied()
+    }
+
+    /// A flight of `entry` that `holder` holds. Looks through whichever of the two lists is shorter.
+    fn held_by(&self, entry: u32, holder: ConnId) -> Option<u32> {
+        let of_x = &self.entries[entry as usize].flights;
+        let of_holder = &self.conns.get(holder)?.held;
+        let matches = |&flight: &u32| {
+            let node = &self.flights[flight as usize];
+            node.entry == entry && node.holder == holder
+        };
+        if of_x.len <= of_holder.len {
+            iter(&self.flights, By::X, of_x).find(matches)
+        } else {
+            iter(&self.flights, By::Holder, of_holder).find(matches)
+        }
+    }
+
+    fn hash(&self, x: &[u8]) -> u64 {
+        SipHasher13::new_with_keys(self.keys.0, self.keys.1).hash(x)
+    }
+}
+
+fn fits_in_a_line(x: &[u8]) -> bool {
+    memchr::memchr(b'\n', x).is_none() && x.last() != Some(&b'\r')
+}
+
+fn push(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
+    let previous = mem::replace(&mut list.last, flight);
+    flights[flight as usize].links[by as usize] = Links { previous, next: NONE };
+    match flights.get_mut(previous as usize) {
+        Some(node) if previous != NONE => node.links[by as usize].next = flight,
+        _ => list.first = flight,
+    }
+    list.len += 1;
+}
+
+fn remove(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
+    let Links { previous, next } = flights[flight as usize].links[by as usize];
+    if previous == NONE {
+        list.first = next;
+    } else {
+        flights[previous as usize].links[by as usize].next = next;
+    }
+    if next == NONE {
+        list.last = previous;
+    } else {
+        flights[next as usize].links[by as usize].previous = previous;
+    }
+    list.len -= 1;
+}
+
+fn iter<'a>(flights: &'a Slab<Node>, by: By, list: &List) -> impl Iterator<Item = u32> + use<'a> {
+    let mut at = list.first;
+    core::iter::from_fn(move || {
+        let flight = (at != NONE).then_some(at)?;
+        at = flights[flight as usize].links[by as usize].next;
+        Some(flight)
+    })
+}

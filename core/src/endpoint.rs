@@ -1,0 +1,458 @@
+//! Everything of one side but its sockets: a machine, its connections and their time-outs. What a driver drives.
+
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+
+use crate::counters::LinkCounters;
+use crate::link::{Expiry, Link, LinkConfig, Want};
+use crate::links::Links;
+use crate::machine::{Actions, DialError, DialToken, Event, Machine, Opened};
+use crate::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
+use crate::{Action, CloseReason, ConnId, Time};
+
+/// Empty outbox buffers kept for the next connection that writes.
+const POOLED_BUFFERS: usize = 64;
+/// Larger ones go back to the allocator.
+const POOLED_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a driver has to do after calling an [`Endpoint`]. Owned by the driver, appended to by every call.
+#[derive(Debug)]
+pub struct Effects<N> {
+    /// Connections to write to: do what [`Endpoint::want`] says until it wants nothing or the socket is full.
+    pub flush: Vec<ConnId>,
+    /// Connections whose sockets are to be dropped now.
+    pub release: Vec<ConnId>,
+    /// Attempts to connect to be started, and answered by [`Endpoint::dialled`] or [`Endpoint::dial_failed`].
+    pub dial: Vec<DialToken>,
+    /// Attempts to connect to be given up, and not answered.
+    pub abandon: Vec<DialToken>,
+    /// What the local caller is told.
+    pub notices: Vec<N>,
+}
+
+impl<N> Default for Effects<N> {
+    fn default() -> Self {
+        Self {
+            flush: Vec::new(),
+            release: Vec::new(),
+            dial: Vec::new(),
+            abandon: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+}
+
+/// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
+#[derive(Debug)]
+pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
+    machine: M,
+    codec: C,
+    links: Links<C>,
+    dialling: usize,
+    draining: bool,
+    counters: LinkCounters,
+    actions: Actions<M::Message, M::Notice>,
+    overflowed: Vec<ConnId>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
+    /// `codec` is cloned for each connection.
+    pub fn new(machine: M, codec: C, config: LinkConfig) -> Self {
+        Self {
+            machine,
+            codec,
+            links: Links::new(config),
+            dialling: 0,
+            draining: false,
+            counters: LinkCounters::default(),
+            actions: Actions::new(),
+            overflowed: Vec::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// A peer has connected.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the peer, as one line of text, before its socket is dropped: there are
+    /// [`LinkConfig::max_connections`] already, or this side is shutting down.
+    pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
+        if self.draining || self.links.len() >= self.links.config().max_connections {
+            self.counters.refused += 1;
+            let code = if self.draining {
+                ErrorCode::ShuttingDown
+            } else {
+                ErrorCode::Full
+            };
+            return Err(code.into());
+        }
+        self.counters.accepted += 1;
+        Ok(self.links.insert(Link::accepted(self.codec.clone(), now)))
+    }
+
+    /// An attempt to connect that [`Effects::dial`] asked for has succeeded.
+    pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
+        self.counters.dialled += 1;
+        self.dialling -= 1;
+        let id = self.links.insert(Link::dialled(self.codec.clone(), now));
+        self.mark_for_flush(id, effects);
+        let opened = Opened {
+            dial: Some(token),
+            text: false,
+        };
+        self.handle(now, Event::Opened(id, opened), effects);
+        id
+    }
+
+    /// An attempt to connect that [`Effects::dial`] asked for has failed.
+    pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, effects: &mut Effects<M::Notice>) {
+        self.counters.dials_failed += 1;
+        self.dialling -= 1;
+        self.handle(now, Event::DialFailed(token, error), effects);
+    }
+
+    /// Bytes have come from the peer. Takes all of `input`.
+    pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut, effects: &mut Effects<M::Notice>) {
+        self.counters.bytes_in += input.len() as u64;
+        if let Some(link) = self.links.get_mut(id) {
+            link.heard(now);
+        }
+        loop {
+            let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
+                // Closed, perhaps by what came just before: what follows is nobody's.
+                input.clear();
+                return;
+            };
+            match link.next(input) {
+                Ok(None) => return,
+                Ok(Some(decoded)) => {
+                    if link.complete_handshake() {
+                        let opened = Opened {
+                            dial: None,
+                            text: link.is_text(),
+                        };
+                        self.handle(now, Event::Opened(id, opened), effects);
+                    }
+                    self.received(now, id, decoded, effects);
+                }
+                Err(error) => {
+                    self.counters.malformed += 1;
+                    let reason = CloseReason::Malformed(error.code);
+                    self.lose(now, id, reason, Some(error), effects);
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
+        match decoded {
+            Decoded::Keepalive => {}
+            Decoded::Message(message) => {
+                self.counters.messages_in += 1;
+                self.handle(now, Event::Received(id, message), effects);
+            }
+            Decoded::Invalid(error) => {
+                self.counters.invalid += 1;
+                if let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) {
+                    link.send_error(now, &error);
+                    self.sent(id, effects);
+                    self.drop_overflowed(now, effects);
+                }
+            }
+        }
+    }
+
+    /// The peer's end of stream was read: it has closed in order.
+    pub fn peer_closed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if !link.finish_reading() {
+            return;
+        }
+        if link.is_closing() {
+            if link.is_over() {
+                self.release(id, effects);
+            }
+        } else if link.is_mid_frame() {
+            self.counters.malformed += 1;
+            let reason = CloseReason::Malformed(ErrorCode::Truncated);
+            self.lose(now, id, reason, None, effects);
+        } else {
+            self.counters.closed_by_peer += 1;
+            self.lose(now, id, CloseReason::PeerClosed, None, effects);
+        }
+    }
+
+    /// The socket has failed: reset, or any other error of reading or writing.
+    pub fn failed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let known = link.is_open();
+        if !link.is_closing() {
+            self.counters.resets += 1;
+        }
+        self.release(id, effects);
+        if known {
+            self.handle(now, Event::Closed(id, CloseReason::Reset), effects);
+        }
+    }
+
+    /// What the connection wants its socket to do.
+    #[must_use]
+    pub fn want(&self, id: ConnId) -> Want {
+        self.links.get(id).map_or(Want::Nothing, Link::want)
+    }
+
+    /// Notes that the driver now does what the connection wants; it will be told again when there is more.
+    pub fn begin_flush(&mut self, id: ConnId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.flush_due = false;
+        }
+    }
+
+    /// What waits to be written to the connection; `None` if it is gone.
+    #[must_use]
+    pub fn outbox(&self, id: ConnId) -> Option<&Outbox> {
+        self.links.get(id).map(|link| &link.outbox)
+    }
+
+    /// The first `written` bytes of the connection's outbox were written.
+    pub fn wrote(&mut self, id: ConnId, written: usize) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.outbox.advance(written);
+        let buffer = link.outbox.take_buffer();
+        self.counters.bytes_out += written as u64;
+        if let Some(buffer) = buffer
+            && self.buffers.len() < POOLED_BUFFERS
+            && buffer.capacity() <= POOLED_BUFFER_BYTES
+        {
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// The writing side of the connection's socket was shut down.
+    pub fn shut_down(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.note_shut_down();
+            if link.is_over() {
+                self.release(id, effects);
+            }
+        }
+    }
+
+    /// The local caller asks for something.
+    pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
+        self.handle(now, Event::Command(command), effects);
+    }
+
+    /// Take on nothing new, and close every connection once it has finished what it had begun. The driver stops
+    /// listening too, and calls [`Endpoint::close_all`] when its patience ends.
+    pub fn drain(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+        self.draining = true;
+        for id in self.links.ids_where(|link| !link.is_open() && !link.is_closing()) {
+            self.lose(now, id, CloseReason::ShuttingDown, None, effects);
+        }
+        self.handle(now, Event::Drain, effects);
+    }
+
+    /// Closes every connection that is not closing yet.
+    pub fn close_all(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+        for id in self.links.ids_where(|link| !link.is_closing()) {
+            self.lose(now, id, CloseReason::ShuttingDown, None, effects);
+        }
+    }
+
+    /// When to call [`Endpoint::expire`] at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        match (self.links.next_deadline(), self.machine.next_deadline()) {
+            (Some(links), Some(machine)) => Some(links.min(machine)),
+            (links, machine) => links.or(machine),
+        }
+    }
+
+    /// Does all that is due at `now`.
+    pub fn expire(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+        let config = *self.links.config();
+        while let Some(id) = self.links.pop_due(now) {
+            let Some(link) = self.links.get_mut(id) else {
+                continue;
+            };
+            match link.expire(now, &config) {
+                Expiry::Nothing => self.links.arm(id),
+                Expiry::Keepalive => {
+                    self.counters.keepalives += 1;
+                    self.mark_for_flush(id, effects);
+                    self.links.arm(id);
+                }
+                Expiry::Close(reason) => {
+                    match reason {
+                        CloseReason::HandshakeTimeout => self.counters.handshake_timeouts += 1,
+                        _ => self.counters.idle_timeouts += 1,
+                    }
+                    self.lose(now, id, reason, None, effects);
+                }
+                Expiry::Release => {
+                    self.counters.lingered += 1;
+                    self.release(id, effects);
+                }
+            }
+        }
+        if self.machine.next_deadline().is_some_and(|due| due <= now) {
+            self.handle(now, Event::Deadline, effects);
+        }
+    }
+
+    /// Whether the machine is at zero and no connection, attempt to connect or timer is left.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.machine.is_zero() && self.links.is_empty() && self.dialling == 0
+    }
+
+    /// Connections held, those in handshake and those still closing included.
+    #[must_use]
+    pub const fn connections(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Timers set for connections.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.links.timer_count()
+    }
+
+    /// What the connections did so far.
+    #[must_use]
+    pub const fn counters(&self) -> &LinkCounters {
+        &self.counters
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    fn handle(&mut self, now: Time, event: Event<M::Message, M::Command>, effects: &mut Effects<M::Notice>) {
+        self.machine.handle(now, event, &mut self.actions);
+        self.apply(now, effects);
+        self.drop_overflowed(now, effects);
+    }
+
+    fn apply(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+        let mut actions = core::mem::take(&mut self.actions);
+        for action in actions.drain() {
+            match action {
+                Action::Send(id, message) => self.send(now, id, &message, effects),
+                Action::Close(id, reason) => {
+                    if self.links.get(id).is_some_and(|link| !link.is_closing()) {
+                        self.counters.closed_by_us += 1;
+                        self.close(now, id, reason.told_as().map(WireError::from), effects);
+                    }
+                }
+                Action::Dial(token) => {
+                    self.dialling += 1;
+                    effects.dial.push(token);
+                }
+                Action::AbandonDial(token) => {
+                    self.dialling -= 1;
+                    effects.abandon.push(token);
+                }
+                Action::Notify(notice) => effects.notices.push(notice),
+            }
+        }
+        self.actions = actions;
+    }
+
+    fn send(&mut self, now: Time, id: ConnId, message: &M::Message, effects: &mut Effects<M::Notice>) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
+            return;
+        };
+        if link.outbox.has_no_buffer()
+            && let Some(buffer) = self.buffers.pop()
+        {
+            link.outbox.give_buffer(buffer);
+        }
+        link.send(now, message);
+        self.counters.messages_out += 1;
+        self.sent(id, effects);
+    }
+
+    /// Something was appended to the outbox: have it flushed, or note that it is over its cap.
+    fn sent(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+        if self
+            .links
+            .get(id)
+            .is_some_and(|link| link.outbox.len() > self.links.config().max_outbox)
+        {
+            self.overflowed.push(id);
+        }
+        self.mark_for_flush(id, effects);
+    }
+
+    /// Drops the connections whose outbox is over its cap. The machine hears of it and may send more elsewhere.
+    fn drop_overflowed(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+        while let Some(id) = self.overflowed.pop() {
+            if self.links.get(id).is_none_or(Link::is_closing) {
+                continue;
+            }
+            self.counters.slow_consumers += 1;
+            self.release(id, effects);
+            self.machine
+                .handle(now, Event::Closed(id, CloseReason::SlowConsumer), &mut self.actions);
+            self.apply(now, effects);
+        }
+    }
+
+    /// Ends a connection without the machine having asked for it. `error` says more than the reason does.
+    fn lose(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        reason: CloseReason,
+        error: Option<WireError>,
+        effects: &mut Effects<M::Notice>,
+    ) {
+        let known = self.links.get(id).is_some_and(Link::is_open);
+        let error = error.or_else(|| reason.told_as().map(WireError::from));
+        self.close(now, id, error, effects);
+        if known {
+            self.handle(now, Event::Closed(id, reason), effects);
+        }
+    }
+
+    fn close(&mut self, now: Time, id: ConnId, error: Option<WireError>, effects: &mut Effects<M::Notice>) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if let Some(error) = error {
+            link.send_error(now, &error);
+        }
+        link.start_closing(now);
+        self.links.arm(id);
+        self.mark_for_flush(id, effects);
+    }
+
+    fn mark_for_flush(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+        if let Some(link) = self.links.get_mut(id)
+            && !link.flush_due
+        {
+            link.flush_due = true;
+            effects.flush.push(id);
+        }
+    }
+
+    /// Forgets a connection at once; its id is stale from here on.
+    fn release(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+        if self.links.remove(id) {
+            effects.release.push(id);
+        }
+    }
+}

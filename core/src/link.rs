@@ -1,0 +1,250 @@
+//! One connection between its socket and the machine: handshake, decoding, time-outs, the outbox, closing.
+
+use core::mem;
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::timers::TimerId;
+use crate::wire::{Codec, Decoded, Framing, Outbox, WireError};
+use crate::{CloseReason, Time};
+
+/// Time-outs and bounds of every connection of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// A peer that connected must send its first whole frame or line within this time. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// A peer that speaks length-prefixed frames and is silent for this long is gone. Default 60 s.
+    pub idle_timeout: Duration,
+    /// The same for a peer that speaks lines: people type slowly. Default 10 min.
+    pub idle_timeout_text: Duration,
+    /// After so long without sending, an empty frame is sent (never to a peer that speaks lines). Default 20 s.
+    pub keepalive_interval: Duration,
+    /// How long a closing connection may take to flush and to see the peer's end of stream. Default 5 s.
+    pub linger: Duration,
+    /// Bytes that may wait to be written to one connection; over it the connection is dropped as a slow consumer.
+    /// Default 16 MiB.
+    pub max_outbox: usize,
+    /// Connections held at once, those in handshake and those still closing included. Default 200,000.
+    pub max_connections: usize,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            idle_timeout_text: Duration::from_secs(600),
+            keepalive_interval: Duration::from_secs(20),
+            linger: Duration::from_secs(5),
+            max_outbox: 16 * 1024 * 1024,
+            max_connections: 200_000,
+        }
+    }
+}
+
+/// What a driver shall do next for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Write what the outbox holds.
+    Write,
+    /// Shut down the writing side (send FIN).
+    Shutdown,
+    /// Nothing, until there is more.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Accepted; the machine has not heard of it.
+    Handshaking,
+    /// The machine knows it.
+    Open,
+    /// The machine has let go of it; flushing, then waiting for the peer's end of stream.
+    Closing,
+}
+
+/// What a link's deadline asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Look again at the link's next deadline.
+    Nothing,
+    /// A keepalive was put into the outbox.
+    Keepalive,
+    /// The connection is to be closed.
+    Close(CloseReason),
+    /// The time to close in order is over: drop it.
+    Release,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link<C> {
+    codec: C,
+    partial: BytesMut,
+    pub(crate) outbox: Outbox,
+    state: State,
+    peer_finished: bool,
+    shut_down: bool,
+    /// Whether the driver has been told to flush and has not begun to.
+    pub(crate) flush_due: bool,
+    pub(crate) timer: Option<TimerId>,
+    since: Time,
+    last_heard: Time,
+    last_sent: Time,
+}
+
+impl<C: Codec> Link<C> {
+    pub(crate) fn accepted(codec: C, now: Time) -> Self {
+        Self::new(codec, State::Handshaking, now)
+    }
+
+    /// A dialled link says hello at once, so that the other side knows its framing.
+    pub(crate) fn dialled(codec: C, now: Time) -> Self {
+        let mut link = Self::new(codec, State::Open, now);
+        link.codec.encode_keepalive(&mut link.outbox);
+        link
+    }
+
+    fn new(codec: C, state: State, now: Time) -> Self {
+        Self {
+            codec,
+            partial: BytesMut::new(),
+            outbox: Outbox::new(),
+            state,
+            peer_finished: false,
+            shut_down: false,
+            flush_due: false,
+            timer: None,
+            since: now,
+            last_heard: now,
+            last_sent: now,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.codec.framing() == Some(Framing::Lines)
+    }
+
+    /// Notes that the first whole frame has come. `false` if it was not the first.
+    pub(crate) fn complete_handshake(&mut self) -> bool {
+        let first = self.state == State::Handshaking;
+        if first {
+            self.state = State::Open;
+        }
+        first
+    }
+
+    /// Notes that bytes have come.
+    pub(crate) const fn heard(&mut self, now: Time) {
+        self.last_heard = now;
+    }
+
+    /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
+    /// `input` is empty.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
+        if self.partial.is_empty() {
+            let decoded = self.codec.decode(input)?;
+            if decoded.is_none() && !input.is_empty() {
+                // Copied out, so that the caller's read buffer is not pinned by half a frame.
+                self.partial.extend_from_slice(input);
+                input.clear();
+            }
+            return Ok(decoded);
+        }
+        if !input.is_empty() {
+            self.partial.extend_from_slice(input);
+            input.clear();
+        }
+        let decoded = self.codec.decode(&mut self.partial)?;
+        if self.partial.is_empty() {
+            self.partial = BytesMut::new();
+        }
+        Ok(decoded)
+    }
+
+    /// Whether the stream ended inside a frame.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    pub(crate) fn send(&mut self, now: Time, message: &C::Message) {
+        self.codec.encode(message, &mut self.outbox);
+        self.last_sent = now;
+    }
+
+    pub(crate) fn send_error(&mut self, now: Time, error: &WireError) {
+        self.codec.encode_error(error.code, &error.text, &mut self.outbox);
+        self.last_sent = now;
+    }
+
+    /// Notes the peer's end of stream. `false` if it was noted before.
+    pub(crate) const fn finish_reading(&mut self) -> bool {
+        !mem::replace(&mut self.peer_finished, true)
+    }
+
+    pub(crate) fn start_closing(&mut self, now: Time) {
+        self.state = State::Closing;
+        self.since = now;
+        self.partial = BytesMut::new();
+    }
+
+    pub(crate) fn want(&self) -> Want {
+        if !self.outbox.is_empty() {
+            Want::Write
+        } else if self.state == State::Closing && !self.shut_down {
+            Want::Shutdown
+        } else {
+            Want::Nothing
+        }
+    }
+
+    pub(crate) const fn note_shut_down(&mut self) {
+        self.shut_down = true;
+    }
+
+    /// Whether both ends of stream have passed.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.peer_finished && self.shut_down
+    }
+
+    pub(crate) fn deadline(&self, config: &LinkConfig) -> Time {
+        match self.state {
+            State::Handshaking => self.since + config.handshake_timeout,
+            State::Open if self.is_text() => self.last_heard + config.idle_timeout_text,
+            State::Open => {
+                let idle = self.last_heard + config.idle_timeout;
+                idle.min(self.last_sent + config.keepalive_interval)
+            }
+            State::Closing => self.since + config.linger,
+        }
+    }
+
+    pub(crate) fn expire(&mut self, now: Time, config: &LinkConfig) -> Expiry {
+        if now < self.deadline(config) {
+            return Expiry::Nothing;
+        }
+        match self.state {
+            State::Handshaking => Expiry::Close(CloseReason::HandshakeTimeout),
+            State::Open if self.is_text() || now >= self.last_heard + config.idle_timeout => {
+                Expiry::Close(CloseReason::IdleTimeout)
+            }
+            State::Open => {
+                self.last_sent = now;
+                // A peer that has not read the last ones yet learns nothing from one more.
+                if self.outbox.is_empty() {
+                    self.codec.encode_keepalive(&mut self.outbox);
+                }
+                Expiry::Keepalive
+            }
+            State::Closing => Expiry::Release,
+        }
+    }
+}

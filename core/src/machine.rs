@@ -1,0 +1,225 @@
+//! The contract between a protocol and whatever drives it: [`Event`]s in, [`Action`]s out.
+
+use alloc::vec::{self, Vec};
+use core::fmt;
+use core::ops::Add;
+use core::time::Duration;
+
+use crate::wire::ErrorCode;
+
+/// A moment, in nanoseconds since the driver started. Only drivers mint one; machines compare and add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The moment the driver started.
+    pub const ZERO: Self = Self(0);
+
+    /// The moment `nanos` nanoseconds after the driver started.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the driver started.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this moment is; zero if it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Saturates at the far end of time, some 584 years after the start.
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, after: Duration) -> Self {
+        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+/// Names one connection for its whole life. Minted by the driver; `slot` is dense and reused, `generation` is not, so
+/// that an id kept past its connection's end is recognised as stale instead of reaching the slot's next owner.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// Index into tables of live connections.
+    pub slot: u32,
+    /// How often the slot had been used before.
+    pub generation: u32,
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}.{}", self.slot, self.generation)
+    }
+}
+
+/// Names one attempt to connect. Minted by the machine, unique for the machine's life, echoed by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialToken(pub u64);
+
+/// What a machine is told about a connection when it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The attempt that led to it; `None` if the peer connected to us.
+    pub dial: Option<DialToken>,
+    /// The peer speaks lines of text: it cannot be sent a body that holds a line break.
+    pub text: bool,
+}
+
+/// Why an attempt to connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// Nobody listens there.
+    Refused,
+    /// Any other failure of the network or of this host (out of descriptors, no route).
+    Unreachable,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseReason {
+    /// The protocol's own natural end.
+    Finished,
+    /// The peer closed its side in order (FIN).
+    PeerClosed,
+    /// The connection broke: reset by the peer, or an error of the network.
+    Reset,
+    /// The peer sent bytes after which the stream cannot be read on.
+    Malformed(ErrorCode),
+    /// The peer sent nothing within the handshake time-out.
+    HandshakeTimeout,
+    /// The peer was silent for the idle time-out.
+    IdleTimeout,
+    /// The peer did not read, and what waited for it exceeded the outbox's cap.
+    SlowConsumer,
+    /// What was awaited from the peer did not come in time.
+    TimedOut,
+    /// The peer answered with an error.
+    Rejected(ErrorCode),
+    /// This side is shutting down.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    /// The error the peer is told before a connection closes for this reason; `None` where there is nothing to tell.
+    #[must_use]
+    pub const fn told_as(self) -> Option<ErrorCode> {
+        match self {
+            Self::Malformed(code) => Some(code),
+            Self::HandshakeTimeout => Some(ErrorCode::HandshakeTimeout),
+            Self::IdleTimeout => Some(ErrorCode::IdleTimeout),
+            Self::ShuttingDown => Some(ErrorCode::ShuttingDown),
+            Self::SlowConsumer
+            | Self::Finished
+            | Self::PeerClosed
+            | Self::Reset
+            | Self::TimedOut
+            | Self::Rejected(_) => None,
+        }
+    }
+}
+
+/// What happened. `M` is the protocol's message, `C` what the local caller can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<M, C> {
+    /// A connection can be used: the peer has shown its framing, or our dial succeeded.
+    Opened(ConnId, Opened),
+    /// The peer sent a message.
+    Received(ConnId, M),
+    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id.
+    Closed(ConnId, CloseReason),
+    /// An attempt to connect failed.
+    DialFailed(DialToken, DialError),
+    /// The local caller asks for something.
+    Command(C),
+    /// Take on nothing new, and close every connection once it has finished what it had begun.
+    Drain,
+    /// The moment that [`Machine::next_deadline`] named has come (or something near it: spurious ones are harmless).
+    Deadline,
+}
+
+/// What the driver shall do. `M` is the protocol's message, `N` what the local caller is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<M, N> {
+    /// Connect to the address the driver was given. Answered by `Opened` or `DialFailed` with the same token.
+    Dial(DialToken),
+    /// Forget that attempt: neither answer will come.
+    AbandonDial(DialToken),
+    /// Send a message; ignored if the connection is gone.
+    Send(ConnId, M),
+    /// Flush, then close. No event follows for this id.
+    Close(ConnId, CloseReason),
+    /// Tell the local caller.
+    Notify(N),
+}
+
+/// The caller's buffer that a machine writes its actions into, in the order they are to be done.
+#[derive(Debug)]
+pub struct Actions<M, N>(Vec<Action<M, N>>);
+
+impl<M, N> Actions<M, N> {
+    /// An empty buffer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Appends one action.
+    pub fn push(&mut self, action: Action<M, N>) {
+        self.0.push(action);
+    }
+
+    /// Takes all actions out, oldest first.
+    pub fn drain(&mut self) -> vec::Drain<'_, Action<M, N>> {
+        self.0.drain(..)
+    }
+
+    /// The actions not yet taken, oldest first.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Action<M, N>] {
+        &self.0
+    }
+
+    /// Whether nothing is left to take.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<M, N> Default for Actions<M, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A protocol as a pure state machine. It never fails, blocks, reads a clock or draws from a global RNG.
+pub trait Machine {
+    /// What travels on the wire.
+    type Message;
+    /// What the local caller can ask for.
+    type Command;
+    /// What the local caller is told.
+    type Notice;
+
+    /// Takes one event and appends what follows from it to `actions`. `now` never decreases between calls.
+    fn handle(
+        &mut self,
+        now: Time,
+        event: Event<Self::Message, Self::Command>,
+        actions: &mut Actions<Self::Message, Self::Notice>,
+    );
+
+    /// When to call again with [`Event::Deadline`] at the latest; `None` if there is nothing to wait for.
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Whether every map, queue, set and timer is empty.
+    fn is_zero(&self) -> bool;
+}

@@ -1,0 +1,149 @@
+use alloc::format;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{ErrorCode, Outbox, WireError};
+
+/// The largest limit on a frame: its length's first byte stays 0x00, which is what tells the framings apart.
+pub const MAX_FRAME: u32 = 0x00FF_FFFF;
+
+const HEADER: usize = 4;
+
+/// How one direction of a connection is cut into frames. Told by its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// First byte 0x00: a big-endian u32 length, then that many bytes.
+    Length,
+    /// Any other first byte: lines ended by LF or CRLF.
+    Lines,
+}
+
+/// Both directions' framing of one connection. What is sent is framed as what was received; a side that dials speaks
+/// first, in [`Framing::Length`].
+#[derive(Clone, Debug)]
+pub struct Framer {
+    received: Option<Framing>,
+    dialled: bool,
+    limit: u32,
+    searched: u32,
+}
+
+impl Framer {
+    /// For a connection that was accepted. `limit` is the longest frame or line taken, in bytes, without header or
+    /// line end; at most [`MAX_FRAME`].
+    #[must_use]
+    pub const fn accepted(limit: u32) -> Self {
+        let limit = if limit > MAX_FRAME { MAX_FRAME } else { limit };
+        Self {
+            received: None,
+            dialled: false,
+            limit,
+            searched: 0,
+        }
+    }
+
+    /// For a connection that we dialled; `limit` as for [`Framer::accepted`].
+    #[must_use]
+    pub const fn dialled(limit: u32) -> Self {
+        let mut framer = Self::accepted(limit);
+        framer.dialled = true;
+        framer
+    }
+
+    /// The framing the peer has shown, if it has.
+    #[must_use]
+    pub const fn received(&self) -> Option<Framing> {
+        self.received
+    }
+
+    /// Takes one frame's payload off the front of `input`; `None` if it is not all there yet. The payload shares
+    /// `input`'s memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FrameTooLong`] or [`ErrorCode::LineTooLong`]; the stream cannot be read on.
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+        let Some(&first) = input.first() else {
+            return Ok(None);
+        };
+        let framing = *self
+            .received
+            .get_or_insert(if first == 0 { Framing::Length } else { Framing::Lines });
+        match framing {
+            Framing::Length => self.next_by_length(input),
+            Framing::Lines => self.next_line(input),
+        }
+    }
+
+    fn next_by_length(&self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+        let Some(&header) = input.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(header);
+        if length > self.limit {
+            let text = format!("a frame of {length} bytes; the limit is {}", self.limit);
+            return Err(WireError::new(ErrorCode::FrameTooLong, text));
+        }
+        let length = length as usize;
+        if input.len() < HEADER + length {
+            return Ok(None);
+        }
+        input.advance(HEADER);
+        Ok(Some(input.split_to(length).freeze()))
+    }
+
+    fn next_line(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+        let limit = self.limit as usize;
+        let searched = self.searched as usize;
+        let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
+            // One more for the CR of an end of line that is still under way.
+            if input.len() > limit + 1 {
+                return Err(self.line_too_long());
+            }
+            self.searched = input.len() as u32;
+            return Ok(None);
+        };
+        self.searched = 0;
+        let mut line = input.split_to(end + 1);
+        line.truncate(end);
+        if line.last() == Some(&b'\r') {
+            line.truncate(end - 1);
+        }
+        if line.len() > limit {
+            return Err(self.line_too_long());
+        }
+        Ok(Some(line.freeze()))
+    }
+
+    fn line_too_long(&self) -> WireError {
+        let text = format!("a line of more than {} bytes, which is the limit", self.limit);
+        WireError::new(ErrorCode::LineTooLong, text)
+    }
+
+    /// Appends one frame whose payload is `head` and then `body`, neither of which holds a line break where the
+    /// framing is lines.
+    pub fn write(&self, head: &[u8], body: &Bytes, output: &mut Outbox) {
+        match self.sent() {
+            Framing::Length => {
+                let length = (head.len() + body.len()) as u32;
+                output.put(&length.to_be_bytes());
+                output.put(head);
+                output.put_shared(body);
+            }
+            Framing::Lines => {
+                output.put(head);
+                output.put_shared(body);
+                output.put(b"\n");
+            }
+        }
+    }
+
+    const fn sent(&self) -> Framing {
+        match self.received {
+            _ if self.dialled => Framing::Length,
+            Some(framing) => framing,
+            // Only a farewell is sent before the peer has shown a framing, and it is for people.
+            None => Framing::Lines,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Between bytes and messages: the [`Codec`] contract, the two framings, and what waits to be written.
+
+mod error;
+mod framing;
+mod outbox;
+
+pub use error::{ErrorCode, WireError};
+pub use framing::{Framer, Framing, MAX_FRAME};
+pub use outbox::Outbox;
+
+use bytes::BytesMut;
+
+/// What a codec took off the front of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded<M> {
+    /// A message.
+    Message(M),
+    /// An empty frame or line: hello and keepalive. Nothing to do.
+    Keepalive,
+    /// A request that makes no sense, in a stream that can still be read on. The peer is told; the connection stays.
+    Invalid(WireError),
+}
+
+/// Turns one connection's bytes into messages and messages into bytes. One value for each connection.
+pub trait Codec {
+    /// What travels.
+    type Message;
+
+    /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be read on after this. The caller tells the peer and closes.
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
+
+    /// Appends a message.
+    fn encode(&mut self, message: &Self::Message, output: &mut Outbox);
+
+    /// Appends an empty frame: hello and keepalive.
+    fn encode_keepalive(&mut self, output: &mut Outbox);
+
+    /// Appends an error that the peer is told.
+    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
+
+    /// The framing the peer has shown, if it has.
+    fn framing(&self) -> Option<Framing>;
+}

@@ -1,0 +1,468 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::Want;
+use echosphere_core::wire::{Codec, WireError};
+use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
+use slab::Slab;
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::io::poll_read_buf;
+
+use crate::handle::{Handle, QUEUED_REQUESTS, Request};
+use crate::net::{Connector, Listener, Stream};
+use crate::ready::{Key, KeyWaker, Ready};
+
+/// Bytes asked for in one read.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads of one connection in one turn.
+const READS: usize = 4;
+/// Keys looked at in one turn.
+const KEYS: usize = 1024;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 256;
+/// Requests taken in one turn.
+const REQUESTS: usize = 256;
+/// Pieces of an outbox written in one call.
+const SLICES: usize = 32;
+/// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Accept<S> = Boxed<(Box<dyn Listener<Stream = S>>, io::Result<S>)>;
+
+/// Owns an endpoint and its sockets, and runs them until all is done.
+pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
+    endpoint: Endpoint<M, C>,
+    effects: Effects<M::Notice>,
+    notify: Box<dyn FnMut(M::Notice) + Send>,
+
+    conns: Vec<Option<Conn<S>>>,
+    accept: Option<Accept<S>>,
+    connector: Option<Arc<dyn Connector<Stream = S>>>,
+    dials: Slab<Dial<S>>,
+    dial_of: BTreeMap<DialToken, usize>,
+    requests: Option<mpsc::Receiver<Request<M, C>>>,
+    drain_until: Option<Time>,
+
+    start: Instant,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Time>,
+    scratch: BytesMut,
+
+    ready: Arc<Ready>,
+    keys: Vec<(Key, Arc<KeyWaker>)>,
+    own: Own,
+}
+
+struct Conn<S> {
+    id: ConnId,
+    stream: S,
+    waker: Waker,
+    reading: bool,
+    write_blocked: bool,
+}
+
+struct Dial<S> {
+    token: DialToken,
+    attempt: Boxed<io::Result<S>>,
+    waker: Waker,
+}
+
+/// The wakers of what there is one of.
+struct Own {
+    listener: Arc<KeyWaker>,
+    timer: Arc<KeyWaker>,
+    commands: Arc<KeyWaker>,
+}
+
+impl<M, C, S> Driver<M, C, S>
+where
+    M: Machine,
+    C: Codec<Message = M::Message> + Clone,
+    M::Notice: 'static,
+    S: Stream,
+{
+    /// Serves those who connect to `listener`. Ends once drained.
+    pub fn serve(endpoint: Endpoint<M, C>, listener: impl Listener<Stream = S> + 'static) -> (Self, Handle<M, C>) {
+        let (mut driver, handle) = Self::new(endpoint);
+        driver.accept = Some(accept_from(Box::new(listener)));
+        (driver, handle)
+    }
+
+    /// Connects through `connector` when the machine wants to. `notify` is called with what the machine tells its
+    /// caller. Ends once drained, or once every handle is gone and all is done.
+    pub fn dial(
+        endpoint: Endpoint<M, C>,
+        connector: impl Connector<Stream = S> + 'static,
+        notify: impl FnMut(M::Notice) + Send + 'static,
+    ) -> (Self, Handle<M, C>) {
+        let (mut driver, handle) = Self::new(endpoint);
+        driver.connector = Some(Arc::new(connector));
+        driver.notify = Box::new(notify);
+        (driver, handle)
+    }
+
+    fn new(endpoint: Endpoint<M, C>) -> (Self, Handle<M, C>) {
+        let (sender, requests) = mpsc::channel(QUEUED_REQUESTS);
+        let ready = Arc::new(Ready::default());
+        let own = Own {
+            listener: ready.waker(Key::Listener),
+            timer: ready.waker(Key::Timer),
+            commands: ready.waker(Key::Commands),
+        };
+        for waker in [&own.listener, &own.commands] {
+            Waker::from(Arc::clone(waker)).wake();
+        }
+        let driver = Self {
+            endpoint,
+            effects: Effects::default(),
+            notify: Box::new(drop),
+            conns: Vec::new(),
+            accept: None,
+            connector: None,
+            dials: Slab::new(),
+            dial_of: BTreeMap::new(),
+            requests: Some(requests),
+            drain_until: None,
+            start: Instant::now(),
+            sleep: Box::pin(sleep(Duration::ZERO)),
+            armed: None,
+            scratch: BytesMut::new(),
+            ready,
+            keys: Vec::new(),
+            own,
+        };
+        (driver, Handle::new(sender))
+    }
+
+    /// Runs until drained, or, for a driver that dials, until every handle is gone and all is done. Returns the
+    /// endpoint with its counters. Dropping the future drops every socket.
+    pub async fn run(mut self) -> Endpoint<M, C> {
+        // A task's share of polls is meant for one socket, and this one has all of them; turns have their own bounds.
+        tokio::task::unconstrained(std::future::poll_fn(|cx| self.turn(cx))).await;
+        self.endpoint
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.now();
+        let mut keys = mem::take(&mut self.keys);
+        self.ready.take(&mut keys);
+        let later = keys.split_off(keys.len().min(KEYS));
+        for (key, waker) in keys.drain(..) {
+            waker.rearm();
+            match key {
+                Key::Listener => self.accept(now),
+                Key::Commands => self.take_requests(now),
+                Key::Conn(slot) => self.conn_ready(now, slot),
+                Key::Dial(index) => self.poll_dial(now, index),
+                Key::Timer => self.armed = None,
+            }
+        }
+        self.keys = keys;
+        for (_, waker) in later {
+            waker.rearm();
+            Waker::from(waker).wake();
+        }
+
+        if self.drain_until.is_some_and(|until| until <= now) {
+            self.drain_until = None;
+            self.endpoint.close_all(now, &mut self.effects);
+        }
+        if self.endpoint.next_deadline().is_some_and(|due| due <= now) {
+            self.endpoint.expire(now, &mut self.effects);
+        }
+        self.carry_out(now);
+        self.arm(now);
+
+        if self.is_done() {
+            return Poll::Ready(());
+        }
+        if !self.ready.sleep(cx.waker()) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    fn is_done(&self) -> bool {
+        self.accept.is_none() && self.requests.is_none() && self.endpoint.is_zero()
+    }
+
+    fn accept(&mut self, now: Time) {
+        let waker = Waker::from(Arc::clone(&self.own.listener));
+        for _ in 0..ACCEPTS {
+            let Some(accept) = &mut self.accept else {
+                return;
+            };
+            let Poll::Ready((listener, result)) = accept.as_mut().poll(&mut Context::from_waker(&waker)) else {
+                return;
+            };
+            self.accept = Some(accept_from(listener));
+            match result {
+                Ok(stream) => match self.endpoint.accept(now) {
+                    Ok(id) => self.insert(id, stream),
+                    Err(refusal) => refuse(stream, &refusal),
+                },
+                Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+            }
+        }
+        waker.wake();
+    }
+
+    fn take_requests(&mut self, now: Time) {
+        let waker = Waker::from(Arc::clone(&self.own.commands));
+        for _ in 0..REQUESTS {
+            let Some(requests) = &mut self.requests else {
+                return;
+            };
+            match requests.poll_recv(&mut Context::from_waker(&waker)) {
+                Poll::Ready(Some(Request::Command(command))) => {
+                    self.endpoint.command(now, command, &mut self.effects);
+                }
+                Poll::Ready(Some(Request::Drain(within))) => {
+                    self.accept = None;
+                    self.requests = None;
+                    self.drain_until = Some(now + within);
+                    self.endpoint.drain(now, &mut self.effects);
+                }
+                Poll::Ready(Some(Request::Inspect(look))) => look(&self.endpoint),
+                Poll::Ready(None) => self.requests = None,
+                Poll::Pending => return,
+            }
+        }
+        waker.wake();
+    }
+
+    fn insert(&mut self, id: ConnId, stream: S) {
+        let slot = id.slot as usize;
+        if slot >= self.conns.len() {
+            self.conns.resize_with(slot + 1, || None);
+        }
+        let waker = Waker::from(self.ready.waker(Key::Conn(id.slot)));
+        // There may be something to read already, and the socket has not been asked to wake us.
+        waker.wake_by_ref();
+        self.conns[slot] = Some(Conn {
+            id,
+            stream,
+            waker,
+            reading: true,
+            write_blocked: false,
+        });
+    }
+
+    fn conn_ready(&mut self, now: Time, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if mem::take(&mut conn.write_blocked) {
+            self.effects.flush.push(conn.id);
+        }
+        for _ in 0..READS {
+            if !conn.reading {
+                return;
+            }
+            self.scratch.clear();
+            self.scratch.reserve(READ_BYTES);
+            let mut cx = Context::from_waker(&conn.waker);
+            match poll_read_buf(Pin::new(&mut conn.stream), &mut cx, &mut self.scratch) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => {
+                    conn.reading = false;
+                    self.endpoint.peer_closed(now, conn.id, &mut self.effects);
+                }
+                Poll::Ready(Ok(_)) => {
+                    let (scratch, effects) = (&mut self.scratch, &mut self.effects);
+                    self.endpoint.receive(now, conn.id, scratch, effects);
+                }
+                Poll::Ready(Err(_)) => {
+                    conn.reading = false;
+                    self.endpoint.failed(now, conn.id, &mut self.effects);
+                }
+            }
+        }
+        conn.waker.wake_by_ref();
+    }
+
+    /// Does what the endpoint asks for, until it asks for nothing more.
+    fn carry_out(&mut self, now: Time) {
+        loop {
+            for notice in self.effects.notices.drain(..) {
+                (self.notify)(notice);
+            }
+            if let Some(token) = self.effects.abandon.pop() {
+                if let Some(index) = self.dial_of.remove(&token) {
+                    self.dials.remove(index);
+                }
+                self.effects.dial.retain(|&dial| dial != token);
+            } else if let Some(id) = self.effects.release.pop() {
+                self.conns[id.slot as usize].take_if(|conn| conn.id == id);
+            } else if !self.effects.flush.is_empty() {
+                let flush = mem::take(&mut self.effects.flush);
+                for id in flush {
+                    self.flush(now, id);
+                }
+            } else if !self.effects.dial.is_empty() {
+                for token in mem::take(&mut self.effects.dial) {
+                    self.start_dial(now, token);
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Time, id: ConnId) {
+        self.endpoint.begin_flush(id);
+        let Some(conn) = self.conns[id.slot as usize].as_mut().filter(|conn| conn.id == id) else {
+            return;
+        };
+        while !conn.write_blocked {
+            let mut cx = Context::from_waker(&conn.waker);
+            let stream = Pin::new(&mut conn.stream);
+            let result = match self.endpoint.want(id) {
+                Want::Nothing => return,
+                Want::Write => match self.endpoint.outbox(id) {
+                    Some(outbox) => poll_write(stream, &mut cx, outbox.chunks()),
+                    None => return,
+                },
+                Want::Shutdown => stream.poll_shutdown(&mut cx).map_ok(|()| None),
+            };
+            match result {
+                Poll::Pending => conn.write_blocked = true,
+                Poll::Ready(Ok(Some(written))) => self.endpoint.wrote(id, written),
+                Poll::Ready(Ok(None)) => self.endpoint.shut_down(id, &mut self.effects),
+                Poll::Ready(Err(_)) => {
+                    self.endpoint.failed(now, id, &mut self.effects);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn start_dial(&mut self, now: Time, token: DialToken) {
+        let Some(connector) = self.connector.clone() else {
+            self.endpoint
+                .dial_failed(now, token, DialError::Unreachable, &mut self.effects);
+            return;
+        };
+        let entry = self.dials.vacant_entry();
+        let index = entry.key();
+        entry.insert(Dial {
+            token,
+            attempt: Box::pin(async move { connector.dial(token).await }),
+            waker: Waker::from(self.ready.waker(Key::Dial(index as u32))),
+        });
+        self.dial_of.insert(token, index);
+        self.poll_dial(now, index as u32);
+    }
+
+    fn poll_dial(&mut self, now: Time, index: u32) {
+        let Some(dial) = self.dials.get_mut(index as usize) else {
+            return;
+        };
+        let Poll::Ready(result) = dial.attempt.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
+            return;
+        };
+        let token = dial.token;
+        self.dials.remove(index as usize);
+        self.dial_of.remove(&token);
+        match result {
+            Ok(stream) => {
+                let id = self.endpoint.dialled(now, token, &mut self.effects);
+                self.insert(id, stream);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "could not connect");
+                let error = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => DialError::Refused,
+                    _ => DialError::Unreachable,
+                };
+                self.endpoint.dial_failed(now, token, error, &mut self.effects);
+            }
+        }
+    }
+
+    /// Has the timer wake us at the next deadline. An earlier time that it is set to already only wakes us for nothing.
+    fn arm(&mut self, now: Time) {
+        let deadlines = [self.endpoint.next_deadline(), self.drain_until];
+        let Some(next) = deadlines.into_iter().flatten().min() else {
+            return;
+        };
+        if self.armed.is_some_and(|armed| armed <= next) {
+            return;
+        }
+        self.armed = Some(next);
+        self.sleep.as_mut().reset(self.start + next.since(Time::ZERO));
+        let waker = Waker::from(Arc::clone(&self.own.timer));
+        if next <= now || self.sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            waker.wake();
+        }
+    }
+}
+
+impl<M: Machine, C: Codec<Message = M::Message>, S> fmt::Debug for Driver<M, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
+/// The next connection, and the listener back.
+fn accept_from<S: Stream>(mut listener: Box<dyn Listener<Stream = S>>) -> Accept<S> {
+    Box::pin(async move {
+        let result = listener.accept().await;
+        if let Err(error) = &result
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+            )
+        {
+            tracing::warn!(%error, "cannot accept connections, trying again; is the limit of open files reached?");
+            sleep(ACCEPT_PAUSE).await;
+        }
+        (listener, result)
+    })
+}
+
+/// Tells a peer why it is not let in, if its socket takes a line at once, and drops it.
+fn refuse(mut stream: impl AsyncWrite + Unpin, refusal: &WireError) {
+    let line = format!("error {refusal}\n");
+    let mut cx = Context::from_waker(Waker::noop());
+    // Whether it got there or not, there is nobody to tell.
+    let _ = Pin::new(&mut stream).poll_write(&mut cx, line.as_bytes());
+}
+
+fn poll_write<'a>(
+    stream: Pin<&mut (impl AsyncWrite + Unpin)>,
+    cx: &mut Context<'_>,
+    mut chunks: impl Iterator<Item = &'a [u8]>,
+) -> Poll<io::Result<Option<usize>>> {
+    let written = if stream.is_write_vectored() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(chunks) {
+            *slice = IoSlice::new(chunk);
+            count += 1;
+        }
+        stream.poll_write_vectored(cx, &slices[..count])
+    } else {
+        stream.poll_write(cx, chunks.next().unwrap_or_default())
+    };
+    written.map(|result| match result {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        result => result.map(Some),
+    })
+}
