@@ -33,7 +33,7 @@ counters! {
         closed_by_peer,
         /// Connections that broke.
         resets,
-        /// Connections closed by us in order, for whatever reason.
+        /// Connections closed because the machine asked for it or this side shut down.
         closed_by_us,
         /// Connections whose peer sent nothing complete in time.
         handshake_timeouts,

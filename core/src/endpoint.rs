@@ -130,10 +130,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Ok(None) => return,
                 Ok(Some(decoded)) => {
                     if link.complete_handshake() {
-                        let opened = Opened {
-                            dial: None,
-                            text: link.is_text(),
-                        };
+                        let text = link.is_text();
+                        let opened = Opened { dial: None, text };
+                        // The other time-outs may be shorter than the handshake's.
+                        self.links.arm(id);
                         self.handle(now, Event::Opened(id, opened), effects);
                     }
                     self.received(now, id, decoded, effects);
@@ -411,7 +411,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Ends a connection without the machine having asked for it. `error` says more than the reason does.
+    /// Ends a connection that is not closing yet, without the machine having asked for it. `error` says more than the
+    /// reason does.
     fn lose(
         &mut self,
         now: Time,
@@ -420,7 +421,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         error: Option<WireError>,
         effects: &mut Effects<M::Notice>,
     ) {
-        let known = self.links.get(id).is_some_and(Link::is_open);
+        let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
+            return;
+        };
+        let known = link.is_open();
+        self.counters.closed_by_us += u64::from(reason == CloseReason::ShuttingDown);
         let error = error.or_else(|| reason.told_as().map(WireError::from));
         self.close(now, id, error, effects);
         if known {

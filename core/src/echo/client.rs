@@ -348,7 +348,8 @@ impl<R: Rng> Client<R> {
         let delivery = &mut self.deliveries[key as usize];
         let (id, stage) = (delivery.id, delivery.stage);
         let after = self.config.backoff.draw(delivery.retries, &mut self.rng);
-        delivery.retries += 1;
+        // Given up while waiting for the next attempt: the failure of the last one is counted.
+        delivery.retries += u32::from(!matches!(stage, Stage::Waiting(_)));
         let attempts = delivery.retries;
         let late = self
             .config

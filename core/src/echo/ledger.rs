@@ -192,6 +192,11 @@ impl Ledger {
             && self.bytes == 0
     }
 
+    /// Whether a connection that is live can be sent `x`.
+    pub(super) fn can_be_sent(&self, id: ConnId, x: &[u8]) -> bool {
+        self.binary.contains(id) || fits_in_a_line(x)
+    }
+
     /// One of the connections that can be sent `x`, each as likely as any other. Lines cannot carry line breaks.
     pub(super) fn pick(&self, x: &[u8], rng: &mut impl Rng) -> Option<ConnId> {
         if self.binary.len() < self.conns.len() && !fits_in_a_line(x) {

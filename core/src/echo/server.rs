@@ -46,7 +46,7 @@ counters! {
         peak_connections,
         /// `message X` taken.
         messages,
-        /// `message X` refused: too many waiting, busy, or shutting down.
+        /// `message X` refused: too many waiting, busy, shutting down, or not to be sent back to where it came from.
         messages_refused,
         /// Forwards of `message X` to a receiver chosen at random, re-forwards not included.
         forwards,
@@ -143,9 +143,9 @@ impl<R: Rng> Server<R> {
         if !self.ledger.contains(originator) {
             return;
         }
-        if let Some(code) = self.refusal(originator, x.len()) {
+        if let Some((code, text)) = self.refusal(originator, &x) {
             self.counters.messages_refused += 1;
-            let text = Bytes::from_static(code.describe().as_bytes());
+            let text = Bytes::from_static(text.as_bytes());
             out.push(Action::Send(originator, Message::Error(code, text)));
             self.close_if_drained(originator, out);
             return;
@@ -160,19 +160,24 @@ impl<R: Rng> Server<R> {
         out.push(Action::Send(holder, Message::Message(x)));
     }
 
-    fn refusal(&self, originator: ConnId, len: usize) -> Option<ErrorCode> {
+    fn refusal(&self, originator: ConnId, x: &[u8]) -> Option<(ErrorCode, &'static str)> {
         let (count, bytes) = self.ledger.waiting(originator);
-        if self.draining {
-            Some(ErrorCode::ShuttingDown)
-        } else if count >= self.config.max_waiting || bytes + len > self.config.max_waiting_bytes {
-            Some(ErrorCode::TooManyWaiting)
-        } else if self.ledger.flight_count() >= self.config.max_flights
-            || self.ledger.bytes() + len > self.config.max_bytes
-        {
-            Some(ErrorCode::Busy)
-        } else {
-            None
+        if !self.ledger.can_be_sent(originator, x) {
+            // A line that ended in CR CR LF.
+            return Some((ErrorCode::UnknownRequest, "in lines, X cannot end in a carriage return"));
         }
+        let code = if self.draining {
+            ErrorCode::ShuttingDown
+        } else if count >= self.config.max_waiting || bytes + x.len() > self.config.max_waiting_bytes {
+            ErrorCode::TooManyWaiting
+        } else if self.ledger.flight_count() >= self.config.max_flights
+            || self.ledger.bytes() + x.len() > self.config.max_bytes
+        {
+            ErrorCode::Busy
+        } else {
+            return None;
+        };
+        Some((code, code.describe()))
     }
 
     fn ok(&mut self, holder: ConnId, x: &Bytes, out: &mut Out) {

@@ -1,0 +1,250 @@
+//! What a load run found, for people and for machines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use echosphere_core::CloseReason;
+use echosphere_core::echo::{Failure, Notice};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::echo::serve::State;
+use crate::output;
+use crate::values::{short, thousands};
+
+/// Round trips from here on are all recorded as this long.
+const LONGEST_RECORDED: Duration = Duration::from_secs(3600);
+
+/// Outcomes, counted as they come in.
+#[derive(Debug)]
+pub(super) struct Tally {
+    round_trips: Histogram<u64>,
+    acknowledged: u64,
+    gave_up: u64,
+    reconnects: u64,
+    /// Connections that ended otherwise than by the protocol, by how.
+    broken: BTreeMap<String, u64>,
+    /// Attempts that made no connection.
+    dials_failed: u64,
+}
+
+impl Tally {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            round_trips: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+            acknowledged: 0,
+            gave_up: 0,
+            reconnects: 0,
+            broken: BTreeMap::new(),
+            dials_failed: 0,
+        })
+    }
+
+    pub(super) fn note(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Acknowledged { round_trip, .. } => {
+                self.acknowledged += 1;
+                let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+                self.round_trips.saturating_record(nanos);
+            }
+            Notice::Retrying { failure, .. } => {
+                self.reconnects += 1;
+                self.note_failure(failure);
+            }
+            Notice::GaveUp { failure, .. } => {
+                self.gave_up += 1;
+                self.note_failure(failure);
+            }
+        }
+    }
+
+    fn note_failure(&mut self, failure: &Failure) {
+        let how = match failure {
+            Failure::Dial(_) => {
+                self.dials_failed += 1;
+                return;
+            }
+            Failure::Closed(CloseReason::PeerClosed) => "closed by the server".to_owned(),
+            Failure::Closed(reason) => format!("{reason:?}"),
+            Failure::Rejected(code, _) => format!("error {code}"),
+            Failure::TimedOut => "no ok in time".to_owned(),
+            Failure::ShuttingDown => "interrupted".to_owned(),
+        };
+        *self.broken.entry(how).or_default() += 1;
+    }
+
+    /// Messages acknowledged or given up.
+    pub(super) const fn done(&self) -> u64 {
+        self.acknowledged + self.gave_up
+    }
+
+    pub(super) const fn reconnects(&self) -> u64 {
+        self.reconnects
+    }
+
+    fn latency(&self) -> Latency {
+        let at = |quantile| Duration::from_nanos(self.round_trips.value_at_quantile(quantile)).as_secs_f64() * 1e6;
+        Latency {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: at(1.0),
+        }
+    }
+}
+
+/// From `message X` to `ok X`, in microseconds.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p99_9: f64,
+    max: f64,
+}
+
+/// The whole report.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    passed: bool,
+    /// What is missing, one sentence each; none if it passed.
+    missing: Vec<String>,
+    clients: u64,
+    over_s: f64,
+    ack_delay: String,
+    seed: u64,
+    elapsed_s: f64,
+    /// `message X` sent, those sent again included.
+    sent: u64,
+    acknowledged: u64,
+    natural_closes: u64,
+    reconnects: u64,
+    dials_failed: u64,
+    broken: BTreeMap<String, u64>,
+    lost: u64,
+    /// Not known of a server elsewhere.
+    reforwards: Option<u64>,
+    latency_us: Latency,
+    server: Option<State>,
+}
+
+/// What a run was.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) clients: u64,
+    pub(super) over: Duration,
+    pub(super) ack_delay: String,
+    pub(super) seed: u64,
+    pub(super) elapsed: Duration,
+    pub(super) sent: u64,
+    /// Whether the clients themselves have nothing left.
+    pub(super) clients_zero: bool,
+}
+
+impl Report {
+    pub(super) fn new(run: Run, tally: &Tally, server: Option<State>) -> Self {
+        let lost = run.clients - tally.acknowledged;
+        let broken: u64 = tally.broken.values().sum();
+        let mut missing = Vec::new();
+        if lost > 0 {
+            missing.push(format!("{} messages did not get their ok", thousands(lost)));
+        }
+        if broken > 0 {
+            missing.push(format!(
+                "{} connections were not closed by the protocol",
+                thousands(broken)
+            ));
+        }
+        if !run.clients_zero {
+            missing.push("the clients have connections or timers left".to_owned());
+        }
+        if let Some(state) = server.as_ref().filter(|state| !state.zero) {
+            missing.push(state.summary());
+        }
+        Self {
+            passed: missing.is_empty(),
+            missing,
+            clients: run.clients,
+            over_s: run.over.as_secs_f64(),
+            ack_delay: run.ack_delay,
+            seed: run.seed,
+            elapsed_s: run.elapsed.as_secs_f64(),
+            sent: run.sent,
+            acknowledged: tally.acknowledged,
+            natural_closes: tally.acknowledged,
+            reconnects: tally.reconnects,
+            dials_failed: tally.dials_failed,
+            broken: tally.broken.clone(),
+            lost,
+            reforwards: server
+                .as_ref()
+                .and_then(|state| state.counters.get("reforwards").copied()),
+            latency_us: tally.latency(),
+            server,
+        }
+    }
+
+    pub(super) const fn passed(&self) -> bool {
+        self.passed
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        let us = |micros: f64| short(Duration::from_secs_f64(micros / 1e6));
+        let latency = &self.latency_us;
+        let mut rows = vec![
+            ("sent", thousands(self.sent)),
+            ("acknowledged", thousands(self.acknowledged)),
+            ("natural closes", thousands(self.natural_closes)),
+            ("reconnects", thousands(self.reconnects)),
+        ];
+        rows.extend(self.reforwards.map(|count| ("re-forwards", thousands(count))));
+        rows.push(("lost", thousands(self.lost)));
+        rows.push((
+            "latency",
+            format!(
+                "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
+                us(latency.p50),
+                us(latency.p90),
+                us(latency.p99),
+                us(latency.p99_9),
+                us(latency.max)
+            ),
+        ));
+        let peak = self
+            .server
+            .as_ref()
+            .and_then(|state| state.counters.get("peak_connections"));
+        rows.extend(peak.map(|peak| ("open at once", format!("{} at most", thousands(*peak)))));
+        if self.dials_failed > 0 {
+            rows.push(("failed to connect", thousands(self.dials_failed)));
+        }
+        for (how, count) in &self.broken {
+            rows.push(("not by protocol", format!("{}: {how}", thousands(*count))));
+        }
+        let mut text = format!(
+            "{} clients over {:.1} s, ack delay {}, seed {}: done in {:.2} s\n{}",
+            thousands(self.clients),
+            self.over_s,
+            self.ack_delay,
+            self.seed,
+            self.elapsed_s,
+            output::table(rows)
+        );
+        let server = self.server.as_ref().map(State::summary);
+        let server = server.unwrap_or_else(|| "server elsewhere: its state is not known here".to_owned());
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{server}");
+        for missing in &self.missing {
+            let _ = writeln!(text, "missing: {missing}");
+        }
+        let verdict = if self.passed {
+            "PASSED: every message got its ok and every connection was closed by the protocol"
+        } else {
+            "FAILED"
+        };
+        let _ = writeln!(text, "{verdict}");
+        text
+    }
+}

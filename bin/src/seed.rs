@@ -1,0 +1,26 @@
+//! Where randomness comes from: a seed that was given, or the system.
+
+use anyhow::anyhow;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// A generator from `seed`, or from all the system's randomness if there is none.
+pub(crate) fn generator(seed: Option<u64>) -> anyhow::Result<ChaCha8Rng> {
+    if let Some(seed) = seed {
+        return Ok(ChaCha8Rng::seed_from_u64(seed));
+    }
+    let mut key = [0; 32];
+    SysRng.try_fill_bytes(&mut key).map_err(no_randomness)?;
+    Ok(ChaCha8Rng::from_seed(key))
+}
+
+/// A number of the system's randomness, as short as a seed that people may type again.
+pub(crate) fn draw() -> anyhow::Result<u32> {
+    SysRng.try_next_u32().map_err(no_randomness)
+}
+
+fn no_randomness(error: impl std::error::Error) -> anyhow::Error {
+    anyhow!("the system gives no randomness: {error}; choose a seed with --seed")
+}

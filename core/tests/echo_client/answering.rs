@@ -1,0 +1,123 @@
+//! `message Y` is answered with `ok Y`, at once or after a delay.
+
+use std::time::Duration;
+
+use echosphere_core::echo::ClientConfig;
+use echosphere_core::random::Delay;
+use echosphere_core::{Action, Event, Machine};
+
+use crate::bench::{Bench, CONN, message, ok};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn connected(ack_delay: Delay) -> Bench {
+    let config = ClientConfig {
+        ack_delay,
+        response_timeout: 10_000 * SECOND,
+        give_up_after: None,
+        ..ClientConfig::default()
+    };
+    Bench::connected(config, "x")
+}
+
+/// How long the answers of many messages took, shortest first.
+fn delays(ack_delay: Delay) -> Vec<Duration> {
+    let mut bench = connected(ack_delay);
+    let answer = [Action::Send(CONN, ok("y"))];
+    let delays = (0..500).map(|_| {
+        if bench.receive(CONN, message("y")) == answer {
+            return Duration::ZERO;
+        }
+        let (passed, answered) = bench.wait();
+        assert_eq!(answered, answer);
+        passed
+    });
+    let mut delays: Vec<Duration> = delays.collect();
+    delays.sort();
+    delays
+}
+
+#[test]
+fn at_once_without_a_delay() {
+    let mut bench = connected(Delay::None);
+    for y in ["y", "", "x"] {
+        assert_eq!(bench.receive(CONN, message(y)), [Action::Send(CONN, ok(y))]);
+    }
+    assert_eq!(bench.counters().answered, 3);
+}
+
+#[test]
+fn after_a_constant_delay() {
+    assert_eq!(delays(Delay::Constant(SECOND)), [SECOND; 500]);
+}
+
+#[test]
+fn after_a_uniform_delay() {
+    let delays = delays(Delay::Uniform(SECOND, 5 * SECOND));
+    assert!(delays[0] >= SECOND && delays[0] < SECOND * 11 / 10, "{:?}", delays[0]);
+    assert!(delays[499] < 5 * SECOND && delays[499] > SECOND * 49 / 10);
+    assert!(delays[250] > SECOND * 27 / 10 && delays[250] < SECOND * 33 / 10);
+}
+
+#[test]
+fn after_an_exponential_delay() {
+    let delays = delays(Delay::Exponential(SECOND));
+    let mean = delays.iter().sum::<Duration>() / 500;
+    let median = delays[250];
+    assert!(mean > SECOND * 8 / 10 && mean < SECOND * 12 / 10, "{mean:?}");
+    // ln 2 of the mean, where a uniform or constant delay would have half of it or all.
+    assert!(median > SECOND * 6 / 10 && median < SECOND * 8 / 10, "{median:?}");
+    assert!(delays[499] <= Delay::EXPONENTIAL_CUT * SECOND);
+}
+
+#[test]
+fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
+    let mut bench = connected(Delay::Constant(SECOND));
+    bench.receive(CONN, message("a"));
+    bench.now = bench.now + SECOND / 4;
+    bench.receive(CONN, message("b"));
+    bench.receive(CONN, message("a"));
+    assert_eq!(bench.wait(), (SECOND * 3 / 4, vec![Action::Send(CONN, ok("a"))]));
+    let both = vec![Action::Send(CONN, ok("b")), Action::Send(CONN, ok("a"))];
+    assert_eq!(bench.wait(), (SECOND / 4, both));
+    assert_eq!(bench.counters().answered, 3);
+}
+
+#[test]
+fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connection() {
+    let mut bench = connected(Delay::Constant(SECOND));
+    bench.receive(CONN, message("a"));
+    bench.receive(CONN, message("b"));
+    bench.receive(CONN, ok("x"));
+    assert!(bench.client.is_zero());
+    assert_eq!(bench.client.next_deadline(), None);
+    bench.now = bench.now + 2 * SECOND;
+    assert_eq!(bench.handle(Event::Deadline), []);
+}
+
+#[test]
+fn no_answer_is_owed_on_a_connection_that_was_lost() {
+    let mut bench = connected(Delay::Constant(SECOND));
+    bench.receive(CONN, message("a"));
+    bench.close(CONN);
+    let (_, next) = bench.wait();
+    assert!(matches!(next[..], [Action::Dial(_)]), "{next:?}");
+    bench.now = bench.now + 2 * SECOND;
+    assert_eq!(bench.handle(Event::Deadline), []);
+    assert_eq!(bench.counters().answered, 0);
+}
+
+#[test]
+fn over_the_bound_answers_are_sent_at_once() {
+    let config = ClientConfig {
+        ack_delay: Delay::Constant(SECOND),
+        max_delayed_acks: 2,
+        ..ClientConfig::default()
+    };
+    let mut bench = Bench::connected(config, "x");
+    assert_eq!(bench.receive(CONN, message("a")), []);
+    assert_eq!(bench.receive(CONN, message("b")), []);
+    assert_eq!(bench.receive(CONN, message("c")), [Action::Send(CONN, ok("c"))]);
+    bench.wait();
+    assert_eq!(bench.receive(CONN, message("d")), []);
+}

@@ -1,0 +1,104 @@
+//! Clients driven with typed messages at chosen moments.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::echo::{Client, ClientConfig, ClientCounters, Command, Message, Notice};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+pub(crate) type Out = Action<Message, Notice>;
+
+pub(crate) const CONN: ConnId = ConnId { slot: 0, generation: 0 };
+
+pub(crate) struct Bench {
+    pub(crate) client: Client<ChaCha8Rng>,
+    pub(crate) now: Time,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(ClientConfig::default())
+    }
+
+    pub(crate) fn with(config: ClientConfig) -> Self {
+        Self::seeded(config, 1)
+    }
+
+    pub(crate) fn seeded(config: ClientConfig, seed: u64) -> Self {
+        Self {
+            client: Client::new(config, ChaCha8Rng::seed_from_u64(seed)),
+            now: Time::ZERO,
+        }
+    }
+
+    /// A client that has sent `x` on [`CONN`].
+    pub(crate) fn connected(config: ClientConfig, x: &'static str) -> Self {
+        let mut bench = Self::with(config);
+        let token = bench.send(1, x);
+        bench.open(CONN, token);
+        bench
+    }
+
+    /// The caller asks for `x` to be acknowledged. Returns the attempt to connect that follows.
+    pub(crate) fn send(&mut self, id: u64, x: &'static str) -> DialToken {
+        let x = Bytes::from_static(x.as_bytes());
+        dialled(&self.handle(Event::Command(Command::Send { id, x })))
+    }
+
+    pub(crate) fn open(&mut self, id: ConnId, token: DialToken) -> Vec<Out> {
+        let dial = Some(token);
+        self.handle(Event::Opened(id, Opened { dial, text: false }))
+    }
+
+    pub(crate) fn receive(&mut self, id: ConnId, message: Message) -> Vec<Out> {
+        self.handle(Event::Received(id, message))
+    }
+
+    pub(crate) fn close(&mut self, id: ConnId) -> Vec<Out> {
+        self.handle(Event::Closed(id, CloseReason::Reset))
+    }
+
+    /// Lets time pass until the client's next deadline, and tells it. Returns how long that was, and what it did.
+    pub(crate) fn wait(&mut self) -> (Duration, Vec<Out>) {
+        let due = self.client.next_deadline().unwrap();
+        let passed = due.since(self.now);
+        self.now = due;
+        (passed, self.handle(Event::Deadline))
+    }
+
+    pub(crate) fn handle(&mut self, event: Event<Message, Command>) -> Vec<Out> {
+        let mut actions = Actions::new();
+        self.client.handle(self.now, event, &mut actions);
+        actions.drain().collect()
+    }
+
+    pub(crate) fn counters(&self) -> &ClientCounters {
+        self.client.counters()
+    }
+}
+
+/// The attempt to connect, where that is all that is asked for.
+pub(crate) fn dialled(actions: &[Out]) -> DialToken {
+    match actions {
+        [Action::Dial(token)] => *token,
+        other => panic!("expected an attempt to connect, got {other:?}"),
+    }
+}
+
+/// The pause before the next attempt, where that is announced.
+pub(crate) fn pause(actions: &[Out]) -> Duration {
+    match actions.last() {
+        Some(Action::Notify(Notice::Retrying { after, .. })) => *after,
+        _ => panic!("expected another attempt, got {actions:?}"),
+    }
+}
+
+pub(crate) fn message(x: &'static str) -> Message {
+    Message::Message(Bytes::from_static(x.as_bytes()))
+}
+
+pub(crate) fn ok(x: &'static str) -> Message {
+    Message::Ok(Bytes::from_static(x.as_bytes()))
+}

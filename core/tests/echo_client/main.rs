@@ -1,0 +1,9 @@
+//! What the echo clients do: one connection for each message, until its ok.
+
+#![allow(clippy::unwrap_used)]
+
+mod answering;
+mod bench;
+mod delivery;
+mod drain;
+mod retrying;

@@ -1,0 +1,123 @@
+//! An echo server's endpoint, and the peers of its connections as far as a socket shows them.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Server, ServerConfig};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::{ConnId, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+pub(crate) struct Bench {
+    pub(crate) endpoint: Endpoint<Server<ChaCha8Rng>, EchoCodec>,
+    pub(crate) effects: Effects<Infallible>,
+    pub(crate) now: Time,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(LinkConfig::default(), MAX_MESSAGE)
+    }
+
+    pub(crate) fn with(config: LinkConfig, max_message: u32) -> Self {
+        let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
+        Self {
+            endpoint: Endpoint::new(server, EchoCodec::accepted(max_message), config),
+            effects: Effects::default(),
+            now: Time::ZERO,
+        }
+    }
+
+    /// A peer connects, and sends nothing yet.
+    pub(crate) fn accept(&mut self) -> ConnId {
+        self.endpoint.accept(self.now).unwrap()
+    }
+
+    /// A peer connects and says hello in length framing.
+    pub(crate) fn accept_length(&mut self) -> ConnId {
+        let id = self.accept();
+        self.feed(id, &[0; 4]);
+        id
+    }
+
+    /// A peer connects and says hello in lines.
+    pub(crate) fn accept_lines(&mut self) -> ConnId {
+        let id = self.accept();
+        self.feed(id, b"\n");
+        id
+    }
+
+    /// The peer's bytes arrive.
+    pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
+        let mut input = BytesMut::from(bytes);
+        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        assert!(input.is_empty(), "all input is taken");
+        self.endpoint.machine().audit().unwrap();
+    }
+
+    /// The peer's FIN arrives.
+    pub(crate) fn fin(&mut self, id: ConnId) {
+        self.endpoint.peer_closed(self.now, id, &mut self.effects);
+    }
+
+    /// The socket has failed.
+    pub(crate) fn fail(&mut self, id: ConnId) {
+        self.endpoint.failed(self.now, id, &mut self.effects);
+    }
+
+    /// What waits for the peer is written, and the peer reads it.
+    pub(crate) fn read(&mut self, id: ConnId) -> Vec<u8> {
+        let bytes = match self.endpoint.outbox(id) {
+            Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
+            None => Vec::new(),
+        };
+        self.endpoint.begin_flush(id);
+        self.endpoint.wrote(id, bytes.len());
+        bytes
+    }
+
+    /// The same, as text.
+    pub(crate) fn read_text(&mut self, id: ConnId) -> String {
+        String::from_utf8(self.read(id)).unwrap()
+    }
+
+    /// The writing side is shut down if that is wanted, and the peer reads FIN. Whether it was.
+    pub(crate) fn read_fin(&mut self, id: ConnId) -> bool {
+        let wanted = self.endpoint.want(id) == Want::Shutdown;
+        if wanted {
+            self.endpoint.shut_down(id, &mut self.effects);
+        }
+        wanted
+    }
+
+    /// Lets time pass, with every deadline on the way.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
+            assert!(due > self.now, "time stands still at {due:?}");
+            self.now = due;
+            self.endpoint.expire(due, &mut self.effects);
+        }
+        self.now = until;
+    }
+
+    /// The connections released since this was called last.
+    pub(crate) fn released(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.effects.release)
+    }
+
+    /// How many connections the machine forwards to.
+    pub(crate) fn live(&self) -> usize {
+        self.endpoint.machine().connections().count()
+    }
+}
+
+/// One frame in length framing.
+pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let length = u32::try_from(payload.len()).unwrap();
+    [&length.to_be_bytes(), payload].concat()
+}

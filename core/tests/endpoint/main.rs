@@ -1,0 +1,11 @@
+//! An echo server or client with its connections, driven with bytes and times.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod bench;
+mod bounds;
+mod closing;
+mod drain;
+mod protocol_examples;
+mod silence;

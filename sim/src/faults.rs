@@ -1,0 +1,207 @@
+//! What can be done to the network and the hosts, and doing it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use turmoil::Sim;
+
+use crate::hosts::{CLIENTS, SERVER};
+use crate::marks::{Mark, Marks};
+
+/// Which way a link is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Both.
+    Both,
+    /// What clients send is lost.
+    ToServer,
+    /// What the server sends is lost.
+    ToClient,
+}
+
+/// Something done to a host of clients, by its number, or its link to the server, or to the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Every segment takes so long.
+    Latency(usize, Duration),
+    /// Segments take as long as they do in this run.
+    LatencyNormal(usize),
+    /// The link keeps everything back.
+    Hold(usize),
+    /// The link lets go of what it kept back, and is sound.
+    Release(usize),
+    /// The link drops everything.
+    Partition(usize, Way),
+    /// The link is sound.
+    Repair(usize, Way),
+    /// How likely the link breaks with each segment.
+    FailRate(usize, f64),
+    /// The host loses all its state; `unnoticed` if its peers do not see its connections end, as when the power fails.
+    CrashClient {
+        /// The host.
+        host: usize,
+        /// Whether the ends of its connections are lost.
+        unnoticed: bool,
+    },
+    /// The host begins anew.
+    RestartClient(usize),
+    /// The server loses all its state, as above.
+    CrashServer {
+        /// Whether the ends of its connections are lost.
+        unnoticed: bool,
+    },
+    /// The server begins anew.
+    RestartServer,
+}
+
+/// Does what it is told to a simulation, and keeps in mind what there is to undo.
+pub(crate) struct Injector {
+    hosts: usize,
+    latency: (Duration, Duration),
+    marks: Marks,
+    down: BTreeSet<&'static str>,
+    cut: BTreeSet<usize>,
+    server_crashed: bool,
+    refusals: u64,
+}
+
+impl Injector {
+    pub(crate) const fn new(hosts: usize, latency: (Duration, Duration), marks: Marks) -> Self {
+        Self {
+            hosts,
+            latency,
+            marks,
+            down: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            server_crashed: false,
+            refusals: 0,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, sim: &mut Sim<'_>, fault: Fault) {
+        match fault {
+            Fault::Latency(host, latency) => {
+                self.marks.hit(Mark::LatencySpike);
+                sim.set_link_latency(SERVER, CLIENTS[host], latency);
+            }
+            Fault::LatencyNormal(host) => {
+                // Sets both bounds, then the upper one.
+                sim.set_link_latency(SERVER, CLIENTS[host], self.latency.0);
+                sim.set_link_max_message_latency(SERVER, CLIENTS[host], self.latency.1);
+            }
+            Fault::Hold(host) => {
+                self.marks.hit(Mark::Hold);
+                self.cut.remove(&host);
+                sim.hold(SERVER, CLIENTS[host]);
+            }
+            Fault::Release(host) => {
+                self.marks.hit(Mark::Release);
+                self.cut.remove(&host);
+                sim.release(SERVER, CLIENTS[host]);
+            }
+            Fault::Partition(host, way) => self.partition(sim, host, way),
+            Fault::Repair(host, way) => self.repair(sim, host, way),
+            Fault::FailRate(host, rate) => sim.set_link_fail_rate(SERVER, CLIENTS[host], rate),
+            Fault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
+            Fault::RestartClient(host) => {
+                if self.down.remove(CLIENTS[host]) {
+                    sim.bounce(CLIENTS[host]);
+                    self.repair(sim, host, Way::Both);
+                }
+            }
+            Fault::CrashServer { unnoticed } => self.crash_server(sim, unnoticed),
+            Fault::RestartServer => {
+                if self.down.remove(SERVER) {
+                    sim.bounce(SERVER);
+                    for host in 0..self.hosts {
+                        self.repair(sim, host, Way::Both);
+                    }
+                }
+            }
+        }
+    }
+
+    fn partition(&mut self, sim: &Sim<'_>, host: usize, way: Way) {
+        self.cut.insert(host);
+        match way {
+            Way::Both => {
+                self.marks.hit(Mark::Partition);
+                sim.partition(SERVER, CLIENTS[host]);
+            }
+            Way::ToServer => {
+                self.marks.hit(Mark::PartitionToServer);
+                sim.partition_oneway(CLIENTS[host], SERVER);
+            }
+            Way::ToClient => {
+                self.marks.hit(Mark::PartitionToClient);
+                sim.partition_oneway(SERVER, CLIENTS[host]);
+            }
+        }
+    }
+
+    fn repair(&mut self, sim: &Sim<'_>, host: usize, way: Way) {
+        match way {
+            Way::Both => {
+                self.cut.remove(&host);
+                sim.repair(SERVER, CLIENTS[host]);
+            }
+            Way::ToServer => sim.repair_oneway(CLIENTS[host], SERVER),
+            Way::ToClient => sim.repair_oneway(SERVER, CLIENTS[host]),
+        }
+    }
+
+    fn crash_client(&mut self, sim: &mut Sim<'_>, host: usize, unnoticed: bool) {
+        if !self.down.insert(CLIENTS[host]) {
+            return;
+        }
+        if unnoticed {
+            self.marks.hit(Mark::ClientPowerLoss);
+            self.cut.insert(host);
+            sim.partition(SERVER, CLIENTS[host]);
+        } else {
+            self.marks.hit(Mark::ClientCrash);
+        }
+        sim.crash(CLIENTS[host]);
+    }
+
+    fn crash_server(&mut self, sim: &mut Sim<'_>, unnoticed: bool) {
+        if !self.down.insert(SERVER) {
+            return;
+        }
+        self.server_crashed = true;
+        if unnoticed {
+            self.marks.hit(Mark::ServerPowerLoss);
+            for (host, name) in CLIENTS.iter().enumerate().take(self.hosts) {
+                self.cut.insert(host);
+                sim.partition(SERVER, *name);
+            }
+        } else {
+            self.marks.hit(Mark::ServerCrash);
+        }
+        sim.crash(SERVER);
+    }
+
+    /// Ends every fault: all hosts run, all links are sound, what was kept back is under way.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
+        for host in 0..self.hosts {
+            self.apply(sim, Fault::FailRate(host, 0.0));
+            self.apply(sim, Fault::LatencyNormal(host));
+            self.cut.remove(&host);
+            // Mends partitions too, those that turmoil made by itself included, which `repair` does as well; but
+            // `repair` leaves what was kept back where it is.
+            sim.release(SERVER, CLIENTS[host]);
+            self.apply(sim, Fault::RestartClient(host));
+        }
+        self.apply(sim, Fault::RestartServer);
+    }
+
+    /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, whoever
+    /// connects over it is refused at once; and if no fault of ours explains a refusal, that does.
+    pub(crate) fn notice_broken_links(&mut self) {
+        let refusals = self.marks.count(Mark::DialRefused);
+        if refusals > self.refusals && self.cut.is_empty() && !self.server_crashed {
+            self.marks.hit(Mark::LinkFailure);
+        }
+        self.refusals = refusals;
+    }
+}

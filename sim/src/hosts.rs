@@ -1,0 +1,217 @@
+//! The software of the simulated hosts: the real driver, with a machine that is observed.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use echosphere_core::counters::LinkCounters;
+use echosphere_core::endpoint::Endpoint;
+use echosphere_core::machine::Machine;
+use echosphere_core::wire::Codec;
+use echosphere_core::{CloseReason, Event};
+use echosphere_transport_tcp::{Driver, Handle};
+use tokio::time::sleep;
+
+use crate::dice::{Dice, Purpose, rng};
+use crate::marks::{Mark, Marks};
+use crate::net::{Chopper, Connector, Listener};
+use crate::observe::Observed;
+use crate::oracle::{Oracle, System};
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+/// The server's name.
+pub const SERVER: &str = "server";
+/// The names of the hosts of clients. turmoil's cost grows much faster than the number of hosts.
+pub const CLIENTS: [&str; 4] = ["client-0", "client-1", "client-2", "client-3"];
+
+/// How often a host is asked whether it is at zero.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the hosts and the runner know together.
+pub(crate) struct Shared<S: System> {
+    pub(crate) trace: Trace,
+    pub(crate) oracle: S::Oracle,
+    /// The first rule that was broken, and when.
+    pub(crate) broken: Option<(Duration, String)>,
+    /// Who was at zero when last asked.
+    pub(crate) zero: BTreeMap<&'static str, bool>,
+    /// Asks every host to end.
+    pub(crate) drain: bool,
+    /// Whose driver has ended, with its counters.
+    pub(crate) ended: BTreeMap<&'static str, LinkCounters>,
+    lives: BTreeMap<&'static str, u32>,
+}
+
+impl<S: System> Shared<S> {
+    pub(crate) const fn new(oracle: S::Oracle, print: bool) -> Self {
+        Self {
+            trace: Trace::new(print),
+            oracle,
+            broken: None,
+            zero: BTreeMap::new(),
+            drain: false,
+            ended: BTreeMap::new(),
+            lives: BTreeMap::new(),
+        }
+    }
+
+    fn check(&mut self, at: Duration, result: Result<(), String>) {
+        if let Err(rule) = result
+            && self.broken.is_none()
+        {
+            self.broken = Some((at, rule));
+        }
+    }
+
+    fn begin(&mut self, host: &'static str) -> u32 {
+        self.zero.insert(host, false);
+        let lives = self.lives.entry(host).or_default();
+        *lives += 1;
+        *lives
+    }
+}
+
+/// One run's hosts: all that their software needs, for each of their lives.
+pub(crate) struct Hosts<S: System> {
+    pub(crate) scenario: Scenario,
+    pub(crate) system: Arc<S>,
+    pub(crate) marks: Marks,
+    pub(crate) shared: Arc<Mutex<Shared<S>>>,
+}
+
+impl<S: System> Clone for Hosts<S> {
+    fn clone(&self) -> Self {
+        Self {
+            scenario: self.scenario.clone(),
+            system: Arc::clone(&self.system),
+            marks: self.marks.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<S: System> Hosts<S> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared<S>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chopper(&self, number: usize, life: u32) -> Chopper {
+        let dice = Dice::new(self.scenario.seed, Purpose::Chop(number, life));
+        Chopper::new(self.scenario.chop, dice, self.marks.clone())
+    }
+
+    /// What the server's host runs.
+    pub(crate) async fn serve(self) -> turmoil::Result {
+        let number = CLIENTS.len();
+        let life = {
+            let mut shared = self.lock();
+            shared.oracle.server_starts();
+            shared.begin(SERVER)
+        };
+        let listener = Listener::bind(self.chopper(number, life)).await?;
+        let (machine, codec) = self.system.server(rng(self.scenario.seed, Purpose::Machine(number, life)));
+        let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let machine = Observed::new(machine, move |machine: &S::Server, event: &_, actions: &[_]| {
+            match event {
+                Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
+                Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ServerReset),
+                _ => {}
+            }
+            let at = now();
+            let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.trace.step(at, SERVER, event, actions);
+            let result = shared.oracle.server_did(machine, event, actions);
+            shared.check(at, result);
+        });
+        let endpoint = Endpoint::new(machine, codec, self.scenario.link);
+        let (driver, handle) = Driver::serve(endpoint, listener);
+        self.attend(SERVER, driver.run(), handle).await
+    }
+
+    /// What the host of clients with this number runs.
+    pub(crate) async fn dial(self, number: usize) -> turmoil::Result {
+        let name = CLIENTS[number];
+        let (plan, life) = {
+            let mut shared = self.lock();
+            let plan = shared.oracle.client_starts(number);
+            (plan, shared.begin(name))
+        };
+        let (machine, codec) = self.system.client(rng(self.scenario.seed, Purpose::Machine(number, life)));
+        let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let machine = Observed::new(machine, move |_: &S::Client, event: &_, actions: &[_]| {
+            match event {
+                Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ClientIdleTimeout),
+                Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ClientReset),
+                _ => {}
+            }
+            let at = now();
+            let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.trace.step(at, name, event, actions);
+            let result = shared.oracle.client_did(number, event, actions);
+            shared.check(at, result);
+        });
+        let endpoint = Endpoint::new(machine, codec, self.scenario.link);
+        let listen = Arc::clone(&self.shared);
+        let notify = move |notice: <S::Client as Machine>::Notice| {
+            let mut shared = listen.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = shared.oracle.client_told(number, &notice);
+            shared.check(now(), result);
+        };
+        let connector = Connector::new(SERVER, self.chopper(number, life));
+        let (driver, handle) = Driver::dial(endpoint, connector, notify);
+
+        let caller = handle.clone();
+        tokio::task::spawn_local(async move {
+            for (at, command) in plan {
+                sleep(at.saturating_sub(now())).await;
+                if caller.command(command).await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.attend(name, driver.run(), handle).await
+    }
+
+    /// Runs a driver, asks it every so often whether it is at zero, and has it drain when told to.
+    async fn attend<M, C>(
+        self,
+        name: &'static str,
+        run: impl Future<Output = Endpoint<M, C>> + 'static,
+        handle: Handle<M, C>,
+    ) -> turmoil::Result
+    where
+        M: Machine + 'static,
+        C: Codec<Message = M::Message> + Clone + 'static,
+    {
+        let running = tokio::task::spawn_local(run);
+        loop {
+            sleep(ASK_EVERY).await;
+            if running.is_finished() {
+                break;
+            }
+            if self.lock().drain {
+                handle.drain(Duration::ZERO).await?;
+                break;
+            }
+            let zero = handle.inspect(Endpoint::is_zero).await?;
+            self.lock().zero.insert(name, zero);
+        }
+        let endpoint = running.await?;
+        let mut shared = self.lock();
+        if !shared.drain {
+            shared.check(now(), Err(format!("the driver of {name} ended unasked")));
+        }
+        if !endpoint.is_zero() {
+            shared.check(now(), Err(format!("the driver of {name} ended, not at zero")));
+        }
+        shared.ended.insert(name, *endpoint.counters());
+        drop(shared);
+        Ok(())
+    }
+}
+
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}

@@ -1,0 +1,135 @@
+//! What a run has been through, counted: faults that fired, and rare things that happened because of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $mark:ident,)*) => {
+        /// Something that must happen in some run of every campaign, or the campaign shows nothing about it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mark {
+            $($(#[$doc])* $mark,)*
+        }
+
+        impl Mark {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$mark,)*];
+        }
+    };
+}
+
+marks! {
+    /// Messages between two hosts took different times, so that connections overtake each other.
+    LatencyRange,
+    /// A link became slow for a while.
+    LatencySpike,
+    /// A link kept everything back.
+    Hold,
+    /// A link let go of what it had kept back.
+    Release,
+    /// A link dropped everything, both ways.
+    Partition,
+    /// A link dropped everything on its way to the server.
+    PartitionToServer,
+    /// A link dropped everything on its way to the clients.
+    PartitionToClient,
+    /// A link broke by itself, losing all that was on its way.
+    LinkFailure,
+    /// A host of clients crashed; its peers saw its connections end.
+    ClientCrash,
+    /// A host of clients crashed without its peers noticing.
+    ClientPowerLoss,
+    /// The server crashed; its peers saw their connections end.
+    ServerCrash,
+    /// The server crashed without its peers noticing.
+    ServerPowerLoss,
+    /// Clients answered after a constant delay.
+    AckDelayConstant,
+    /// Clients answered after a uniform delay.
+    AckDelayUniform,
+    /// Clients answered after an exponential delay.
+    AckDelayExponential,
+    /// Several clients sent the same X.
+    SameX,
+    /// An X longer than all the reads that a driver gives one connection in one turn.
+    LargeX,
+    /// A socket took only a part of one write.
+    PartialWrite,
+    /// A socket took a part of a vectored write that ended beyond its first slice.
+    PartialVectoredWrite,
+    /// A socket gave less than it had.
+    ShortRead,
+    /// A socket said that it was not ready to read, and then was.
+    SpuriousReadPending,
+    /// A socket said that it was not ready to write, and then was.
+    SpuriousWritePending,
+
+    /// A socket was full.
+    BackPressure,
+    /// An attempt to connect was refused.
+    DialRefused,
+    /// An attempt to connect was given up.
+    DialAbandoned,
+    /// A client tried again because no ok came in time.
+    ResponseTimeout,
+    /// The server forwarded an X anew because its holder had left.
+    Reforward,
+    /// The server ignored an ok that came too late.
+    LateOk,
+    /// One ok answered several who waited.
+    SharedOk,
+    /// A connection got its own message back.
+    ForwardToSelf,
+    /// The server gave up a connection for its silence.
+    ServerIdleTimeout,
+    /// A client gave up a connection for its silence.
+    ClientIdleTimeout,
+    /// The server's connection was reset.
+    ServerReset,
+    /// A client's connection was reset.
+    ClientReset,
+    /// A connection ended inside a frame.
+    Truncated,
+    /// A connection that said nothing was given up.
+    HandshakeTimeout,
+    /// A connection did not close in order.
+    Lingered,
+}
+
+/// Counters of marks, shared by all who can set one.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(Arc<Mutex<BTreeMap<Mark, u64>>>);
+
+impl Marks {
+    /// Counts `mark` once.
+    pub fn hit(&self, mark: Mark) {
+        self.add(mark, 1);
+    }
+
+    /// Counts `mark` so many times.
+    pub fn add(&self, mark: Mark, times: u64) {
+        if times > 0 {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(mark).or_default() += times;
+        }
+    }
+
+    /// How often `mark` was counted.
+    #[must_use]
+    pub fn count(&self, mark: Mark) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(&mark).copied().unwrap_or_default()
+    }
+
+    /// Adds another run's counts to these.
+    pub fn merge(&self, other: &Self) {
+        for &mark in Mark::ALL {
+            self.add(mark, other.count(mark));
+        }
+    }
+
+    /// The marks that were never counted.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Mark> {
+        Mark::ALL.iter().copied().filter(|&mark| self.count(mark) == 0).collect()
+    }
+}

@@ -1,0 +1,248 @@
+//! turmoil's sockets as the driver wants them, wrapped in streams that are as awkward as real ones may be.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use echosphere_core::DialToken;
+use echosphere_transport_tcp as transport;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::dice::Dice;
+use crate::marks::{Mark, Marks};
+
+/// Where the server listens.
+pub const PORT: u16 = 8000;
+
+/// How streams are chopped. The default leaves them alone, but for vectored writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chop {
+    /// How likely a write takes only a part of what it is given.
+    pub partial_write: f64,
+    /// How likely a read gives only a part of what there is.
+    pub short_read: f64,
+    /// How likely a socket says that it is not ready though it is.
+    pub pending: f64,
+    /// The most bytes that one write takes or one read gives; turmoil itself has no largest segment.
+    pub segment: usize,
+    /// Whether streams take several slices in one write.
+    pub vectored: bool,
+}
+
+impl Default for Chop {
+    fn default() -> Self {
+        Self {
+            partial_write: 0.0,
+            short_read: 0.0,
+            pending: 0.0,
+            segment: usize::MAX,
+            vectored: true,
+        }
+    }
+}
+
+impl Chop {
+    /// A mix for one run: each kind on or off, and its rate.
+    #[must_use]
+    pub fn draw(dice: &mut Dice) -> Self {
+        let mut rate = |most| if dice.chance(0.6) { dice.scaled(0.01, most) } else { 0.0 };
+        let (partial_write, short_read, pending) = (rate(1.0), rate(1.0), rate(0.5));
+        let segment = match dice.below(3) {
+            0 => usize::MAX,
+            1 => 16 * 1024,
+            _ => 1460,
+        };
+        Self {
+            partial_write,
+            short_read,
+            pending,
+            segment,
+            vectored: dice.chance(0.7),
+        }
+    }
+}
+
+/// Decides how one host's streams are chopped. They share it: one RNG for each host, not for each connection.
+#[derive(Clone, Debug)]
+pub struct Chopper {
+    chop: Chop,
+    dice: Arc<Mutex<Dice>>,
+    marks: Marks,
+}
+
+impl Chopper {
+    /// Decides by `dice`, and counts what it does in `marks`.
+    #[must_use]
+    pub fn new(chop: Chop, dice: Dice, marks: Marks) -> Self {
+        Self {
+            chop,
+            dice: Arc::new(Mutex::new(dice)),
+            marks,
+        }
+    }
+
+    fn dice(&self) -> MutexGuard<'_, Dice> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds_back(&self, cx: &Context<'_>, mark: Mark) -> bool {
+        let holds_back = self.chop.pending > 0.0 && self.dice().chance(self.chop.pending);
+        if holds_back {
+            self.marks.hit(mark);
+            cx.waker().wake_by_ref();
+        }
+        holds_back
+    }
+
+    /// How many of `len` bytes, which are at least one, go through.
+    fn part(&self, len: usize, rate: f64, mark: Mark) -> usize {
+        let len = len.min(self.chop.segment);
+        if len < 2 || rate == 0.0 || !self.dice().chance(rate) {
+            return len;
+        }
+        self.marks.hit(mark);
+        // Every length is possible, and those of a few bytes, which split headers, are frequent.
+        let mut dice = self.dice();
+        let most = if dice.chance(0.5) { len.min(16) } else { len };
+        dice.among(1, most - 1)
+    }
+}
+
+/// A stream with the bad habits that a [`Chopper`] gives it.
+#[derive(Debug)]
+pub struct Chopped<S> {
+    inner: S,
+    chopper: Chopper,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.chopper.holds_back(cx, Mark::SpuriousReadPending) {
+            return Poll::Pending;
+        }
+        let whole = buf.remaining();
+        let rate = self.chopper.chop.short_read;
+        let part = self.chopper.part(whole, rate, Mark::ShortRead);
+        if part == whole {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(part));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.chopper.holds_back(cx, Mark::SpuriousWritePending) {
+            return Poll::Pending;
+        }
+        let rate = self.chopper.chop.partial_write;
+        let part = self.chopper.part(buf.len(), rate, Mark::PartialWrite);
+        let written = Pin::new(&mut self.inner).poll_write(cx, &buf[..part]);
+        if written.is_pending() {
+            self.chopper.marks.hit(Mark::BackPressure);
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [one] = slices {
+            return self.poll_write(cx, one);
+        }
+        // Which part of it all is taken is decided by `poll_write`.
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let marks = self.chopper.marks.clone();
+        let written = self.poll_write(cx, &all);
+        if let Poll::Ready(Ok(written)) = written
+            && written < all.len()
+            && written > slices[0].len()
+        {
+            marks.hit(Mark::PartialVectoredWrite);
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.chopper.chop.vectored
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.chopper.holds_back(cx, Mark::SpuriousWritePending) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Listens on [`PORT`] of the host it is made on.
+pub struct Listener {
+    inner: turmoil::net::TcpListener,
+    chopper: Chopper,
+}
+
+impl Listener {
+    /// Binds.
+    ///
+    /// # Errors
+    ///
+    /// If something listens there.
+    pub async fn bind(chopper: Chopper) -> io::Result<Self> {
+        let inner = turmoil::net::TcpListener::bind(("0.0.0.0", PORT)).await?;
+        Ok(Self { inner, chopper })
+    }
+}
+
+#[async_trait]
+impl transport::Listener for Listener {
+    type Stream = Chopped<turmoil::net::TcpStream>;
+
+    async fn accept(&mut self) -> io::Result<Self::Stream> {
+        let (inner, _) = self.inner.accept().await?;
+        let chopper = self.chopper.clone();
+        Ok(Chopped { inner, chopper })
+    }
+}
+
+/// Connects to [`PORT`] of one host.
+pub struct Connector {
+    to: &'static str,
+    chopper: Chopper,
+}
+
+impl Connector {
+    /// Connects to the host of this name.
+    #[must_use]
+    pub const fn new(to: &'static str, chopper: Chopper) -> Self {
+        Self { to, chopper }
+    }
+}
+
+#[async_trait]
+impl transport::Connector for Connector {
+    type Stream = Chopped<turmoil::net::TcpStream>;
+
+    async fn dial(&self, _: DialToken) -> io::Result<Self::Stream> {
+        let connected = turmoil::net::TcpStream::connect((self.to, PORT)).await;
+        if connected.is_err() {
+            self.chopper.marks.hit(Mark::DialRefused);
+        }
+        let chopper = self.chopper.clone();
+        Ok(Chopped {
+            inner: connected?,
+            chopper,
+        })
+    }
+}

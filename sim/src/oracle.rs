@@ -1,0 +1,81 @@
+//! What a system must bring along to be run, and what is checked of it.
+
+use std::time::Duration;
+
+use echosphere_core::wire::Codec;
+use echosphere_core::Machine;
+use rand_chacha::ChaCha8Rng;
+
+use crate::marks::Marks;
+use crate::observe::{ActionOf, EventOf, Observable};
+
+pub mod echo;
+
+/// A protocol with its two machines.
+pub trait System: Send + Sync + 'static {
+    /// What the server runs.
+    type Server: Observable;
+    /// What each host of clients runs.
+    type Client: Observable + Machine<Message = <Self::Server as Machine>::Message>;
+    /// What both speak.
+    type Codec: Codec<Message = <Self::Server as Machine>::Message> + Clone + Send + 'static;
+    /// The model that both are checked against.
+    type Oracle: Oracle<Self>;
+
+    /// A new server.
+    fn server(&self, rng: ChaCha8Rng) -> (Self::Server, Self::Codec);
+    /// A new host of clients.
+    fn client(&self, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
+    /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
+    fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
+}
+
+/// A model of a system that shares no logic with it, and is shown everything. An error says what rule was broken.
+pub trait Oracle<S: System + ?Sized>: Send + 'static {
+    /// The server starts, knowing nothing.
+    fn server_starts(&mut self);
+
+    /// A host of clients starts, knowing nothing. Returns what it shall do and when, as time since the run began.
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, <S::Client as Machine>::Command)>;
+
+    /// The server took an event and did `actions`.
+    ///
+    /// # Errors
+    ///
+    /// A rule was broken.
+    fn server_did(
+        &mut self,
+        server: &S::Server,
+        event: &EventOf<S::Server>,
+        actions: &[ActionOf<S::Server>],
+    ) -> Result<(), String>;
+
+    /// A host of clients took an event and did `actions`.
+    ///
+    /// # Errors
+    ///
+    /// A rule was broken.
+    fn client_did(
+        &mut self,
+        host: usize,
+        event: &EventOf<S::Client>,
+        actions: &[ActionOf<S::Client>],
+    ) -> Result<(), String>;
+
+    /// The driver of a host of clients passed on what its machine had to tell.
+    ///
+    /// # Errors
+    ///
+    /// A rule was broken.
+    fn client_told(&mut self, host: usize, notice: &<S::Client as Machine>::Notice) -> Result<(), String>;
+
+    /// What is still to happen; `None` once everything asked for has been done.
+    fn unfinished(&self) -> Option<String>;
+
+    /// The run is over, and every machine said that it is at zero.
+    ///
+    /// # Errors
+    ///
+    /// The model is not.
+    fn ends(&self) -> Result<(), String>;
+}

@@ -1,0 +1,248 @@
+//! One run: faults, healing, liveness, zero.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use echosphere_core::counters::LinkCounters;
+use turmoil::{Builder, Sim};
+
+use crate::dice::{Dice, Purpose};
+use crate::faults::Injector;
+use crate::hosts::{CLIENTS, Hosts, SERVER, Shared};
+use crate::marks::{Mark, Marks};
+use crate::oracle::{Oracle, System};
+use crate::scenario::Scenario;
+
+/// How long drivers at zero may take to end once told to.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What a run that broke no rule came to.
+#[derive(Debug)]
+pub struct Report<O> {
+    /// The hash of all events, in order, with their times.
+    pub hash: u64,
+    /// How many there were.
+    pub events: u64,
+    /// When everything was done and at zero.
+    pub zero_at: Duration,
+    /// What the run has been through.
+    pub marks: Marks,
+    /// What each host's connections did in the host's last life.
+    pub links: BTreeMap<&'static str, LinkCounters>,
+    /// The model, at the end.
+    pub oracle: O,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed of the run.
+    pub seed: u64,
+    /// Which rule.
+    pub rule: String,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// The last lines of the trace.
+    pub trace: Vec<String>,
+    /// The hash of the trace up to then.
+    pub hash: u64,
+}
+
+impl Failure {
+    /// The message of a test of this name: what happened, and the line that makes it happen again.
+    #[must_use]
+    pub fn in_test(&self, test: &str) -> String {
+        let seed = self.seed;
+        format!("{self}\n\nThis line makes it happen again:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, rule, at, hash, .. } = self;
+        writeln!(f, "seed {seed}, at {at:?} of virtual time, trace {hash:016x}: {rule}")?;
+        f.write_str("The last events:")?;
+        for line in &self.trace {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs `scenario` with `system`'s machines in the real drivers. With `SIM_TRACE=1` in the environment every event is
+/// printed to stderr.
+///
+/// # Errors
+///
+/// The first rule that was broken; a panic in a host or in turmoil is one too.
+pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle>, Failure> {
+    let marks = Marks::default();
+    let print = std::env::var_os("SIM_TRACE").is_some();
+    let oracle = system.oracle(scenario.deep, &marks);
+    let hosts = Hosts {
+        scenario: scenario.clone(),
+        system: Arc::new(system),
+        marks: marks.clone(),
+        shared: Arc::new(Mutex::new(Shared::new(oracle, print))),
+    };
+    let mut run = Run {
+        sim: build(scenario),
+        injector: Injector::new(scenario.hosts, scenario.latency, marks.clone()),
+        hosts: hosts.clone(),
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| run.through()));
+    let at = run.sim.elapsed();
+    // What hosts do while they are torn down is no part of the run.
+    let (trace, hash) = {
+        let shared = hosts.lock();
+        (shared.trace.recent().map(str::to_owned).collect(), shared.trace.hash())
+    };
+    drop(run);
+
+    let (at, rule) = match result {
+        Ok(Ok(zero_at)) => {
+            let Hosts { shared, .. } = hosts;
+            let shared = Arc::into_inner(shared).expect("the simulation is gone and all its hosts with it");
+            let shared = shared.into_inner().expect("nothing panicked");
+            return Ok(Report {
+                hash: shared.trace.hash(),
+                events: shared.trace.events(),
+                zero_at,
+                marks,
+                links: shared.ended,
+                oracle: shared.oracle,
+            });
+        }
+        Ok(Err(broken)) => broken,
+        Err(panic) => (at, format!("panic: {}", panic_text(&*panic))),
+    };
+    Err(Failure {
+        seed: scenario.seed,
+        rule,
+        at,
+        trace,
+        hash,
+    })
+}
+
+fn build(scenario: &Scenario) -> Sim<'static> {
+    let mut builder = Builder::new();
+    builder
+        .epoch(std::time::UNIX_EPOCH)
+        .rng_seed(Dice::new(scenario.seed, Purpose::Network).number())
+        .tick_duration(scenario.tick)
+        // The phases have bounds of their own.
+        .simulation_duration(Duration::MAX)
+        .min_message_latency(scenario.latency.0)
+        .max_message_latency(scenario.latency.1)
+        .repair_rate(scenario.repair_rate)
+        .tcp_capacity(scenario.tcp_capacity)
+        .ephemeral_ports(1024..=u16::MAX);
+    builder.build()
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")
+}
+
+type Broken = (Duration, String);
+
+struct Run<S: System> {
+    sim: Sim<'static>,
+    injector: Injector,
+    hosts: Hosts<S>,
+}
+
+impl<S: System> Run<S> {
+    fn through(&mut self) -> Result<Duration, Broken> {
+        let server = self.hosts.clone();
+        self.sim.host(SERVER, move || server.clone().serve());
+        for number in 0..self.hosts.scenario.hosts {
+            let client = self.hosts.clone();
+            self.sim.host(CLIENTS[number], move || client.clone().dial(number));
+        }
+        if self.hosts.scenario.latency.0 < self.hosts.scenario.latency.1 {
+            self.hosts.marks.hit(Mark::LatencyRange);
+        }
+
+        self.faults()?;
+        let heal = self.sim.elapsed();
+        self.note("all faults end");
+        self.injector.heal(&mut self.sim);
+        self.until(heal + self.hosts.scenario.liveness, |shared| shared.oracle.unfinished())?;
+        self.hosts.lock().zero.values_mut().for_each(|zero| *zero = false);
+        self.until(heal + self.hosts.scenario.liveness, |shared| {
+            let mut others = shared.zero.iter().filter(|(_, zero)| !**zero);
+            others.next().map(|(host, _)| format!("{host} is not at zero"))
+        })?;
+        let zero_at = self.sim.elapsed();
+
+        self.note("drain");
+        self.hosts.lock().drain = true;
+        self.until(zero_at + DRAIN, |shared| {
+            let mut hosts = shared.zero.keys();
+            let running = hosts.find(|host| !shared.ended.contains_key(*host))?;
+            Some(format!("the driver of {running} has not ended"))
+        })?;
+        let shared = self.hosts.lock();
+        let ends = shared.oracle.ends();
+        ends.map_err(|rule| (self.sim.elapsed(), rule))?;
+        for links in shared.ended.values() {
+            self.hosts.marks.add(Mark::Lingered, links.lingered);
+            self.hosts.marks.add(Mark::HandshakeTimeout, links.handshake_timeouts);
+            self.hosts.marks.add(Mark::Truncated, links.malformed);
+        }
+        Ok(zero_at)
+    }
+
+    fn faults(&mut self) -> Result<(), Broken> {
+        let faults = self.hosts.scenario.faults.clone();
+        let mut faults = faults.into_iter().peekable();
+        while self.sim.elapsed() < self.hosts.scenario.safety {
+            let now = self.sim.elapsed();
+            while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
+                self.note(&format!("{fault:?}"));
+                self.injector.apply(&mut self.sim, fault);
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on until `open` says that nothing is open, which must be before `deadline`.
+    fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), Broken> {
+        loop {
+            let left = open(&self.hosts.lock());
+            let Some(left) = left else {
+                return Ok(());
+            };
+            let now = self.sim.elapsed();
+            if now >= deadline {
+                return Err((now, format!("not in time: {left}")));
+            }
+            self.step()?;
+        }
+    }
+
+    fn step(&mut self) -> Result<(), Broken> {
+        let stepped = self.sim.step();
+        self.injector.notice_broken_links();
+        let broken = self.hosts.lock().broken.clone();
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        stepped.map_err(|error| (self.sim.elapsed(), format!("a host failed: {error}")))?;
+        Ok(())
+    }
+
+    fn note(&self, what: &str) {
+        self.hosts.lock().trace.note(self.sim.elapsed(), what);
+    }
+}

@@ -1,0 +1,161 @@
+//! One run as a plan, drawn from one seed in the manner of swarm testing: each kind of fault is on or off for the whole
+//! run, so that some runs have none of a kind and others plenty of it.
+
+use std::time::Duration;
+
+use echosphere_core::link::LinkConfig;
+
+use crate::dice::{Dice, Purpose};
+use crate::faults::{Fault, Way};
+use crate::net::Chop;
+
+/// What a run is given; the messages are the system's part.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Hosts of clients, at most [`CLIENTS`](crate::hosts::CLIENTS).
+    pub hosts: usize,
+    /// How far virtual time goes in one step of turmoil.
+    pub tick: Duration,
+    /// The shortest and the longest time that a segment is under way.
+    pub latency: (Duration, Duration),
+    /// turmoil's window in segments, and its bound on connections that wait to be accepted.
+    pub tcp_capacity: usize,
+    /// How likely a link that broke by itself is whole again at the next segment.
+    pub repair_rate: f64,
+    /// How streams are chopped.
+    pub chop: Chop,
+    /// Time-outs of both sides' connections.
+    pub link: LinkConfig,
+    /// How long there may be faults.
+    pub safety: Duration,
+    /// How long all may take from the end of the faults to the zero state; see [`patience`].
+    pub liveness: Duration,
+    /// What happens to the network and the hosts, in order.
+    pub faults: Vec<(Duration, Fault)>,
+    /// Whether the oracle makes the checks whose cost grows with what is under way.
+    pub deep: bool,
+}
+
+/// The time-outs that the runs use, a fraction of the defaults so that a run is seconds and not minutes. Nothing
+/// depends on their absolute length, only on their order: a keepalive or two and the longest latency fit into the idle
+/// time-out.
+pub const LINK: LinkConfig = LinkConfig {
+    handshake_timeout: Duration::from_millis(1000),
+    idle_timeout: Duration::from_millis(2000),
+    idle_timeout_text: Duration::from_millis(8000),
+    keepalive_interval: Duration::from_millis(600),
+    linger: Duration::from_millis(500),
+    max_outbox: 16 * 1024 * 1024,
+    max_connections: 10_000,
+};
+/// The clients' response time-out in these runs.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The clients' longest pause before another attempt in these runs.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// The longest a client takes to answer in these runs.
+pub const ACK_DELAY_MAX: Duration = Duration::from_millis(300);
+/// The longest regular latency in these runs.
+pub const LATENCY_MAX: Duration = Duration::from_millis(60);
+
+/// How long all may take from the end of the faults until everything is acknowledged and both sides are at zero:
+///
+/// 1. the idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
+///    those held. Connections that died before they said anything are gone after the handshake time-out, which is
+///    shorter;
+/// 2. four attempts, each a response time-out and the longest pause. The first is the one under way, which may have
+///    been doomed. On sound connections an attempt only fails if its message is handed on again and again because
+///    each holder gets its own ok and leaves before it answers: with at most [`ACK_DELAY_MAX`] and two latencies each,
+///    at least three times in a row within the response time-out. Three attempts of the same message that all do would
+///    be one in millions;
+/// 3. the linger time, for connections that do not close in order;
+/// 4. a second, for latencies, ticks, and how often the hosts are asked whether they are at zero.
+#[must_use]
+pub fn patience() -> Duration {
+    LINK.idle_timeout + 4 * (RESPONSE_TIMEOUT + BACKOFF_MAX) + LINK.linger + Duration::from_secs(1)
+}
+
+impl Scenario {
+    /// No faults, sound streams, a constant latency of 5 ms.
+    #[must_use]
+    pub fn calm(seed: u64, hosts: usize) -> Self {
+        Self {
+            seed,
+            hosts,
+            tick: Duration::from_millis(1),
+            latency: (Duration::from_millis(5), Duration::from_millis(5)),
+            tcp_capacity: 4096,
+            repair_rate: 1.0,
+            chop: Chop::default(),
+            link: LINK,
+            safety: Duration::ZERO,
+            liveness: patience(),
+            faults: Vec::new(),
+            deep: true,
+        }
+    }
+
+    /// What `seed` says.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Scenario);
+        let hosts = dice.among(1, 4);
+        let safety = dice.millis(1500, 6000);
+        let shortest = dice.millis(0, 20);
+        let longest = if dice.chance(0.8) {
+            dice.millis(shortest.as_millis() as u64, LATENCY_MAX.as_millis() as u64)
+        } else {
+            shortest
+        };
+        Self {
+            hosts,
+            tick: Duration::from_millis([1, 1, 2, 5][dice.below(4)]),
+            latency: (shortest, longest),
+            tcp_capacity: [64, 256, 1024][dice.below(3)],
+            repair_rate: dice.scaled(0.01, 1.0),
+            chop: Chop::draw(&mut dice),
+            safety,
+            faults: draw_faults(&mut dice, hosts, safety),
+            ..Self::calm(seed, hosts)
+        }
+    }
+}
+
+fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
+    type Kind = fn(&mut Dice, usize) -> (Fault, Fault);
+    const KINDS: [Kind; 9] = [
+        |dice, host| (Fault::Latency(host, dice.millis(100, 500)), Fault::LatencyNormal(host)),
+        |_, host| (Fault::Hold(host), Fault::Release(host)),
+        |_, host| (Fault::Partition(host, Way::Both), Fault::Repair(host, Way::Both)),
+        |_, host| (Fault::Partition(host, Way::ToServer), Fault::Repair(host, Way::ToServer)),
+        |_, host| (Fault::Partition(host, Way::ToClient), Fault::Repair(host, Way::ToClient)),
+        |dice, host| (Fault::FailRate(host, dice.scaled(0.001, 0.05)), Fault::FailRate(host, 0.0)),
+        |_, host| (Fault::CrashClient { host, unnoticed: false }, Fault::RestartClient(host)),
+        |_, host| (Fault::CrashClient { host, unnoticed: true }, Fault::RestartClient(host)),
+        |dice, _| {
+            let unnoticed = dice.chance(0.5);
+            (Fault::CrashServer { unnoticed }, Fault::RestartServer)
+        },
+    ];
+    let mut faults = Vec::new();
+    let most = safety.as_millis() as u64;
+    for kind in KINDS {
+        if dice.chance(0.65) {
+            continue;
+        }
+        for _ in 0..dice.among(1, 3) {
+            let host = dice.below(hosts);
+            let (begin, end) = kind(dice, host);
+            let at = dice.millis(1, most);
+            let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
+            faults.push((at, begin));
+            // What is not over by then is ended with all other faults.
+            if at + lasts < safety {
+                faults.push((at + lasts, end));
+            }
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
