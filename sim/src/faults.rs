@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use turmoil::Sim;
 
-use crate::hosts::{CLIENTS, SERVER};
+use crate::hosts::{CLIENTS, SERVER, clients};
 use crate::marks::{Mark, Marks};
 
 /// Which way a link is cut.
@@ -171,9 +171,9 @@ impl Injector {
         self.server_crashed = true;
         if unnoticed {
             self.marks.hit(Mark::ServerPowerLoss);
-            for (host, name) in CLIENTS.iter().enumerate().take(self.hosts) {
+            for (host, name) in clients(self.hosts) {
                 self.cut.insert(host);
-                sim.partition(SERVER, *name);
+                sim.partition(SERVER, name);
             }
         } else {
             self.marks.hit(Mark::ServerCrash);
@@ -183,13 +183,13 @@ impl Injector {
 
     /// Ends every fault: all hosts run, all links are sound, what was kept back is under way.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
-        for host in 0..self.hosts {
+        for (host, name) in clients(self.hosts) {
             self.apply(sim, Fault::FailRate(host, 0.0));
             self.apply(sim, Fault::LatencyNormal(host));
             self.cut.remove(&host);
             // Mends partitions too, those that turmoil made by itself included, which `repair` does as well; but
             // `repair` leaves what was kept back where it is.
-            sim.release(SERVER, CLIENTS[host]);
+            sim.release(SERVER, name);
             self.apply(sim, Fault::RestartClient(host));
         }
         self.apply(sim, Fault::RestartServer);

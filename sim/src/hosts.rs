@@ -26,6 +26,11 @@ pub const SERVER: &str = "server";
 /// The names of the hosts of clients. turmoil's cost grows much faster than the number of hosts.
 pub const CLIENTS: [&str; 4] = ["client-0", "client-1", "client-2", "client-3"];
 
+/// The first so many hosts of clients, with their numbers.
+pub(crate) fn clients(hosts: usize) -> impl Iterator<Item = (usize, &'static str)> {
+    CLIENTS.into_iter().enumerate().take(hosts)
+}
+
 /// How often a host is asked whether it is at zero.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
@@ -111,7 +116,9 @@ impl<S: System> Hosts<S> {
             shared.begin(SERVER)
         };
         let listener = Listener::bind(self.chopper(number, life)).await?;
-        let (machine, codec) = self.system.server(rng(self.scenario.seed, Purpose::Machine(number, life)));
+        let (machine, codec) = self
+            .system
+            .server(rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
         let machine = Observed::new(machine, move |machine: &S::Server, event: &_, actions: &[_]| {
             match event {
@@ -138,13 +145,13 @@ impl<S: System> Hosts<S> {
             let plan = shared.oracle.client_starts(number);
             (plan, shared.begin(name))
         };
-        let (machine, codec) = self.system.client(rng(self.scenario.seed, Purpose::Machine(number, life)));
+        let (machine, codec) = self
+            .system
+            .client(rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
         let machine = Observed::new(machine, move |_: &S::Client, event: &_, actions: &[_]| {
-            match event {
-                Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ClientIdleTimeout),
-                Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ClientReset),
-                _ => {}
+            if matches!(event, Event::Closed(_, CloseReason::Reset)) {
+                marks.hit(Mark::ClientReset);
             }
             let at = now();
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);

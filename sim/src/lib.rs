@@ -1,1 +1,74 @@
-//! Seeded simulation of Echosphere.
+//! Seeded simulation of Echosphere: the real machines in the real drivers, on turmoil's network, with everything going
+//! wrong that a seed says, and every step checked against a model of the protocol that shares no logic with them.
+//!
+//! # Contract
+//!
+//! - A run is a function of its [`Scenario`] and its messages, and those that are drawn are functions of one `u64`. The
+//!   same seed gives the same events at the same virtual times, in any process; their hash is in the [`Report`].
+//! - A run has a safety phase, in which faults come and go; then all faults end at once; then a liveness phase, within
+//!   which everything must be acknowledged, and server and clients must be at zero. How long that may take is derived
+//!   in [`scenario::patience`].
+//! - The first broken rule ends the run, as a [`Failure`] with the rule, the seed, the virtual time and the last events.
+//!   So does a panic, wherever it is.
+//! - A crash of the server takes all its state: the clients notice, and try again. A crash of a host of clients takes
+//!   the host's state; whoever asked it to send has kept what was not acknowledged, and asks again when the host
+//!   is back.
+//!
+//! # Map
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`scenario`] | a run's plan, drawn from a seed; the time-outs; the bound on liveness |
+//! | [`faults`] | what can be done to the network and the hosts |
+//! | [`run`](mod@run) | one run from start to zero, and what comes of it |
+//! | [`hosts`] | what the simulated hosts run |
+//! | [`net`] | turmoil's sockets for the driver, as awkward as real ones |
+//! | [`observe`] | machines that are looked over their shoulder |
+//! | [`oracle`] | what a system brings along to be run and checked; [`oracle::echo`] is echo's |
+//! | [`trace`] | events as lines, and their hash |
+//! | [`marks`] | what runs have been through, so that a campaign that misses something fails |
+//! | [`dice`] | seeded draws |
+//! | [`seeds`] | `SIM_SEED` and `SIM_SEEDS` |
+//!
+//! # Use
+//!
+//! | | |
+//! |---|---|
+//! | `cargo test -p sim` | everything |
+//! | `SIM_SEED=7 cargo test -p sim echo_under_faults` | one seed, as the message of a failure says |
+//! | `SIM_SEED=7 SIM_TRACE=1 cargo test -p sim echo_under_faults` | the same, with every event |
+//! | `SIM_SEEDS=10000 cargo test --release -p sim echo_under_faults` | more seeds |
+//! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
+//!
+//! A seed means the same as long as the code that draws does; a seed that found something is kept in
+//! `tests/faults.rs` with what it found.
+//!
+//! # How turmoil's network differs from a real one
+//!
+//! | turmoil 0.7.2 | what we do about it |
+//! |---|---|
+//! | nothing is sent again: a lost segment leaves a hole for ever, and what comes after it is never read, though it could be written | time-outs end such connections, as they end half-open ones; the bound on liveness starts with the idle time-out for that reason |
+//! | an attempt to connect over a cut link is refused at once, and its socket leaks; so does that of an attempt given up | clients pause before each retry; 64,512 ports a host; zero is asked of the endpoints and never of turmoil's count of sockets |
+//! | the answer to a SYN takes no time and passes every cut | nothing is concluded from a connection that opened: the server waits for a frame, the client for its ok |
+//! | a crash closes the host's connections in order | every crash also comes unnoticed, as a power failure: the links are cut first and mended once the host is back |
+//! | a link that breaks by itself does not tell | it is inferred from refusals that nothing else explains, so that the mark means something |
+//! | more SYNs in one step than the window has segments is a panic, and so is the end of the ports | both are set, far above what a scenario can need |
+//! | the window counts segments, of any size, and FIN needs room but takes none: behind a full window it is lost | that is a lost FIN, for which there are the idle and the linger time-outs |
+//! | writes are whole, not vectored; a socket is never spuriously unready | [`net::Chopped`] splits, shortens, stalls and gathers |
+//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | not simulated |
+//! | its RNG takes one `u64`, its clock starts at the wall clock's time | drawn from the seed; set to the epoch |
+
+pub mod dice;
+pub mod faults;
+pub mod hosts;
+pub mod marks;
+pub mod net;
+pub mod observe;
+pub mod oracle;
+pub mod run;
+pub mod scenario;
+pub mod seeds;
+pub mod trace;
+
+pub use run::{Failure, Report, run};
+pub use scenario::Scenario;

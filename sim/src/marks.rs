@@ -63,6 +63,8 @@ marks! {
     SpuriousReadPending,
     /// A socket said that it was not ready to write, and then was.
     SpuriousWritePending,
+    /// A socket was not ready for a while.
+    Stall,
 
     /// A socket was full.
     BackPressure,
@@ -82,8 +84,6 @@ marks! {
     ForwardToSelf,
     /// The server gave up a connection for its silence.
     ServerIdleTimeout,
-    /// A client gave up a connection for its silence.
-    ClientIdleTimeout,
     /// The server's connection was reset.
     ServerReset,
     /// A client's connection was reset.
@@ -109,7 +109,12 @@ impl Marks {
     /// Counts `mark` so many times.
     pub fn add(&self, mark: Mark, times: u64) {
         if times > 0 {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(mark).or_default() += times;
+            *self
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(mark)
+                .or_default() += times;
         }
     }
 
@@ -130,6 +135,10 @@ impl Marks {
     /// The marks that were never counted.
     #[must_use]
     pub fn missing(&self) -> Vec<Mark> {
-        Mark::ALL.iter().copied().filter(|&mark| self.count(mark) == 0).collect()
+        Mark::ALL
+            .iter()
+            .copied()
+            .filter(|&mark| self.count(mark) == 0)
+            .collect()
     }
 }

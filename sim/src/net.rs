@@ -25,6 +25,8 @@ pub struct Chop {
     pub short_read: f64,
     /// How likely a socket says that it is not ready though it is.
     pub pending: f64,
+    /// How likely it then stays so for some milliseconds.
+    pub stall: f64,
     /// The most bytes that one write takes or one read gives; turmoil itself has no largest segment.
     pub segment: usize,
     /// Whether streams take several slices in one write.
@@ -37,6 +39,7 @@ impl Default for Chop {
             partial_write: 0.0,
             short_read: 0.0,
             pending: 0.0,
+            stall: 0.0,
             segment: usize::MAX,
             vectored: true,
         }
@@ -58,6 +61,7 @@ impl Chop {
             partial_write,
             short_read,
             pending,
+            stall: if dice.chance(0.5) { dice.scaled(0.01, 0.3) } else { 0.0 },
             segment,
             vectored: dice.chance(0.7),
         }
@@ -88,12 +92,22 @@ impl Chopper {
     }
 
     fn holds_back(&self, cx: &Context<'_>, mark: Mark) -> bool {
-        let holds_back = self.chop.pending > 0.0 && self.dice().chance(self.chop.pending);
-        if holds_back {
-            self.marks.hit(mark);
+        if self.chop.pending == 0.0 || !self.dice().chance(self.chop.pending) {
+            return false;
+        }
+        self.marks.hit(mark);
+        if self.dice().chance(self.chop.stall) {
+            self.marks.hit(Mark::Stall);
+            let stall = self.dice().millis(1, 50);
+            let waker = cx.waker().clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(stall).await;
+                waker.wake();
+            });
+        } else {
             cx.waker().wake_by_ref();
         }
-        holds_back
+        true
     }
 
     /// How many of `len` bytes, which are at least one, go through.

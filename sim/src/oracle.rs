@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use echosphere_core::wire::Codec;
 use echosphere_core::Machine;
+use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
 
 use crate::marks::Marks;

@@ -12,7 +12,7 @@ use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
 use crate::faults::Injector;
-use crate::hosts::{CLIENTS, Hosts, SERVER, Shared};
+use crate::hosts::{Hosts, SERVER, Shared, clients};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
@@ -63,7 +63,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, rule, at, hash, .. } = self;
+        let Self {
+            seed, rule, at, hash, ..
+        } = self;
         writeln!(f, "seed {seed}, at {at:?} of virtual time, trace {hash:016x}: {rule}")?;
         f.write_str("The last events:")?;
         for line in &self.trace {
@@ -164,9 +166,9 @@ impl<S: System> Run<S> {
     fn through(&mut self) -> Result<Duration, Broken> {
         let server = self.hosts.clone();
         self.sim.host(SERVER, move || server.clone().serve());
-        for number in 0..self.hosts.scenario.hosts {
+        for (number, name) in clients(self.hosts.scenario.hosts) {
             let client = self.hosts.clone();
-            self.sim.host(CLIENTS[number], move || client.clone().dial(number));
+            self.sim.host(name, move || client.clone().dial(number));
         }
         if self.hosts.scenario.latency.0 < self.hosts.scenario.latency.1 {
             self.hosts.marks.hit(Mark::LatencyRange);

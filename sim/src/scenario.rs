@@ -112,7 +112,7 @@ impl Scenario {
             hosts,
             tick: Duration::from_millis([1, 1, 2, 5][dice.below(4)]),
             latency: (shortest, longest),
-            tcp_capacity: [64, 256, 1024][dice.below(3)],
+            tcp_capacity: [512, 2048][dice.below(2)],
             repair_rate: dice.scaled(0.01, 1.0),
             chop: Chop::draw(&mut dice),
             safety,
@@ -128,10 +128,30 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
         |dice, host| (Fault::Latency(host, dice.millis(100, 500)), Fault::LatencyNormal(host)),
         |_, host| (Fault::Hold(host), Fault::Release(host)),
         |_, host| (Fault::Partition(host, Way::Both), Fault::Repair(host, Way::Both)),
-        |_, host| (Fault::Partition(host, Way::ToServer), Fault::Repair(host, Way::ToServer)),
-        |_, host| (Fault::Partition(host, Way::ToClient), Fault::Repair(host, Way::ToClient)),
-        |dice, host| (Fault::FailRate(host, dice.scaled(0.001, 0.05)), Fault::FailRate(host, 0.0)),
-        |_, host| (Fault::CrashClient { host, unnoticed: false }, Fault::RestartClient(host)),
+        |_, host| {
+            (
+                Fault::Partition(host, Way::ToServer),
+                Fault::Repair(host, Way::ToServer),
+            )
+        },
+        |_, host| {
+            (
+                Fault::Partition(host, Way::ToClient),
+                Fault::Repair(host, Way::ToClient),
+            )
+        },
+        |dice, host| {
+            (
+                Fault::FailRate(host, dice.scaled(0.001, 0.05)),
+                Fault::FailRate(host, 0.0),
+            )
+        },
+        |_, host| {
+            (
+                Fault::CrashClient { host, unnoticed: false },
+                Fault::RestartClient(host),
+            )
+        },
         |_, host| (Fault::CrashClient { host, unnoticed: true }, Fault::RestartClient(host)),
         |dice, _| {
             let unnoticed = dice.chance(0.5);

@@ -87,7 +87,10 @@ impl Trace {
         let oldest = (self.recent.len() == RECENT).then(|| self.recent.pop_front()).flatten();
         let mut line = oldest.unwrap_or_default();
         line.clear();
-        put(&mut line, format_args!("{:>4}.{:06} {host:<8} ", at.as_secs(), at.subsec_micros()));
+        put(
+            &mut line,
+            format_args!("{:>4}.{:06} {host:<8} ", at.as_secs(), at.subsec_micros()),
+        );
         write(&mut line);
         self.hash = hash(self.hash, line.as_bytes());
         self.events += 1;
@@ -119,7 +122,10 @@ fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut String) {
     match event {
         Event::Opened(id, opened) => match opened.dial {
             Some(token) => put(line, format_args!("opened {id:?} by dial {}", token.0)),
-            None => put(line, format_args!("opened {id:?}{}", if opened.text { " (text)" } else { "" })),
+            None => put(
+                line,
+                format_args!("opened {id:?}{}", if opened.text { " (text)" } else { "" }),
+            ),
         },
         Event::Received(id, message) => {
             put(line, format_args!("{id:?} says "));

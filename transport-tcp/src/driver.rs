@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -61,7 +61,8 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     scratch: BytesMut,
 
     ready: Arc<Ready>,
-    keys: Vec<(Key, Arc<KeyWaker>)>,
+    /// What was ready and has not been looked at yet, oldest first.
+    keys: VecDeque<(Key, Arc<KeyWaker>)>,
     own: Own,
 }
 
@@ -140,7 +141,7 @@ where
             armed: None,
             scratch: BytesMut::new(),
             ready,
-            keys: Vec::new(),
+            keys: VecDeque::new(),
             own,
         };
         (driver, Handle::new(sender))
@@ -156,10 +157,11 @@ where
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.now();
-        let mut keys = mem::take(&mut self.keys);
-        self.ready.take(&mut keys);
-        let later = keys.split_off(keys.len().min(KEYS));
-        for (key, waker) in keys.drain(..) {
+        self.ready.take(&mut self.keys);
+        for _ in 0..KEYS {
+            let Some((key, waker)) = self.keys.pop_front() else {
+                break;
+            };
             waker.rearm();
             match key {
                 Key::Listener => self.accept(now),
@@ -168,11 +170,6 @@ where
                 Key::Dial(index) => self.poll_dial(now, index),
                 Key::Timer => self.armed = None,
             }
-        }
-        self.keys = keys;
-        for (_, waker) in later {
-            waker.rearm();
-            Waker::from(waker).wake();
         }
 
         if self.drain_until.is_some_and(|until| until <= now) {
@@ -188,7 +185,7 @@ where
         if self.is_done() {
             return Poll::Ready(());
         }
-        if !self.ready.sleep(cx.waker()) {
+        if !self.ready.sleep(cx.waker()) || !self.keys.is_empty() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -234,9 +231,11 @@ where
                     self.endpoint.command(now, command, &mut self.effects);
                 }
                 Poll::Ready(Some(Request::Drain(within))) => {
+                    // What was asked before the asker could know is answered still.
+                    requests.close();
                     self.accept = None;
-                    self.requests = None;
-                    self.drain_until = Some(now + within);
+                    let until = now + within;
+                    self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
                     self.endpoint.drain(now, &mut self.effects);
                 }
                 Poll::Ready(Some(Request::Inspect(look))) => look(&self.endpoint),

@@ -1,8 +1,8 @@
 //! Which of the many things one future waits for has woken it.
 
-use std::mem;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
 /// What a driver waits for.
@@ -32,7 +32,8 @@ struct Inner {
 pub(crate) struct KeyWaker {
     key: Key,
     queued: AtomicBool,
-    ready: Arc<Ready>,
+    /// Weak, since the ready list holds wakers.
+    ready: Weak<Ready>,
 }
 
 impl Ready {
@@ -40,13 +41,13 @@ impl Ready {
         Arc::new(KeyWaker {
             key,
             queued: AtomicBool::new(false),
-            ready: Arc::clone(self),
+            ready: Arc::downgrade(self),
         })
     }
 
-    /// Swaps the keys that are ready into `keys`, which is empty.
-    pub(crate) fn take(&self, keys: &mut Vec<(Key, Arc<KeyWaker>)>) {
-        mem::swap(&mut self.inner().keys, keys);
+    /// Moves the keys that are ready to the end of `keys`.
+    pub(crate) fn take(&self, keys: &mut VecDeque<(Key, Arc<KeyWaker>)>) {
+        keys.extend(self.inner().keys.drain(..));
     }
 
     /// Says whom to wake when the next key is ready. `false` if one is ready now.
@@ -80,7 +81,10 @@ impl Wake for KeyWaker {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut inner = self.ready.inner();
+        let Some(ready) = self.ready.upgrade() else {
+            return;
+        };
+        let mut inner = ready.inner();
         inner.keys.push((self.key, Arc::clone(self)));
         let root = inner.root.take();
         drop(inner);

@@ -12,7 +12,6 @@ use echosphere_core::echo::{Failure, Notice};
 use echosphere_core::link::LinkConfig;
 use echosphere_transport_tcp::{Gone, TcpConnector, TcpListener};
 use support::{Bystander, Dialler, Framing, Peer, Relay, frame, localhost, patient, soon};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Long enough for all that is to happen before.
@@ -63,20 +62,20 @@ async fn an_ok_that_comes_with_its_fin_counts() {
 #[tokio::test]
 async fn draining_lets_what_is_under_way_finish() {
     let relay = Relay::start(LinkConfig::default());
-    let mut idle = Peer::hello(relay.addr, Framing::Lines).await;
-    relay.connections(1).await;
-    let mute = Peer::connect(relay.addr, Framing::Lines).await;
-    relay.connections(2).await;
     let (mut originator, mut holder, x) = one_waits_for_the_other(&relay).await;
+    let idle = Peer::hello(relay.addr, Framing::Lines).await;
+    let mute = Peer::connect(relay.addr, Framing::Lines).await;
+    relay
+        .until(|endpoint| endpoint.connections() == 4 && endpoint.machine().counters().opened == 3)
+        .await;
 
-    let addr = relay.addr;
     relay.handle.drain(LONG).await.unwrap();
-    for mut unneeded in [idle_of(&mut idle).await, mute] {
+    for mut unneeded in [idle, mute] {
         assert_eq!(unneeded.error().await, "shutting-down");
         unneeded.end().await;
         unneeded.close().await;
     }
-    let refused = TcpStream::connect(addr).await.unwrap_err();
+    let refused = TcpStream::connect(relay.addr).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 
     originator.send("message one more").await;
@@ -89,6 +88,179 @@ async fn draining_lets_what_is_under_way_finish() {
         done.close().await;
     }
     let endpoint = relay.ended().await;
-    assert_eq!(endpoint.machine().counters().messages_refused, 1);
-    assert_eq!(endpoint.machine().counters().abandoned, 0);
+    let counters = endpoint.machine().counters();
+    assert_eq!((counters.messages_refused, counters.abandoned), (1, 0));
+}
+
+#[tokio::test]
+async fn draining_closes_what_does_not_finish() {
+    let relay = Relay::start(LinkConfig::default());
+    let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
+    relay.handle.drain(Duration::from_millis(100)).await.unwrap();
+    // When the holder is closed first, the originator is sent its own message before its turn comes.
+    while let Some(payload) = originator.receive().await {
+        assert!(payload.starts_with(b"message ") || payload.starts_with(b"error shutting-down "));
+    }
+    assert_eq!(holder.error().await, "shutting-down");
+    holder.end().await;
+    originator.close().await;
+    holder.close().await;
+    let endpoint = relay.ended().await;
+    assert_eq!(endpoint.machine().counters().abandoned, 1);
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_a_peer_that_never_closes() {
+    let relay = Relay::start(LinkConfig {
+        linger: Duration::from_millis(100),
+        ..LinkConfig::default()
+    });
+    let (originator, holder, _) = one_waits_for_the_other(&relay).await;
+    let endpoint = relay.drain(Duration::ZERO).await;
+    assert_eq!(endpoint.counters().lingered, 2);
+    drop((originator, holder));
+}
+
+/// Two peers, the second of which was forwarded a message of the first, and that message.
+async fn one_waits_for_the_other(relay: &Relay) -> (Peer, Peer, Vec<u8>) {
+    let mut originator = Peer::hello(relay.addr, Framing::Length).await;
+    let mut holder = Peer::hello(relay.addr, Framing::Length).await;
+    relay.until(|endpoint| endpoint.machine().counters().opened == 2).await;
+    for n in 0.. {
+        originator.send(format!("message {n}")).await;
+        tokio::select! {
+            ok = originator.receive_answering() => assert!(ok.unwrap().starts_with(b"ok ")),
+            message = holder.receive() => {
+                let x = message.unwrap().strip_prefix(b"message ").unwrap().to_vec();
+                return (originator, holder, x);
+            }
+        }
+    }
+    unreachable!("one of them is the second's")
+}
+
+#[tokio::test]
+async fn requests_made_before_the_driver_noticed_the_drain_are_answered() {
+    let relay = Relay::start(LinkConfig::default());
+    let bystander = Bystander::join(&relay).await;
+    bystander.leave().await;
+    relay.connections(0).await;
+    // None of these waits for the driver's next turn.
+    relay.handle.drain(LONG).await.unwrap();
+    assert_eq!(
+        relay.handle.inspect(|endpoint| endpoint.counters().accepted).await,
+        Ok(1)
+    );
+    let handle = relay.handle.clone();
+    relay.ended().await;
+    assert_eq!(handle.inspect(|_| ()).await, Err(Gone));
+    assert_eq!(handle.drain(LONG).await, Err(Gone));
+}
+
+#[tokio::test]
+async fn a_command_that_was_taken_is_answered_even_when_draining() {
+    let relay = Relay::start(LinkConfig::default());
+    let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
+    dialler.handle.drain(LONG).await.unwrap();
+    dialler.send(5, "too late").await;
+    let gave_up = Notice::GaveUp {
+        id: 5,
+        failure: Failure::ShuttingDown,
+        attempts: 0,
+    };
+    assert_eq!(dialler.notice().await, gave_up);
+    dialler.finish().await;
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_needs_no_handle_to_serve() {
+    let Relay { addr, handle, driver } = Relay::start(LinkConfig::default());
+    let second = handle.clone();
+    drop(handle);
+    let mut peer = Peer::connect(addr, Framing::Length).await;
+    peer.round_trip("through the second handle's server").await;
+    assert_eq!(second.inspect(|endpoint| endpoint.connections()).await, Ok(1));
+    drop(second);
+    peer.round_trip("without any handle").await;
+    peer.close().await;
+    Peer::connect(addr, Framing::Lines).await.round_trip("and anew").await;
+    driver.abort();
+}
+
+#[tokio::test]
+async fn dropping_the_driver_closes_its_sockets() {
+    let relay = Relay::start(LinkConfig::default());
+    let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
+    relay.driver.abort();
+    assert!(soon(relay.driver).await.unwrap_err().is_cancelled());
+    for peer in [&mut originator, &mut holder] {
+        assert_eq!(peer.receive().await, None);
+    }
+    assert_eq!(relay.handle.inspect(|_| ()).await, Err(Gone));
+    TcpListener::bind(relay.addr).expect("the port is free again");
+}
+
+#[tokio::test]
+async fn a_dialling_driver_ends_when_its_last_handle_is_gone_and_all_is_done() {
+    let relay = Relay::start(LinkConfig::default());
+    let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
+    for id in 0..10 {
+        dialler.send(id, format!("x {id}")).await;
+    }
+    let second = dialler.handle.clone();
+    drop(dialler.handle);
+    dialler.handle = second;
+    dialler.acknowledged(10).await;
+    assert!(!dialler.driver.is_finished(), "a handle may still ask for something");
+    dialler.send(10, "one more").await;
+
+    // What was asked for is done all the same.
+    drop(dialler.handle);
+    let endpoint = soon(dialler.driver).await.unwrap();
+    assert!(endpoint.is_zero());
+    assert_eq!(endpoint.machine().counters().acknowledged, 11);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_dial_is_tried_again_until_a_server_appears() {
+    // Bound and not listening: the port is ours, and refuses.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.set_reuseaddr(true).unwrap();
+    reserved.bind(localhost()).unwrap();
+    let addr = reserved.local_addr().unwrap();
+
+    let mut dialler = Dialler::start(TcpConnector::new(addr), patient());
+    dialler.send(0, "is anybody there?").await;
+    for _ in 0..3 {
+        match dialler.notice().await {
+            Notice::Retrying { id: 0, failure, .. } => assert_eq!(failure, Failure::Dial(DialError::Refused)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut relay = Relay::over(
+        TcpListener::bind(addr).unwrap(),
+        LinkConfig::default(),
+        support::MAX_MESSAGE,
+    );
+    relay.addr = addr;
+    dialler.acknowledged(1).await;
+    let endpoint = dialler.finish().await;
+    assert!(endpoint.counters().dials_failed >= 3);
+    assert_eq!(endpoint.counters().dialled, 1);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn clients_can_be_spread_over_source_addresses() {
+    let relay = Relay::start(LinkConfig::default());
+    let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(Into::into).to_vec();
+    let mut dialler = Dialler::start(TcpConnector::from_addresses(relay.addr, from), patient());
+    for id in 0..20 {
+        dialler.send(id, "the same from all").await;
+    }
+    dialler.acknowledged(20).await;
+    dialler.finish().await;
+    relay.finish().await;
 }

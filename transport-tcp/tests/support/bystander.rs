@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -41,7 +41,7 @@ impl Bystander {
 }
 
 async fn stand_by(mut peer: Peer, mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
-    let mut under_way: HashMap<Vec<u8>, oneshot::Sender<()>> = HashMap::new();
+    let mut under_way: BTreeMap<Vec<u8>, oneshot::Sender<()>> = BTreeMap::new();
     let mut count = 0_u64;
     loop {
         tokio::select! {

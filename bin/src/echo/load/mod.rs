@@ -176,6 +176,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         ack_delay: args.ack_delay.to_string(),
         seed,
         elapsed,
+        started: clients.machine().counters().commands,
         sent: clients.machine().counters().sent,
         clients_zero: clients.is_zero(),
     };

@@ -51,11 +51,11 @@ impl Plan {
                 "1 file each"
             };
             bail!(
-                "{} needed, and this process may open {}.\n\n  \
+                "{} open files needed, and this process may open {}.\n\n  \
                  {} clients over {} with a mean --ack-delay of {} are up to {} connections at once; {ends}.\n\n\
                  Ask for at most {} at once: fewer --clients, a longer --over, a shorter --ack-delay{}; or raise the limit (ulimit -n).",
-                files(needed),
-                files(self.files),
+                thousands(needed),
+                thousands(self.files),
                 thousands(self.clients),
                 humantime::format_duration(self.over),
                 short(self.ack_delay),
@@ -115,10 +115,6 @@ impl Plan {
         let share = TIME_WAIT.as_secs_f64() / self.over.as_secs_f64().max(1e-9);
         (self.clients as f64 * share.min(1.0)).ceil() as u64
     }
-}
-
-fn files(count: u64) -> String {
-    format!("{} open files", thousands(count))
 }
 
 #[cfg(test)]

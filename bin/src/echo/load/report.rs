@@ -138,6 +138,8 @@ pub(super) struct Run {
     pub(super) ack_delay: String,
     pub(super) seed: u64,
     pub(super) elapsed: Duration,
+    /// Clients that started; fewer than all only if the run was interrupted.
+    pub(super) started: u64,
     pub(super) sent: u64,
     /// Whether the clients themselves have nothing left.
     pub(super) clients_zero: bool,
@@ -145,9 +147,13 @@ pub(super) struct Run {
 
 impl Report {
     pub(super) fn new(run: Run, tally: &Tally, server: Option<State>) -> Self {
-        let lost = run.clients - tally.acknowledged;
+        let lost = run.started - tally.acknowledged;
         let broken: u64 = tally.broken.values().sum();
         let mut missing = Vec::new();
+        if run.started < run.clients {
+            let not_started = run.clients - run.started;
+            missing.push(format!("{} clients did not start: interrupted", thousands(not_started)));
+        }
         if lost > 0 {
             missing.push(format!("{} messages did not get their ok", thousands(lost)));
         }

@@ -1,0 +1,97 @@
+//! One echo server and one client, driven by hand: no sockets, no runtime, no clock, and the same in every run.
+//! `cargo run -p echosphere-core --example by_hand`
+//!
+//! An [`Endpoint`] is told what happened (a connection, bytes, an end of stream, a moment in time) and says what to do:
+//! what to write stands in the connection's outbox, all else in [`Effects`]. A driver for sockets does the same.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::random::Delay;
+use echosphere_core::{ConnId, Machine, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// An endpoint, what it asks for, and its only connection once there is one.
+struct Side<M: Machine<Message = Message>> {
+    name: &'static str,
+    endpoint: Endpoint<M, EchoCodec>,
+    effects: Effects<M::Notice>,
+    conn: Option<ConnId>,
+}
+
+fn main() {
+    // The rules are in the machines, and all chance is in the RNGs that they are given.
+    let machine = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
+    let mut server = side("server", machine, EchoCodec::accepted(MAX_MESSAGE));
+    let config = ClientConfig {
+        ack_delay: Delay::Constant(Duration::from_millis(250)),
+        ..ClientConfig::default()
+    };
+    let machine = Client::new(config, ChaCha8Rng::seed_from_u64(2));
+    let mut client = side("client", machine, EchoCodec::dialled(MAX_MESSAGE));
+
+    // Somebody wants X acknowledged, so the client asks for a connection. The time is what we say it is.
+    let mut now = Time::ZERO;
+    let x = "hello".into();
+    let wish = Command::Send { id: 7, x };
+    client.endpoint.command(now, wish, &mut client.effects);
+    let token = client.effects.dial.pop().expect("an attempt to connect");
+
+    // Here one socket would connect to another.
+    client.conn = Some(client.endpoint.dialled(now, token, &mut client.effects));
+    server.conn = Some(server.endpoint.accept(now).expect("a server that is not full"));
+
+    // Bytes go to and fro. Whenever none are under way, time goes on to the next deadline.
+    while !(client.endpoint.is_zero() && server.endpoint.is_zero()) {
+        let moved = carry(now, &mut client, &mut server) | carry(now, &mut server, &mut client);
+        if !moved {
+            let deadlines = [client.endpoint.next_deadline(), server.endpoint.next_deadline()];
+            now = deadlines.into_iter().flatten().min().expect("something to wait for");
+            client.endpoint.expire(now, &mut client.effects);
+            server.endpoint.expire(now, &mut server.effects);
+        }
+        for notice in client.effects.notices.drain(..) {
+            println!("{:>6?}  {notice:?}", now.since(Time::ZERO));
+        }
+    }
+    println!("Both sides are at zero: no connection, no message and no timer is left.");
+}
+
+fn side<M: Machine<Message = Message>>(name: &'static str, machine: M, codec: EchoCodec) -> Side<M> {
+    Side {
+        name,
+        endpoint: Endpoint::new(machine, codec, LinkConfig::default()),
+        effects: Effects::default(),
+        conn: None,
+    }
+}
+
+/// Does what one side wants done with its connection, and tells the other side. Whether there was anything to do.
+fn carry<A, B>(now: Time, from: &mut Side<A>, to: &mut Side<B>) -> bool
+where
+    A: Machine<Message = Message>,
+    B: Machine<Message = Message>,
+{
+    let (conn, peer) = (from.conn.expect("connected"), to.conn.expect("connected"));
+    let label = format!("{:>6?}  {} > {}", now.since(Time::ZERO), from.name, to.name);
+    match from.endpoint.want(conn) {
+        Want::Write => {
+            let outbox = from.endpoint.outbox(conn).expect("connected");
+            let mut bytes: BytesMut = outbox.chunks().flatten().collect();
+            println!("{label}  {}", bytes.escape_ascii());
+            from.endpoint.wrote(conn, bytes.len());
+            to.endpoint.receive(now, peer, &mut bytes, &mut to.effects);
+        }
+        Want::Shutdown => {
+            println!("{label}  FIN");
+            from.endpoint.shut_down(conn, &mut from.effects);
+            to.endpoint.peer_closed(now, peer, &mut to.effects);
+        }
+        Want::Nothing => return false,
+    }
+    true
+}

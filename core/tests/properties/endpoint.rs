@@ -1,0 +1,213 @@
+//! Any bytes and any operations in any order into an endpoint.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::echo::{EchoCodec, Server, ServerConfig};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::{ConnId, Time};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept,
+    /// These are for any connection that there ever was.
+    Receive(Index, Vec<u8>),
+    Fin(Index),
+    Fail(Index),
+    Write(Index, usize),
+    ShutDown(Index),
+    Pass(Duration),
+    Drain,
+    CloseAll,
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let fragments: [&[u8]; 14] = [
+        b"\0\0\0\0",
+        b"\0\0\0\x09message x",
+        b"\0\0\0\x09message y",
+        b"\0\0\0\x0bmessage a\nb",
+        b"\0\0\0\x04ok x",
+        b"\0\0\0\x04ok y",
+        b"\0\0\0\x03???",
+        b"\0\xff\xff\xff",
+        b"message x\n",
+        b"message a\r\r\n",
+        b"ok x\r\n",
+        b"\n",
+        b"error busy\n",
+        b"what\n",
+    ];
+    prop_oneof![
+        12 => proptest::sample::select(fragments.to_vec()).prop_map(<[u8]>::to_vec),
+        1 => vec(any::<u8>(), 0..12),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let seconds = prop_oneof![8 => 0..3_u64, 1 => 0..700_u64];
+    prop_oneof![
+        10 => Just(Step::Accept),
+        40 => (any::<Index>(), bytes()).prop_map(|(which, bytes)| Step::Receive(which, bytes)),
+        2 => any::<Index>().prop_map(Step::Fin),
+        2 => any::<Index>().prop_map(Step::Fail),
+        10 => (any::<Index>(), 0..200_usize).prop_map(|(which, written)| Step::Write(which, written)),
+        5 => any::<Index>().prop_map(Step::ShutDown),
+        5 => seconds.prop_map(|seconds| Step::Pass(Duration::from_secs(seconds))),
+        1 => Just(Step::Drain),
+        1 => Just(Step::CloseAll),
+    ]
+}
+
+struct World {
+    endpoint: Endpoint<Server<ChaCha8Rng>, EchoCodec>,
+    effects: Effects<Infallible>,
+    now: Time,
+    accepted: Vec<ConnId>,
+    released: BTreeSet<ConnId>,
+}
+
+impl World {
+    fn new(seed: u64, config: LinkConfig) -> Self {
+        let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(seed));
+        Self {
+            endpoint: Endpoint::new(server, EchoCodec::accepted(100), config),
+            effects: Effects::default(),
+            now: Time::ZERO,
+            accepted: Vec::new(),
+            released: BTreeSet::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Accept => {
+                if let Ok(id) = self.endpoint.accept(self.now) {
+                    assert!(!self.accepted.contains(&id), "{id:?} is used again");
+                    self.accepted.push(id);
+                }
+            }
+            Step::Receive(which, bytes) => self.with(which, |world, id| world.receive(id, bytes)),
+            Step::Fin(which) => self.with(which, |world, id| {
+                world.endpoint.peer_closed(world.now, id, &mut world.effects);
+            }),
+            Step::Fail(which) => self.with(which, |world, id| {
+                world.endpoint.failed(world.now, id, &mut world.effects);
+            }),
+            Step::Write(which, most) => self.with(which, |world, id| {
+                let waiting = world.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
+                world.endpoint.begin_flush(id);
+                world.endpoint.wrote(id, waiting.min(*most));
+            }),
+            Step::ShutDown(which) => self.with(which, |world, id| {
+                if world.endpoint.want(id) == Want::Shutdown {
+                    world.endpoint.shut_down(id, &mut world.effects);
+                }
+            }),
+            Step::Pass(time) => {
+                let until = self.now + *time;
+                while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
+                    self.now = due;
+                    self.endpoint.expire(due, &mut self.effects);
+                    assert!(self.endpoint.next_deadline() != Some(due), "time stands still");
+                }
+                self.now = until;
+            }
+            Step::Drain => self.endpoint.drain(self.now, &mut self.effects),
+            Step::CloseAll => self.endpoint.close_all(self.now, &mut self.effects),
+        }
+        self.check();
+    }
+
+    fn receive(&mut self, id: ConnId, bytes: &[u8]) {
+        let mut input = BytesMut::from(bytes);
+        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        assert!(input.is_empty(), "all input is taken");
+    }
+
+    fn with(&mut self, which: &Index, act: impl FnOnce(&mut Self, ConnId)) {
+        if !self.accepted.is_empty() {
+            let id = *which.get(&self.accepted);
+            act(self, id);
+        }
+    }
+
+    fn check(&mut self) {
+        for id in self.effects.release.drain(..) {
+            assert!(self.released.insert(id), "{id:?} was released twice");
+        }
+        let held = self.accepted.len() - self.released.len();
+        assert_eq!(self.endpoint.connections(), held);
+        assert_eq!(self.endpoint.timers(), held, "each connection has one timer");
+        assert!(held <= MAX_CONNECTIONS);
+        self.endpoint.machine().audit().unwrap();
+        for id in self.endpoint.machine().connections() {
+            let waiting = self.endpoint.outbox(id).unwrap().len();
+            assert!(waiting <= MAX_OUTBOX, "{waiting} bytes wait for {id:?}");
+        }
+    }
+}
+
+const MAX_OUTBOX: usize = 300;
+const MAX_CONNECTIONS: usize = 6;
+
+proptest! {
+    #[test]
+    fn every_connection_ends_once_and_nothing_is_left(seed: u64, steps in vec(step(), 0..150)) {
+        let config = LinkConfig {
+            max_outbox: MAX_OUTBOX,
+            max_connections: MAX_CONNECTIONS,
+            ..LinkConfig::default()
+        };
+        let mut world = World::new(seed, config);
+        for step in &steps {
+            world.step(step);
+        }
+        // Nobody says anything any more.
+        world.step(&Step::Pass(Duration::from_secs(3600)));
+        prop_assert!(world.endpoint.is_zero());
+        prop_assert_eq!(world.released.len(), world.accepted.len());
+
+        let counters = world.endpoint.counters();
+        let ends = [
+            counters.closed_by_peer,
+            counters.resets,
+            counters.closed_by_us,
+            counters.handshake_timeouts,
+            counters.idle_timeouts,
+            counters.slow_consumers,
+            counters.malformed,
+        ];
+        prop_assert_eq!(ends.iter().sum::<u64>(), counters.accepted, "each end is counted once: {:?}", ends);
+    }
+
+    #[test]
+    fn however_the_bytes_are_cut_the_same_is_answered(
+        pieces in vec(bytes(), 0..20),
+        cuts in vec(1..8_usize, 0..60),
+    ) {
+        let stream = pieces.concat();
+        let answers = |sizes: &mut dyn Iterator<Item = usize>| {
+            let mut world = World::new(1, LinkConfig::default());
+            let id = world.endpoint.accept(world.now).unwrap();
+            let mut left = &stream[..];
+            while !left.is_empty() {
+                let size = sizes.next().unwrap_or(left.len()).min(left.len());
+                world.receive(id, &left[..size]);
+                left = &left[size..];
+            }
+            let outbox = world.endpoint.outbox(id).unwrap();
+            let answers = outbox.chunks().collect::<Vec<_>>().concat();
+            (answers, *world.endpoint.counters())
+        };
+        prop_assert_eq!(answers(&mut cuts.into_iter()), answers(&mut std::iter::empty()));
+    }
+}

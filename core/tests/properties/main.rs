@@ -1,0 +1,10 @@
+//! What holds whatever happens, in whatever order.
+
+#![allow(clippy::unwrap_used)]
+
+mod collections;
+mod echo_client;
+mod echo_server;
+mod endpoint;
+mod reference;
+mod wire;

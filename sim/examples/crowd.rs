@@ -1,0 +1,51 @@
+//! The kata's own size: clients arriving over a minute of virtual time, every check on that does not cost more the more
+//! is under way. `cargo run --release -p sim --example crowd [clients] [seed]`; 100,000 clients unless told otherwise.
+
+use std::env;
+use std::time::Duration;
+
+use echosphere_core::echo::ClientConfig;
+use echosphere_core::link::LinkConfig;
+use sim::dice::{Dice, Purpose};
+use sim::hosts::CLIENTS;
+use sim::marks::Mark;
+use sim::oracle::echo::{Echo, Planned};
+use sim::{Scenario, run};
+use tokio::time::Instant;
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = env::args().skip(1);
+    let clients = args.next().map_or(Ok(100_000), |arg| arg.parse())?;
+    let seed = args.next().map_or(Ok(0), |arg| arg.parse())?;
+
+    let mut dice = Dice::new(seed, Purpose::Workload);
+    let messages = (0..clients).map(|number: usize| Planned {
+        host: number % CLIENTS.len(),
+        at: WINDOW.mul_f64(dice.unit()),
+        x: format!("hello {number}").into(),
+    });
+    let echo = Echo {
+        client: ClientConfig::default(),
+        messages: messages.collect(),
+    };
+    let scenario = Scenario {
+        latency: (Duration::from_millis(1), Duration::from_millis(50)),
+        link: LinkConfig::default(),
+        safety: WINDOW,
+        deep: false,
+        ..Scenario::calm(seed, CLIENTS.len())
+    };
+
+    let start = Instant::now();
+    let report = run(&scenario, echo)?;
+    println!("took          {:?}", start.elapsed());
+    println!("virtual time  {:?}", report.zero_at);
+    println!("acknowledged  {} of {clients}", report.oracle.acknowledged());
+    println!("retries       {}", report.oracle.retries());
+    println!("re-forwards   {}", report.marks.count(Mark::Reforward));
+    println!("events        {}", report.events);
+    println!("trace hash    {:016x}", report.hash);
+    Ok(())
+}

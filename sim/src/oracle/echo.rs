@@ -1,0 +1,229 @@
+//! The echo system: its messages, and the model of its rules, which `docs/PROTOCOL.md` states.
+//!
+//! The model is in three parts. [`server`] has the server's rules, checked at every step of the server. [`client`] has
+//! those of the clients. Between them lies [`Wire`], the network, of which nothing is assumed but that it makes nothing
+//! up: of no X does more arrive than was sent. Together: whoever is acknowledged was acknowledged by somebody who had
+//! been forwarded that X.
+//!
+//! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
+//! rule.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::echo::{
+    Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server, ServerConfig,
+};
+use echosphere_core::random::Delay;
+use rand_chacha::ChaCha8Rng;
+
+pub use self::choices::Choices;
+use self::client::ClientModel;
+use self::server::ServerModel;
+use self::words::{Did, Heard, Said, Wire, X, did, heard};
+pub use self::workload::Planned;
+use super::{Oracle, System};
+use crate::marks::{Mark, Marks};
+use crate::observe::{ActionOf, EventOf};
+use crate::trace::brief_bytes;
+
+mod choices;
+mod client;
+mod server;
+mod words;
+mod workload;
+
+/// The echo system and what its clients shall send.
+#[derive(Clone, Debug)]
+pub struct Echo {
+    /// How clients behave.
+    pub client: ClientConfig,
+    /// The messages; a message's index here is its id.
+    pub messages: Vec<Planned>,
+}
+
+impl System for Echo {
+    type Server = Server<ChaCha8Rng>;
+    type Client = Client<ChaCha8Rng>;
+    type Codec = EchoCodec;
+    type Oracle = EchoOracle;
+
+    fn server(&self, rng: ChaCha8Rng) -> (Self::Server, EchoCodec) {
+        (
+            Server::new(ServerConfig::default(), rng),
+            EchoCodec::accepted(MAX_MESSAGE),
+        )
+    }
+
+    fn client(&self, rng: ChaCha8Rng) -> (Self::Client, EchoCodec) {
+        (Client::new(self.client.clone(), rng), EchoCodec::dialled(MAX_MESSAGE))
+    }
+
+    fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
+        let mut xs: BTreeMap<Bytes, X> = BTreeMap::new();
+        let mut of_message = Vec::new();
+        for message in &self.messages {
+            let next = xs.len() as X;
+            let x = *xs.entry(message.x.clone()).or_insert(next);
+            of_message.push(x);
+            if message.x.len() > workload::LARGE {
+                marks.hit(Mark::LargeX);
+            }
+        }
+        if xs.len() < of_message.len() {
+            marks.hit(Mark::SameX);
+        }
+        match self.client.ack_delay {
+            Delay::None => {}
+            Delay::Constant(_) => marks.hit(Mark::AckDelayConstant),
+            Delay::Uniform(..) => marks.hit(Mark::AckDelayUniform),
+            Delay::Exponential(_) => marks.hit(Mark::AckDelayExponential),
+        }
+        EchoOracle {
+            wire: Wire::new(xs.len()),
+            xs,
+            server: ServerModel::new(deep, marks.clone()),
+            clients: ClientModel::new(of_message, marks.clone()),
+            messages: self.messages.clone(),
+        }
+    }
+}
+
+/// What was seen of one run of echo, and is to be expected next.
+#[derive(Debug)]
+pub struct EchoOracle {
+    xs: BTreeMap<Bytes, X>,
+    messages: Vec<Planned>,
+    wire: Wire,
+    server: ServerModel,
+    clients: ClientModel,
+}
+
+impl EchoOracle {
+    /// How often a client had to try again.
+    #[must_use]
+    pub const fn retries(&self) -> u64 {
+        self.clients.retries
+    }
+
+    /// How many messages were acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        self.messages.len() - self.clients.open()
+    }
+
+    /// How many connections ended because their client had got its ok.
+    #[must_use]
+    pub const fn natural_closes(&self) -> u64 {
+        self.clients.natural_closes
+    }
+
+    /// How the server chose those it forwarded to; empty unless the run was deep.
+    #[must_use]
+    pub const fn choices(&self) -> &Choices {
+        &self.server.choices
+    }
+
+    fn intern(&self, message: &Message) -> Result<Said, String> {
+        let x = |x: &Bytes| match self.xs.get(x) {
+            Some(&x) => Ok(x),
+            None => {
+                let mut shown = String::new();
+                brief_bytes(x, &mut shown);
+                Err(format!("an X that nobody sent: {shown}"))
+            }
+        };
+        Ok(match message {
+            Message::Message(body) => Said::Message(x(body)?),
+            Message::Ok(body) => Said::Ok(x(body)?),
+            Message::Error(code, _) => Said::Error(*code),
+        })
+    }
+}
+
+impl Oracle<Echo> for EchoOracle {
+    fn server_starts(&mut self) {
+        self.server.restart();
+    }
+
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, Command)> {
+        self.clients.restart(host);
+        // Those that were not acknowledged before the host crashed are sent again. It is the host's caller who keeps
+        // them, and the host is not its caller.
+        let numbered = (0..).zip(&self.messages);
+        let to_send = numbered.filter(|(id, message)| message.host == host && !self.clients.is_done(*id));
+        let mut plan: Vec<_> = to_send
+            .map(|(id, message)| {
+                let x = message.x.clone();
+                (message.at, Command::Send { id, x })
+            })
+            .collect();
+        plan.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
+    fn server_did(
+        &mut self,
+        server: &Server<ChaCha8Rng>,
+        event: &EventOf<Server<ChaCha8Rng>>,
+        actions: &[ActionOf<Server<ChaCha8Rng>>],
+    ) -> Result<(), String> {
+        let event = heard(event, |message| self.intern(message))?;
+        let actions = did(actions, |message| self.intern(message))?;
+        if let Heard::Received(_, said) = event {
+            self.wire.to_server.arrives(said)?;
+        }
+        for action in &actions {
+            if let Did::Send(_, said) = *action {
+                self.wire.to_client.sent(said);
+            }
+        }
+        self.server.step(&event, &actions)?;
+        let flights = server.flights().map(|flight| {
+            let x = self.xs.get(flight.x).copied().unwrap_or(X::MAX);
+            (x, flight.originator, flight.holder)
+        });
+        self.server.compare(server.connections(), flights)?;
+        if self.server.deep {
+            server.audit()?;
+        }
+        Ok(())
+    }
+
+    fn client_did(
+        &mut self,
+        host: usize,
+        event: &EventOf<Client<ChaCha8Rng>>,
+        actions: &[ActionOf<Client<ChaCha8Rng>>],
+    ) -> Result<(), String> {
+        let event = heard(event, |message| self.intern(message))?;
+        let actions = did(actions, |message| self.intern(message))?;
+        if let Heard::Received(_, said) = event {
+            self.wire.to_client.arrives(said)?;
+        }
+        for action in &actions {
+            if let Did::Send(_, said) = *action {
+                self.wire.to_server.sent(said);
+            }
+        }
+        self.clients.step(host, &event, &actions)
+    }
+
+    fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        self.clients.told(host, notice)
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        let open = self.clients.open();
+        (open > 0).then(|| {
+            let first = self.clients.first_open().unwrap_or_default();
+            format!("{open} messages are not acknowledged, among them number {first}")
+        })
+    }
+
+    fn ends(&self) -> Result<(), String> {
+        self.clients.ends()?;
+        self.server.ends()
+    }
+}

@@ -1,0 +1,284 @@
+//! The rules of the server. Everything is looked up the slow way: a list of flights for each X, and a list of X for
+//! each connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+use echosphere_core::ConnId;
+use echosphere_core::wire::ErrorCode;
+
+use super::choices::{Choice, Choices};
+use super::words::{Did, Heard, Said, X};
+use crate::marks::{Mark, Marks};
+
+#[derive(Debug)]
+pub(super) struct ServerModel {
+    pub(super) deep: bool,
+    pub(super) choices: Choices,
+    marks: Marks,
+    conns: BTreeMap<ConnId, Conn>,
+    flights: BTreeMap<X, Vec<Flight>>,
+    opened: u64,
+    forwarded: u64,
+}
+
+/// A live connection.
+#[derive(Debug, Default)]
+struct Conn {
+    opened: u64,
+    /// What it waits for or holds.
+    xs: BTreeSet<X>,
+    /// How often it was sent something to answer.
+    sent: u64,
+    /// How often it answered, and that counted or was late.
+    answered: u64,
+}
+
+/// One `message X`, forwarded and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Flight {
+    /// Who sent it; `None` if it has left.
+    waiter: Option<ConnId>,
+    /// Who was sent it and may answer.
+    holder: ConnId,
+    /// When that was, in forwards.
+    forwarded: u64,
+}
+
+type Doings<'a> = [Did<'a, Infallible>];
+
+impl ServerModel {
+    pub(super) fn new(deep: bool, marks: Marks) -> Self {
+        Self {
+            deep,
+            choices: Choices::default(),
+            marks,
+            conns: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            opened: 0,
+            forwarded: 0,
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.conns.clear();
+        self.flights.clear();
+    }
+
+    pub(super) fn step(&mut self, event: &Heard<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
+        match *event {
+            Heard::Opened { dialled: true, .. } | Heard::Opened { text: true, .. } => {
+                Err("a connection that no client of this run made".into())
+            }
+            Heard::Opened { id, .. } => {
+                self.opened += 1;
+                let conn = Conn {
+                    opened: self.opened,
+                    ..Conn::default()
+                };
+                match self.conns.insert(id, conn) {
+                    None => expect_nothing(actions),
+                    Some(_) => Err(format!("{id:?} opened twice")),
+                }
+            }
+            Heard::Received(from, _) | Heard::Closed(from) if !self.conns.contains_key(&from) => {
+                Err(format!("{from:?} is not live"))
+            }
+            Heard::Received(from, Said::Message(x)) => self.message(from, x, actions),
+            Heard::Received(from, Said::Ok(x)) => self.ok(from, x, actions),
+            Heard::Received(_, Said::Error(_)) => Err("a client sent an error".into()),
+            Heard::Closed(id) => self.closed(id, actions),
+            Heard::Command(_) | Heard::Other => expect_nothing(actions),
+        }
+    }
+
+    fn message(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
+        match *actions {
+            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x => {
+                self.forward(x, Some(from), holder, true)
+            }
+            _ => Err(format!("`message` was not forwarded to exactly one: {actions:?}")),
+        }
+    }
+
+    /// `x` was sent to `holder`, on behalf of `waiter`.
+    fn forward(&mut self, x: X, waiter: Option<ConnId>, holder: ConnId, first: bool) -> Result<(), String> {
+        if self.deep && self.conns.contains_key(&holder) {
+            self.note_choice(holder, first.then_some(waiter == Some(holder)));
+        }
+        let Some(conn) = self.conns.get_mut(&holder) else {
+            return Err(format!("forwarded to {holder:?}, which is not live"));
+        };
+        if first && waiter == Some(holder) {
+            self.marks.hit(Mark::ForwardToSelf);
+        }
+        conn.sent += 1;
+        conn.xs.insert(x);
+        if let Some(waiter) = waiter.and_then(|id| self.conns.get_mut(&id)) {
+            waiter.xs.insert(x);
+        }
+        self.forwarded += 1;
+        self.flights.entry(x).or_default().push(Flight {
+            waiter,
+            holder,
+            forwarded: self.forwarded,
+        });
+        Ok(())
+    }
+
+    fn note_choice(&mut self, chosen: ConnId, to_self: Option<bool>) {
+        let age = self.conns[&chosen].opened;
+        self.choices.made.push(Choice {
+            among: self.conns.len(),
+            by_id: self.conns.range(..chosen).count(),
+            by_age: self.conns.values().filter(|conn| conn.opened < age).count(),
+            to_self,
+        });
+    }
+
+    fn ok(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
+        let flights = self.flights.get(&x);
+        let holds = flights.is_some_and(|flights| flights.iter().any(|flight| flight.holder == from));
+        if holds {
+            return self.ok_counts(from, x, actions);
+        }
+        let holding = self.flights.values().flatten();
+        let held = holding.filter(|flight| flight.holder == from).count() as u64;
+        let conn = self.conns.get_mut(&from).ok_or("not live")?;
+        // Of what it was sent, something is neither answered nor waited for: this is the answer to that.
+        if conn.sent > conn.answered + held {
+            conn.answered += 1;
+            self.marks.hit(Mark::LateOk);
+            return expect_nothing(actions);
+        }
+        match *actions {
+            [Did::Send(to, Said::Error(ErrorCode::NotHeld))] if to == from => Ok(()),
+            _ => Err(format!("an ok that answers nothing was not told so: {actions:?}")),
+        }
+    }
+
+    fn ok_counts(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
+        let flights = self.flights.remove(&x).unwrap_or_default();
+        let mut waiting: Vec<ConnId> = flights.iter().filter_map(|flight| flight.waiter).collect();
+        let mut told = Vec::new();
+        for action in actions {
+            match *action {
+                Did::Send(to, Said::Ok(answered)) if answered == x => told.push(to),
+                _ => return Err(format!("an ok led to something else than oks: {action:?}")),
+            }
+        }
+        waiting.sort_unstable();
+        told.sort_unstable();
+        if waiting != told {
+            return Err(format!(
+                "waiting for X number {x}: {waiting:?}; the ok was sent to {told:?}"
+            ));
+        }
+        if waiting.len() > 1 {
+            self.marks.hit(Mark::SharedOk);
+        }
+        self.forget(x, &flights);
+        if let Some(conn) = self.conns.get_mut(&from) {
+            conn.answered += 1;
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for `x` or holds it any more.
+    fn forget(&mut self, x: X, flights: &[Flight]) {
+        for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
+            if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
+                conn.xs.remove(&x);
+            }
+        }
+    }
+
+    fn closed(&mut self, id: ConnId, actions: &Doings<'_>) -> Result<(), String> {
+        let Some(conn) = self.conns.remove(&id) else {
+            return Err(format!("{id:?} is not live"));
+        };
+        let mut orphaned: BTreeMap<X, Vec<Flight>> = BTreeMap::new();
+        for x in conn.xs {
+            let flights = self.flights.entry(x).or_default();
+            for flight in flights.iter_mut().filter(|flight| flight.waiter == Some(id)) {
+                flight.waiter = None;
+            }
+            if flights.iter().all(|flight| flight.waiter.is_none()) {
+                let flights = self.flights.remove(&x).unwrap_or_default();
+                self.forget(x, &flights);
+                continue;
+            }
+            let held: Vec<Flight> = flights.extract_if(.., |flight| flight.holder == id).collect();
+            orphaned.insert(x, held.into_iter().filter(|flight| flight.waiter.is_some()).collect());
+        }
+        for action in actions {
+            let Did::Send(holder, Said::Message(x)) = *action else {
+                return Err(format!("a leave led to something else than forwards: {action:?}"));
+            };
+            // Several of one X are alike but for who waits; what was forwarded first is forwarded anew first.
+            let flights = orphaned.get_mut(&x).filter(|flights| !flights.is_empty());
+            let Some(flights) = flights else {
+                return Err(format!(
+                    "X number {x} was forwarded anew, but nobody who waits lost its holder"
+                ));
+            };
+            flights.sort_unstable_by_key(|flight| flight.forwarded);
+            let flight = flights.remove(0);
+            self.marks.hit(Mark::Reforward);
+            self.forward(x, flight.waiter, holder, false)?;
+        }
+        match orphaned.iter().find(|(_, flights)| !flights.is_empty()) {
+            Some((x, flights)) => Err(format!("X number {x} lost its holder and has no other: {flights:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares the server's own books with these; only in deep runs.
+    pub(super) fn compare(
+        &self,
+        conns: impl Iterator<Item = ConnId>,
+        flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>,
+    ) -> Result<(), String> {
+        if !self.deep {
+            return Ok(());
+        }
+        let conns: BTreeSet<ConnId> = conns.collect();
+        if !conns.iter().eq(self.conns.keys()) {
+            let mine: Vec<_> = self.conns.keys().collect();
+            return Err(format!(
+                "the server's live connections are {conns:?}, should be {mine:?}"
+            ));
+        }
+        let mut theirs: Vec<_> = flights.collect();
+        let mut mine = Vec::new();
+        for (x, flights) in &self.flights {
+            mine.extend(flights.iter().map(|flight| (*x, flight.waiter, flight.holder)));
+        }
+        theirs.sort_unstable();
+        mine.sort_unstable();
+        if theirs != mine {
+            return Err(format!("the server's flights are {theirs:?}, should be {mine:?}"));
+        }
+        let gone = mine.iter().find(|(_, _, holder)| !self.conns.contains_key(holder));
+        match gone {
+            Some(flight) => Err(format!("held by nobody who is live: {flight:?}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn ends(&self) -> Result<(), String> {
+        if self.conns.is_empty() && self.flights.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("left at the server: {:?}, {:?}", self.conns, self.flights))
+        }
+    }
+}
+
+fn expect_nothing(actions: &Doings<'_>) -> Result<(), String> {
+    if actions.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("nothing should follow, but: {actions:?}"))
+    }
+}

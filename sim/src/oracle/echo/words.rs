@@ -1,0 +1,153 @@
+//! The words of events and actions with each X replaced by its number, and the network's only rule.
+
+use echosphere_core::echo::{Command, Message, Notice};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{Action, CloseReason, ConnId, Event};
+
+use crate::trace::{Brief, brief_bytes};
+
+/// An X, by its number in the plan.
+pub(crate) type X = u32;
+
+/// A message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Message(X),
+    Ok(X),
+    Error(ErrorCode),
+}
+
+/// An event.
+#[derive(Debug)]
+pub(super) enum Heard<'a, C> {
+    Opened { id: ConnId, dialled: bool, text: bool },
+    Received(ConnId, Said),
+    Closed(ConnId),
+    Command(&'a C),
+    Other,
+}
+
+/// An action.
+#[derive(Debug)]
+pub(super) enum Did<'a, N> {
+    Send(ConnId, Said),
+    Close(ConnId, CloseReason),
+    Notify(&'a N),
+    Dial,
+    AbandonDial,
+}
+
+pub(super) fn heard<C>(
+    event: &Event<Message, C>,
+    said: impl Fn(&Message) -> Result<Said, String>,
+) -> Result<Heard<'_, C>, String> {
+    Ok(match event {
+        Event::Opened(id, opened) => Heard::Opened {
+            id: *id,
+            dialled: opened.dial.is_some(),
+            text: opened.text,
+        },
+        Event::Received(id, message) => Heard::Received(*id, said(message)?),
+        Event::Closed(id, _) => Heard::Closed(*id),
+        Event::Command(command) => Heard::Command(command),
+        Event::DialFailed(..) | Event::Drain | Event::Deadline => Heard::Other,
+    })
+}
+
+pub(super) fn did<N>(
+    actions: &[Action<Message, N>],
+    said: impl Fn(&Message) -> Result<Said, String>,
+) -> Result<Vec<Did<'_, N>>, String> {
+    let did = actions.iter().map(|action| {
+        Ok(match action {
+            Action::Send(id, message) => Did::Send(*id, said(message)?),
+            Action::Close(id, reason) => Did::Close(*id, *reason),
+            Action::Notify(notice) => Did::Notify(notice),
+            Action::Dial(_) => Did::Dial,
+            Action::AbandonDial(_) => Did::AbandonDial,
+        })
+    });
+    did.collect()
+}
+
+/// What was sent and what arrived, of each X.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) to_server: Flow,
+    pub(super) to_client: Flow,
+}
+
+/// One way of it: how many more were sent than arrived.
+#[derive(Debug)]
+pub(super) struct Flow {
+    messages: Vec<u32>,
+    oks: Vec<u32>,
+}
+
+impl Wire {
+    pub(super) fn new(xs: usize) -> Self {
+        let flow = || Flow {
+            messages: vec![0; xs],
+            oks: vec![0; xs],
+        };
+        Self {
+            to_server: flow(),
+            to_client: flow(),
+        }
+    }
+}
+
+impl Flow {
+    pub(super) fn sent(&mut self, said: Said) {
+        match said {
+            Said::Message(x) => self.messages[x as usize] += 1,
+            Said::Ok(x) => self.oks[x as usize] += 1,
+            Said::Error(_) => {}
+        }
+    }
+
+    pub(super) fn arrives(&mut self, said: Said) -> Result<(), String> {
+        let under_way = match said {
+            Said::Message(x) => &mut self.messages[x as usize],
+            Said::Ok(x) => &mut self.oks[x as usize],
+            Said::Error(_) => return Ok(()),
+        };
+        *under_way = under_way
+            .checked_sub(1)
+            .ok_or_else(|| format!("{said:?} arrived more often than it was sent"))?;
+        Ok(())
+    }
+}
+
+impl Brief for Message {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Message(x) => {
+                line.push_str("message ");
+                brief_bytes(x, line);
+            }
+            Self::Ok(x) => {
+                line.push_str("ok ");
+                brief_bytes(x, line);
+            }
+            Self::Error(code, _) => {
+                line.push_str("error ");
+                line.push_str(code.as_str());
+            }
+        }
+    }
+}
+
+impl Brief for Command {
+    fn brief(&self, line: &mut String) {
+        let Self::Send { id, x } = self;
+        line.push_str(&format!("send number {id}: "));
+        brief_bytes(x, line);
+    }
+}
+
+impl Brief for Notice {
+    fn brief(&self, line: &mut String) {
+        line.push_str(&format!("{self:?}"));
+    }
+}

@@ -1,0 +1,30 @@
+//! Many seeds, each with its own mix of faults.
+
+use sim::marks::Marks;
+use sim::oracle::echo::Echo;
+use sim::seeds::seeds;
+use sim::{Scenario, run};
+
+/// Seeds of one run of the tests.
+const SEEDS: u64 = 250;
+
+#[test]
+fn echo_under_faults() {
+    let seeds = seeds(SEEDS);
+    let marks = Marks::default();
+    for &seed in &seeds {
+        let scenario = Scenario::draw(seed);
+        match run(&scenario, Echo::draw(&scenario)) {
+            Ok(report) => marks.merge(&report.marks),
+            Err(failure) => panic!("{}", failure.in_test("echo_under_faults")),
+        }
+    }
+    if seeds.len() as u64 >= SEEDS {
+        let missing = marks.missing();
+        assert!(
+            missing.is_empty(),
+            "never happened in {} seeds: {missing:?}",
+            seeds.len()
+        );
+    }
+}
