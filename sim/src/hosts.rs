@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub(crate) struct Hosts<S: System> {
     pub(crate) scenario: Scenario,
     pub(crate) system: Arc<S>,
     pub(crate) marks: Marks,
+    /// Whether streams are left alone from now on.
+    pub(crate) healed: Arc<AtomicBool>,
     pub(crate) shared: Arc<Mutex<Shared<S>>>,
 }
 
@@ -92,6 +95,7 @@ impl<S: System> Clone for Hosts<S> {
             scenario: self.scenario.clone(),
             system: Arc::clone(&self.system),
             marks: self.marks.clone(),
+            healed: Arc::clone(&self.healed),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -104,7 +108,8 @@ impl<S: System> Hosts<S> {
 
     fn chopper(&self, number: usize, life: u32) -> Chopper {
         let dice = Dice::new(self.scenario.seed, Purpose::Chop(number, life));
-        Chopper::new(self.scenario.chop, dice, self.marks.clone())
+        let healed = Arc::clone(&self.healed);
+        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone())
     }
 
     /// What the server's host runs.

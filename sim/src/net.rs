@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -72,19 +73,25 @@ impl Chop {
 #[derive(Clone, Debug)]
 pub struct Chopper {
     chop: Chop,
+    healed: Arc<AtomicBool>,
     dice: Arc<Mutex<Dice>>,
     marks: Marks,
 }
 
 impl Chopper {
-    /// Decides by `dice`, and counts what it does in `marks`.
+    /// Decides by `dice`, and counts what it does in `marks`. Once `healed` is set it leaves streams alone.
     #[must_use]
-    pub fn new(chop: Chop, dice: Dice, marks: Marks) -> Self {
+    pub fn new(chop: Chop, healed: Arc<AtomicBool>, dice: Dice, marks: Marks) -> Self {
         Self {
             chop,
+            healed,
             dice: Arc::new(Mutex::new(dice)),
             marks,
         }
+    }
+
+    fn chance(&self, rate: f64) -> bool {
+        rate > 0.0 && !self.healed.load(Ordering::Relaxed) && self.dice().chance(rate)
     }
 
     fn dice(&self) -> MutexGuard<'_, Dice> {
@@ -92,11 +99,11 @@ impl Chopper {
     }
 
     fn holds_back(&self, cx: &Context<'_>, mark: Mark) -> bool {
-        if self.chop.pending == 0.0 || !self.dice().chance(self.chop.pending) {
+        if !self.chance(self.chop.pending) {
             return false;
         }
         self.marks.hit(mark);
-        if self.dice().chance(self.chop.stall) {
+        if self.chance(self.chop.stall) {
             self.marks.hit(Mark::Stall);
             let stall = self.dice().millis(1, 50);
             let waker = cx.waker().clone();
@@ -113,7 +120,7 @@ impl Chopper {
     /// How many of `len` bytes, which are at least one, go through.
     fn part(&self, len: usize, rate: f64, mark: Mark) -> usize {
         let len = len.min(self.chop.segment);
-        if len < 2 || rate == 0.0 || !self.dice().chance(rate) {
+        if len < 2 || !self.chance(rate) {
             return len;
         }
         self.marks.hit(mark);

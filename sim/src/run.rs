@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
         scenario: scenario.clone(),
         system: Arc::new(system),
         marks: marks.clone(),
+        healed: Arc::default(),
         shared: Arc::new(Mutex::new(Shared::new(oracle, print))),
     };
     let mut run = Run {
@@ -177,6 +179,7 @@ impl<S: System> Run<S> {
         self.faults()?;
         let heal = self.sim.elapsed();
         self.note("all faults end");
+        self.hosts.healed.store(true, Ordering::Relaxed);
         self.injector.heal(&mut self.sim);
         self.until(heal + self.hosts.scenario.liveness, |shared| shared.oracle.unfinished())?;
         self.hosts.lock().zero.values_mut().for_each(|zero| *zero = false);

@@ -3,14 +3,18 @@
 
 mod support;
 
+use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use echosphere_core::link::LinkConfig;
-use echosphere_transport_tcp::Driver;
+use echosphere_transport_tcp::{Driver, Listener, Stream};
 use rand_chacha::rand_core::Rng;
 use support::{Dialler, Framing, MAX_MESSAGE, Network, NetworkListener, Peer, Relay, echo_server, patient, rng};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
@@ -85,7 +89,7 @@ async fn draining_does_not_wait_for_a_listener_that_fails() {
         connect.send(Err(io::Error::from_raw_os_error(EMFILE))).unwrap();
     }
     let mut peer = connect_by(&connect);
-    relay.handle.drain(std::time::Duration::MAX).await.unwrap();
+    relay.handle.drain(Duration::MAX).await.unwrap();
     assert_eq!(peer.receive().await, None);
     relay.ended().await;
 }
@@ -93,7 +97,6 @@ async fn draining_does_not_wait_for_a_listener_that_fails() {
 #[tokio::test]
 async fn the_next_owner_of_a_broken_connections_slot_is_served() {
     let (connect, listener) = queue::<Either>();
-    // Both are there when the driver first looks, so the slot changes hands within one turn.
     let mut peers = Vec::new();
     for _ in 0..100 {
         connect.send(Ok(Either::Broken)).unwrap();
@@ -101,15 +104,12 @@ async fn the_next_owner_of_a_broken_connections_slot_is_served() {
         connect.send(Ok(Either::Whole(there))).unwrap();
         peers.push(Peer::over(here, Framing::Length));
     }
-    let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(OneATurn(listener), LinkConfig::default(), MAX_MESSAGE);
     relay.connections(100).await;
-    for peer in &mut peers {
-        // Nobody else has said anything yet, or answers: what it sends comes back to it.
+    for mut peer in peers {
+        // Nobody else has said anything yet, so what it sends comes back to it.
         peer.round_trip("mine").await;
-        peer.send("").await;
-        let mut peer = std::mem::replace(peer, Peer::over(duplex(1).0, Framing::Length));
-        tokio::io::AsyncWriteExt::shutdown(&mut peer.stream).await.unwrap();
-        peer.end().await;
+        peer.close().await;
     }
     let endpoint = relay.finish().await;
     assert_eq!(
@@ -158,6 +158,27 @@ fn a_driver_that_is_dropped_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&root), 1, "no waker is kept");
     assert!(connect.is_closed(), "no listener is kept");
     drop(handle);
+}
+
+/// Wakes the driver before each connection, so that one breaks in the turn in which the next takes its slot.
+struct OneATurn<S>(NetworkListener<S>);
+
+#[async_trait]
+impl<S: Stream> Listener for OneATurn<S> {
+    type Stream = S;
+
+    async fn accept(&mut self) -> io::Result<S> {
+        let mut woken = false;
+        poll_fn(|cx| {
+            if mem::replace(&mut woken, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.0.accept().await
+    }
 }
 
 #[derive(Default)]
