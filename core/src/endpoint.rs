@@ -1,5 +1,6 @@
 //! Everything of one side but its sockets: a machine, its connections and their time-outs. What a driver drives.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use bytes::BytesMut;
@@ -49,7 +50,7 @@ pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     machine: M,
     codec: C,
     links: Links<C>,
-    dialling: usize,
+    dialling: BTreeSet<DialToken>,
     draining: bool,
     counters: LinkCounters,
     actions: Actions<M::Message, M::Notice>,
@@ -64,7 +65,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             machine,
             codec,
             links: Links::new(config),
-            dialling: 0,
+            dialling: BTreeSet::new(),
             draining: false,
             counters: LinkCounters::default(),
             actions: Actions::new(),
@@ -96,7 +97,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// An attempt to connect that [`Effects::dial`] asked for has succeeded.
     pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
         self.counters.dialled += 1;
-        self.dialling -= 1;
+        self.dialling.remove(&token);
         let id = self.links.insert(Link::dialled(self.codec.clone(), now));
         self.mark_for_flush(id, effects);
         let opened = Opened {
@@ -110,7 +111,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// An attempt to connect that [`Effects::dial`] asked for has failed.
     pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, effects: &mut Effects<M::Notice>) {
         self.counters.dials_failed += 1;
-        self.dialling -= 1;
+        self.dialling.remove(&token);
         self.handle(now, Event::DialFailed(token, error), effects);
     }
 
@@ -313,7 +314,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// Whether the machine is at zero and no connection, attempt to connect or timer is left.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        self.machine.is_zero() && self.links.is_empty() && self.dialling == 0
+        self.machine.is_zero() && self.links.is_empty() && self.dialling.is_empty()
     }
 
     /// Connections held, those in handshake and those still closing included.
@@ -358,11 +359,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                     }
                 }
                 Action::Dial(token) => {
-                    self.dialling += 1;
+                    self.dialling.insert(token);
                     effects.dial.push(token);
                 }
                 Action::AbandonDial(token) => {
-                    self.dialling -= 1;
+                    self.dialling.remove(&token);
                     effects.abandon.push(token);
                 }
                 Action::Notify(notice) => effects.notices.push(notice),

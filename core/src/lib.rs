@@ -35,4 +35,5 @@ pub mod random;
 pub mod timers;
 pub mod wire;
 
+pub use bytes;
 pub use machine::{Action, Actions, CloseReason, ConnId, DialError, DialToken, Event, Machine, Opened, Time};

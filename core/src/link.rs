@@ -9,6 +9,9 @@ use crate::timers::TimerId;
 use crate::wire::{Codec, Decoded, Framing, Outbox, WireError};
 use crate::{CloseReason, Time};
 
+/// Keepalives come no faster than this, or sending the due ones would never end.
+const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Time-outs and bounds of every connection of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkConfig {
@@ -18,7 +21,8 @@ pub struct LinkConfig {
     pub idle_timeout: Duration,
     /// The same for a peer that speaks lines: people type slowly. Default 10 min.
     pub idle_timeout_text: Duration,
-    /// After so long without sending, an empty frame is sent (never to a peer that speaks lines). Default 20 s.
+    /// After so long without sending, and at least 1 ms, an empty frame is sent (never to a peer that speaks lines).
+    /// Default 20 s.
     pub keepalive_interval: Duration,
     /// How long a closing connection may take to flush and to see the peer's end of stream. Default 5 s.
     pub linger: Duration,
@@ -221,7 +225,7 @@ impl<C: Codec> Link<C> {
             State::Open if self.is_text() => self.last_heard + config.idle_timeout_text,
             State::Open => {
                 let idle = self.last_heard + config.idle_timeout;
-                idle.min(self.last_sent + config.keepalive_interval)
+                idle.min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL))
             }
             State::Closing => self.since + config.linger,
         }
@@ -239,9 +243,10 @@ impl<C: Codec> Link<C> {
             State::Open => {
                 self.last_sent = now;
                 // A peer that has not read the last ones yet learns nothing from one more.
-                if self.outbox.is_empty() {
-                    self.codec.encode_keepalive(&mut self.outbox);
+                if !self.outbox.is_empty() {
+                    return Expiry::Nothing;
                 }
+                self.codec.encode_keepalive(&mut self.outbox);
                 Expiry::Keepalive
             }
             State::Closing => Expiry::Release,

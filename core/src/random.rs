@@ -34,7 +34,7 @@ pub enum Delay {
     None,
     /// Always the same.
     Constant(Duration),
-    /// Anything from the first up to, but not including, the second.
+    /// Anything from the first to the second.
     Uniform(Duration, Duration),
     /// Memoryless, with this mean; cut off at [`Delay::EXPONENTIAL_CUT`] times the mean.
     Exponential(Duration),

@@ -14,6 +14,9 @@ use crate::timers::{TimerId, Timers};
 use crate::wire::ErrorCode;
 use crate::{Action, CloseReason, ConnId, Time};
 
+/// Time-outs and pauses are at least this long, or doing what is due now would never end.
+const SHORTEST: Duration = Duration::from_nanos(1);
+
 /// How an echo client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -241,9 +244,9 @@ impl<R: Rng> Client<R> {
         // The sequence number tells this attempt from an earlier one of a delivery with the same key.
         let token = DialToken(u64::from(self.sequence) << 32 | u64::from(key));
         self.sequence = self.sequence.wrapping_add(1);
-        let mut until = now + self.config.response_timeout;
+        let mut until = now + self.config.response_timeout.max(SHORTEST);
         if let Some(after) = self.config.give_up_after {
-            until = until.min(delivery.since + after);
+            until = until.min(delivery.since + after).max(now + SHORTEST);
         }
         delivery.stage = Stage::Dialling(token, self.timers.set(until, Due::Response(key)));
         out.push(Action::Dial(token));
@@ -385,7 +388,7 @@ impl<R: Rng> Client<R> {
             out.push(Action::Notify(Notice::GaveUp { id, failure, attempts }));
         } else {
             self.counters.retries += 1;
-            let timer = self.timers.set(now + after, Due::Retry(key));
+            let timer = self.timers.set(now + after.max(SHORTEST), Due::Retry(key));
             self.deliveries[key as usize].stage = Stage::Waiting(timer);
             out.push(Action::Notify(Notice::Retrying { id, failure, after }));
         }

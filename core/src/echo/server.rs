@@ -147,7 +147,6 @@ impl<R: Rng> Server<R> {
             self.counters.messages_refused += 1;
             let text = Bytes::from_static(text.as_bytes());
             out.push(Action::Send(originator, Message::Error(code, text)));
-            self.close_if_drained(originator, out);
             return;
         }
         self.counters.messages += 1;

@@ -89,6 +89,20 @@ fn what_is_not_a_request_is_told_and_the_connection_stays() {
 }
 
 #[test]
+fn any_first_byte_but_zero_means_lines() {
+    for first in (1..=255).filter(|&first| first != b'\n') {
+        let mut bench = Bench::new();
+        let client = bench.accept();
+        bench.feed(client, &[first, b'?', b'\n']);
+        let told = bench.read_text(client);
+        assert!(
+            told.starts_with("error unknown-request ") && told.ends_with('\n'),
+            "{first}: {told}"
+        );
+    }
+}
+
+#[test]
 fn an_ok_for_what_was_never_forwarded_is_told_and_the_connection_stays() {
     let mut bench = Bench::new();
     let person = bench.accept_lines();

@@ -77,6 +77,7 @@ fn a_peer_that_does_not_answer_fin_is_dropped_after_the_linger_time() {
     assert!(!bench.read_fin(client), "FIN is sent once");
     bench.pass(LINGER - Duration::from_nanos(1));
     assert_eq!(bench.released(), []);
+    assert!(!bench.endpoint.is_zero());
     bench.pass(Duration::from_nanos(1));
     assert_eq!(bench.released(), [client]);
     assert_eq!(bench.endpoint.counters().lingered, 1);

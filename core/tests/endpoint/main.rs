@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod bounds;
 mod closing;
+mod dialling;
 mod drain;
 mod protocol_examples;
 mod silence;

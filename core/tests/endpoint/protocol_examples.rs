@@ -1,14 +1,10 @@
 //! The examples of docs/PROTOCOL.md, byte for byte, from both sides.
 
-use bytes::BytesMut;
-use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Notice};
-use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
-use echosphere_core::{ConnId, Time};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use echosphere_core::echo::Notice;
+use echosphere_core::link::Want;
 
 use crate::bench::{Bench, frame};
+use crate::dialling::Dialler;
 
 fn hex(bytes: &str) -> Vec<u8> {
     let bytes = bytes.split_whitespace();
@@ -33,7 +29,7 @@ fn by_length_as_the_server() {
 
 #[test]
 fn by_length_as_the_client() {
-    let mut client = Dialler::new("hi");
+    let mut client = Dialler::connected("hi");
     assert_eq!(
         client.written(),
         hex("00 00 00 00 00 00 00 0a 6d 65 73 73 61 67 65 20 68 69")
@@ -45,11 +41,8 @@ fn by_length_as_the_client() {
         client.effects.notices[..],
         [Notice::Acknowledged { id: 1, .. }]
     ));
-    assert_eq!(client.endpoint.want(client.conn), Want::Shutdown);
-    client.endpoint.shut_down(client.conn, &mut client.effects);
-    client
-        .endpoint
-        .peer_closed(Time::ZERO, client.conn, &mut client.effects);
+    assert_eq!(client.endpoint.want(client.conn()), Want::Shutdown);
+    client.end();
     assert!(client.endpoint.is_zero());
 }
 
@@ -95,46 +88,9 @@ fn an_x_that_only_length_framing_can_carry() {
 
 #[test]
 fn a_client_understands_the_last_words_of_a_server_that_speaks_lines() {
-    let mut client = Dialler::new("hi");
+    let mut client = Dialler::connected("hi");
     client.feed(b"error full come back later\n");
     assert!(matches!(client.effects.notices[..], [Notice::Retrying { id: 1, .. }]));
     // Still in the framing that it has shown itself.
     assert_eq!(client.written(), [frame(""), frame("message hi")].concat());
-}
-
-/// One echo client and its connection.
-struct Dialler {
-    endpoint: Endpoint<Client<ChaCha8Rng>, EchoCodec>,
-    effects: Effects<Notice>,
-    conn: ConnId,
-}
-
-impl Dialler {
-    fn new(x: &'static str) -> Self {
-        let client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
-        let mut endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
-        let mut effects = Effects::default();
-        let command = Command::Send { id: 1, x: x.into() };
-        endpoint.command(Time::ZERO, command, &mut effects);
-        let token = effects.dial.pop().unwrap();
-        let conn = endpoint.dialled(Time::ZERO, token, &mut effects);
-        Self {
-            endpoint,
-            effects,
-            conn,
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        let mut input = BytesMut::from(bytes);
-        self.endpoint
-            .receive(Time::ZERO, self.conn, &mut input, &mut self.effects);
-    }
-
-    fn written(&mut self) -> Vec<u8> {
-        let outbox = self.endpoint.outbox(self.conn).unwrap();
-        let bytes = outbox.chunks().collect::<Vec<_>>().concat();
-        self.endpoint.wrote(self.conn, bytes.len());
-        bytes
-    }
 }

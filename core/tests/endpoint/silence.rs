@@ -169,6 +169,7 @@ fn empty_frames_do_not_pile_up_before_a_peer_that_does_not_read() {
         bench.feed(client, &frame(""));
     }
     assert_eq!(bench.read(client), frame(""));
+    assert_eq!(bench.endpoint.counters().keepalives, 1);
 }
 
 #[test]

@@ -22,8 +22,8 @@ enum Step {
     Receive(Index, Vec<u8>),
     Fin(Index),
     Fail(Index),
-    Write(Index, usize),
-    ShutDown(Index),
+    /// The driver does what is wanted, and the socket takes this many bytes.
+    Flush(Index, usize),
     Pass(Duration),
     Drain,
     CloseAll,
@@ -59,8 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         40 => (any::<Index>(), bytes()).prop_map(|(which, bytes)| Step::Receive(which, bytes)),
         2 => any::<Index>().prop_map(Step::Fin),
         2 => any::<Index>().prop_map(Step::Fail),
-        10 => (any::<Index>(), 0..200_usize).prop_map(|(which, written)| Step::Write(which, written)),
-        5 => any::<Index>().prop_map(Step::ShutDown),
+        15 => (any::<Index>(), 0..200_usize).prop_map(|(which, most)| Step::Flush(which, most)),
         5 => seconds.prop_map(|seconds| Step::Pass(Duration::from_secs(seconds))),
         1 => Just(Step::Drain),
         1 => Just(Step::CloseAll),
@@ -73,6 +72,8 @@ struct World {
     now: Time,
     accepted: Vec<ConnId>,
     released: BTreeSet<ConnId>,
+    /// Whose sockets take no more for now: flushing has begun, and will be gone on with.
+    full: BTreeSet<ConnId>,
 }
 
 impl World {
@@ -84,6 +85,7 @@ impl World {
             now: Time::ZERO,
             accepted: Vec::new(),
             released: BTreeSet::new(),
+            full: BTreeSet::new(),
         }
     }
 
@@ -102,16 +104,7 @@ impl World {
             Step::Fail(which) => self.with(which, |world, id| {
                 world.endpoint.failed(world.now, id, &mut world.effects);
             }),
-            Step::Write(which, most) => self.with(which, |world, id| {
-                let waiting = world.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
-                world.endpoint.begin_flush(id);
-                world.endpoint.wrote(id, waiting.min(*most));
-            }),
-            Step::ShutDown(which) => self.with(which, |world, id| {
-                if world.endpoint.want(id) == Want::Shutdown {
-                    world.endpoint.shut_down(id, &mut world.effects);
-                }
-            }),
+            Step::Flush(which, most) => self.with(which, |world, id| world.flush(id, *most)),
             Step::Pass(time) => {
                 let until = self.now + *time;
                 while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
@@ -133,6 +126,21 @@ impl World {
         assert!(input.is_empty(), "all input is taken");
     }
 
+    fn flush(&mut self, id: ConnId, most: usize) {
+        self.endpoint.begin_flush(id);
+        self.effects.flush.retain(|&other| other != id);
+        let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
+        self.endpoint.wrote(id, waiting.min(most));
+        if self.endpoint.want(id) == Want::Shutdown {
+            self.endpoint.shut_down(id, &mut self.effects);
+        }
+        if self.endpoint.want(id) == Want::Nothing {
+            self.full.remove(&id);
+        } else {
+            self.full.insert(id);
+        }
+    }
+
     fn with(&mut self, which: &Index, act: impl FnOnce(&mut Self, ConnId)) {
         if !self.accepted.is_empty() {
             let id = *which.get(&self.accepted);
@@ -148,6 +156,11 @@ impl World {
         assert_eq!(self.endpoint.connections(), held);
         assert_eq!(self.endpoint.timers(), held, "each connection has one timer");
         assert!(held <= MAX_CONNECTIONS);
+        for id in &self.accepted {
+            let idle = self.endpoint.want(*id) == Want::Nothing;
+            let known = self.effects.flush.contains(id) || self.full.contains(id);
+            assert!(idle || known, "nobody was told to flush {id:?}");
+        }
         self.endpoint.machine().audit().unwrap();
         for id in self.endpoint.machine().connections() {
             let waiting = self.endpoint.outbox(id).unwrap().len();

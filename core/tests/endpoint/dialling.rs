@@ -1,0 +1,123 @@
+//! An echo client's endpoint: attempts to connect, and the connections that come of them.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, MAX_MESSAGE, Notice};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::{ConnId, DialError, DialToken, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::bench::frame;
+
+/// An echo client with one message to send, and the server of its connection as far as a socket shows it.
+pub(crate) struct Dialler {
+    pub(crate) endpoint: Endpoint<Client<ChaCha8Rng>, EchoCodec>,
+    pub(crate) effects: Effects<Notice>,
+    now: Time,
+    conn: Option<ConnId>,
+}
+
+impl Dialler {
+    /// Has asked for a connection, and not got it yet.
+    fn dialling(x: &'static str) -> (Self, DialToken) {
+        let client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
+        let mut dialler = Self {
+            endpoint: Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default()),
+            effects: Effects::default(),
+            now: Time::ZERO,
+            conn: None,
+        };
+        let command = Command::Send { id: 1, x: x.into() };
+        dialler.endpoint.command(dialler.now, command, &mut dialler.effects);
+        let token = dialler.effects.dial.pop().unwrap();
+        (dialler, token)
+    }
+
+    pub(crate) fn connected(x: &'static str) -> Self {
+        let (mut dialler, token) = Self::dialling(x);
+        dialler.conn = Some(dialler.endpoint.dialled(dialler.now, token, &mut dialler.effects));
+        dialler
+    }
+
+    pub(crate) fn conn(&self) -> ConnId {
+        self.conn.unwrap()
+    }
+
+    /// The server's bytes arrive.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let (conn, mut input) = (self.conn(), BytesMut::from(bytes));
+        self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
+    }
+
+    /// What the client writes.
+    pub(crate) fn written(&mut self) -> Vec<u8> {
+        let conn = self.conn();
+        let outbox = self.endpoint.outbox(conn).unwrap();
+        let bytes = outbox.chunks().collect::<Vec<_>>().concat();
+        self.endpoint.wrote(conn, bytes.len());
+        bytes
+    }
+
+    /// Both ends of stream pass.
+    pub(crate) fn end(&mut self) {
+        let conn = self.conn();
+        self.endpoint.shut_down(conn, &mut self.effects);
+        self.endpoint.peer_closed(self.now, conn, &mut self.effects);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.endpoint.expire(self.now, &mut self.effects);
+    }
+}
+
+#[test]
+fn an_attempt_to_connect_is_not_zero_until_it_is_answered() {
+    let (mut client, token) = Dialler::dialling("x");
+    client.endpoint.drain(client.now, &mut client.effects);
+    assert_eq!(client.effects.abandon, [token]);
+    assert!(client.endpoint.is_zero());
+
+    let (mut client, token) = Dialler::dialling("x");
+    assert!(!client.endpoint.is_zero());
+    let refused = DialError::Refused;
+    client
+        .endpoint
+        .dial_failed(client.now, token, refused, &mut client.effects);
+    assert_eq!(client.endpoint.counters().dials_failed, 1);
+    assert!(matches!(
+        client.effects.notices[..],
+        [Notice::Retrying {
+            failure: Failure::Dial(DialError::Refused),
+            ..
+        }]
+    ));
+    assert!(!client.endpoint.is_zero(), "the next attempt is to come");
+    client.endpoint.drain(client.now, &mut client.effects);
+    assert!(client.endpoint.is_zero());
+}
+
+#[test]
+fn a_client_says_hello_and_sends_an_empty_frame_when_it_has_been_silent() {
+    let mut client = Dialler::connected("x");
+    assert_eq!(client.written(), [frame(""), frame("message x")].concat());
+    client.pass(Duration::from_secs(20));
+    assert_eq!(client.written(), frame(""));
+    assert_eq!(client.endpoint.counters().dialled, 1);
+}
+
+#[test]
+fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
+    let mut client = Dialler::connected("x");
+    client.pass(Duration::from_secs(20));
+    client.feed(&frame(""));
+    client.pass(Duration::from_secs(10));
+    client.written();
+    assert_eq!(client.endpoint.want(client.conn()), Want::Shutdown);
+    assert!(client.effects.dial.is_empty());
+    client.pass(Duration::from_millis(100));
+    assert_eq!(client.effects.dial.len(), 1);
+}
