@@ -159,7 +159,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 self.counters.invalid += 1;
                 if let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) {
                     link.send_error(now, &error);
-                    self.sent(id, effects);
+                    self.sent(now, id, effects);
                     self.drop_overflowed(now, effects);
                 }
             }
@@ -224,10 +224,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     /// The first `written` bytes of the connection's outbox were written.
     pub fn wrote(&mut self, id: ConnId, written: usize) {
+        let config = *self.links.config();
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        link.outbox.advance(written);
+        link.wrote(written, &config);
         let buffer = link.outbox.take_buffer();
         self.counters.bytes_out += written as u64;
         if let Some(buffer) = buffer
@@ -299,6 +300,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                         _ => self.counters.idle_timeouts += 1,
                     }
                     self.lose(now, id, reason, None, effects);
+                }
+                Expiry::SlowConsumer => {
+                    self.drop_slow_consumer(now, id, effects);
+                    self.drop_overflowed(now, effects);
                 }
                 Expiry::Release => {
                     self.counters.lingered += 1;
@@ -383,17 +388,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         link.send(now, message);
         self.counters.messages_out += 1;
-        self.sent(id, effects);
+        self.sent(now, id, effects);
     }
 
-    /// Something was appended to the outbox: have it flushed, or note that it is over its cap.
-    fn sent(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
-        if self
-            .links
-            .get(id)
-            .is_some_and(|link| link.outbox.len() > self.links.config().max_outbox)
-        {
-            self.overflowed.push(id);
+    /// Something was appended to the outbox: have it flushed, and note if it is too much.
+    fn sent(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+        let config = *self.links.config();
+        if let Some(link) = self.links.get_mut(id) {
+            if link.outbox.len() > config.max_outbox {
+                self.overflowed.push(id);
+            } else if link.note_backlog(now, &config) {
+                self.links.arm(id);
+            }
         }
         self.mark_for_flush(id, effects);
     }
@@ -401,15 +407,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// Drops the connections whose outbox is over its cap. The machine hears of it and may send more elsewhere.
     fn drop_overflowed(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         while let Some(id) = self.overflowed.pop() {
-            if self.links.get(id).is_none_or(Link::is_closing) {
-                continue;
+            if self.links.get(id).is_some_and(|link| !link.is_closing()) {
+                self.drop_slow_consumer(now, id, effects);
             }
-            self.counters.slow_consumers += 1;
-            self.release(id, effects);
-            self.machine
-                .handle(now, Event::Closed(id, CloseReason::SlowConsumer), &mut self.actions);
-            self.apply(now, effects);
         }
+    }
+
+    fn drop_slow_consumer(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+        self.counters.slow_consumers += 1;
+        self.release(id, effects);
+        self.machine
+            .handle(now, Event::Closed(id, CloseReason::SlowConsumer), &mut self.actions);
+        self.apply(now, effects);
     }
 
     /// Ends a connection that is not closing yet, without the machine having asked for it. `error` says more than the

@@ -26,8 +26,13 @@ pub struct LinkConfig {
     pub keepalive_interval: Duration,
     /// How long a closing connection may take to flush and to see the peer's end of stream. Default 5 s.
     pub linger: Duration,
-    /// Bytes that may wait to be written to one connection; over it the connection is dropped as a slow consumer.
-    /// Default 16 MiB.
+    /// Bytes that may wait to be written to one connection for longer than [`LinkConfig::backlog_timeout`]; a connection
+    /// with more is dropped as a slow consumer. Default 16 MiB.
+    pub max_backlog: usize,
+    /// How long more may wait, so that a burst does not cost a peer that reads its connection. Default 5 s.
+    pub backlog_timeout: Duration,
+    /// Bytes that may wait to be written to one connection at all; over it, it is dropped at once. Default 128 MiB: as
+    /// large bodies are shared between connections, that is not what they take.
     pub max_outbox: usize,
     /// Connections held at once, those in handshake and those still closing included. Default 200,000.
     pub max_connections: usize,
@@ -41,7 +46,9 @@ impl Default for LinkConfig {
             idle_timeout_text: Duration::from_secs(600),
             keepalive_interval: Duration::from_secs(20),
             linger: Duration::from_secs(5),
-            max_outbox: 16 * 1024 * 1024,
+            max_backlog: 16 * 1024 * 1024,
+            backlog_timeout: Duration::from_secs(5),
+            max_outbox: 128 * 1024 * 1024,
             max_connections: 200_000,
         }
     }
@@ -77,6 +84,8 @@ pub(crate) enum Expiry {
     Keepalive,
     /// The connection is to be closed.
     Close(CloseReason),
+    /// The peer has not read for too long: drop it.
+    SlowConsumer,
     /// The time to close in order is over: drop it.
     Release,
 }
@@ -93,6 +102,8 @@ pub(crate) struct Link<C> {
     pub(crate) flush_due: bool,
     pub(crate) timer: Option<TimerId>,
     since: Time,
+    /// Since when more waits to be written than may wait for long.
+    backlog_since: Option<Time>,
     last_heard: Time,
     last_sent: Time,
 }
@@ -120,6 +131,7 @@ impl<C: Codec> Link<C> {
             flush_due: false,
             timer: None,
             since: now,
+            backlog_since: None,
             last_heard: now,
             last_sent: now,
         }
@@ -189,6 +201,22 @@ impl<C: Codec> Link<C> {
         self.last_sent = now;
     }
 
+    /// Notes how much waits to be written. `true` if that has just become more than may wait for long.
+    pub(crate) fn note_backlog(&mut self, now: Time, config: &LinkConfig) -> bool {
+        let began = self.outbox.len() > config.max_backlog && self.backlog_since.is_none();
+        if began {
+            self.backlog_since = Some(now);
+        }
+        began
+    }
+
+    pub(crate) fn wrote(&mut self, written: usize, config: &LinkConfig) {
+        self.outbox.advance(written);
+        if self.outbox.len() <= config.max_backlog {
+            self.backlog_since = None;
+        }
+    }
+
     /// Notes the peer's end of stream. `false` if it was noted before.
     pub(crate) const fn finish_reading(&mut self) -> bool {
         !mem::replace(&mut self.peer_finished, true)
@@ -220,6 +248,14 @@ impl<C: Codec> Link<C> {
     }
 
     pub(crate) fn deadline(&self, config: &LinkConfig) -> Time {
+        let regular = self.regular_deadline(config);
+        match self.backlog_since {
+            Some(since) if self.state == State::Open => regular.min(since + config.backlog_timeout),
+            _ => regular,
+        }
+    }
+
+    fn regular_deadline(&self, config: &LinkConfig) -> Time {
         match self.state {
             State::Handshaking => self.since + config.handshake_timeout,
             State::Open if self.is_text() => self.last_heard + config.idle_timeout_text,
@@ -235,8 +271,12 @@ impl<C: Codec> Link<C> {
         if now < self.deadline(config) {
             return Expiry::Nothing;
         }
+        let backlog = self
+            .backlog_since
+            .is_some_and(|since| since + config.backlog_timeout <= now);
         match self.state {
             State::Handshaking => Expiry::Close(CloseReason::HandshakeTimeout),
+            State::Open if backlog => Expiry::SlowConsumer,
             State::Open if self.is_text() || now >= self.last_heard + config.idle_timeout => {
                 Expiry::Close(CloseReason::IdleTimeout)
             }

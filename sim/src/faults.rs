@@ -50,6 +50,8 @@ pub enum Fault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
+    /// The server is asked to drain, for at most so long, and ends.
+    DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Injector {
     marks: Marks,
     down: BTreeSet<&'static str>,
     cut: BTreeSet<usize>,
-    server_crashed: bool,
+    server_was_down: bool,
     refusals: u64,
 }
 
@@ -73,7 +75,7 @@ impl Injector {
             marks,
             down: BTreeSet::new(),
             cut: BTreeSet::new(),
-            server_crashed: false,
+            server_was_down: false,
             refusals: 0,
         }
     }
@@ -110,6 +112,13 @@ impl Injector {
                 }
             }
             Fault::CrashServer { unnoticed } => self.crash_server(sim, unnoticed),
+            Fault::DrainServer(_) => {
+                // The host does it by itself, once it is told.
+                if self.down.insert(SERVER) {
+                    self.marks.hit(Mark::ServerDrain);
+                    self.server_was_down = true;
+                }
+            }
             Fault::RestartServer => {
                 if self.down.remove(SERVER) {
                     sim.bounce(SERVER);
@@ -168,7 +177,7 @@ impl Injector {
         if !self.down.insert(SERVER) {
             return;
         }
-        self.server_crashed = true;
+        self.server_was_down = true;
         if unnoticed {
             self.marks.hit(Mark::ServerPowerLoss);
             for (host, name) in clients(self.hosts) {
@@ -199,7 +208,7 @@ impl Injector {
     /// connects over it is refused at once; and if no fault of ours explains a refusal, that does.
     pub(crate) fn notice_broken_links(&mut self) {
         let refusals = self.marks.count(Mark::DialRefused);
-        if refusals > self.refusals && self.cut.is_empty() && !self.server_crashed {
+        if refusals > self.refusals && self.cut.is_empty() && !self.server_was_down {
             self.marks.hit(Mark::LinkFailure);
         }
         self.refusals = refusals;

@@ -12,7 +12,7 @@ use echosphere_core::machine::Machine;
 use echosphere_core::wire::Codec;
 use echosphere_core::{CloseReason, Event};
 use echosphere_transport_tcp::{Driver, Handle};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::dice::{Dice, Purpose, rng};
 use crate::marks::{Mark, Marks};
@@ -34,6 +34,8 @@ pub(crate) fn clients(hosts: usize) -> impl Iterator<Item = (usize, &'static str
 
 /// How often a host is asked whether it is at zero.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// What draining may take beyond the time that it was given and the linger time.
+const DRAIN_SLACK: Duration = Duration::from_millis(20);
 
 /// What the hosts and the runner know together.
 pub(crate) struct Shared<S: System> {
@@ -43,8 +45,8 @@ pub(crate) struct Shared<S: System> {
     pub(crate) broken: Option<(Duration, String)>,
     /// Who was at zero when last asked.
     pub(crate) zero: BTreeMap<&'static str, bool>,
-    /// Asks every host to end.
-    pub(crate) drain: bool,
+    /// Who shall drain, and how long what is under way there may take to finish.
+    pub(crate) drain: BTreeMap<&'static str, Duration>,
     /// Whose driver has ended, with its counters.
     pub(crate) ended: BTreeMap<&'static str, LinkCounters>,
     lives: BTreeMap<&'static str, u32>,
@@ -57,7 +59,7 @@ impl<S: System> Shared<S> {
             oracle,
             broken: None,
             zero: BTreeMap::new(),
-            drain: false,
+            drain: BTreeMap::new(),
             ended: BTreeMap::new(),
             lives: BTreeMap::new(),
         }
@@ -73,6 +75,8 @@ impl<S: System> Shared<S> {
 
     fn begin(&mut self, host: &'static str) -> u32 {
         self.zero.insert(host, false);
+        self.drain.remove(host);
+        self.ended.remove(host);
         let lives = self.lives.entry(host).or_default();
         *lives += 1;
         *lives
@@ -154,14 +158,14 @@ impl<S: System> Hosts<S> {
             .system
             .client(rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
-        let machine = Observed::new(machine, move |_: &S::Client, event: &_, actions: &[_]| {
+        let machine = Observed::new(machine, move |machine: &S::Client, event: &_, actions: &[_]| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
             let at = now();
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
             shared.trace.step(at, name, event, actions);
-            let result = shared.oracle.client_did(number, event, actions);
+            let result = shared.oracle.client_did(number, machine, event, actions);
             shared.check(at, result);
         });
         let endpoint = Endpoint::new(machine, codec, self.scenario.link);
@@ -197,22 +201,29 @@ impl<S: System> Hosts<S> {
         M: Machine + 'static,
         C: Codec<Message = M::Message> + Clone + 'static,
     {
-        let running = tokio::task::spawn_local(run);
+        let mut running = tokio::task::spawn_local(run);
+        let mut limit = Duration::ZERO;
         loop {
             sleep(ASK_EVERY).await;
             if running.is_finished() {
                 break;
             }
-            if self.lock().drain {
-                handle.drain(Duration::ZERO).await?;
+            let drain = self.lock().drain.get(name).copied();
+            if let Some(within) = drain {
+                handle.drain(within).await?;
+                limit = within + self.scenario.link.linger + DRAIN_SLACK;
                 break;
             }
             let zero = handle.inspect(Endpoint::is_zero).await?;
             self.lock().zero.insert(name, zero);
         }
-        let endpoint = running.await?;
+        let Ok(endpoint) = timeout(limit, &mut running).await else {
+            self.lock().check(now(), Err(format!("{name} has not drained in time")));
+            return Ok(());
+        };
+        let endpoint = endpoint?;
         let mut shared = self.lock();
-        if !shared.drain {
+        if !shared.drain.contains_key(name) {
             shared.check(now(), Err(format!("the driver of {name} ended unasked")));
         }
         if !endpoint.is_zero() {

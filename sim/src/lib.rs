@@ -10,7 +10,8 @@
 //!   in [`scenario::patience`].
 //! - The first broken rule ends the run, as a [`Failure`] with the rule, the seed, the virtual time and the last events.
 //!   So does a panic, wherever it is.
-//! - A crash of the server takes all its state: the clients notice, and try again. A crash of a host of clients takes
+//! - A crash of the server takes all its state: the clients notice, and try again. A server that is drained must end
+//!   in the time it was given, and at zero, whoever is connected. A crash of a host of clients takes
 //!   the host's state; whoever asked it to send has kept what was not acknowledged, and asks again when the host
 //!   is back.
 //!
@@ -40,8 +41,8 @@
 //! | `SIM_SEEDS=10000 cargo test --release -p sim echo_under_faults` | more seeds |
 //! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
 //!
-//! A seed means the same as long as the code that draws does; a seed that found something is kept in
-//! `tests/faults.rs` with what it found.
+//! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in
+//! `tests/faults.rs`, with what it found.
 //!
 //! # How turmoil's network differs from a real one
 //!

@@ -43,6 +43,8 @@ marks! {
     ServerCrash,
     /// The server crashed without its peers noticing.
     ServerPowerLoss,
+    /// The server was drained while clients came and went.
+    ServerDrain,
     /// Clients answered after a constant delay.
     AckDelayConstant,
     /// Clients answered after a uniform delay.

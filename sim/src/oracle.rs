@@ -58,6 +58,7 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
     fn client_did(
         &mut self,
         host: usize,
+        client: &S::Client,
         event: &EventOf<S::Client>,
         actions: &[ActionOf<S::Client>],
     ) -> Result<(), String>;

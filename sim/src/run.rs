@@ -12,7 +12,7 @@ use echosphere_core::counters::LinkCounters;
 use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
-use crate::faults::Injector;
+use crate::faults::{Fault, Injector};
 use crate::hosts::{Hosts, SERVER, Shared, clients};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
@@ -190,7 +190,9 @@ impl<S: System> Run<S> {
         let zero_at = self.sim.elapsed();
 
         self.note("drain");
-        self.hosts.lock().drain = true;
+        let mut shared = self.hosts.lock();
+        shared.drain = shared.zero.keys().map(|host| (*host, Duration::ZERO)).collect();
+        drop(shared);
         self.until(zero_at + DRAIN, |shared| {
             let mut hosts = shared.zero.keys();
             let running = hosts.find(|host| !shared.ended.contains_key(*host))?;
@@ -214,6 +216,9 @@ impl<S: System> Run<S> {
             let now = self.sim.elapsed();
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
                 self.note(&format!("{fault:?}"));
+                if let Fault::DrainServer(within) = fault {
+                    self.hosts.lock().drain.insert(SERVER, within);
+                }
                 self.injector.apply(&mut self.sim, fault);
             }
             self.step()?;

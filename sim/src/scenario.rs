@@ -47,7 +47,9 @@ pub const LINK: LinkConfig = LinkConfig {
     idle_timeout_text: Duration::from_millis(8000),
     keepalive_interval: Duration::from_millis(600),
     linger: Duration::from_millis(500),
-    max_outbox: 16 * 1024 * 1024,
+    max_backlog: 16 * 1024 * 1024,
+    backlog_timeout: Duration::from_millis(1000),
+    max_outbox: 128 * 1024 * 1024,
     max_connections: 10_000,
 };
 /// The clients' response time-out in these runs.
@@ -124,7 +126,7 @@ impl Scenario {
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
     type Kind = fn(&mut Dice, usize) -> (Fault, Fault);
-    const KINDS: [Kind; 9] = [
+    const KINDS: [Kind; 10] = [
         |dice, host| (Fault::Latency(host, dice.millis(100, 500)), Fault::LatencyNormal(host)),
         |_, host| (Fault::Hold(host), Fault::Release(host)),
         |_, host| (Fault::Partition(host, Way::Both), Fault::Repair(host, Way::Both)),
@@ -157,6 +159,7 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
             let unnoticed = dice.chance(0.5);
             (Fault::CrashServer { unnoticed }, Fault::RestartServer)
         },
+        |dice, _| (Fault::DrainServer(dice.millis(0, 1000)), Fault::RestartServer),
     ];
     let mut faults = Vec::new();
     let most = safety.as_millis() as u64;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use echosphere_core::random::Delay;
 use sim::dice::{Dice, Purpose};
+use sim::net::Chop;
 use sim::oracle::echo::{Echo, Planned};
 use sim::scenario::LINK;
 use sim::{Scenario, run};
@@ -50,6 +51,29 @@ fn keepalives_bridge_an_answer_that_takes_longer_than_the_idle_timeout() {
     all_is_well(&scenario, echo);
 }
 
+#[test]
+fn awkward_sockets_cost_no_retry() {
+    for seed in 0..12 {
+        let scenario = Scenario {
+            tcp_capacity: 128,
+            chop: Chop {
+                partial_write: 0.3,
+                short_read: 0.3,
+                pending: 0.3,
+                stall: 0.1,
+                segment: 1460,
+                vectored: seed % 2 == 0,
+            },
+            safety: Duration::from_secs(5),
+            liveness: Duration::from_secs(60),
+            ..Scenario::calm(seed, 3)
+        };
+        let mut echo = Echo::draw(&scenario);
+        echo.client.response_timeout = Duration::from_secs(50);
+        all_is_well(&scenario, echo);
+    }
+}
+
 /// Runs without faults, and checks that nothing went wrong. Returns when all was at zero.
 fn all_is_well(scenario: &Scenario, echo: Echo) -> Duration {
     let count = echo.messages.len() as u64;
@@ -63,6 +87,8 @@ fn all_is_well(scenario: &Scenario, echo: Echo) -> Duration {
     let server = report.links["server"];
     assert_eq!((server.accepted, server.closed_by_peer), (count, count));
     assert_eq!((server.resets, server.idle_timeouts, server.lingered), (0, 0, 0));
+    assert_eq!((server.malformed, server.invalid), (0, 0));
+    assert_eq!(report.oracle.lost_on_the_way_to_the_server(), 0);
     report.zero_at
 }
 
@@ -102,19 +128,19 @@ fn choices_are_uniform(seed: u64, messages: Vec<Planned>, among: Range<usize>) {
 
     // A rank among n and a uniform draw within it make a uniform number, whatever n is.
     let mut dice = Dice::new(seed, Purpose::Statistics);
-    let (mut by_id, mut by_age) = ([0_u32; BINS], [0_u32; BINS]);
+    let mut ranked = [[0_u32; BINS]; 3];
     for choice in choices {
-        for (bins, rank) in [(&mut by_id, choice.by_id), (&mut by_age, choice.by_age)] {
+        for (bins, rank) in ranked.iter_mut().zip([choice.by_place, choice.by_id, choice.by_age]) {
             let uniform = (rank as f64 + dice.unit()) / choice.among as f64;
             bins[(uniform * BINS as f64) as usize] += 1;
         }
     }
-    for (ranked, bins) in [("id", by_id), ("age", by_age)] {
+    for (ranked_by, bins) in ["place", "id", "age"].into_iter().zip(ranked) {
         let expected = choices.len() as f64 / BINS as f64;
         let chi_square: f64 = bins.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
         assert!(
             chi_square < CHI_SQUARE_LIMIT,
-            "by {ranked}: χ² = {chi_square}, {bins:?}"
+            "by {ranked_by}: χ² = {chi_square}, {bins:?}"
         );
     }
 

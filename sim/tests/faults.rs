@@ -8,9 +8,15 @@ use sim::{Scenario, run};
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 250;
 
+/// Seeds beyond those that found something once, and what.
+const FOUND: &[(u64, &str)] = &[];
+
 #[test]
 fn echo_under_faults() {
-    let seeds = seeds(SEEDS);
+    let mut seeds = seeds(SEEDS);
+    if seeds.len() > 1 {
+        seeds.extend(FOUND.iter().map(|(seed, _)| seed));
+    }
     let marks = Marks::default();
     for &seed in &seeds {
         let scenario = Scenario::draw(seed);

@@ -22,7 +22,7 @@ pub struct Handle<M: Machine, C: Codec<Message = M::Message>> {
     requests: mpsc::Sender<Request<M, C>>,
 }
 
-/// The driver has ended.
+/// The driver has ended, or it drains and takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
@@ -35,7 +35,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
     ///
     /// # Errors
     ///
-    /// If the driver has ended.
+    /// If the driver has ended or drains.
     pub async fn command(&self, command: M::Command) -> Result<(), Gone> {
         self.request(Request::Command(command)).await
     }
@@ -45,7 +45,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
     ///
     /// # Errors
     ///
-    /// If the driver has ended.
+    /// If the driver has ended or drains.
     pub async fn drain(&self, within: Duration) -> Result<(), Gone> {
         self.request(Request::Drain(within)).await
     }
@@ -54,7 +54,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
     ///
     /// # Errors
     ///
-    /// If the driver has ended.
+    /// If the driver has ended or drains.
     pub async fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Endpoint<M, C>) -> T + Send + 'static,

@@ -68,7 +68,8 @@ impl Ready {
 impl KeyWaker {
     /// Allows the key to be queued again; to be called before polling what it stands for.
     pub(crate) fn rearm(&self) {
-        self.queued.store(false, Ordering::Release);
+        // Not a mere store: whoever found it queued has made ready before what the poll after this must see.
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }
 

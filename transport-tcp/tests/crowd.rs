@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use support::{Dialler, Framing, Peer, Relay, frame, patient, soon};
 use tokio::sync::Barrier;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_thousand_clients_that_take_their_time_to_answer() {
     const CLIENTS: u64 = 2000;
 
@@ -43,7 +43,7 @@ async fn two_thousand_clients_that_take_their_time_to_answer() {
     assert_eq!(counters.oks_unexpected, 0, "{counters:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_connections_with_many_messages_under_way() {
     const PEERS: usize = 200;
     const MESSAGES: usize = 500;

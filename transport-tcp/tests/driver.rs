@@ -174,6 +174,19 @@ async fn a_command_that_was_taken_is_answered_even_when_draining() {
 }
 
 #[tokio::test]
+async fn no_keepalive_interval_is_too_short() {
+    let relay = Relay::start(LinkConfig {
+        keepalive_interval: Duration::ZERO,
+        ..LinkConfig::default()
+    });
+    let mut peer = Peer::hello(relay.addr, Framing::Length).await;
+    relay.until(|endpoint| endpoint.counters().keepalives >= 3).await;
+    peer.round_trip("between keepalives").await;
+    peer.close().await;
+    relay.finish().await;
+}
+
+#[tokio::test]
 async fn a_server_needs_no_handle_to_serve() {
     let Relay { addr, handle, driver } = Relay::start(LinkConfig::default());
     let second = handle.clone();
@@ -253,14 +266,40 @@ async fn a_refused_dial_is_tried_again_until_a_server_appears() {
 }
 
 #[tokio::test]
-async fn clients_can_be_spread_over_source_addresses() {
-    let relay = Relay::start(LinkConfig::default());
-    let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(Into::into).to_vec();
-    let mut dialler = Dialler::start(TcpConnector::from_addresses(relay.addr, from), patient());
-    for id in 0..20 {
-        dialler.send(id, "the same from all").await;
+async fn a_client_too_many_gets_in_once_there_is_room() {
+    let relay = Relay::start(LinkConfig {
+        max_connections: 1,
+        ..LinkConfig::default()
+    });
+    let mut peer = Peer::connect(relay.addr, Framing::Length).await;
+    peer.round_trip("the only one").await;
+    let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
+    dialler.send(0, "let me in").await;
+    for _ in 0..3 {
+        assert!(matches!(dialler.notice().await, Notice::Retrying { id: 0, .. }));
     }
-    dialler.acknowledged(20).await;
+    peer.close().await;
+    dialler.acknowledged(1).await;
     dialler.finish().await;
+    assert!(relay.finish().await.counters().refused >= 3);
+}
+
+/// Other systems have one loopback address only.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn clients_take_their_source_addresses_in_turn() {
+    use std::net::IpAddr;
+
+    use echosphere_core::DialToken;
+    use echosphere_transport_tcp::Connector;
+
+    let relay = Relay::start(LinkConfig::default());
+    let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from);
+    let connector = TcpConnector::from_addresses(relay.addr, from.to_vec());
+    for attempt in 0..4 {
+        let stream = connector.dial(DialToken(attempt << 32)).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), from[attempt as usize % 2]);
+        Peer::over(stream, Framing::Length).close().await;
+    }
     relay.finish().await;
 }

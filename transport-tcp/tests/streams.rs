@@ -46,7 +46,7 @@ async fn a_mebibyte_passes_both_ways_through_narrow_pipes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_conversation_passes_through_a_pipe_of_one_byte() {
     let (network, listener) = Network::new(1, true);
     let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
@@ -122,14 +122,14 @@ async fn the_next_owner_of_a_broken_connections_slot_is_served() {
 async fn streams_that_never_rest_do_not_starve_the_others() {
     let (connect, listener) = queue::<Either>();
     // More of them than the driver looks at in one turn.
-    for _ in 0..3000 {
+    for _ in 0..1500 {
         connect.send(Ok(Either::Endless)).unwrap();
     }
     let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
-    relay.connections(3000).await;
+    relay.connections(1500).await;
     let (here, there) = duplex(64);
     connect.send(Ok(Either::Whole(there))).unwrap();
-    relay.connections(3001).await;
+    relay.connections(1501).await;
     let mut peer = Peer::over(here, Framing::Lines);
     peer.send("nonsense").await;
     assert_eq!(peer.error().await, "unknown-request");

@@ -110,11 +110,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);
-    let link = LinkConfig {
-        max_outbox: 4 * LONGEST,
-        ..LinkConfig::default()
-    };
-    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), link);
+    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), LinkConfig::default());
     let (sender, mut notices) = mpsc::unbounded_channel();
     let notify = move |notice| {
         // The receiver is gone only once the outcome is known.

@@ -74,8 +74,16 @@ pub(super) struct Bounds {
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_MESSAGE", default_value = "1MiB", value_parser = message_size)]
     max_message: u32,
 
-    /// Bytes that may wait to be written to one connection; over it, it is dropped as a slow consumer
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_OUTBOX", default_value = "16MiB")]
+    /// Bytes that may wait to be written to one connection for long; with more, it is dropped as a slow consumer
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_BACKLOG", default_value = "16MiB")]
+    max_backlog: ByteSize,
+
+    /// How long more may wait
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_BACKLOG_TIMEOUT", default_value = "5s", value_parser = duration)]
+    backlog_timeout: Duration,
+
+    /// Bytes that may wait to be written to one connection at all
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_OUTBOX", default_value = "128MiB")]
     max_outbox: ByteSize,
 
     /// Messages of one connection that may wait for their ok
@@ -145,6 +153,8 @@ impl Bounds {
             idle_timeout_text: self.idle_timeout_text,
             keepalive_interval: self.keepalive,
             linger: self.linger,
+            max_backlog: bytes(self.max_backlog),
+            backlog_timeout: self.backlog_timeout,
             max_outbox: bytes(self.max_outbox).max(self.max_message as usize + 64),
             max_connections: self.max_connections,
         };

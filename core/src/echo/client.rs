@@ -11,7 +11,7 @@ use crate::counters::counters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::random::{Backoff, Delay};
 use crate::timers::{TimerId, Timers};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, keep};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// Time-outs and pauses are at least this long, or doing what is due now would never end.
@@ -306,7 +306,7 @@ impl<R: Rng> Client<R> {
         let delay = self.config.ack_delay.draw(&mut self.rng);
         match self.conns.get_mut(id) {
             Some(conn) if !delay.is_zero() && conn.acks.len() < self.config.max_delayed_acks => {
-                conn.acks.push(self.timers.set(now + delay, Due::Ack(id, y)));
+                conn.acks.push(self.timers.set(now + delay, Due::Ack(id, keep(&y))));
             }
             _ => {
                 self.counters.answered += 1;

@@ -17,9 +17,7 @@ use slab::Slab;
 
 use crate::ConnId;
 use crate::conn_set::ConnSet;
-
-/// An X shorter than this is copied when it is kept, so that it does not pin the read buffer it came in.
-const COPY_BELOW: usize = 32 * 1024;
+use crate::wire::keep;
 
 /// One forwarded message that has not been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,8 +204,8 @@ impl Ledger {
         }
     }
 
-    /// Notes that `x` came from `originator` and was forwarded to `holder`; both are live.
-    pub(super) fn add(&mut self, x: &Bytes, originator: ConnId, holder: ConnId) {
+    /// Notes that `x` came from `originator` and is forwarded to `holder`; both are live. Returns X as it is kept.
+    pub(super) fn add(&mut self, x: &Bytes, originator: ConnId, holder: ConnId) -> Bytes {
         let entry = self.entry_or_insert(x);
         self.entries[entry as usize].waits += 1;
         let flight = self.flights.insert(Node {
@@ -232,6 +230,7 @@ impl Ledger {
         if let Some(conn) = self.conns.get_mut(holder) {
             push(&mut self.flights, By::Holder, &mut conn.held, flight);
         }
+        self.entries[entry as usize].x.clone()
     }
 
     /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
@@ -414,13 +413,8 @@ impl Ledger {
         }
         let hash = self.hash(x);
         self.bytes += x.len();
-        let x = if x.len() < COPY_BELOW {
-            Bytes::copy_from_slice(x)
-        } else {
-            x.clone()
-        };
         let entry = self.entries.insert(Entry {
-            x,
+            x: keep(x),
             hash,
             flights: List::default(),
             waits: 0,

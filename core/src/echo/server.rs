@@ -155,7 +155,7 @@ impl<R: Rng> Server<R> {
         };
         self.counters.forwards += 1;
         self.counters.forwards_to_self += u64::from(holder == originator);
-        self.ledger.add(&x, originator, holder);
+        let x = self.ledger.add(&x, originator, holder);
         out.push(Action::Send(holder, Message::Message(x)));
     }
 

@@ -8,7 +8,21 @@ pub use error::{ErrorCode, WireError};
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+
+/// Bodies shorter than this are copied when they are kept.
+const COPY_BELOW: usize = 32 * 1024;
+
+/// `body`, to be kept for longer than the event that brought it: short ones are copied, so that they do not pin the read
+/// buffer that they came in.
+#[must_use]
+pub fn keep(body: &Bytes) -> Bytes {
+    if body.len() < COPY_BELOW {
+        Bytes::copy_from_slice(body)
+    } else {
+        body.clone()
+    }
+}
 
 /// What a codec took off the front of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! How many connections, and how much waits for each.
 
+use std::time::Duration;
+
 use echosphere_core::echo::MAX_MESSAGE;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::ErrorCode;
@@ -86,5 +88,46 @@ fn as_much_as_the_bound_may_wait() {
     assert_eq!(bench.endpoint.outbox(alone).unwrap().len(), 3 * message.len());
     bench.feed(alone, &message);
     assert_eq!(bench.released(), [alone]);
+    assert!(bench.endpoint.is_zero());
+}
+
+const BACKLOG: LinkConfig = LinkConfig {
+    handshake_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(60),
+    idle_timeout_text: Duration::from_secs(60),
+    keepalive_interval: Duration::from_secs(60),
+    linger: Duration::from_secs(5),
+    max_backlog: 100,
+    backlog_timeout: Duration::from_secs(3),
+    max_outbox: 1_000_000,
+    max_connections: 10,
+};
+
+#[test]
+fn a_burst_over_the_backlog_is_delivered_to_a_peer_that_reads() {
+    let mut bench = Bench::with(BACKLOG, MAX_MESSAGE);
+    let alone = bench.accept_length();
+    for round in 0..10 {
+        let burst: Vec<u8> = (0..50).flat_map(|n| frame(format!("message {round} {n}"))).collect();
+        bench.feed(alone, &burst);
+        bench.pass(Duration::from_millis(2999));
+        assert_eq!(bench.read(alone).len(), burst.len(), "round {round}");
+    }
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.released(), []);
+}
+
+#[test]
+fn a_backlog_that_lasts_costs_the_connection() {
+    let mut bench = Bench::with(BACKLOG, MAX_MESSAGE);
+    let alone = bench.accept_length();
+    for n in 0..50 {
+        bench.feed(alone, &frame(format!("message {n}")));
+    }
+    bench.pass(Duration::from_millis(2999));
+    assert_eq!(bench.released(), []);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.released(), [alone]);
+    assert_eq!(bench.endpoint.counters().slow_consumers, 1);
     assert!(bench.endpoint.is_zero());
 }

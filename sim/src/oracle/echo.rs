@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use echosphere_core::Machine;
 use echosphere_core::echo::{
     Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server, ServerConfig,
 };
@@ -119,6 +120,12 @@ impl EchoOracle {
         self.clients.natural_closes
     }
 
+    /// What clients sent that never reached the server.
+    #[must_use]
+    pub fn lost_on_the_way_to_the_server(&self) -> u64 {
+        self.wire.to_server.under_way()
+    }
+
     /// How the server chose those it forwarded to; empty unless the run was deep.
     #[must_use]
     pub const fn choices(&self) -> &Choices {
@@ -179,12 +186,20 @@ impl Oracle<Echo> for EchoOracle {
                 self.wire.to_client.sent(said);
             }
         }
-        self.server.step(&event, &actions)?;
+        let listed = if self.server.deep {
+            server.connections().collect()
+        } else {
+            Vec::new()
+        };
+        self.server.step(&event, &actions, listed)?;
         let flights = server.flights().map(|flight| {
             let x = self.xs.get(flight.x).copied().unwrap_or(X::MAX);
             (x, flight.originator, flight.holder)
         });
-        self.server.compare(server.connections(), flights)?;
+        self.server.compare(flights)?;
+        if self.server.is_zero() && !server.is_zero() {
+            return Err("no connection is left, but something else is".into());
+        }
         if self.server.deep {
             server.audit()?;
         }
@@ -194,6 +209,7 @@ impl Oracle<Echo> for EchoOracle {
     fn client_did(
         &mut self,
         host: usize,
+        client: &Client<ChaCha8Rng>,
         event: &EventOf<Client<ChaCha8Rng>>,
         actions: &[ActionOf<Client<ChaCha8Rng>>],
     ) -> Result<(), String> {
@@ -207,7 +223,11 @@ impl Oracle<Echo> for EchoOracle {
                 self.wire.to_server.sent(said);
             }
         }
-        self.clients.step(host, &event, &actions)
+        self.clients.step(host, &event, &actions)?;
+        if self.clients.is_zero(host) && !client.is_zero() {
+            return Err(format!("host {host} has nothing to do, but something left"));
+        }
+        Ok(())
     }
 
     fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {

@@ -8,8 +8,13 @@ use super::{Framing, Peer, Relay, soon};
 /// A well-behaved client that answers everybody, and to which nothing bad may happen: it fails the test if it is told
 /// an error or its connection ends.
 pub(crate) struct Bystander {
-    trips: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    trips: mpsc::UnboundedSender<Trip>,
     task: JoinHandle<()>,
+}
+
+struct Trip {
+    bytes: usize,
+    done: oneshot::Sender<()>,
 }
 
 impl Bystander {
@@ -27,8 +32,15 @@ impl Bystander {
 
     /// Sends a message of its own and waits for its ok. The message goes out even if this is not waited for.
     pub(crate) fn round_trip(&self) -> impl Future<Output = ()> + use<> {
+        self.long_round_trip(0)
+    }
+
+    /// The same, with a message of at least so many bytes.
+    pub(crate) fn long_round_trip(&self, bytes: usize) -> impl Future<Output = ()> + use<> {
         let (done, trip) = oneshot::channel();
-        self.trips.send(done).expect("the bystander was disturbed");
+        self.trips
+            .send(Trip { bytes, done })
+            .unwrap_or_else(|_| panic!("the bystander was disturbed"));
         async move { soon(trip).await.expect("the bystander was disturbed") }
     }
 
@@ -40,7 +52,8 @@ impl Bystander {
     }
 }
 
-async fn stand_by(mut peer: Peer, mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+async fn stand_by(mut peer: Peer, mut asked: mpsc::UnboundedReceiver<Trip>) {
+    let name = peer.stream.local_addr().unwrap().port();
     let mut under_way: BTreeMap<Vec<u8>, oneshot::Sender<()>> = BTreeMap::new();
     let mut count = 0_u64;
     loop {
@@ -48,17 +61,18 @@ async fn stand_by(mut peer: Peer, mut asked: mpsc::UnboundedReceiver<oneshot::Se
             trip = asked.recv() => {
                 let Some(trip) = trip else { break };
                 count += 1;
-                let x = format!("bystander {count}").into_bytes();
+                let mut x = format!("bystander {name} {count}").into_bytes();
+                x.resize(x.len().max(trip.bytes), b'.');
                 peer.send([b"message ", &x[..]].concat()).await;
-                under_way.insert(x, trip);
+                under_way.insert(x, trip.done);
             }
             payload = peer.receive() => {
                 let payload = payload.expect("the connection to stay");
                 if let Some(payload) = peer.answer(payload).await {
                     let x = payload.strip_prefix(b"ok ").expect("nothing but messages and oks");
-                    let trip = under_way.remove(x).expect("an ok for a message of its own");
+                    let done = under_way.remove(x).expect("an ok for a message of its own");
                     // Whoever asked for it may not have waited for it.
-                    let _ = trip.send(());
+                    let _ = done.send(());
                 }
             }
         }

@@ -61,11 +61,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(self.vectored && !self.shut_down && bufs.iter().any(|buf| !buf.is_empty()));
-        let joined: Vec<u8> = bufs
-            .iter()
-            .flat_map(|buf| buf.iter().copied())
-            .take(self.piece)
-            .collect();
+        let mut joined = Vec::new();
+        for buf in bufs {
+            let room = self.piece - joined.len();
+            joined.extend_from_slice(&buf[..buf.len().min(room)]);
+        }
         Pin::new(&mut self.inner).poll_write(cx, &joined)
     }
 

@@ -1,5 +1,5 @@
 /// How a server chose, many times over. A fair choice among n is as likely to hit any rank of them, however they are
-/// ranked; here by slot and by age.
+/// ranked.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     /// Each choice made.
@@ -11,6 +11,8 @@ pub struct Choices {
 pub struct Choice {
     /// How many could have been chosen.
     pub among: usize,
+    /// How many of those stand before the chosen one where the server lists them.
+    pub by_place: usize,
     /// How many of those have a smaller id than the chosen one.
     pub by_id: usize,
     /// How many of those are older.

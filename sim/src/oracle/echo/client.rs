@@ -54,6 +54,17 @@ impl ClientModel {
         !self.open.contains(&id)
     }
 
+    /// Whether a host has no message under way and no connection.
+    pub(super) fn is_zero(&self, host: usize) -> bool {
+        let conn = |slot, generation| ConnId { slot, generation };
+        let all = (host, conn(0, 0))..=(host, conn(u32::MAX, u32::MAX));
+        self.of_host(host).next().is_none() && self.conns.range(all).next().is_none()
+    }
+
+    fn of_host(&self, host: usize) -> impl Iterator<Item = u64> {
+        self.under_way.range((host, 0)..(host + 1, 0)).map(|(_, id)| *id)
+    }
+
     pub(super) fn open(&self) -> usize {
         self.open.len()
     }
@@ -77,6 +88,10 @@ impl ClientModel {
                 Did::AbandonDial => self.marks.hit(Mark::DialAbandoned),
                 Did::Dial => {}
             }
+        }
+        let retries = |action: &Did<'_, _>| matches!(action, Did::Notify(Notice::Retrying { .. }));
+        if matches!(event, Heard::Closed(_)) && !actions.iter().any(retries) {
+            return Err("a connection ended before its ok, and the client does not try again".into());
         }
         if let Some(id) = self.acknowledged_by(host, event) {
             return Err(format!("{id:?} got its ok and did not end"));
@@ -109,7 +124,7 @@ impl ClientModel {
                     return Err(format!("message number {id} is asked for twice"));
                 }
             }
-            Heard::Other => {}
+            Heard::Drain | Heard::Other => {}
         }
         Ok(())
     }
@@ -129,8 +144,7 @@ impl ClientModel {
     }
 
     fn send(&mut self, host: usize, id: ConnId, said: Said) -> Result<(), String> {
-        let mut of_host = self.under_way.range((host, 0)..(host + 1, 0));
-        let mut is_wanted = |x| of_host.any(|(_, id)| self.says[*id as usize] == x);
+        let is_wanted = |x| self.of_host(host).any(|id| self.says[id as usize] == x);
         match said {
             Said::Message(x) if !is_wanted(x) => Err(format!("sent X number {x}, which nobody asked for")),
             Said::Message(x) => match self.conn(host, id)?.sent.replace(x) {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
-use echosphere_core::ConnId;
 use echosphere_core::wire::ErrorCode;
+use echosphere_core::{CloseReason, ConnId};
 
 use super::choices::{Choice, Choices};
 use super::words::{Did, Heard, Said, X};
@@ -18,8 +18,12 @@ pub(super) struct ServerModel {
     marks: Marks,
     conns: BTreeMap<ConnId, Conn>,
     flights: BTreeMap<X, Vec<Flight>>,
+    listed: Vec<ConnId>,
+    /// Of each slot's last use.
+    generations: BTreeMap<u32, u32>,
     opened: u64,
     forwarded: u64,
+    draining: bool,
 }
 
 /// A live connection.
@@ -55,31 +59,52 @@ impl ServerModel {
             marks,
             conns: BTreeMap::new(),
             flights: BTreeMap::new(),
+            listed: Vec::new(),
+            generations: BTreeMap::new(),
             opened: 0,
             forwarded: 0,
+            draining: false,
         }
     }
 
     pub(super) fn restart(&mut self) {
         self.conns.clear();
         self.flights.clear();
+        self.generations.clear();
+        self.draining = false;
     }
 
-    pub(super) fn step(&mut self, event: &Heard<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
+    /// `listed` are the connections that the server says are live, in its own order; looked at only in deep runs.
+    pub(super) fn step(
+        &mut self,
+        event: &Heard<'_, Infallible>,
+        actions: &Doings<'_>,
+        listed: Vec<ConnId>,
+    ) -> Result<(), String> {
+        self.listed = listed;
+        let is_farewell = |action: &Did<'_, _>| matches!(action, Did::Close(_, CloseReason::ShuttingDown));
+        let (farewells, actions): (Vec<_>, Vec<_>) = actions.iter().copied().partition(is_farewell);
+        self.handled(event, &actions)?;
+        self.said_farewell(&farewells)
+    }
+
+    fn handled(&mut self, event: &Heard<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
         match *event {
             Heard::Opened { dialled: true, .. } | Heard::Opened { text: true, .. } => {
                 Err("a connection that no client of this run made".into())
             }
             Heard::Opened { id, .. } => {
                 self.opened += 1;
+                let used = self.generations.insert(id.slot, id.generation);
+                if used.is_some_and(|generation| generation >= id.generation) {
+                    return Err(format!("{id:?} names a second connection"));
+                }
                 let conn = Conn {
                     opened: self.opened,
                     ..Conn::default()
                 };
-                match self.conns.insert(id, conn) {
-                    None => expect_nothing(actions),
-                    Some(_) => Err(format!("{id:?} opened twice")),
-                }
+                self.conns.insert(id, conn);
+                expect_nothing(actions)
             }
             Heard::Received(from, _) | Heard::Closed(from) if !self.conns.contains_key(&from) => {
                 Err(format!("{from:?} is not live"))
@@ -88,13 +113,43 @@ impl ServerModel {
             Heard::Received(from, Said::Ok(x)) => self.ok(from, x, actions),
             Heard::Received(_, Said::Error(_)) => Err("a client sent an error".into()),
             Heard::Closed(id) => self.closed(id, actions),
+            Heard::Drain => {
+                self.draining = true;
+                expect_nothing(actions)
+            }
             Heard::Command(_) | Heard::Other => expect_nothing(actions),
+        }
+    }
+
+    /// While draining, a connection is closed as soon as it waits for nothing and holds nothing.
+    fn said_farewell(&mut self, farewells: &Doings<'_>) -> Result<(), String> {
+        let mut idle: BTreeSet<ConnId> = BTreeSet::new();
+        if self.draining {
+            idle.extend(self.conns.keys());
+            for flight in self.flights.values().flatten() {
+                idle.remove(&flight.holder);
+                flight.waiter.map(|id| idle.remove(&id));
+            }
+        }
+        for farewell in farewells {
+            if let Did::Close(id, _) = farewell
+                && !(idle.remove(id) && self.conns.remove(id).is_some())
+            {
+                return Err(format!("{id:?} was closed, though it had something left to do"));
+            }
+        }
+        match idle.first() {
+            Some(id) => Err(format!(
+                "{id:?} was not closed, though the server drains and it had nothing left to do"
+            )),
+            None => Ok(()),
         }
     }
 
     fn message(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
         match *actions {
-            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x => {
+            [Did::Send(to, Said::Error(ErrorCode::ShuttingDown))] if self.draining && to == from => Ok(()),
+            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x && !self.draining => {
                 self.forward(x, Some(from), holder, true)
             }
             _ => Err(format!("`message` was not forwarded to exactly one: {actions:?}")),
@@ -130,6 +185,7 @@ impl ServerModel {
         let age = self.conns[&chosen].opened;
         self.choices.made.push(Choice {
             among: self.conns.len(),
+            by_place: self.listed.iter().take_while(|id| **id != chosen).count(),
             by_id: self.conns.range(..chosen).count(),
             by_age: self.conns.values().filter(|conn| conn.opened < age).count(),
             to_self,
@@ -234,19 +290,16 @@ impl ServerModel {
     }
 
     /// Compares the server's own books with these; only in deep runs.
-    pub(super) fn compare(
-        &self,
-        conns: impl Iterator<Item = ConnId>,
-        flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>,
-    ) -> Result<(), String> {
+    pub(super) fn compare(&self, flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>) -> Result<(), String> {
         if !self.deep {
             return Ok(());
         }
-        let conns: BTreeSet<ConnId> = conns.collect();
-        if !conns.iter().eq(self.conns.keys()) {
+        let mut listed = self.listed.clone();
+        listed.sort_unstable();
+        if !listed.iter().eq(self.conns.keys()) {
             let mine: Vec<_> = self.conns.keys().collect();
             return Err(format!(
-                "the server's live connections are {conns:?}, should be {mine:?}"
+                "the server's live connections are {listed:?}, should be {mine:?}"
             ));
         }
         let mut theirs: Vec<_> = flights.collect();
@@ -266,8 +319,12 @@ impl ServerModel {
         }
     }
 
+    pub(super) fn is_zero(&self) -> bool {
+        self.conns.is_empty() && self.flights.is_empty()
+    }
+
     pub(super) fn ends(&self) -> Result<(), String> {
-        if self.conns.is_empty() && self.flights.is_empty() {
+        if self.is_zero() {
             Ok(())
         } else {
             Err(format!("left at the server: {:?}, {:?}", self.conns, self.flights))

@@ -24,11 +24,12 @@ pub(super) enum Heard<'a, C> {
     Received(ConnId, Said),
     Closed(ConnId),
     Command(&'a C),
+    Drain,
     Other,
 }
 
 /// An action.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Did<'a, N> {
     Send(ConnId, Said),
     Close(ConnId, CloseReason),
@@ -50,7 +51,8 @@ pub(super) fn heard<C>(
         Event::Received(id, message) => Heard::Received(*id, said(message)?),
         Event::Closed(id, _) => Heard::Closed(*id),
         Event::Command(command) => Heard::Command(command),
-        Event::DialFailed(..) | Event::Drain | Event::Deadline => Heard::Other,
+        Event::Drain => Heard::Drain,
+        Event::DialFailed(..) | Event::Deadline => Heard::Other,
     })
 }
 
@@ -104,6 +106,15 @@ impl Flow {
             Said::Ok(x) => self.oks[x as usize] += 1,
             Said::Error(_) => {}
         }
+    }
+
+    /// What was sent and has not arrived.
+    pub(super) fn under_way(&self) -> u64 {
+        self.messages
+            .iter()
+            .chain(&self.oks)
+            .map(|&count| u64::from(count))
+            .sum()
     }
 
     pub(super) fn arrives(&mut self, said: Said) -> Result<(), String> {

@@ -1,0 +1,121 @@
+//! Many seeds on the direct driver, on all cores, and what came of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::direct::{Case, Options, run_direct};
+use crate::marks::{Mark, Marks};
+use crate::oracle::Workload;
+use crate::run::{Failure, FailureKind};
+
+/// Of so many seeds, one is run twice and both traces compared.
+const TWICE_EVERY: u64 = 50;
+/// Failures that are kept whole; the others are counted.
+const KEPT: usize = 20;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// The seeds, unless the time is over before.
+    pub seeds: Range<u64>,
+    /// When to stop.
+    pub until: Option<Instant>,
+    /// How many seeds at once.
+    pub jobs: usize,
+    /// Clients in each run; else each seed has its own number.
+    pub clients: Option<usize>,
+    /// Whether the oracle makes the checks whose cost grows with what is under way.
+    pub deep: bool,
+}
+
+/// What came of a campaign.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Seeds run twice.
+    pub twice: u64,
+    /// Events of all runs.
+    pub events: u64,
+    /// Virtual time of all runs.
+    pub simulated: Duration,
+    /// What the runs have been through.
+    pub marks: Marks,
+    /// How many runs broke a rule, by kind.
+    pub failures: BTreeMap<FailureKind, u64>,
+    /// The first of them, by seed.
+    pub kept: Vec<Failure>,
+}
+
+impl Tally {
+    /// Marks that no run has reached, of those that a campaign must reach.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Mark> {
+        self.marks.missing(Mark::DIRECT)
+    }
+}
+
+impl Campaign {
+    /// Runs it. `progress` is called after every seed, from any thread, with the number of seeds done.
+    pub fn run<W: Workload>(&self, progress: impl Fn(u64) + Sync) -> Tally {
+        let next = AtomicU64::new(self.seeds.start);
+        let stop = AtomicBool::new(false);
+        let tally = Mutex::new(Tally::default());
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= self.seeds.end {
+                            return;
+                        }
+                        self.run_seed::<W>(seed, &tally);
+                        progress(tally.lock().unwrap_or_else(PoisonError::into_inner).seeds);
+                        if self.until.is_some_and(|until| Instant::now() >= until) {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tally.kept.sort_by_key(|failure| failure.seed);
+        tally
+    }
+
+    fn run_seed<W: Workload>(&self, seed: u64, tally: &Mutex<Tally>) {
+        let mut case = Case::draw(seed);
+        case.deep = self.deep;
+        let workload = W::draw(&case, self.clients);
+        let mut result = run_direct(&case, &workload, Options::default()).result;
+        let twice = seed.is_multiple_of(TWICE_EVERY);
+        if twice && let Ok(first) = &result {
+            let again = run_direct(&case, &workload, Options::default()).result;
+            if again.as_ref().map(|again| again.hash) != Ok(first.hash) {
+                result = Err(Failure::nondeterminism(seed, first.hash, again.err()));
+            }
+        }
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.seeds += 1;
+        tally.twice += u64::from(twice);
+        match result {
+            Ok(report) => {
+                tally.events += report.events;
+                tally.simulated += report.zero_at;
+                tally.marks.merge(&report.marks);
+            }
+            Err(failure) => {
+                *tally.failures.entry(failure.kind).or_default() += 1;
+                tally.kept.push(failure);
+                tally.kept.sort_by_key(|failure| failure.seed);
+                tally.kept.truncate(KEPT);
+            }
+        }
+    }
+}

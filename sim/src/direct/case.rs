@@ -1,0 +1,209 @@
+//! A run of the direct driver as a plan: everything that is not decided on the way.
+
+use std::time::Duration;
+
+use echosphere_core::link::LinkConfig;
+
+use super::net::{MILLISECOND, Nanos};
+use crate::dice::{Dice, Purpose};
+use crate::scenario::{LATENCY_MAX, LINK, patience};
+
+/// How often what goes wrong on a connection goes wrong, until the network is healed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// An attempt to connect is refused.
+    pub refuse: f64,
+    /// An attempt to connect is never answered.
+    pub blackhole: f64,
+    /// A write is split in two segments.
+    pub split: f64,
+    /// A segment is read together with the one before.
+    pub join: f64,
+    /// A segment takes up to 1.6 s longer.
+    pub stall: f64,
+    /// An end of stream never arrives.
+    pub lost_fin: f64,
+    /// A reader takes a few bytes at a time.
+    pub slow_reader: f64,
+    /// Bytes that may be under way in one direction of a connection.
+    pub window: usize,
+}
+
+impl Rates {
+    /// Nothing goes wrong.
+    pub const SOUND: Self = Self {
+        refuse: 0.0,
+        blackhole: 0.0,
+        split: 0.0,
+        join: 0.0,
+        stall: 0.0,
+        lost_fin: 0.0,
+        slow_reader: 0.0,
+        window: 256 * 1024,
+    };
+}
+
+/// Something that happens to a host, by its number, to its link, or to the server. Those that last say for how long;
+/// they end with all others when the network is healed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Segments take so much longer.
+    Slow(usize, Duration, Duration),
+    /// The link keeps everything back, then lets go of it, connections in any order.
+    Clog(usize, Duration),
+    /// Nothing passes, new attempts to connect are lost.
+    Partition(usize, Duration),
+    /// The same for what clients send.
+    PartitionToServer(usize, Duration),
+    /// The same for what the server sends.
+    PartitionToClient(usize, Duration),
+    /// Each of the host's connections is reset with this probability.
+    Reset(usize, f64),
+    /// Each of the host's connections dies with this probability, and nobody is told.
+    HalfOpen(usize, f64),
+    /// The host loses its state; its connections are reset.
+    ClientCrash(usize, Duration),
+    /// The host loses its state; its connections die, and nobody is told.
+    ClientPowerLoss(usize, Duration),
+    /// The server loses its state; its connections are reset.
+    ServerCrash(Duration),
+    /// The server loses its state; its connections die, and nobody is told.
+    ServerPowerLoss(Duration),
+    /// The host does nothing; what arrives waits. The number after the last is the server's.
+    Pause(usize, Duration),
+}
+
+/// A run's plan; the messages are the system's part.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Where all other randomness comes from.
+    pub seed: u64,
+    /// Hosts of clients.
+    pub hosts: usize,
+    /// The shortest and the longest time that a segment is under way.
+    pub latency: (Duration, Duration),
+    /// What goes wrong on the way.
+    pub rates: Rates,
+    /// How fast each host's clock goes, the server's last: 1.0 is right.
+    pub clocks: Vec<f64>,
+    /// Time-outs of both sides' connections.
+    pub link: LinkConfig,
+    /// How long there may be faults.
+    pub safety: Duration,
+    /// How long all may take from the end of the faults to the zero state.
+    pub liveness: Duration,
+    /// What happens when, in order.
+    pub faults: Vec<(Duration, Fault)>,
+    /// Whether the oracle makes the checks whose cost grows with what is under way.
+    pub deep: bool,
+}
+
+impl Case {
+    /// No faults, a constant latency of 5 ms.
+    #[must_use]
+    pub fn calm(seed: u64, hosts: usize) -> Self {
+        Self {
+            seed,
+            hosts,
+            latency: (Duration::from_millis(5), Duration::from_millis(5)),
+            rates: Rates::SOUND,
+            clocks: vec![1.0; hosts + 1],
+            link: LINK,
+            safety: Duration::ZERO,
+            liveness: patience(),
+            faults: Vec::new(),
+            deep: true,
+        }
+    }
+
+    /// What `seed` says. Each kind of fault is on or off for the whole run.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Scenario);
+        let hosts = dice.among(1, 4);
+        let safety = dice.millis(1500, 6000);
+        let shortest = dice.millis(0, 20);
+        let longest = dice.millis(shortest.as_millis() as u64, LATENCY_MAX.as_millis() as u64);
+        let rates = draw_rates(&mut dice);
+        let skewed = dice.chance(0.3);
+        let clocks = (0..=hosts).map(|_| if skewed { 0.9 + 0.2 * dice.unit() } else { 1.0 });
+        Self {
+            hosts,
+            latency: (shortest, longest),
+            rates,
+            clocks: clocks.collect(),
+            safety,
+            // A slow clock's time-outs take longer.
+            liveness: patience().mul_f64(1.2),
+            faults: draw_faults(&mut dice, hosts, safety),
+            ..Self::calm(seed, hosts)
+        }
+    }
+
+    pub(super) fn latency_nanos(&self) -> (Nanos, Nanos) {
+        (nanos(self.latency.0), nanos(self.latency.1))
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+fn draw_rates(dice: &mut Dice) -> Rates {
+    let mut rate = |most: f64| {
+        if dice.chance(0.6) {
+            0.0
+        } else {
+            dice.scaled(most / 30.0, most)
+        }
+    };
+    let sound = Rates::SOUND;
+    Rates {
+        refuse: rate(0.3),
+        blackhole: rate(0.2),
+        split: rate(0.8),
+        join: rate(0.8),
+        stall: rate(0.1),
+        lost_fin: rate(0.3),
+        slow_reader: rate(0.3),
+        window: if rate(1.0) > 0.0 { 700 } else { sound.window },
+    }
+}
+
+fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
+    type Kind = fn(&mut Dice, usize, Duration) -> Fault;
+    const KINDS: [Kind; 12] = [
+        |dice, host, lasts| Fault::Slow(host, dice.millis(100, 500), lasts),
+        |_, host, lasts| Fault::Clog(host, lasts),
+        |_, host, lasts| Fault::Partition(host, lasts),
+        |_, host, lasts| Fault::PartitionToServer(host, lasts),
+        |_, host, lasts| Fault::PartitionToClient(host, lasts),
+        |dice, host, _| Fault::Reset(host, dice.scaled(0.05, 1.0)),
+        |dice, host, _| Fault::HalfOpen(host, dice.scaled(0.05, 1.0)),
+        |_, host, lasts| Fault::ClientCrash(host, lasts),
+        |_, host, lasts| Fault::ClientPowerLoss(host, lasts),
+        |_, _, lasts| Fault::ServerCrash(lasts),
+        |_, _, lasts| Fault::ServerPowerLoss(lasts),
+        |_, host, lasts| Fault::Pause(host, lasts),
+    ];
+    let mut faults = Vec::new();
+    let most = nanos(safety) / MILLISECOND;
+    for kind in KINDS {
+        if dice.chance(0.7) {
+            continue;
+        }
+        for _ in 0..dice.among(1, 3) {
+            let at = dice.millis(1, most);
+            let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
+            // A pause may be the server's; the others are only drawn for hosts of clients.
+            let host = dice.below(hosts);
+            let fault = match kind(dice, host, lasts) {
+                Fault::Pause(_, lasts) if dice.chance(0.5) => Fault::Pause(hosts, lasts),
+                fault => fault,
+            };
+            faults.push((at, fault));
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}

@@ -1,0 +1,176 @@
+//! Doing to the network and the hosts what a case says, and undoing it.
+
+use std::time::Duration;
+
+use super::case::{Fault, Rates, nanos};
+use super::net::{Segment, Side, What};
+use super::World;
+use crate::marks::Mark;
+use crate::oracle::System;
+
+impl<S: System> World<'_, S> {
+    /// Begins a fault, and plans its end.
+    pub(super) fn begin(&mut self, at: usize) {
+        let (_, fault) = self.case.faults[at];
+        self.note(&format!("{fault:?}"));
+        let now = self.net.now;
+        let lasts = match fault {
+            Fault::Slow(host, extra, lasts) => {
+                self.hit(Mark::LatencySpike);
+                self.net.links[host].extra += nanos(extra);
+                lasts
+            }
+            Fault::Clog(host, lasts) => {
+                self.hit(Mark::Hold);
+                self.hold(host, &Side::BOTH);
+                lasts
+            }
+            Fault::Partition(host, lasts) => {
+                self.hit(Mark::Partition);
+                self.cut(host, &Side::BOTH);
+                lasts
+            }
+            Fault::PartitionToServer(host, lasts) => {
+                self.hit(Mark::PartitionToServer);
+                self.cut(host, &[Side::Client]);
+                lasts
+            }
+            Fault::PartitionToClient(host, lasts) => {
+                self.hit(Mark::PartitionToClient);
+                self.cut(host, &[Side::Server]);
+                lasts
+            }
+            Fault::Reset(host, share) => {
+                for index in self.net.open(Some(host)) {
+                    if self.net.decisions.chance(share) {
+                        self.hit(Mark::ConnReset);
+                        for side in Side::BOTH {
+                            self.net.send(index, side, Segment::Reset);
+                        }
+                    }
+                }
+                return;
+            }
+            Fault::HalfOpen(host, share) => {
+                for index in self.net.open(Some(host)) {
+                    if self.net.decisions.chance(share) {
+                        self.hit(Mark::HalfOpen);
+                        self.net.conns[index].dead = true;
+                    }
+                }
+                return;
+            }
+            Fault::ClientCrash(host, lasts) => {
+                self.hit(Mark::ClientCrash);
+                self.clients[host].crash(&mut self.net, false);
+                lasts
+            }
+            Fault::ClientPowerLoss(host, lasts) => {
+                self.hit(Mark::ClientPowerLoss);
+                self.clients[host].crash(&mut self.net, true);
+                lasts
+            }
+            Fault::ServerCrash(lasts) => {
+                self.hit(Mark::ServerCrash);
+                self.server.crash(&mut self.net, false);
+                lasts
+            }
+            Fault::ServerPowerLoss(lasts) => {
+                self.hit(Mark::ServerPowerLoss);
+                self.server.crash(&mut self.net, true);
+                lasts
+            }
+            Fault::Pause(host, lasts) => {
+                self.hit(Mark::Pause);
+                let until = (now + nanos(lasts)).min(nanos(self.case.safety));
+                let paused = match self.clients.get_mut(host) {
+                    Some(client) => &mut client.paused_until,
+                    None => &mut self.server.paused_until,
+                };
+                *paused = until.max(*paused);
+                return;
+            }
+        };
+        self.lasting[at] = true;
+        self.net.at(now + nanos(lasts), What::End(at));
+    }
+
+    /// Ends a fault, unless the network was healed before.
+    pub(super) fn end(&mut self, at: usize) {
+        if !std::mem::take(&mut self.lasting[at]) {
+            return;
+        }
+        let (_, fault) = self.case.faults[at];
+        self.note(&format!("end of {fault:?}"));
+        match fault {
+            Fault::Slow(host, extra, _) => self.net.links[host].extra -= nanos(extra),
+            Fault::Clog(host, _) => {
+                self.hit(Mark::Release);
+                for side in Side::BOTH {
+                    self.net.release(host, side);
+                }
+            }
+            Fault::Partition(host, _) => self.mend(host, &Side::BOTH),
+            Fault::PartitionToServer(host, _) => self.mend(host, &[Side::Client]),
+            Fault::PartitionToClient(host, _) => self.mend(host, &[Side::Server]),
+            Fault::ClientCrash(host, _) | Fault::ClientPowerLoss(host, _) => {
+                if !self.clients[host].is_up() {
+                    self.start_client(host);
+                }
+            }
+            Fault::ServerCrash(_) | Fault::ServerPowerLoss(_) => {
+                if !self.server.is_up() {
+                    self.start_server();
+                }
+            }
+            Fault::Reset(..) | Fault::HalfOpen(..) | Fault::Pause(..) => {}
+        }
+    }
+
+    /// Ends all faults, and lets nothing go wrong from here on.
+    pub(super) fn heal(&mut self) {
+        self.note("all faults end");
+        for at in 0..self.lasting.len() {
+            self.end(at);
+        }
+        self.net.rates = Rates::SOUND;
+        // Who waits for room has it now.
+        for index in self.net.open(None) {
+            for side in Side::BOTH {
+                let conn = &mut self.net.conns[index];
+                if std::mem::take(&mut conn.ends[side as usize].blocked) {
+                    let serial = conn.serial;
+                    self.net.at(self.net.now, What::Writable(index, serial, side == Side::Server));
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, host: usize, sides: &[Side]) {
+        for &side in sides {
+            self.net.links[host].held[side as usize] += 1;
+        }
+    }
+
+    fn cut(&mut self, host: usize, sides: &[Side]) {
+        self.hold(host, sides);
+        for &side in sides {
+            self.net.links[host].cut[side as usize] += 1;
+        }
+    }
+
+    fn mend(&mut self, host: usize, sides: &[Side]) {
+        for &side in sides {
+            self.net.links[host].cut[side as usize] -= 1;
+            self.net.release(host, side);
+        }
+    }
+
+    fn hit(&self, mark: Mark) {
+        self.net.marks.hit(mark);
+    }
+
+    fn note(&self, what: &str) {
+        self.watch.borrow_mut().trace.note(Duration::from_nanos(self.net.now), what);
+    }
+}

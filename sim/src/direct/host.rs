@@ -1,0 +1,312 @@
+//! A simulated host: an endpoint, and sockets that are ends of modelled connections.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::wire::Codec;
+use echosphere_core::{ConnId, DialError, DialToken, Time};
+
+use super::net::{Arrival, Nanos, Net, Segment, Side, What};
+use crate::marks::Mark;
+use crate::observe::{ActionOf, EventOf, Observable, Observed};
+
+/// Sees what a machine does.
+pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
+
+pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
+    /// Its place among the hosts' timers and clocks.
+    pub(super) number: usize,
+    pub(super) side: Side,
+    /// None while it is down.
+    endpoint: Option<Endpoint<Observed<M, Eye<M>>, C>>,
+    effects: Effects<M::Notice>,
+    sockets: Vec<Option<(ConnId, usize)>>,
+    dials: BTreeMap<DialToken, usize>,
+    pub(super) plan: VecDeque<(Nanos, M::Command)>,
+    pub(super) life: u32,
+    started: Nanos,
+    clock: f64,
+    armed: Option<Nanos>,
+    pub(super) paused_until: Nanos,
+    /// A host that is down does not even refuse.
+    pub(super) dark: bool,
+}
+
+impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
+    pub(super) fn new(number: usize, side: Side, clock: f64) -> Self {
+        Self {
+            number,
+            side,
+            endpoint: None,
+            effects: Effects::default(),
+            sockets: Vec::new(),
+            dials: BTreeMap::new(),
+            plan: VecDeque::new(),
+            life: 0,
+            started: 0,
+            clock,
+            armed: None,
+            paused_until: 0,
+            dark: false,
+        }
+    }
+
+    pub(super) fn start(&mut self, now: Nanos, machine: M, codec: C, link: LinkConfig, eye: Eye<M>) {
+        self.started = now;
+        self.dark = false;
+        self.endpoint = Some(Endpoint::new(Observed::new(machine, eye), codec, link));
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(Endpoint::is_zero)
+    }
+
+    /// What its connections are, and how many.
+    pub(super) fn describe(&self) -> String {
+        self.endpoint.as_ref().map_or_else(
+            || "down".to_owned(),
+            |endpoint| format!("{} connections, {} timers", endpoint.connections(), endpoint.timers()),
+        )
+    }
+
+    /// The host's own time.
+    fn local(&self, now: Nanos) -> Time {
+        Time::from_nanos(((now - self.started) as f64 * self.clock) as u64)
+    }
+
+    /// Loses all state. Its connections are reset, or die unnoticed.
+    pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
+        self.endpoint = None;
+        self.effects = Effects::default();
+        self.armed = None;
+        self.plan.clear();
+        self.dark = unnoticed;
+        let side = self.side;
+        for (_, index) in mem::take(&mut self.sockets).into_iter().flatten() {
+            net.conns[index].ends[side as usize].id = None;
+            if unnoticed {
+                net.conns[index].dead = true;
+            } else if !net.conns[index].ends[side as usize].fin_sent {
+                net.send(index, side, Segment::Reset);
+            }
+            net.forget_if_over(index);
+        }
+        for (_, index) in mem::take(&mut self.dials) {
+            net.give_up(index);
+        }
+    }
+
+    pub(super) fn command(&mut self, net: &mut Net) {
+        let now = self.local(net.now);
+        if let (Some(endpoint), Some((_, command))) = (&mut self.endpoint, self.plan.pop_front()) {
+            endpoint.command(now, command, &mut self.effects);
+        }
+    }
+
+    /// Has the next command of the plan come in time.
+    pub(super) fn plan_next(&self, net: &mut Net) {
+        if let Some((at, _)) = self.plan.front() {
+            net.at((*at).max(net.now), What::Command(self.number, self.life));
+        }
+    }
+
+    pub(super) fn wake(&mut self, net: &mut Net) {
+        self.armed = None;
+        let now = self.local(net.now);
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.expire(now, &mut self.effects);
+        }
+    }
+
+    /// An attempt to connect has reached this host.
+    pub(super) fn accept(&mut self, net: &mut Net, index: usize) {
+        let now = self.local(net.now);
+        match self.endpoint.as_mut().map(|endpoint| endpoint.accept(now)) {
+            Some(Ok(id)) => {
+                self.open(net, index, id);
+                net.answer(index, true);
+            }
+            Some(Err(_)) => net.answer(index, false),
+            None if self.dark => net.conns[index].dead = true,
+            None => net.answer(index, false),
+        }
+    }
+
+    /// The answer to an attempt to connect has reached this host.
+    pub(super) fn answered(&mut self, net: &mut Net, index: usize, yes: bool) {
+        let token = net.conns[index].token;
+        let now = self.local(net.now);
+        let ours = self.dials.get(&token) == Some(&index);
+        match &mut self.endpoint {
+            Some(endpoint) if ours => {
+                self.dials.remove(&token);
+                net.conns[index].attempted = false;
+                if yes {
+                    let id = endpoint.dialled(now, token, &mut self.effects);
+                    self.open(net, index, id);
+                } else {
+                    endpoint.dial_failed(now, token, DialError::Refused, &mut self.effects);
+                    net.forget_if_over(index);
+                }
+            }
+            // Nobody asks any more.
+            _ => {
+                if yes {
+                    net.send(index, self.side, Segment::Reset);
+                }
+                net.forget_if_over(index);
+            }
+        }
+    }
+
+    fn open(&mut self, net: &mut Net, index: usize, id: ConnId) {
+        let slot = id.slot as usize;
+        if slot >= self.sockets.len() {
+            self.sockets.resize(slot + 1, None);
+        }
+        self.sockets[slot] = Some((id, index));
+        net.conns[index].ends[self.side as usize].id = Some(id);
+    }
+
+    /// What the other side sent has reached this host.
+    pub(super) fn arrive(&mut self, net: &mut Net, index: usize, input: &mut BytesMut) {
+        input.clear();
+        let from = self.side.other();
+        let Some(arrival) = net.arrive(index, from, input) else {
+            return;
+        };
+        let now = self.local(net.now);
+        let id = net.conns[index].ends[self.side as usize].id;
+        let (Some(endpoint), Some(id)) = (&mut self.endpoint, id) else {
+            if arrival != Arrival::Reset && !self.dark {
+                net.send(index, self.side, Segment::Reset);
+            }
+            net.forget_if_over(index);
+            return;
+        };
+        match arrival {
+            Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
+            Arrival::Fin => endpoint.peer_closed(now, id, &mut self.effects),
+            Arrival::Reset => {
+                // Nothing that was under way the other way matters any more.
+                net.conns[index].dead = true;
+                endpoint.failed(now, id, &mut self.effects);
+            }
+        }
+        let conn = &mut net.conns[index];
+        if mem::take(&mut conn.ends[from as usize].blocked) {
+            let serial = conn.serial;
+            net.at(net.now, What::Writable(index, serial, from == Side::Server));
+        }
+    }
+
+    pub(super) fn writable(&mut self, net: &Net, index: usize) {
+        if let Some(id) = net.conns[index].ends[self.side as usize].id {
+            self.effects.flush.push(id);
+        }
+    }
+
+    /// Does what the endpoint asks for, until it asks for nothing more. Notices are collected.
+    pub(super) fn settle(&mut self, net: &mut Net, notices: &mut Vec<M::Notice>) {
+        if self.endpoint.is_none() {
+            return;
+        }
+        loop {
+            notices.append(&mut self.effects.notices);
+            if let Some(token) = self.effects.abandon.pop() {
+                net.marks.hit(Mark::DialAbandoned);
+                self.effects.dial.retain(|&dial| dial != token);
+                if let Some(index) = self.dials.remove(&token) {
+                    net.give_up(index);
+                }
+            } else if let Some(id) = self.effects.release.pop() {
+                self.release(net, id);
+            } else if let Some(id) = self.effects.flush.pop() {
+                self.flush(net, id);
+            } else if let Some(token) = self.effects.dial.pop() {
+                let index = net.dial(self.number, token);
+                self.dials.insert(token, index);
+            } else {
+                break;
+            }
+        }
+        self.arm(net);
+    }
+
+    fn release(&mut self, net: &mut Net, id: ConnId) {
+        let Some((_, index)) = self.sockets[id.slot as usize].take_if(|(open, _)| *open == id) else {
+            return;
+        };
+        let end = &mut net.conns[index].ends[self.side as usize];
+        end.id = None;
+        if !end.fin_sent {
+            net.send(index, self.side, Segment::Reset);
+        }
+        net.forget_if_over(index);
+    }
+
+    fn flush(&mut self, net: &mut Net, id: ConnId) {
+        let Some(endpoint) = &mut self.endpoint else {
+            return;
+        };
+        endpoint.begin_flush(id);
+        let socket = self.sockets.get(id.slot as usize).copied().flatten();
+        let Some((_, index)) = socket.filter(|(open, _)| *open == id) else {
+            return;
+        };
+        loop {
+            match endpoint.want(id) {
+                Want::Nothing => return,
+                Want::Shutdown => {
+                    net.send(index, self.side, Segment::Fin);
+                    endpoint.shut_down(id, &mut self.effects);
+                }
+                Want::Write => {
+                    let Some(outbox) = endpoint.outbox(id) else {
+                        return;
+                    };
+                    let room = net.room(index, self.side).min(outbox.len());
+                    if room == 0 {
+                        net.marks.hit(Mark::BackPressure);
+                        net.conns[index].ends[self.side as usize].blocked = true;
+                        return;
+                    }
+                    let mut take = room;
+                    if net.decisions.chance(net.rates.split) {
+                        net.marks.hit(Mark::Split);
+                        take = 1 + net.decisions.below(room as u64) as usize;
+                    }
+                    let mut data = Vec::with_capacity(take);
+                    for chunk in outbox.chunks() {
+                        let left = take - data.len();
+                        data.extend_from_slice(&chunk[..left.min(chunk.len())]);
+                        if data.len() == take {
+                            break;
+                        }
+                    }
+                    net.send(index, self.side, Segment::Data(Bytes::from(data)));
+                    endpoint.wrote(id, take);
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, net: &mut Net) {
+        let Some(deadline) = self.endpoint.as_ref().and_then(Endpoint::next_deadline) else {
+            return;
+        };
+        let after = (deadline.as_nanos() as f64 / self.clock).ceil() as Nanos;
+        let at = self.started.saturating_add(after).max(net.now + 1);
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.armed = Some(at);
+            net.at(at, What::Wake(self.number, self.life));
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The direct driver: the real machines, codecs and endpoints over modelled streams, in a loop over events. There is no
+//! runtime and there are no sockets, so it is fast, and it does to connections what turmoil's network cannot.
+
+mod case;
+mod decisions;
+mod faults;
+mod host;
+mod net;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use echosphere_core::{CloseReason, Event, Machine};
+
+pub use self::case::{Case, Fault, Rates};
+pub use self::decisions::Decisions;
+use self::case::nanos;
+use self::host::{Eye, Host};
+use self::net::{MILLISECOND, Nanos, Net, Side, What};
+use crate::dice::{Purpose, rng};
+use crate::hosts::{CLIENTS, SERVER};
+use crate::marks::{Mark, Marks};
+use crate::oracle::{Oracle, System};
+use crate::run::Failure;
+use crate::trace::Trace;
+
+/// How often it is asked whether all is done, once the network is healed.
+const ASK_EVERY: Nanos = 20 * MILLISECOND;
+
+/// What a run that broke no rule came to.
+#[derive(Debug)]
+pub struct DirectReport<O> {
+    /// The hash of all events, in order, with their times.
+    pub hash: u64,
+    /// How many there were.
+    pub events: u64,
+    /// When everything was done and at zero.
+    pub zero_at: Duration,
+    /// What the run has been through.
+    pub marks: Marks,
+    /// The model, at the end.
+    pub oracle: O,
+}
+
+/// What all observers share.
+struct Watch<O> {
+    now: Nanos,
+    trace: Trace,
+    oracle: O,
+    broken: Option<String>,
+}
+
+impl<O> Watch<O> {
+    fn check(&mut self, result: Result<(), String>) {
+        if let Err(rule) = result {
+            self.broken.get_or_insert(rule);
+        }
+    }
+}
+
+/// Runs `case` with `system`'s machines on modelled connections. With `SIM_TRACE=1` in the environment every event is
+/// printed to stderr.
+///
+/// # Errors
+///
+/// The first rule that was broken.
+pub fn run_direct<S: System>(case: &Case, system: &S) -> Result<DirectReport<S::Oracle>, Failure> {
+    let marks = Marks::default();
+    let print = std::env::var_os("SIM_TRACE").is_some();
+    let watch = Watch {
+        now: 0,
+        trace: Trace::new(print),
+        oracle: system.oracle(case.deep, &marks),
+        broken: None,
+    };
+    let decisions = Decisions::new(case.seed, Vec::new(), false);
+    let net = Net::new(case.hosts, case.latency_nanos(), case.rates, decisions, marks.clone());
+    let mut world = World {
+        case,
+        system,
+        server: Host::new(case.hosts, Side::Server, case.clocks[case.hosts]),
+        clients: (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host])).collect(),
+        net,
+        watch: Rc::new(RefCell::new(watch)),
+        input: BytesMut::new(),
+        notices: Vec::new(),
+        lasting: vec![false; case.faults.len()],
+    };
+    let result = world.through();
+    let at = Duration::from_nanos(world.net.now);
+    let World { watch, server, clients, .. } = world;
+    drop((server, clients));
+    let watch = Rc::into_inner(watch).map(RefCell::into_inner);
+    let watch = watch.expect("the hosts are gone and all observers with them");
+    match result {
+        Ok(()) => Ok(DirectReport {
+            hash: watch.trace.hash(),
+            events: watch.trace.events(),
+            zero_at: at,
+            marks,
+            oracle: watch.oracle,
+        }),
+        Err(rule) => Err(Failure {
+            seed: case.seed,
+            rule,
+            at,
+            trace: watch.trace.recent().map(str::to_owned).collect(),
+            hash: watch.trace.hash(),
+        }),
+    }
+}
+
+struct World<'a, S: System> {
+    case: &'a Case,
+    system: &'a S,
+    server: Host<S::Server, S::Codec>,
+    clients: Vec<Host<S::Client, S::Codec>>,
+    net: Net,
+    watch: Rc<RefCell<Watch<S::Oracle>>>,
+    input: BytesMut,
+    notices: Vec<<S::Client as Machine>::Notice>,
+    /// Which faults have begun and not ended.
+    lasting: Vec<bool>,
+}
+
+impl<S: System> World<'_, S> {
+    fn through(&mut self) -> Result<(), String> {
+        let (safety, liveness) = (nanos(self.case.safety), nanos(self.case.liveness));
+        self.start_server();
+        for host in 0..self.case.hosts {
+            self.start_client(host);
+        }
+        for (at, (when, _)) in self.case.faults.iter().enumerate() {
+            self.net.at(nanos(*when), What::Fault(at));
+        }
+        self.until(safety)?;
+        self.net.now = safety;
+        self.heal();
+        let mut ask = safety;
+        loop {
+            ask += ASK_EVERY;
+            self.until(ask)?;
+            let unfinished = self.watch.borrow().oracle.unfinished();
+            let left = unfinished.or_else(|| self.not_at_zero());
+            match left {
+                None => break,
+                Some(left) if ask > safety + liveness => return Err(format!("not in time: {left}")),
+                Some(_) => {}
+            }
+        }
+        let open = self.net.open(None).len();
+        if open > 0 {
+            return Err(format!("both sides are at zero, and {open} connections are open"));
+        }
+        self.watch.borrow().oracle.ends()
+    }
+
+    fn not_at_zero(&self) -> Option<String> {
+        if !self.server.is_zero() {
+            return Some(format!("the server is not at zero: {}", self.server.describe()));
+        }
+        let client = self.clients.iter().find(|client| !client.is_zero())?;
+        Some(format!("client {} is not at zero: {}", client.number, client.describe()))
+    }
+
+    /// Does everything that happens up to `end`.
+    fn until(&mut self, end: Nanos) -> Result<(), String> {
+        while let Some(what) = self.net.next(end) {
+            self.watch.borrow_mut().now = self.net.now;
+            self.happen(what);
+            let mut watch = self.watch.borrow_mut();
+            if let Some(rule) = watch.broken.take() {
+                return Err(rule);
+            }
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Arrive(index, serial, from_server) => {
+                let Some(host) = self.net.get(index, serial).map(|conn| conn.host) else {
+                    return;
+                };
+                if from_server {
+                    self.client(host, what, |client, net, input| client.arrive(net, index, input));
+                } else {
+                    self.server(what, |server, net, input| server.arrive(net, index, input));
+                }
+            }
+            What::Writable(index, serial, server) => {
+                let Some(host) = self.net.get(index, serial).map(|conn| conn.host) else {
+                    return;
+                };
+                if server {
+                    self.server(what, |server, net, _| server.writable(net, index));
+                } else {
+                    self.client(host, what, |client, net, _| client.writable(net, index));
+                }
+            }
+            What::Syn(index, serial) => {
+                if self.net.get(index, serial).is_some() {
+                    self.server(what, |server, net, _| server.accept(net, index));
+                }
+            }
+            What::Answer(index, serial, yes) => {
+                if let Some(host) = self.net.get(index, serial).map(|conn| conn.host) {
+                    self.client(host, what, |client, net, _| client.answered(net, index, yes));
+                }
+            }
+            What::Wake(host, life) if host == self.case.hosts => {
+                if life == self.server.life {
+                    self.server(what, |server, net, _| server.wake(net));
+                }
+            }
+            What::Wake(host, life) => {
+                if life == self.clients[host].life {
+                    self.client(host, what, |client, net, _| client.wake(net));
+                }
+            }
+            What::Command(host, life) => {
+                if life == self.clients[host].life {
+                    self.client(host, what, |client, net, _| {
+                        client.command(net);
+                        client.plan_next(net);
+                    });
+                }
+            }
+            What::Fault(at) => self.begin(at),
+            What::End(at) => self.end(at),
+        }
+    }
+
+    /// Has the server do something now, or when its pause is over.
+    fn server(&mut self, what: What, act: impl FnOnce(&mut Host<S::Server, S::Codec>, &mut Net, &mut BytesMut)) {
+        if self.server.paused_until > self.net.now {
+            self.net.at(self.server.paused_until, what);
+            return;
+        }
+        act(&mut self.server, &mut self.net, &mut self.input);
+        self.server.settle(&mut self.net, &mut Vec::new());
+    }
+
+    /// Has a host of clients do something now, or when its pause is over.
+    fn client(
+        &mut self,
+        host: usize,
+        what: What,
+        act: impl FnOnce(&mut Host<S::Client, S::Codec>, &mut Net, &mut BytesMut),
+    ) {
+        let client = &mut self.clients[host];
+        if client.paused_until > self.net.now {
+            self.net.at(client.paused_until, what);
+            return;
+        }
+        act(client, &mut self.net, &mut self.input);
+        client.settle(&mut self.net, &mut self.notices);
+        if !self.notices.is_empty() {
+            let mut watch = self.watch.borrow_mut();
+            for notice in self.notices.drain(..) {
+                let result = watch.oracle.client_told(host, &notice);
+                watch.check(result);
+            }
+        }
+    }
+
+    fn start_server(&mut self) {
+        self.server.life += 1;
+        let number = CLIENTS.len();
+        let random = rng(self.case.seed, Purpose::Machine(number, self.server.life));
+        let (machine, codec) = self.system.server(random);
+        self.watch.borrow_mut().oracle.server_starts();
+        let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
+        let eye: Eye<S::Server> = Box::new(move |machine, event, actions| {
+            match event {
+                Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
+                Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ServerReset),
+                _ => {}
+            }
+            let watch = &mut *watch.borrow_mut();
+            watch.trace.step(Duration::from_nanos(watch.now), SERVER, event, actions);
+            let result = watch.oracle.server_did(machine, event, actions);
+            watch.check(result);
+        });
+        self.server.start(self.net.now, machine, codec, self.case.link, eye);
+    }
+
+    fn start_client(&mut self, host: usize) {
+        let client = &mut self.clients[host];
+        client.life += 1;
+        let random = rng(self.case.seed, Purpose::Machine(host, client.life));
+        let (machine, codec) = self.system.client(random);
+        let plan = self.watch.borrow_mut().oracle.client_starts(host);
+        client.plan = plan.into_iter().map(|(at, command)| (nanos(at), command)).collect();
+        let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
+        let eye: Eye<S::Client> = Box::new(move |_, event, actions| {
+            if matches!(event, Event::Closed(_, CloseReason::Reset)) {
+                marks.hit(Mark::ClientReset);
+            }
+            let watch = &mut *watch.borrow_mut();
+            watch.trace.step(Duration::from_nanos(watch.now), CLIENTS[host], event, actions);
+            let result = watch.oracle.client_did(host, event, actions);
+            watch.check(result);
+        });
+        client.start(self.net.now, machine, codec, self.case.link, eye);
+        client.plan_next(&mut self.net);
+    }
+}

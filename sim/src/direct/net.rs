@@ -1,0 +1,356 @@
+//! Modelled byte streams: what a network does to connections, without any network.
+//!
+//! A stream never loses or reorders bytes within itself, as TCP does not; it delays, splits, joins, stalls and holds them,
+//! and it can die without telling anyone. What is lost for good are attempts to connect, ends of stream and resets.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::{ConnId, DialToken};
+use slab::Slab;
+
+use super::case::Rates;
+use super::decisions::Decisions;
+use crate::marks::{Mark, Marks};
+
+/// Nanoseconds of virtual time since the run began.
+pub(super) type Nanos = u64;
+
+pub(super) const MILLISECOND: Nanos = 1_000_000;
+
+/// Bytes that a slow reader takes at a time.
+const SLOW_READ: usize = 7;
+/// Until it takes the next.
+const SLOW_PAUSE: Nanos = 5 * MILLISECOND;
+
+/// A side of a connection, and at once the index of what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client = 0,
+    Server = 1,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// What happens next somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    /// The first segment that this side sent reaches the other.
+    Arrive(usize, u32, bool),
+    /// This side of a connection can write again.
+    Writable(usize, u32, bool),
+    /// An attempt to connect reaches the server.
+    Syn(usize, u32),
+    /// The answer to it reaches the client: yes or no.
+    Answer(usize, u32, bool),
+    /// A host's timer rings; hosts of clients have their numbers, the server is the last.
+    Wake(usize, u32),
+    /// A host of clients is asked for the next thing in its plan.
+    Command(usize, u32),
+    /// This one of the planned faults begins.
+    Fault(usize),
+    /// It ends.
+    End(usize),
+}
+
+#[derive(Debug)]
+pub(super) enum Segment {
+    Data(Bytes),
+    Fin,
+    Reset,
+}
+
+/// One connection, or an attempt at one.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) host: usize,
+    pub(super) token: DialToken,
+    /// Tells apart the connections that had the same index.
+    pub(super) serial: u32,
+    pub(super) ends: [End; 2],
+    pub(super) pipes: [Pipe; 2],
+    /// Nothing passes any more, and nobody is told.
+    pub(super) dead: bool,
+    /// The client waits for the answer.
+    pub(super) attempted: bool,
+}
+
+/// One side's socket.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) id: Option<ConnId>,
+    pub(super) blocked: bool,
+    pub(super) fin_sent: bool,
+}
+
+/// What one side sent and the other has not read.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    segments: VecDeque<Segment>,
+    bytes: usize,
+    last_arrival: Nanos,
+    /// Segments whose arrival came while the link was held.
+    kept: u32,
+}
+
+/// How a host's link to the server is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Link {
+    /// By how many faults what each side sends is kept back.
+    pub(super) held: [u32; 2],
+    /// By how many faults attempts to connect, and their answers, are lost.
+    pub(super) cut: [u32; 2],
+    pub(super) extra: Nanos,
+}
+
+/// All connections, and what is under way.
+#[derive(Debug)]
+pub(super) struct Net {
+    pub(super) now: Nanos,
+    queue: BinaryHeap<Reverse<(Nanos, u64, What)>>,
+    sequence: u64,
+    pub(super) conns: Slab<Conn>,
+    serial: u32,
+    pub(super) links: Vec<Link>,
+    pub(super) latency: (Nanos, Nanos),
+    pub(super) rates: Rates,
+    pub(super) decisions: Decisions,
+    pub(super) marks: Marks,
+}
+
+impl Net {
+    pub(super) fn new(hosts: usize, latency: (Nanos, Nanos), rates: Rates, decisions: Decisions, marks: Marks) -> Self {
+        Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            conns: Slab::new(),
+            serial: 0,
+            links: vec![Link::default(); hosts],
+            latency,
+            rates,
+            decisions,
+            marks,
+        }
+    }
+
+    pub(super) fn at(&mut self, at: Nanos, what: What) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, what)));
+    }
+
+    /// Takes the next thing that happens before `end`, and goes to its time.
+    pub(super) fn next(&mut self, end: Nanos) -> Option<What> {
+        let Reverse((at, ..)) = self.queue.peek()?;
+        if *at > end {
+            return None;
+        }
+        let Reverse((at, _, what)) = self.queue.pop()?;
+        self.now = at;
+        Some(what)
+    }
+
+    pub(super) fn get(&mut self, index: usize, serial: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(index).filter(|conn| conn.serial == serial)
+    }
+
+    /// A client asks for a connection.
+    pub(super) fn dial(&mut self, host: usize, token: DialToken) -> usize {
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        let index = self.conns.insert(Conn {
+            host,
+            token,
+            serial,
+            ends: [End::default(), End::default()],
+            pipes: [Pipe::default(), Pipe::default()],
+            dead: false,
+            attempted: true,
+        });
+        let at = self.now + self.latency(host);
+        if self.decisions.chance(self.rates.refuse) {
+            self.marks.hit(Mark::DialRefused);
+            self.at(at, What::Answer(index, serial, false));
+        } else if self.links[host].cut[0] > 0 || self.decisions.chance(self.rates.blackhole) {
+            self.marks.hit(Mark::Blackhole);
+            // Nobody answers; the client's own time-out ends it.
+            self.conns[index].dead = true;
+        } else {
+            self.at(at, What::Syn(index, serial));
+        }
+        index
+    }
+
+    /// The server, or the lack of one, answers an attempt to connect.
+    pub(super) fn answer(&mut self, index: usize, yes: bool) {
+        let conn = &self.conns[index];
+        let (host, serial) = (conn.host, conn.serial);
+        if self.links[host].cut[1] > 0 {
+            self.marks.hit(Mark::Blackhole);
+            self.conns[index].dead = true;
+            return;
+        }
+        let at = self.now + self.latency(host);
+        // What the server sends comes after its answer.
+        self.conns[index].pipes[Side::Server as usize].last_arrival = at;
+        self.at(at, What::Answer(index, serial, yes));
+    }
+
+    /// The client does not wait for an answer any more.
+    pub(super) fn give_up(&mut self, index: usize) {
+        let conn = &mut self.conns[index];
+        conn.attempted = false;
+        if conn.dead {
+            self.forget_if_over(index);
+        }
+    }
+
+    /// How many bytes this side could write now.
+    pub(super) fn room(&self, index: usize, from: Side) -> usize {
+        let window = self.rates.window;
+        window.saturating_sub(self.conns[index].pipes[from as usize].bytes)
+    }
+
+    /// Puts a segment on its way.
+    pub(super) fn send(&mut self, index: usize, from: Side, segment: Segment) {
+        let host = self.conns[index].host;
+        if matches!(segment, Segment::Fin) {
+            self.conns[index].ends[from as usize].fin_sent = true;
+            if self.decisions.chance(self.rates.lost_fin) {
+                self.marks.hit(Mark::LostFin);
+                return;
+            }
+        }
+        let mut delay = self.latency(host);
+        if self.decisions.chance(self.rates.stall) {
+            self.marks.hit(Mark::Stall);
+            delay += (100 + self.decisions.below(1500)) * MILLISECOND;
+        }
+        let now = self.now;
+        let conn = &mut self.conns[index];
+        if conn.dead {
+            // Written into the void; the window fills, as it would.
+            if let Segment::Data(bytes) = &segment {
+                conn.pipes[from as usize].bytes += bytes.len();
+            }
+            return;
+        }
+        let serial = conn.serial;
+        let pipe = &mut conn.pipes[from as usize];
+        if let Segment::Data(bytes) = &segment {
+            pipe.bytes += bytes.len();
+        }
+        pipe.last_arrival = pipe.last_arrival.max(now + delay);
+        pipe.segments.push_back(segment);
+        let at = pipe.last_arrival;
+        self.at(at, What::Arrive(index, serial, from == Side::Server));
+    }
+
+    /// Takes what arrives, if the link lets it through: data that may be several segments, or an end.
+    pub(super) fn arrive(&mut self, index: usize, from: Side, input: &mut BytesMut) -> Option<Arrival> {
+        let now = self.now;
+        let join = self.rates.join;
+        let conn = &mut self.conns[index];
+        if conn.dead {
+            return None;
+        }
+        let pipe = &mut conn.pipes[from as usize];
+        if self.links[conn.host].held[from as usize] > 0 {
+            pipe.kept += 1;
+            return None;
+        }
+        match pipe.segments.pop_front()? {
+            Segment::Fin => Some(Arrival::Fin),
+            Segment::Reset => Some(Arrival::Reset),
+            Segment::Data(mut bytes) => {
+                if bytes.len() > SLOW_READ && self.decisions.chance(self.rates.slow_reader) {
+                    self.marks.hit(Mark::SlowReader);
+                    pipe.segments.push_front(Segment::Data(bytes.split_off(SLOW_READ)));
+                    let serial = conn.serial;
+                    pipe.bytes -= bytes.len();
+                    input.extend_from_slice(&bytes);
+                    self.at(now + SLOW_PAUSE, What::Arrive(index, serial, from == Side::Server));
+                    return Some(Arrival::Data);
+                }
+                pipe.bytes -= bytes.len();
+                input.extend_from_slice(&bytes);
+                // Each segment has an arrival of its own; those of segments taken now will find nothing, or a later one.
+                while pipe.last_arrival <= now + MILLISECOND
+                    && matches!(pipe.segments.front(), Some(Segment::Data(_)))
+                    && self.decisions.chance(join)
+                    && let Some(Segment::Data(more)) = pipe.segments.pop_front()
+                {
+                    self.marks.hit(Mark::Joined);
+                    pipe.bytes -= more.len();
+                    input.extend_from_slice(&more);
+                }
+                Some(Arrival::Data)
+            }
+        }
+    }
+
+    /// One fault less keeps back what this side sends. If it was the last, what was kept goes on, connections in any
+    /// order.
+    pub(super) fn release(&mut self, host: usize, from: Side) {
+        let held = &mut self.links[host].held[from as usize];
+        *held -= 1;
+        if *held > 0 {
+            return;
+        }
+        let mut kept: Vec<(usize, u32, u32)> = Vec::new();
+        for (index, conn) in &mut self.conns {
+            let pipe = &mut conn.pipes[from as usize];
+            if conn.host == host && pipe.kept > 0 {
+                kept.push((index, conn.serial, std::mem::take(&mut pipe.kept)));
+            }
+        }
+        while !kept.is_empty() {
+            let pick = self.decisions.below(kept.len() as u64) as usize;
+            let (index, serial, count) = kept.swap_remove(pick);
+            for _ in 0..count {
+                self.at(self.now, What::Arrive(index, serial, from == Side::Server));
+            }
+        }
+    }
+
+    /// The connections of a host, or all, that somebody has open.
+    pub(super) fn open(&self, host: Option<usize>) -> Vec<usize> {
+        let open = self.conns.iter().filter(|(_, conn)| {
+            host.is_none_or(|host| conn.host == host) && conn.ends.iter().any(|end| end.id.is_some())
+        });
+        open.map(|(index, _)| index).collect()
+    }
+
+    /// Forgets a connection that nobody has open any more and that carries nothing.
+    pub(super) fn forget_if_over(&mut self, index: usize) {
+        let conn = &self.conns[index];
+        let carries = conn.pipes.iter().any(|pipe| !pipe.segments.is_empty());
+        let open = conn.attempted || conn.ends.iter().any(|end| end.id.is_some());
+        if !open && (!carries || conn.dead) {
+            self.conns.remove(index);
+        }
+    }
+
+    fn latency(&mut self, host: usize) -> Nanos {
+        let (from, to) = self.latency;
+        from + self.decisions.below(to - from + 1) + self.links[host].extra
+    }
+}
+
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    Data,
+    Fin,
+    Reset,
+}
