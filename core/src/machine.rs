@@ -65,7 +65,7 @@ impl fmt::Debug for ConnId {
 pub struct DialToken(pub u64);
 
 /// What a machine is told about a connection when it opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opened {
     /// The attempt that led to it; `None` if the peer connected to us.
     pub dial: Option<DialToken>,
@@ -74,7 +74,7 @@ pub struct Opened {
 }
 
 /// Why an attempt to connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DialError {
     /// Nobody listens there.
     Refused,
@@ -127,7 +127,7 @@ impl CloseReason {
 }
 
 /// What happened. `M` is the protocol's message, `C` what the local caller can ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event<M, C> {
     /// A connection can be used: the peer has shown its framing, or our dial succeeded.
     Opened(ConnId, Opened),
@@ -146,7 +146,7 @@ pub enum Event<M, C> {
 }
 
 /// What the driver shall do. `M` is the protocol's message, `N` what the local caller is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action<M, N> {
     /// Connect to the address the driver was given. Answered by `Opened` or `DialFailed` with the same token.
     Dial(DialToken),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::direct::{Case, Options, run_direct};
-use crate::marks::{Mark, Marks};
+use crate::marks::{Lane, Mark, Marks};
 use crate::oracle::Workload;
 use crate::run::{Failure, FailureKind};
 
@@ -57,7 +57,7 @@ impl Tally {
     /// Marks that no run has reached, of those that a campaign must reach.
     #[must_use]
     pub fn missing(&self) -> Vec<Mark> {
-        self.marks.missing(Mark::DIRECT)
+        self.marks.missing(Lane::Direct)
     }
 }
 
@@ -92,13 +92,14 @@ impl Campaign {
     fn run_seed<W: Workload>(&self, seed: u64, tally: &Mutex<Tally>) {
         let mut case = Case::draw(seed);
         case.deep = self.deep;
-        let workload = W::draw(&case, self.clients);
+        let workload = W::draw(seed, case.hosts, case.safety, self.clients);
         let mut result = run_direct(&case, &workload, Options::default()).result;
         let twice = seed.is_multiple_of(TWICE_EVERY);
         if twice && let Ok(first) = &result {
             let again = run_direct(&case, &workload, Options::default()).result;
-            if again.as_ref().map(|again| again.hash) != Ok(first.hash) {
-                result = Err(Failure::nondeterminism(seed, first.hash, again.err()));
+            let again = again.map_or_else(|failure| failure.hash, |report| report.hash);
+            if again != first.hash {
+                result = Err(Failure::nondeterminism(seed, first.hash, again));
             }
         }
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);

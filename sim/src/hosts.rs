@@ -20,7 +20,7 @@ use crate::net::{Chopper, Connector, Listener};
 use crate::observe::Observed;
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
-use crate::trace::Trace;
+use crate::trace::{Lines, Trace};
 
 /// The server's name.
 pub const SERVER: &str = "server";
@@ -53,9 +53,9 @@ pub(crate) struct Shared<S: System> {
 }
 
 impl<S: System> Shared<S> {
-    pub(crate) const fn new(oracle: S::Oracle, print: bool) -> Self {
+    pub(crate) const fn new(oracle: S::Oracle, lines: Lines) -> Self {
         Self {
-            trace: Trace::new(print),
+            trace: Trace::new(lines),
             oracle,
             broken: None,
             zero: BTreeMap::new(),

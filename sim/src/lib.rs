@@ -59,17 +59,21 @@
 //! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | not simulated |
 //! | its RNG takes one `u64`, its clock starts at the wall clock's time | drawn from the seed; set to the epoch |
 
+pub mod campaign;
 pub mod dice;
+pub mod direct;
 pub mod faults;
 pub mod hosts;
 pub mod marks;
 pub mod net;
 pub mod observe;
 pub mod oracle;
+pub mod record;
 pub mod run;
 pub mod scenario;
 pub mod seeds;
+pub mod shrink;
 pub mod trace;
 
-pub use run::{Failure, Report, run};
+pub use run::{Failure, FailureKind, Report, run};
 pub use scenario::Scenario;

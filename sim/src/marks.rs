@@ -1,24 +1,48 @@
 //! What a run has been through, counted: faults that fired, and rare things that happened because of them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! marks {
-    ($($(#[$doc:meta])* $mark:ident,)*) => {
+    ($($lane:ident { $($(#[$doc:meta])* $mark:ident,)* })*) => {
         /// Something that must happen in some run of every campaign, or the campaign shows nothing about it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mark {
-            $($(#[$doc])* $mark,)*
+            $($($(#[$doc])* $mark,)*)*
         }
 
         impl Mark {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$mark,)*];
+            pub const ALL: &[Self] = &[$($(Self::$mark,)*)*];
+
+            /// Whether it can be reached in `lane`.
+            #[must_use]
+            pub fn is_in(self, lane: Lane) -> bool {
+                [Lane::Both, lane].contains(&self.lane())
+            }
+
+            const fn lane(self) -> Lane {
+                match self {
+                    $($(Self::$mark => Lane::$lane,)*)*
+                }
+            }
         }
     };
 }
 
+/// Where a mark can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Anywhere.
+    Both,
+    /// With the real driver on turmoil's network.
+    Turmoil,
+    /// With the direct driver.
+    Direct,
+}
+
 marks! {
+Both {
     /// Messages between two hosts took different times, so that connections overtake each other.
     LatencyRange,
     /// A link became slow for a while.
@@ -33,8 +57,6 @@ marks! {
     PartitionToServer,
     /// A link dropped everything on its way to the clients.
     PartitionToClient,
-    /// A link broke by itself, losing all that was on its way.
-    LinkFailure,
     /// A host of clients crashed; its peers saw its connections end.
     ClientCrash,
     /// A host of clients crashed without its peers noticing.
@@ -55,16 +77,6 @@ marks! {
     SameX,
     /// An X longer than all the reads that a driver gives one connection in one turn.
     LargeX,
-    /// A socket took only a part of one write.
-    PartialWrite,
-    /// A socket took a part of a vectored write that ended beyond its first slice.
-    PartialVectoredWrite,
-    /// A socket gave less than it had.
-    ShortRead,
-    /// A socket said that it was not ready to read, and then was.
-    SpuriousReadPending,
-    /// A socket said that it was not ready to write, and then was.
-    SpuriousWritePending,
     /// A socket was not ready for a while.
     Stall,
 
@@ -98,9 +110,52 @@ marks! {
     Lingered,
 }
 
+Turmoil {
+    /// A link broke by itself, losing all that was on its way.
+    LinkFailure,
+    /// A socket took only a part of one write.
+    PartialWrite,
+    /// A socket took a part of a vectored write that ended beyond its first slice.
+    PartialVectoredWrite,
+    /// A socket gave less than it had.
+    ShortRead,
+    /// A socket said that it was not ready to read, and then was.
+    SpuriousReadPending,
+    /// A socket said that it was not ready to write, and then was.
+    SpuriousWritePending,
+}
+
+Direct {
+    /// An attempt to connect was never answered.
+    Blackhole,
+    /// A write was split in two segments.
+    Split,
+    /// Two segments were read as one.
+    Joined,
+    /// An end of stream never arrived.
+    LostFin,
+    /// A connection was reset.
+    ConnReset,
+    /// A connection died, and nobody was told.
+    HalfOpen,
+    /// A host did nothing for a while.
+    Pause,
+    /// A reader took a few bytes at a time.
+    SlowReader,
+    /// Clocks went at different speeds.
+    ClockSkew,
+}
+}
+
 /// Counters of marks, shared by all who can set one.
-#[derive(Clone, Debug, Default)]
-pub struct Marks(Arc<Mutex<BTreeMap<Mark, u64>>>);
+#[derive(Clone, Debug)]
+pub struct Marks(Arc<[AtomicU64]>);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self(Mark::ALL.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+}
 
 impl Marks {
     /// Counts `mark` once.
@@ -110,21 +165,13 @@ impl Marks {
 
     /// Counts `mark` so many times.
     pub fn add(&self, mark: Mark, times: u64) {
-        if times > 0 {
-            *self
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(mark)
-                .or_default() += times;
-        }
+        self.0[mark as usize].fetch_add(times, Ordering::Relaxed);
     }
 
     /// How often `mark` was counted.
     #[must_use]
     pub fn count(&self, mark: Mark) -> u64 {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.get(&mark).copied().unwrap_or_default()
+        self.0[mark as usize].load(Ordering::Relaxed)
     }
 
     /// Adds another run's counts to these.
@@ -134,13 +181,12 @@ impl Marks {
         }
     }
 
-    /// The marks that were never counted.
+    /// The marks that can be reached in `lane` and were never counted.
     #[must_use]
-    pub fn missing(&self) -> Vec<Mark> {
-        Mark::ALL
-            .iter()
-            .copied()
-            .filter(|&mark| self.count(mark) == 0)
+    pub fn missing(&self, lane: Lane) -> Vec<Mark> {
+        let missing = Mark::ALL.iter().copied().filter(|&mark| self.count(mark) == 0);
+        missing
+            .filter(|mark| [Lane::Both, lane].contains(&mark.lane()))
             .collect()
     }
 }

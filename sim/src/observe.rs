@@ -1,17 +1,23 @@
 //! Machines that are looked over their shoulder.
 
+use std::hash::Hash;
+
 use echosphere_core::{Action, Actions, Event, Machine, Time};
 
 use crate::trace::Brief;
 
 /// A machine whose steps can be traced.
 pub trait Observable:
-    Machine<Message: Brief + Clone + Send, Command: Brief + Clone + Send, Notice: Brief + Send> + Send + 'static
+    Machine<Message: Brief + Clone + Hash + Send, Command: Brief + Clone + Hash + Send, Notice: Brief + Hash + Send>
+    + Send
+    + 'static
 {
 }
 
 impl<M> Observable for M where
-    M: Machine<Message: Brief + Clone + Send, Command: Brief + Clone + Send, Notice: Brief + Send> + Send + 'static
+    M: Machine<Message: Brief + Clone + Hash + Send, Command: Brief + Clone + Hash + Send, Notice: Brief + Hash + Send>
+        + Send
+        + 'static
 {
 }
 

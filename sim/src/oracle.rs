@@ -5,6 +5,7 @@ use std::time::Duration;
 use echosphere_core::Machine;
 use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
@@ -28,6 +29,38 @@ pub trait System: Send + Sync + 'static {
     fn client(&self, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
     /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
     fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
+}
+
+/// A system with what its clients shall do, in a form that can be drawn, made smaller, written down and read.
+pub trait Workload: System + Clone + Sync {
+    /// The system's name on the command line.
+    const NAME: &'static str;
+
+    /// What `seed` says, for runs with so many hosts whose clients start within `window`. `clients` overrides their
+    /// number.
+    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self;
+
+    /// How many things the clients shall do.
+    fn len(&self) -> usize;
+
+    /// Whether they shall do nothing.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same with only some of them, chosen by number.
+    #[must_use]
+    fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self;
+
+    /// In words that [`Workload::from_json`] reads.
+    fn to_json(&self) -> Value;
+
+    /// Reads what [`Workload::to_json`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// What is not as it should be.
+    fn from_json(value: &Value) -> Result<Self, String>;
 }
 
 /// A model of a system that shares no logic with it, and is shown everything. An error says what rule was broken.

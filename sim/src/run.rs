@@ -17,6 +17,7 @@ use crate::hosts::{Hosts, SERVER, Shared, clients};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
+use crate::trace::{Lines, Trace};
 
 /// How long drivers at zero may take to end once told to.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -38,9 +39,41 @@ pub struct Report<O> {
     pub oracle: O,
 }
 
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// Something happened that must not.
+    Correctness,
+    /// Something did not happen in time.
+    Liveness,
+    /// Something panicked.
+    Crash,
+    /// The same seed did two different things.
+    Nondeterminism,
+}
+
+impl FailureKind {
+    fn of(rule: &str) -> Self {
+        if rule.starts_with(LATE) {
+            Self::Liveness
+        } else if rule.starts_with(PANIC) {
+            Self::Crash
+        } else {
+            Self::Correctness
+        }
+    }
+}
+
+/// How the rule of a [`FailureKind::Liveness`] begins.
+pub(crate) const LATE: &str = "not in time: ";
+/// How the rule of a [`FailureKind::Crash`] begins.
+pub(crate) const PANIC: &str = "panic: ";
+
 /// A rule that was broken.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// What kind of rule.
+    pub kind: FailureKind,
     /// The seed of the run.
     pub seed: u64,
     /// Which rule.
@@ -54,6 +87,38 @@ pub struct Failure {
 }
 
 impl Failure {
+    pub(crate) fn new(seed: u64, rule: String, at: Duration, trace: &Trace) -> Self {
+        Self {
+            kind: FailureKind::of(&rule),
+            seed,
+            rule,
+            at,
+            trace: trace.recent().map(str::to_owned).collect(),
+            hash: trace.hash(),
+        }
+    }
+
+    pub(crate) fn nondeterminism(seed: u64, first: u64, second: u64) -> Self {
+        Self {
+            kind: FailureKind::Nondeterminism,
+            seed,
+            rule: format!("the same seed did two different things: {first:016x}, then {second:016x}"),
+            at: Duration::ZERO,
+            trace: Vec::new(),
+            hash: first,
+        }
+    }
+
+    /// The kind and the rule without its numbers: what stays the same of a failure when its run is made smaller.
+    #[must_use]
+    pub fn shape(&self) -> (FailureKind, String) {
+        let quoted = self.rule.split('"').step_by(2).collect::<String>();
+        (
+            self.kind,
+            quoted.chars().filter(|c| c.is_alphabetic() || *c == ' ').collect(),
+        )
+    }
+
     /// The message of a test of this name: what happened, and the line that makes it happen again.
     #[must_use]
     pub fn in_test(&self, test: &str) -> String {
@@ -86,14 +151,13 @@ impl std::error::Error for Failure {}
 /// The first rule that was broken; a panic in a host or in turmoil is one too.
 pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle>, Failure> {
     let marks = Marks::default();
-    let print = std::env::var_os("SIM_TRACE").is_some();
     let oracle = system.oracle(scenario.deep, &marks);
     let hosts = Hosts {
         scenario: scenario.clone(),
         system: Arc::new(system),
         marks: marks.clone(),
         healed: Arc::default(),
-        shared: Arc::new(Mutex::new(Shared::new(oracle, print))),
+        shared: Arc::new(Mutex::new(Shared::new(oracle, Lines::Recent.or_print()))),
     };
     let mut run = Run {
         sim: build(scenario),
@@ -124,9 +188,10 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
             });
         }
         Ok(Err(broken)) => broken,
-        Err(panic) => (at, format!("panic: {}", panic_text(&*panic))),
+        Err(panic) => (at, format!("{PANIC}{}", panic_text(&*panic))),
     };
     Err(Failure {
+        kind: FailureKind::of(&rule),
         seed: scenario.seed,
         rule,
         at,
@@ -151,7 +216,7 @@ fn build(scenario: &Scenario) -> Sim<'static> {
     builder.build()
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")
 }
@@ -235,7 +300,7 @@ impl<S: System> Run<S> {
             };
             let now = self.sim.elapsed();
             if now >= deadline {
-                return Err((now, format!("not in time: {left}")));
+                return Err((now, format!("{LATE}{left}")));
             }
             self.step()?;
         }

@@ -48,14 +48,22 @@ pub fn shrink<W: Workload>(failing: Failing<W>, budget: u64, mut progress: impl 
         for (case, workload) in sound_variants(&best) {
             smaller |= try_one(&mut best, case, workload);
         }
-        smaller |= drop_chunks(&mut best, |best| best.case.faults.len(), |best, keep| {
-            let mut case = best.case.clone();
-            case.faults = kept(&case.faults, keep);
-            (case, best.workload.clone())
-        }, &mut try_one);
-        smaller |= drop_chunks(&mut best, |best| best.workload.len(), |best, keep| {
-            (best.case.clone(), best.workload.keep(keep))
-        }, &mut try_one);
+        smaller |= drop_chunks(
+            &mut best,
+            |best| best.case.faults.len(),
+            |best, keep| {
+                let mut case = best.case.clone();
+                case.faults = kept(&case.faults, keep);
+                (case, best.workload.clone())
+            },
+            &mut try_one,
+        );
+        smaller |= drop_chunks(
+            &mut best,
+            |best| best.workload.len(),
+            |best, keep| (best.case.clone(), best.workload.keep(keep)),
+            &mut try_one,
+        );
         if !smaller {
             best.runs = runs;
             return best;
@@ -78,20 +86,41 @@ fn sound_variants<W: Workload>(best: &Failing<W>) -> Vec<(Case, W)> {
     variant(rates != sound, with(sound));
     for rates in [
         Rates { refuse: 0.0, ..rates },
-        Rates { blackhole: 0.0, ..rates },
+        Rates {
+            blackhole: 0.0,
+            ..rates
+        },
         Rates { split: 0.0, ..rates },
         Rates { join: 0.0, ..rates },
         Rates { stall: 0.0, ..rates },
         Rates { lost_fin: 0.0, ..rates },
-        Rates { slow_reader: 0.0, ..rates },
-        Rates { window: sound.window, ..rates },
+        Rates {
+            slow_reader: 0.0,
+            ..rates
+        },
+        Rates {
+            window: sound.window,
+            ..rates
+        },
     ] {
         variant(rates != case.rates, with(rates));
     }
     let right = vec![1.0; case.clocks.len()];
-    variant(case.clocks != right, Case { clocks: right, ..case.clone() });
+    variant(
+        case.clocks != right,
+        Case {
+            clocks: right,
+            ..case.clone()
+        },
+    );
     let constant = (case.latency.0, case.latency.0);
-    variant(case.latency != constant, Case { latency: constant, ..case.clone() });
+    variant(
+        case.latency != constant,
+        Case {
+            latency: constant,
+            ..case.clone()
+        },
+    );
     variants
 }
 

@@ -1,8 +1,10 @@
-//! The trace of a run: a line for every event, a rolling hash over all lines, and the last lines themselves.
+//! The trace of a run: a rolling hash over every event and what followed from it, and, for those who look, a line for each.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use echosphere_core::{Action, Event};
@@ -40,35 +42,66 @@ fn put(line: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = line.write_fmt(what);
 }
 
+static PRINT_ALL: AtomicBool = AtomicBool::new(false);
+
+/// Has every event of every run printed from here on, as `SIM_TRACE=1` in the environment does.
+pub fn print_all() {
+    PRINT_ALL.store(true, Ordering::Relaxed);
+}
+
+/// Which lines are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// None: the hash is enough.
+    None,
+    /// The last ones.
+    Recent,
+    /// The last ones, and all are printed to stderr.
+    Print,
+}
+
+impl Lines {
+    /// [`Lines::Print`] if all are to be printed, else these.
+    #[must_use]
+    pub fn or_print(self) -> Self {
+        if PRINT_ALL.load(Ordering::Relaxed) || std::env::var_os("SIM_TRACE").is_some() {
+            Self::Print
+        } else {
+            self
+        }
+    }
+}
+
 /// The rolling hash and the last lines.
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
     events: u64,
     recent: VecDeque<String>,
-    print: bool,
+    lines: Lines,
 }
 
 impl Trace {
-    /// An empty trace; `print` copies every line to stderr.
+    /// An empty trace. The hash does not depend on `lines`.
     #[must_use]
-    pub const fn new(print: bool) -> Self {
+    pub const fn new(lines: Lines) -> Self {
         Self {
             hash: 0,
             events: 0,
             recent: VecDeque::new(),
-            print,
+            lines,
         }
     }
 
     /// Notes an event of a machine and what it did.
-    pub fn step<M: Brief, C: Brief, N: Brief>(
+    pub fn step<M: Brief + Hash, C: Brief + Hash, N: Brief + Hash>(
         &mut self,
         at: Duration,
         host: &str,
         event: &Event<M, C>,
         actions: &[Action<M, N>],
     ) {
+        self.mix(&(at, host, event, actions));
         self.line(at, host, |line| {
             brief_event(event, line);
             for action in actions {
@@ -80,10 +113,21 @@ impl Trace {
 
     /// Notes something that was done to the network or the hosts.
     pub fn note(&mut self, at: Duration, what: &str) {
+        self.mix(&(at, what));
         self.line(at, "—", |line| line.push_str(what));
     }
 
+    fn mix(&mut self, what: &impl Hash) {
+        let mut hasher = Mixer(self.hash);
+        what.hash(&mut hasher);
+        self.hash = hasher.0;
+        self.events += 1;
+    }
+
     fn line(&mut self, at: Duration, host: &str, write: impl FnOnce(&mut String)) {
+        if self.lines == Lines::None {
+            return;
+        }
         let oldest = (self.recent.len() == RECENT).then(|| self.recent.pop_front()).flatten();
         let mut line = oldest.unwrap_or_default();
         line.clear();
@@ -92,21 +136,19 @@ impl Trace {
             format_args!("{:>4}.{:06} {host:<8} ", at.as_secs(), at.subsec_micros()),
         );
         write(&mut line);
-        self.hash = hash(self.hash, line.as_bytes());
-        self.events += 1;
-        if self.print {
+        if self.lines == Lines::Print {
             eprintln!("{line}");
         }
         self.recent.push_back(line);
     }
 
-    /// The hash of all lines so far.
+    /// The hash of all events so far.
     #[must_use]
     pub const fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// How many lines there were.
+    /// How many there were.
     #[must_use]
     pub const fn events(&self) -> u64 {
         self.events
@@ -153,11 +195,13 @@ fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut String) {
 }
 
 /// Not for adversaries: multiply and fold, eight bytes at a time.
+const fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ product >> 29
+}
+
+/// The same for any number of bytes.
 fn hash(start: u64, bytes: &[u8]) -> u64 {
-    let mix = |hash: u64, word: u64| {
-        let product = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        product ^ product >> 29
-    };
     let (words, rest) = bytes.as_chunks::<8>();
     let mut hash = mix(start, bytes.len() as u64 + 1);
     for word in words {
@@ -166,4 +210,33 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     mix(hash, u64::from_le_bytes(last))
+}
+
+/// [`hash`] as the standard library's hashing wants it.
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = mix(self.0, word);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

@@ -68,7 +68,7 @@ fn awkward_sockets_cost_no_retry() {
             liveness: Duration::from_secs(60),
             ..Scenario::calm(seed, 3)
         };
-        let mut echo = Echo::draw(&scenario);
+        let mut echo = Echo::of(&scenario);
         echo.client.response_timeout = Duration::from_secs(50);
         all_is_well(&scenario, echo);
     }

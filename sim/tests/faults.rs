@@ -1,6 +1,6 @@
 //! Many seeds, each with its own mix of faults.
 
-use sim::marks::Marks;
+use sim::marks::{Lane, Marks};
 use sim::oracle::echo::Echo;
 use sim::seeds::seeds;
 use sim::{Scenario, run};
@@ -20,13 +20,13 @@ fn echo_under_faults() {
     let marks = Marks::default();
     for &seed in &seeds {
         let scenario = Scenario::draw(seed);
-        match run(&scenario, Echo::draw(&scenario)) {
+        match run(&scenario, Echo::of(&scenario)) {
             Ok(report) => marks.merge(&report.marks),
             Err(failure) => panic!("{}", failure.in_test("echo_under_faults")),
         }
     }
     if seeds.len() as u64 >= SEEDS {
-        let missing = marks.missing();
+        let missing = marks.missing(Lane::Turmoil);
         assert!(
             missing.is_empty(),
             "never happened in {} seeds: {missing:?}",

@@ -9,7 +9,7 @@ use sim::{Scenario, run};
 
 fn trace_hash(seed: u64) -> u64 {
     let scenario = Scenario::draw(seed);
-    match run(&scenario, Echo::draw(&scenario)) {
+    match run(&scenario, Echo::of(&scenario)) {
         Ok(report) => report.hash,
         Err(failure) => failure.hash,
     }

@@ -46,7 +46,7 @@ impl Default for ClientConfig {
 }
 
 /// What a caller can ask of an echo client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Connect, send `message X`, and stay until its `ok X`, however often that takes.
     Send {
@@ -58,7 +58,7 @@ pub enum Command {
 }
 
 /// What the caller of an echo client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// The `ok X` has come and the connection closes: the natural end. Nothing follows for this id.
     Acknowledged {
@@ -92,7 +92,7 @@ pub enum Notice {
 }
 
 /// Why an attempt to have a message acknowledged failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// No connection.
     Dial(DialError),

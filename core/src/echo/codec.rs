@@ -10,7 +10,7 @@ const OK: &[u8] = b"ok ";
 const ERROR: &[u8] = b"error ";
 
 /// What travels between an echo client and server, in both directions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// `message X`
     Message(Bytes),

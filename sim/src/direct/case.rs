@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
+use serde::{Deserialize, Serialize};
 
 use super::net::{MILLISECOND, Nanos};
 use crate::dice::{Dice, Purpose};
 use crate::scenario::{LATENCY_MAX, LINK, patience};
 
 /// How often what goes wrong on a connection goes wrong, until the network is healed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// An attempt to connect is refused.
     pub refuse: f64,
@@ -45,7 +46,7 @@ impl Rates {
 
 /// Something that happens to a host, by its number, to its link, or to the server. Those that last say for how long;
 /// they end with all others when the network is healed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fault {
     /// Segments take so much longer.
     Slow(usize, Duration, Duration),
@@ -69,12 +70,14 @@ pub enum Fault {
     ServerCrash(Duration),
     /// The server loses its state; its connections die, and nobody is told.
     ServerPowerLoss(Duration),
+    /// The server drains; then it ends, and starts again.
+    ServerDrain(Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
 }
 
 /// A run's plan; the messages are the system's part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
     /// Where all other randomness comes from.
     pub seed: u64,
@@ -86,7 +89,8 @@ pub struct Case {
     pub rates: Rates,
     /// How fast each host's clock goes, the server's last: 1.0 is right.
     pub clocks: Vec<f64>,
-    /// Time-outs of both sides' connections.
+    /// Time-outs of both sides' connections; those of all these runs.
+    #[serde(skip, default = "link")]
     pub link: LinkConfig,
     /// How long there may be faults.
     pub safety: Duration,
@@ -145,6 +149,10 @@ impl Case {
     }
 }
 
+const fn link() -> LinkConfig {
+    LINK
+}
+
 pub(super) fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
@@ -172,7 +180,7 @@ fn draw_rates(dice: &mut Dice) -> Rates {
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
     type Kind = fn(&mut Dice, usize, Duration) -> Fault;
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 13] = [
         |dice, host, lasts| Fault::Slow(host, dice.millis(100, 500), lasts),
         |_, host, lasts| Fault::Clog(host, lasts),
         |_, host, lasts| Fault::Partition(host, lasts),
@@ -184,6 +192,7 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
         |_, host, lasts| Fault::ClientPowerLoss(host, lasts),
         |_, _, lasts| Fault::ServerCrash(lasts),
         |_, _, lasts| Fault::ServerPowerLoss(lasts),
+        |_, _, lasts| Fault::ServerDrain(lasts),
         |_, host, lasts| Fault::Pause(host, lasts),
     ];
     let mut faults = Vec::new();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::World;
 use super::case::{Fault, Rates, nanos};
 use super::net::{Segment, Side, What};
-use super::World;
 use crate::marks::Mark;
 use crate::oracle::System;
 
@@ -80,6 +80,11 @@ impl<S: System> World<'_, S> {
                 self.server.crash(&mut self.net, true);
                 lasts
             }
+            Fault::ServerDrain(lasts) => {
+                self.hit(Mark::ServerDrain);
+                self.server.drain(&mut self.net, &mut Vec::new());
+                lasts
+            }
             Fault::Pause(host, lasts) => {
                 self.hit(Mark::Pause);
                 let until = (now + nanos(lasts)).min(nanos(self.case.safety));
@@ -118,6 +123,12 @@ impl<S: System> World<'_, S> {
                     self.start_client(host);
                 }
             }
+            Fault::ServerDrain(_) => {
+                if self.server.is_up() {
+                    self.server.crash(&mut self.net, false);
+                    self.start_server();
+                }
+            }
             Fault::ServerCrash(_) | Fault::ServerPowerLoss(_) => {
                 if !self.server.is_up() {
                     self.start_server();
@@ -140,7 +151,8 @@ impl<S: System> World<'_, S> {
                 let conn = &mut self.net.conns[index];
                 if std::mem::take(&mut conn.ends[side as usize].blocked) {
                     let serial = conn.serial;
-                    self.net.at(self.net.now, What::Writable(index, serial, side == Side::Server));
+                    self.net
+                        .at(self.net.now, What::Writable(index, serial, side == Side::Server));
                 }
             }
         }
@@ -171,6 +183,9 @@ impl<S: System> World<'_, S> {
     }
 
     fn note(&self, what: &str) {
-        self.watch.borrow_mut().trace.note(Duration::from_nanos(self.net.now), what);
+        self.watch
+            .borrow_mut()
+            .trace
+            .note(Duration::from_nanos(self.net.now), what);
     }
 }

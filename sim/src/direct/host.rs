@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::counters::LinkCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::Codec;
@@ -68,7 +69,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.endpoint.as_ref().is_some_and(Endpoint::is_zero)
     }
 
-    /// What its connections are, and how many.
+    /// What its connections did in its present life.
+    pub(super) fn counters(&self) -> Option<&LinkCounters> {
+        self.endpoint.as_ref().map(Endpoint::counters)
+    }
+
+    /// What it has left.
     pub(super) fn describe(&self) -> String {
         self.endpoint.as_ref().map_or_else(
             || "down".to_owned(),
@@ -81,7 +87,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         Time::from_nanos(((now - self.started) as f64 * self.clock) as u64)
     }
 
-    /// Loses all state. Its connections are reset, or die unnoticed.
+    /// Loses all state. Its connections are reset or end in order, as the system does for a process that died; or they
+    /// die unnoticed.
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
         self.effects = Effects::default();
@@ -94,13 +101,23 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             if unnoticed {
                 net.conns[index].dead = true;
             } else if !net.conns[index].ends[side as usize].fin_sent {
-                net.send(index, side, Segment::Reset);
+                let in_order = net.decisions.chance(0.5);
+                net.send(index, side, if in_order { Segment::Fin } else { Segment::Reset });
             }
             net.forget_if_over(index);
         }
         for (_, index) in mem::take(&mut self.dials) {
             net.give_up(index);
         }
+    }
+
+    /// Takes on nothing new, and closes what has finished.
+    pub(super) fn drain(&mut self, net: &mut Net, notices: &mut Vec<M::Notice>) {
+        let now = self.local(net.now);
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.drain(now, &mut self.effects);
+        }
+        self.settle(net, notices);
     }
 
     pub(super) fn command(&mut self, net: &mut Net) {

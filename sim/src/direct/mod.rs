@@ -8,23 +8,24 @@ mod host;
 mod net;
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use echosphere_core::{CloseReason, Event, Machine};
 
+use self::case::nanos;
 pub use self::case::{Case, Fault, Rates};
 pub use self::decisions::Decisions;
-use self::case::nanos;
 use self::host::{Eye, Host};
 use self::net::{MILLISECOND, Nanos, Net, Side, What};
 use crate::dice::{Purpose, rng};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
-use crate::run::Failure;
-use crate::trace::Trace;
+use crate::run::{Failure, LATE, PANIC, panic_text};
+use crate::trace::{Lines, Trace};
 
 /// How often it is asked whether all is done, once the network is healed.
 const ASK_EVERY: Nanos = 20 * MILLISECOND;
@@ -60,41 +61,70 @@ impl<O> Watch<O> {
     }
 }
 
-/// Runs `case` with `system`'s machines on modelled connections. With `SIM_TRACE=1` in the environment every event is
-/// printed to stderr.
-///
-/// # Errors
-///
-/// The first rule that was broken.
-pub fn run_direct<S: System>(case: &Case, system: &S) -> Result<DirectReport<S::Oracle>, Failure> {
+/// How a case is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Decisions taken from a record instead of the seed.
+    pub decisions: Vec<u64>,
+    /// Whether decisions are recorded.
+    pub record: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome<O> {
+    /// Whether it broke a rule.
+    pub result: Result<DirectReport<O>, Failure>,
+    /// The decisions it made, if they were to be recorded.
+    pub decisions: Vec<u64>,
+}
+
+/// Runs `case` with `system`'s machines on modelled connections. A run that breaks a rule is run again for the lines of
+/// its trace. With `SIM_TRACE=1` in the environment every event is printed to stderr.
+pub fn run_direct<S: System>(case: &Case, system: &S, options: Options) -> Outcome<S::Oracle> {
+    let again = options.clone();
+    let first = run_once(case, system, options, Lines::None.or_print());
+    if first.result.is_err() && Lines::None.or_print() == Lines::None {
+        return run_once(case, system, again, Lines::Recent);
+    }
+    first
+}
+
+fn run_once<S: System>(case: &Case, system: &S, options: Options, lines: Lines) -> Outcome<S::Oracle> {
     let marks = Marks::default();
-    let print = std::env::var_os("SIM_TRACE").is_some();
     let watch = Watch {
         now: 0,
-        trace: Trace::new(print),
+        trace: Trace::new(lines),
         oracle: system.oracle(case.deep, &marks),
         broken: None,
     };
-    let decisions = Decisions::new(case.seed, Vec::new(), false);
-    let net = Net::new(case.hosts, case.latency_nanos(), case.rates, decisions, marks.clone());
+    let decisions = Decisions::new(case.seed, options.decisions, options.record);
+    let clients = (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host]));
     let mut world = World {
         case,
         system,
         server: Host::new(case.hosts, Side::Server, case.clocks[case.hosts]),
-        clients: (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host])).collect(),
-        net,
+        clients: clients.collect(),
+        net: Net::new(case.hosts, case.latency_nanos(), case.rates, decisions, marks.clone()),
         watch: Rc::new(RefCell::new(watch)),
         input: BytesMut::new(),
         notices: Vec::new(),
         lasting: vec![false; case.faults.len()],
     };
-    let result = world.through();
+    let result = catch_unwind(AssertUnwindSafe(|| world.through()));
+    let result = result.unwrap_or_else(|panic| Err(format!("{PANIC}{}", panic_text(&*panic))));
     let at = Duration::from_nanos(world.net.now);
-    let World { watch, server, clients, .. } = world;
+    let World {
+        watch,
+        server,
+        clients,
+        net,
+        ..
+    } = world;
     drop((server, clients));
     let watch = Rc::into_inner(watch).map(RefCell::into_inner);
     let watch = watch.expect("the hosts are gone and all observers with them");
-    match result {
+    let result = match result {
         Ok(()) => Ok(DirectReport {
             hash: watch.trace.hash(),
             events: watch.trace.events(),
@@ -102,13 +132,11 @@ pub fn run_direct<S: System>(case: &Case, system: &S) -> Result<DirectReport<S::
             marks,
             oracle: watch.oracle,
         }),
-        Err(rule) => Err(Failure {
-            seed: case.seed,
-            rule,
-            at,
-            trace: watch.trace.recent().map(str::to_owned).collect(),
-            hash: watch.trace.hash(),
-        }),
+        Err(rule) => Err(Failure::new(case.seed, rule, at, &watch.trace)),
+    };
+    Outcome {
+        result,
+        decisions: net.decisions.into_record(),
     }
 }
 
@@ -128,6 +156,12 @@ struct World<'a, S: System> {
 impl<S: System> World<'_, S> {
     fn through(&mut self) -> Result<(), String> {
         let (safety, liveness) = (nanos(self.case.safety), nanos(self.case.liveness));
+        if self.case.clocks.iter().any(|&clock| clock != 1.0) {
+            self.net.marks.hit(Mark::ClockSkew);
+        }
+        if self.case.latency.0 < self.case.latency.1 {
+            self.net.marks.hit(Mark::LatencyRange);
+        }
         self.start_server();
         for host in 0..self.case.hosts {
             self.start_client(host);
@@ -146,7 +180,7 @@ impl<S: System> World<'_, S> {
             let left = unfinished.or_else(|| self.not_at_zero());
             match left {
                 None => break,
-                Some(left) if ask > safety + liveness => return Err(format!("not in time: {left}")),
+                Some(left) if ask > safety + liveness => return Err(format!("{LATE}{left}")),
                 Some(_) => {}
             }
         }
@@ -154,7 +188,18 @@ impl<S: System> World<'_, S> {
         if open > 0 {
             return Err(format!("both sides are at zero, and {open} connections are open"));
         }
+        self.count_links();
         self.watch.borrow().oracle.ends()
+    }
+
+    /// Marks that the connections' own counters know of, in each host's last life.
+    fn count_links(&self) {
+        let hosts = self.clients.iter().filter_map(Host::counters);
+        for links in hosts.chain(self.server.counters()) {
+            self.net.marks.add(Mark::Lingered, links.lingered);
+            self.net.marks.add(Mark::HandshakeTimeout, links.handshake_timeouts);
+            self.net.marks.add(Mark::Truncated, links.malformed);
+        }
     }
 
     fn not_at_zero(&self) -> Option<String> {
@@ -162,7 +207,11 @@ impl<S: System> World<'_, S> {
             return Some(format!("the server is not at zero: {}", self.server.describe()));
         }
         let client = self.clients.iter().find(|client| !client.is_zero())?;
-        Some(format!("client {} is not at zero: {}", client.number, client.describe()))
+        Some(format!(
+            "client {} is not at zero: {}",
+            client.number,
+            client.describe()
+        ))
     }
 
     /// Does everything that happens up to `end`.
@@ -280,7 +329,9 @@ impl<S: System> World<'_, S> {
                 _ => {}
             }
             let watch = &mut *watch.borrow_mut();
-            watch.trace.step(Duration::from_nanos(watch.now), SERVER, event, actions);
+            watch
+                .trace
+                .step(Duration::from_nanos(watch.now), SERVER, event, actions);
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(result);
         });
@@ -295,13 +346,15 @@ impl<S: System> World<'_, S> {
         let plan = self.watch.borrow_mut().oracle.client_starts(host);
         client.plan = plan.into_iter().map(|(at, command)| (nanos(at), command)).collect();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
-        let eye: Eye<S::Client> = Box::new(move |_, event, actions| {
+        let eye: Eye<S::Client> = Box::new(move |machine, event, actions| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
             let watch = &mut *watch.borrow_mut();
-            watch.trace.step(Duration::from_nanos(watch.now), CLIENTS[host], event, actions);
-            let result = watch.oracle.client_did(host, event, actions);
+            watch
+                .trace
+                .step(Duration::from_nanos(watch.now), CLIENTS[host], event, actions);
+            let result = watch.oracle.client_did(host, machine, event, actions);
             watch.check(result);
         });
         client.start(self.net.now, machine, codec, self.case.link, eye);

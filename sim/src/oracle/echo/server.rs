@@ -111,7 +111,9 @@ impl ServerModel {
             }
             Heard::Received(from, Said::Message(x)) => self.message(from, x, actions),
             Heard::Received(from, Said::Ok(x)) => self.ok(from, x, actions),
-            Heard::Received(_, Said::Error(_)) => Err("a client sent an error".into()),
+            // A client tells the server why it closes, when the server was silent for too long.
+            Heard::Received(_, Said::Error(ErrorCode::IdleTimeout)) => expect_nothing(actions),
+            Heard::Received(_, Said::Error(code)) => Err(format!("a client sent the error {code}")),
             Heard::Closed(id) => self.closed(id, actions),
             Heard::Drain => {
                 self.draining = true;

@@ -6,8 +6,12 @@ use bytes::Bytes;
 use echosphere_core::echo::ClientConfig;
 use echosphere_core::random::{Backoff, Delay};
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use super::Echo;
 use crate::dice::{Dice, Purpose};
+use crate::oracle::Workload;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -45,8 +49,16 @@ impl Echo {
 
     /// What the scenario's seed says.
     #[must_use]
-    pub fn draw(scenario: &Scenario) -> Self {
-        let mut dice = Dice::new(scenario.seed, Purpose::Workload);
+    pub fn of(scenario: &Scenario) -> Self {
+        Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
+    }
+}
+
+impl Workload for Echo {
+    const NAME: &'static str = "echo";
+
+    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
         let ack_delay = match dice.below(4) {
             0 => Delay::None,
             1 => Delay::Constant(dice.millis(1, ACK_DELAY_MAX.as_millis() as u64 / 2)),
@@ -56,16 +68,17 @@ impl Echo {
             }
             _ => Delay::Exponential(dice.millis(1, 10).min(ACK_DELAY_MAX / Delay::EXPONENTIAL_CUT)),
         };
-        let clients = match dice.below(8) {
+        let drawn = match dice.below(8) {
             0 => 1,
             1..6 => dice.among(2, 20),
             _ => dice.among(20, 80),
         };
+        let clients = clients.unwrap_or(drawn);
         let window = if dice.chance(0.3) {
             // All at once.
             Duration::ZERO
         } else {
-            scenario.safety
+            window
         };
         let same = if dice.chance(0.4) { dice.among(1, 3) } else { 0 };
         let common: Vec<Bytes> = (0..same).map(|_| draw_x(&mut dice, 0)).collect();
@@ -76,13 +89,119 @@ impl Echo {
                 _ => common[dice.below(same)].clone(),
             };
             Planned {
-                host: dice.below(scenario.hosts),
+                host: dice.below(hosts),
                 at: window.mul_f64(dice.unit()),
                 x,
             }
         });
         Self::new(ack_delay, messages.collect())
     }
+
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let kept = self.messages.iter().enumerate().filter(|(at, _)| keep(*at));
+        Self {
+            client: self.client.clone(),
+            messages: kept.map(|(_, message)| message.clone()).collect(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let messages = self.messages.iter().map(|message| Written {
+            host: message.host,
+            at: message.at,
+            x: message.x.escape_ascii().to_string(),
+        });
+        json!({
+            "ack_delay": WrittenDelay::from(self.client.ack_delay),
+            "messages": messages.collect::<Vec<_>>(),
+        })
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Whole {
+            ack_delay: WrittenDelay,
+            messages: Vec<Written>,
+        }
+        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
+        let messages = whole.messages.into_iter().map(|message| {
+            let x = unescape(&message.x).ok_or_else(|| format!("no escaped bytes: {:?}", message.x))?;
+            Ok(Planned {
+                host: message.host,
+                at: message.at,
+                x: x.into(),
+            })
+        });
+        Ok(Self::new(
+            whole.ack_delay.into(),
+            messages.collect::<Result<_, String>>()?,
+        ))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    host: usize,
+    at: Duration,
+    /// With escapes as in Rust's byte strings.
+    x: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WrittenDelay {
+    None,
+    Constant(Duration),
+    Uniform(Duration, Duration),
+    Exponential(Duration),
+}
+
+impl From<Delay> for WrittenDelay {
+    fn from(delay: Delay) -> Self {
+        match delay {
+            Delay::None => Self::None,
+            Delay::Constant(delay) => Self::Constant(delay),
+            Delay::Uniform(from, to) => Self::Uniform(from, to),
+            Delay::Exponential(mean) => Self::Exponential(mean),
+        }
+    }
+}
+
+impl From<WrittenDelay> for Delay {
+    fn from(delay: WrittenDelay) -> Self {
+        match delay {
+            WrittenDelay::None => Self::None,
+            WrittenDelay::Constant(delay) => Self::Constant(delay),
+            WrittenDelay::Uniform(from, to) => Self::Uniform(from, to),
+            WrittenDelay::Exponential(mean) => Self::Exponential(mean),
+        }
+    }
+}
+
+/// The bytes that `escape_ascii` wrote.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next()? {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'x' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            quoted => quoted,
+        });
+    }
+    Some(bytes)
 }
 
 /// Of every kind that could trouble a wire format. Most are as unlike each other as `number`s are.
