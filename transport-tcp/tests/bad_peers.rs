@@ -119,6 +119,7 @@ async fn a_reset_in_mid_frame() {
     let held = loop {
         let mut trip = Box::pin(bystander.round_trip());
         tokio::select! {
+            biased;
             () = &mut trip => {}
             message = peer.receive() => {
                 assert!(message.unwrap().starts_with(b"message bystander "));
@@ -250,6 +251,7 @@ async fn a_leaver_that_held_much() {
     for n in 0.. {
         sender.send(message(n, 4096)).await;
         tokio::select! {
+            biased;
             ok = sender.receive_answering() => assert!(ok.unwrap().starts_with(b"ok ")),
             message = leaver.receive() => {
                 assert!(message.is_some());

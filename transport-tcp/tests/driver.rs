@@ -43,6 +43,7 @@ async fn an_ok_that_comes_with_its_fin_counts() {
     let (trip, message) = loop {
         let mut trip = Box::pin(bystander.round_trip());
         tokio::select! {
+            biased;
             () = &mut trip => {}
             message = peer.receive() => break (trip, message.unwrap()),
         }
@@ -129,6 +130,7 @@ async fn one_waits_for_the_other(relay: &Relay) -> (Peer, Peer, Vec<u8>) {
     for n in 0.. {
         originator.send(format!("message {n}")).await;
         tokio::select! {
+            biased;
             ok = originator.receive_answering() => assert!(ok.unwrap().starts_with(b"ok ")),
             message = holder.receive() => {
                 let x = message.unwrap().strip_prefix(b"message ").unwrap().to_vec();

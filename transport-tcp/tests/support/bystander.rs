@@ -58,6 +58,7 @@ async fn stand_by(mut peer: Peer, mut asked: mpsc::UnboundedReceiver<Trip>) {
     let mut count = 0_u64;
     loop {
         tokio::select! {
+            biased;
             trip = asked.recv() => {
                 let Some(trip) = trip else { break };
                 count += 1;

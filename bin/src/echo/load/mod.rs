@@ -32,6 +32,9 @@ use crate::{limits, net, output, seed};
 const CLIENTS: u64 = 10_000;
 /// Clients, where the server is elsewhere: the kata's own number.
 const CLIENTS_ELSEWHERE: u64 = 10;
+/// How long an ok may take if nobody delays it. With delays, one client in a hundred thousand waits for twelve of their
+/// means, as receiver after receiver leaves before it has answered.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the clients may take to finish after Ctrl-C.
 const INTERRUPT_DRAIN: Duration = Duration::from_secs(2);
 
@@ -65,9 +68,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SIZE", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=MAX_MESSAGE as i64))]
     size: u32,
 
-    /// Disconnect and try again if no ok comes within this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "30s", value_parser = duration)]
-    response_timeout: Duration,
+    /// Disconnect and try again if no ok comes within this time [default: 30s and 50 mean --ack-delays]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", value_parser = duration)]
+    response_timeout: Option<Duration>,
 
     /// Give a message up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = duration)]
@@ -132,7 +135,9 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         }
     };
     let config = ClientConfig {
-        response_timeout: args.response_timeout,
+        response_timeout: args
+            .response_timeout
+            .unwrap_or(RESPONSE_TIMEOUT + 50 * args.ack_delay.mean()),
         give_up_after: Some(args.timeout),
         ack_delay: args.ack_delay.0,
         ..ClientConfig::default()
