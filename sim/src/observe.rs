@@ -1,6 +1,8 @@
 //! Machines that are looked over their shoulder.
 
+use std::cell::Cell;
 use std::hash::Hash;
+use std::time::Duration;
 
 use echosphere_core::{Action, Actions, Event, Machine, Time};
 
@@ -26,17 +28,23 @@ pub type EventOf<M> = Event<<M as Machine>::Message, <M as Machine>::Command>;
 /// What a machine did.
 pub type ActionOf<M> = Action<<M as Machine>::Message, <M as Machine>::Notice>;
 
-/// A machine that shows every event and what followed from it to an observer, and otherwise is the machine within.
+/// A driver asks for the next deadline once a turn; after so many turns in which no time passes, it never will.
+const TURNS: u32 = 1_000_000;
+
+/// A machine that shows every event and what followed from it to an observer, and otherwise is the machine within. Under
+/// turmoil it panics if its driver goes round and round without time passing, which no other check would notice.
 #[derive(Debug)]
 pub struct Observed<M, F> {
     inner: M,
     observer: F,
+    turns: Cell<(Duration, u32)>,
 }
 
 impl<M, F> Observed<M, F> {
     /// `observer` sees the machine as it is after the event.
     pub const fn new(inner: M, observer: F) -> Self {
-        Self { inner, observer }
+        let turns = Cell::new((Duration::ZERO, 0));
+        Self { inner, observer, turns }
     }
 }
 
@@ -57,6 +65,12 @@ where
     }
 
     fn next_deadline(&self) -> Option<Time> {
+        if let Some(now) = turmoil::sim_elapsed() {
+            let (since, turns) = self.turns.get();
+            let turns = if since == now { turns + 1 } else { 0 };
+            self.turns.set((now, turns));
+            assert!(turns < TURNS, "the driver spins");
+        }
         self.inner.next_deadline()
     }
 

@@ -1,7 +1,7 @@
 //! The echo system: its messages, and the model of its rules, which `docs/PROTOCOL.md` states.
 //!
-//! The model is in three parts. [`server`] has the server's rules, checked at every step of the server. [`client`] has
-//! those of the clients. Between them lies [`Wire`], the network, of which nothing is assumed but that it makes nothing
+//! The model is in three parts. `server` has the server's rules, checked at every step of the server. `client` has
+//! those of the clients. Between them lies `Wire`, the network, of which nothing is assumed but that it makes nothing
 //! up: of no X does more arrive than was sent. Together: whoever is acknowledged was acknowledged by somebody who had
 //! been forwarded that X.
 //!

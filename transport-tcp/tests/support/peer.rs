@@ -131,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let mut other = pin!(other);
         loop {
             let payload = tokio::select! {
+                biased;
                 output = &mut other => return output,
                 payload = self.receive() => payload.expect("the connection to stay"),
             };
