@@ -1,5 +1,10 @@
-//! Seeded simulation of Echosphere: the real machines in the real drivers, on turmoil's network, with everything going
-//! wrong that a seed says, and every step checked against a model of the protocol that shares no logic with them.
+//! Seeded simulation of Echosphere, with everything going wrong that a seed says, and every step checked against a model
+//! of the protocol that shares no logic with it. It has two lanes:
+//!
+//! - **turmoil** ([`run`](fn@run)): the real machines in the real driver, on turmoil's network. It proves the driver.
+//! - **direct** ([`direct::run_direct`]): the real machines, codecs and endpoints over modelled streams, without a runtime.
+//!   It is some ten times as fast, and does to connections what turmoil cannot: resets, half-open connections, lost ends
+//!   of stream, pauses, slow readers, clock skew. Campaigns, recorded runs and shrinking are built on it.
 //!
 //! # Contract
 //!
@@ -25,6 +30,8 @@
 //! | [`hosts`] | what the simulated hosts run |
 //! | [`net`] | turmoil's sockets for the driver, as awkward as real ones |
 //! | [`observe`] | machines that are looked over their shoulder |
+//! | [`direct`] | the direct lane: its plan, its network, its hosts |
+//! | [`campaign`], [`shrink`](mod@shrink), [`record`] | many direct runs; making a failing one small; one as a file |
 //! | [`oracle`] | what a system brings along to be run and checked; [`oracle::echo`] is echo's |
 //! | [`trace`] | events as lines, and their hash |
 //! | [`marks`] | what runs have been through, so that a campaign that misses something fails |
@@ -39,6 +46,9 @@
 //! | `SIM_SEED=7 cargo test -p sim echo_under_faults` | one seed, as the message of a failure says |
 //! | `SIM_SEED=7 SIM_TRACE=1 cargo test -p sim echo_under_faults` | the same, with every event |
 //! | `SIM_SEEDS=10000 cargo test --release -p sim echo_under_faults` | more seeds |
+//! | `cargo run --release -p sim -- campaign --seeds 10000` | many seeds on the direct lane, on all cores |
+//! | `cargo run --release -p sim -- replay 7 --trace` | one of them again, with every event |
+//! | `cargo run --release -p sim -- shrink 7 -o failing.json` | a failing one made small; `replay failing.json` runs it |
 //! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
 //!
 //! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in

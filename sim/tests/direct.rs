@@ -1,0 +1,118 @@
+//! The direct driver, and what is built on it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sim::campaign::Campaign;
+use sim::direct::{Case, Options, run_direct};
+use sim::marks::{Lane, Mark};
+use sim::oracle::Workload;
+use sim::oracle::echo::Echo;
+use sim::record::Record;
+use sim::seeds::seeds;
+use sim::shrink::{Failing, shrink};
+use sim::{Failure, FailureKind};
+
+/// Seeds of one run of the tests.
+const SEEDS: u64 = 200;
+
+fn drawn(seed: u64) -> (Case, Echo) {
+    let case = Case::draw(seed);
+    let echo = Echo::draw(seed, case.hosts, case.safety, None);
+    (case, echo)
+}
+
+#[test]
+fn echo_on_modelled_streams() {
+    for seed in seeds(SEEDS) {
+        let (case, echo) = drawn(seed);
+        if let Err(failure) = run_direct(&case, &echo, Options::default()).result {
+            panic!("{}", failure.in_test("echo_on_modelled_streams"));
+        }
+    }
+}
+
+#[test]
+fn a_campaign_counts_what_its_runs_have_been_through() {
+    let campaign = Campaign {
+        seeds: 0..60,
+        until: None,
+        jobs: 2,
+        clients: None,
+        deep: true,
+    };
+    let tally = campaign.run::<Echo>(|_| {});
+    assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);
+    assert!(tally.twice > 0, "no seed was run twice");
+    assert!(tally.marks.count(Mark::Reforward) > 0);
+    assert_eq!(tally.missing(), tally.marks.missing(Lane::Direct));
+}
+
+#[test]
+fn without_faults_nobody_tries_twice() {
+    for seed in 0..20 {
+        let case = Case::calm(seed, 3);
+        let echo = Echo::draw(seed, case.hosts, Duration::from_secs(2), Some(50));
+        let outcome = run_direct(&case, &echo, Options::default());
+        let report = outcome.result.unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(report.oracle.acknowledged(), 50, "seed {seed}");
+        assert_eq!(report.oracle.natural_closes(), 50, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_recorded_run_replays_from_its_file_without_its_seed() {
+    let mut others = 0;
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("recorded.json");
+    for seed in 0..20 {
+        let (case, echo) = drawn(seed);
+        let (record, outcome) = Record::of(&case, &echo);
+        let hash = outcome.result.expect("a run that passes").hash;
+        record.write(&path).expect("a file");
+        let again = Record::read(&path).expect("the same file").replay::<Echo>();
+        assert_eq!(again.expect("an echo run").result.expect("passes again").hash, hash);
+
+        // All that the network decided is taken from the record: with other decisions most runs go another way.
+        let mut other = Record::read(&path).expect("the same file");
+        other
+            .decisions
+            .iter_mut()
+            .for_each(|decision| *decision = decision.wrapping_add(1_000_003));
+        let other = other.replay::<Echo>().expect("an echo run").result;
+        let other = other.map_or_else(|failure| failure.hash, |report| report.hash);
+        others += u32::from(other != hash);
+    }
+    assert!(others > 10, "only {others} of 20 runs depend on the record");
+}
+
+/// A run that fails: it is not given the time to finish.
+fn failing(seed: u64) -> Failing<Echo> {
+    let (mut case, workload) = drawn(seed);
+    case.liveness = Duration::ZERO;
+    let failure = failure_of(&case, &workload).expect("nothing is done in no time");
+    Failing {
+        case,
+        workload,
+        failure,
+        runs: 0,
+    }
+}
+
+fn failure_of(case: &Case, workload: &Echo) -> Option<Failure> {
+    run_direct(case, workload, Options::default()).result.err()
+}
+
+#[test]
+fn a_failing_run_shrinks_to_its_cause() {
+    // One that has faults, and many messages that have no part in the failure.
+    let big = (0..)
+        .map(failing)
+        .find(|one| one.workload.len() > 10 && one.case.faults.len() > 5);
+    let big = big.expect("there are such seeds");
+    assert_eq!(big.failure.kind, FailureKind::Liveness);
+    let small = shrink(big, 2_000, |_| {});
+    assert_eq!(small.workload.len(), 1, "one message that is under way is enough");
+    assert_eq!(small.case.faults, []);
+    let again = failure_of(&small.case, &small.workload).expect("the small run fails");
+    assert_eq!(again.rule, small.failure.rule);
+}
