@@ -95,6 +95,10 @@ where
     S: Stream,
 {
     /// Serves those who connect to `listener`. Ends once drained.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with its clock enabled; so does [`Driver::dial`].
     pub fn serve(endpoint: Endpoint<M, C>, listener: impl Listener<Stream = S> + 'static) -> (Self, Handle<M, C>) {
         let (mut driver, handle) = Self::new(endpoint);
         driver.accept = Some(accept_from(Box::new(listener)));
