@@ -34,6 +34,7 @@
 //! | [`campaign`], [`shrink`](mod@shrink), [`record`] | many direct runs; making a failing one small; one as a file |
 //! | [`oracle`] | what a system brings along to be run and checked; [`oracle::echo`] is echo's |
 //! | [`trace`] | events as lines, and their hash |
+//! | [`draw`] | a picture of a run, in one page of HTML, and a log for ShiViz |
 //! | [`marks`] | what runs have been through, so that a campaign that misses something fails |
 //! | [`dice`] | seeded draws |
 //! | [`seeds`] | `SIM_SEED` and `SIM_SEEDS` |
@@ -49,6 +50,7 @@
 //! | `cargo run --release -p sim -- campaign --seeds 10000` | many seeds on the direct lane, on all cores |
 //! | `cargo run --release -p sim -- replay 7 --trace` | one of them again, with every event |
 //! | `cargo run --release -p sim -- shrink 7 -o failing.json` | a failing one made small; `replay failing.json` runs it |
+//! | `cargo run --release -p sim -- draw 7 -o run.html` | one as a page for the browser; `--shiviz run.log` for ShiViz |
 //! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
 //!
 //! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in
@@ -72,6 +74,7 @@
 pub mod campaign;
 pub mod dice;
 pub mod direct;
+pub mod draw;
 pub mod faults;
 pub mod hosts;
 pub mod marks;

@@ -1,5 +1,6 @@
 //! The simulator's command line.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -11,6 +12,7 @@ use serde_json::json;
 use sim::FailureKind;
 use sim::campaign::{Campaign, Tally};
 use sim::direct::{Case, Options, Outcome, run_direct};
+use sim::draw::Drawing;
 use sim::marks::{Lane, Mark};
 use sim::oracle::Workload;
 use sim::oracle::echo::Echo;
@@ -32,6 +34,7 @@ Examples:
   cargo run --release -p sim -- replay 17 --trace
   cargo run --release -p sim -- shrink 17 -o failing.json
   cargo run --release -p sim -- replay failing.json
+  cargo run --release -p sim -- draw failing.json -o failing.html
 
 Exit codes: 0 all is well; 1 a rule was broken; 2 wrong use; 3 something did not happen in time; 4 a panic; \
 5 one seed did two different things; 6 the campaign missed a mark that it must reach.";
@@ -44,6 +47,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Make a failing seed's run small, and write it to a file
     Shrink(ShrinkArgs),
+    /// Draw a run as a page for the browser: a seed, or a file that shrink wrote
+    Draw(DrawArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +97,18 @@ struct ShrinkArgs {
     budget: u64,
 }
 
+#[derive(Debug, clap::Args)]
+struct DrawArgs {
+    /// A seed, or a file
+    run: String,
+    /// Where to write the page
+    #[arg(short, long, value_name = "PATH", default_value = "run.html")]
+    output: PathBuf,
+    /// Where to write a log for ShiViz too
+    #[arg(long, value_name = "PATH")]
+    shiviz: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     // Panics inside a run are failures that are reported with its seed.
     std::panic::set_hook(Box::new(|_| {}));
@@ -99,6 +116,7 @@ fn main() -> ExitCode {
         Command::Campaign(args) => campaign::<Echo>(&args),
         Command::Replay(args) => replay::<Echo>(&args),
         Command::Shrink(args) => shrink_seed::<Echo>(&args),
+        Command::Draw(args) => draw::<Echo>(&args),
     }
 }
 
@@ -294,6 +312,39 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         args.output.display()
     );
     tell(&outcome)
+}
+
+fn draw<W: Workload>(args: &DrawArgs) -> ExitCode {
+    let drawn = match args.run.parse() {
+        Ok(seed) => {
+            let (case, workload) = drawn::<W>(seed);
+            Ok(Drawing::of(
+                &format!("seed {seed}"),
+                &case,
+                &workload,
+                Options::default(),
+            ))
+        }
+        Err(_) => Record::read(Path::new(&args.run)).and_then(|record| {
+            let (workload, options) = record.parts::<W>()?;
+            Ok(Drawing::of(&args.run, &record.case, &workload, options))
+        }),
+    };
+    let (drawing, outcome) = match drawn {
+        Ok(drawn) => drawn,
+        Err(error) => return wrong_use(&format!("expected a seed, or a file that shrink wrote: {error}")),
+    };
+    let page = (&args.output, drawing.page());
+    let log = args.shiviz.as_ref().map(|path| (path, drawing.shiviz()));
+    for (path, text) in [Some(page), log].into_iter().flatten() {
+        if let Err(error) = fs::write(path, text) {
+            return wrong_use(&format!("{}: {error}", path.display()));
+        }
+        eprintln!("{} steps written to {}", drawing.steps(), path.display());
+    }
+    // The picture is what was asked for, whatever it shows.
+    tell(&outcome);
+    ExitCode::SUCCESS
 }
 
 fn progress_bar(len: u64, what: &str) -> ProgressBar {

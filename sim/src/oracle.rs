@@ -7,6 +7,7 @@ use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
+use crate::direct::story::Fact;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 
@@ -29,6 +30,18 @@ pub trait System: Send + Sync + 'static {
     fn client(&self, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
     /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
     fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
+
+    /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
+    #[must_use]
+    fn facts(_server: &Self::Server) -> Vec<Fact> {
+        Vec::new()
+    }
+
+    /// What a broken rule is about, as it is written in a trace, if the rule only gives its number in the plan.
+    #[must_use]
+    fn about(&self, _rule: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A system with what its clients shall do, in a form that can be drawn, made smaller, written down and read.

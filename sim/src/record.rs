@@ -56,6 +56,16 @@ impl Record {
     ///
     /// If it is the record of another system than `W`, or its workload cannot be read.
     pub fn replay<W: Workload>(&self) -> Result<Outcome<W::Oracle>, String> {
+        let (workload, options) = self.parts::<W>()?;
+        Ok(run_direct(&self.case, &workload, options))
+    }
+
+    /// What it takes, beside the case, to run it again.
+    ///
+    /// # Errors
+    ///
+    /// If it is the record of another system than `W`, or its workload cannot be read.
+    pub fn parts<W: Workload>(&self) -> Result<(W, Options), String> {
         if self.system != W::NAME {
             return Err(format!("a run of {}, not of {}", self.system, W::NAME));
         }
@@ -64,7 +74,7 @@ impl Record {
             decisions: self.decisions.clone(),
             record: false,
         };
-        Ok(run_direct(&self.case, &workload, options))
+        Ok((workload, options))
     }
 
     /// Reads a file that [`Record::write`] wrote.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::World;
 use super::case::{Fault, Rates, nanos};
 use super::net::{Segment, Side, What};
+use super::story::Turn;
 use crate::marks::Mark;
 use crate::oracle::System;
 
@@ -12,7 +13,7 @@ impl<S: System> World<'_, S> {
     /// Begins a fault, and plans its end.
     pub(super) fn begin(&mut self, at: usize) {
         let (_, fault) = self.case.faults[at];
-        self.note(&format!("{fault:?}"));
+        self.note(&format!("{fault:?}"), Some((Turn::Begins(at), fault)));
         let now = self.net.now;
         let lasts = match fault {
             Fault::Slow(host, extra, lasts) => {
@@ -106,7 +107,7 @@ impl<S: System> World<'_, S> {
             return;
         }
         let (_, fault) = self.case.faults[at];
-        self.note(&format!("end of {fault:?}"));
+        self.note(&format!("end of {fault:?}"), Some((Turn::Ends(at), fault)));
         match fault {
             Fault::Slow(host, extra, _) => self.net.links[host].extra -= nanos(extra),
             Fault::Clog(host, _) => {
@@ -140,7 +141,7 @@ impl<S: System> World<'_, S> {
 
     /// Ends all faults, and lets nothing go wrong from here on.
     pub(super) fn heal(&mut self) {
-        self.note("all faults end");
+        self.note("all faults end", None);
         for at in 0..self.lasting.len() {
             self.end(at);
         }
@@ -182,10 +183,12 @@ impl<S: System> World<'_, S> {
         self.net.marks.hit(mark);
     }
 
-    fn note(&self, what: &str) {
-        self.watch
-            .borrow_mut()
-            .trace
-            .note(Duration::from_nanos(self.net.now), what);
+    fn note(&self, what: &str, turn: Option<(Turn, Fault)>) {
+        let now = Duration::from_nanos(self.net.now);
+        let watch = &mut *self.watch.borrow_mut();
+        watch.trace.note(now, what);
+        if let Some(story) = &mut watch.story {
+            story.note(now, what, turn);
+        }
     }
 }

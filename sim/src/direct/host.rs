@@ -11,6 +11,7 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialError, DialToken, Time};
 
 use super::net::{Arrival, Nanos, Net, Segment, Side, What};
+use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
 
@@ -190,6 +191,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         self.sockets[slot] = Some((id, index));
         net.conns[index].ends[self.side as usize].id = Some(id);
+        if let Some(ends) = &mut net.ends {
+            ends.push(EndOf {
+                conn: net.conns[index].serial,
+                who: self.number,
+                life: self.life,
+                id,
+            });
+        }
     }
 
     /// What the other side sent has reached this host.

@@ -6,6 +6,7 @@ mod decisions;
 mod faults;
 mod host;
 mod net;
+pub mod story;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,7 @@ pub use self::case::{Case, Fault, Rates};
 pub use self::decisions::Decisions;
 use self::host::{Eye, Host};
 use self::net::{MILLISECOND, Nanos, Net, Side, What};
+use self::story::Story;
 use crate::dice::{Purpose, rng};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::{Mark, Marks};
@@ -51,12 +53,17 @@ struct Watch<O> {
     trace: Trace,
     oracle: O,
     broken: Option<String>,
+    /// Only if somebody wants it told.
+    story: Option<Story>,
 }
 
 impl<O> Watch<O> {
     fn check(&mut self, result: Result<(), String>) {
         if let Err(rule) = result {
             self.broken.get_or_insert(rule);
+            if let Some(story) = &mut self.story {
+                story.broken();
+            }
         }
     }
 }
@@ -83,23 +90,36 @@ pub struct Outcome<O> {
 /// its trace. With `SIM_TRACE=1` in the environment every event is printed to stderr.
 pub fn run_direct<S: System>(case: &Case, system: &S, options: Options) -> Outcome<S::Oracle> {
     let again = options.clone();
-    let first = run_once(case, system, options, Lines::None.or_print());
+    let (first, _) = run_once(case, system, options, Lines::None.or_print(), None);
     if first.result.is_err() && Lines::None.or_print() == Lines::None {
-        return run_once(case, system, again, Lines::Recent);
+        return run_once(case, system, again, Lines::Recent, None).0;
     }
     first
 }
 
-fn run_once<S: System>(case: &Case, system: &S, options: Options, lines: Lines) -> Outcome<S::Oracle> {
+/// The same, and everything that was seen of it.
+pub fn tell_direct<S: System>(case: &Case, system: &S, options: Options) -> (Outcome<S::Oracle>, Story) {
+    run_once(case, system, options, Lines::Recent.or_print(), Some(Story::default()))
+}
+
+fn run_once<S: System>(
+    case: &Case,
+    system: &S,
+    options: Options,
+    lines: Lines,
+    story: Option<Story>,
+) -> (Outcome<S::Oracle>, Story) {
     let marks = Marks::default();
     let watch = Watch {
         now: 0,
         trace: Trace::new(lines),
         oracle: system.oracle(case.deep, &marks),
         broken: None,
+        story,
     };
     let decisions = Decisions::new(case.seed, options.decisions, options.record);
     let clients = (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host]));
+    let told = watch.story.is_some();
     let mut world = World {
         case,
         system,
@@ -111,6 +131,7 @@ fn run_once<S: System>(case: &Case, system: &S, options: Options, lines: Lines) 
         notices: Vec::new(),
         lasting: vec![false; case.faults.len()],
     };
+    world.net.ends = told.then(Vec::new);
     let result = catch_unwind(AssertUnwindSafe(|| world.through()));
     let result = result.unwrap_or_else(|panic| Err(format!("{PANIC}{}", panic_text(&*panic))));
     let at = Duration::from_nanos(world.net.now);
@@ -124,6 +145,8 @@ fn run_once<S: System>(case: &Case, system: &S, options: Options, lines: Lines) 
     drop((server, clients));
     let watch = Rc::into_inner(watch).map(RefCell::into_inner);
     let watch = watch.expect("the hosts are gone and all observers with them");
+    let mut story = watch.story.unwrap_or_default();
+    story.ends = net.ends.unwrap_or_default();
     let result = match result {
         Ok(()) => Ok(DirectReport {
             hash: watch.trace.hash(),
@@ -134,10 +157,11 @@ fn run_once<S: System>(case: &Case, system: &S, options: Options, lines: Lines) 
         }),
         Err(rule) => Err(Failure::new(case.seed, rule, at, &watch.trace)),
     };
-    Outcome {
+    let outcome = Outcome {
         result,
         decisions: net.decisions.into_record(),
-    }
+    };
+    (outcome, story)
 }
 
 struct World<'a, S: System> {
@@ -322,6 +346,7 @@ impl<S: System> World<'_, S> {
         let (machine, codec) = self.system.server(random);
         self.watch.borrow_mut().oracle.server_starts();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
+        let me = (self.server.number, self.server.life);
         let eye: Eye<S::Server> = Box::new(move |machine, event, actions| {
             match event {
                 Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
@@ -329,9 +354,12 @@ impl<S: System> World<'_, S> {
                 _ => {}
             }
             let watch = &mut *watch.borrow_mut();
-            watch
-                .trace
-                .step(Duration::from_nanos(watch.now), SERVER, event, actions);
+            let now = Duration::from_nanos(watch.now);
+            watch.trace.step(now, SERVER, event, actions);
+            if let Some(story) = &mut watch.story {
+                story.step(now, me, event, actions);
+                story.known(S::facts(machine));
+            }
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(result);
         });
@@ -346,14 +374,17 @@ impl<S: System> World<'_, S> {
         let plan = self.watch.borrow_mut().oracle.client_starts(host);
         client.plan = plan.into_iter().map(|(at, command)| (nanos(at), command)).collect();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
+        let me = (host, client.life);
         let eye: Eye<S::Client> = Box::new(move |machine, event, actions| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
             let watch = &mut *watch.borrow_mut();
-            watch
-                .trace
-                .step(Duration::from_nanos(watch.now), CLIENTS[host], event, actions);
+            let now = Duration::from_nanos(watch.now);
+            watch.trace.step(now, CLIENTS[host], event, actions);
+            if let Some(story) = &mut watch.story {
+                story.step(now, me, event, actions);
+            }
             let result = watch.oracle.client_did(host, machine, event, actions);
             watch.check(result);
         });

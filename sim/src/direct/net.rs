@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::case::Rates;
 use super::decisions::Decisions;
+use super::story::EndOf;
 use crate::marks::{Mark, Marks};
 
 /// Nanoseconds of virtual time since the run began.
@@ -126,6 +127,8 @@ pub(super) struct Net {
     pub(super) rates: Rates,
     pub(super) decisions: Decisions,
     pub(super) marks: Marks,
+    /// The ends of connections that opened, if somebody wants to know.
+    pub(super) ends: Option<Vec<EndOf>>,
 }
 
 impl Net {
@@ -141,6 +144,7 @@ impl Net {
             rates,
             decisions,
             marks,
+            ends: None,
         }
     }
 

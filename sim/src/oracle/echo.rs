@@ -8,7 +8,7 @@
 //! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
 //! rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use self::server::ServerModel;
 use self::words::{Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
 use super::{Oracle, System};
+use crate::direct::story::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::trace::brief_bytes;
@@ -88,6 +89,38 @@ impl System for Echo {
             clients: ClientModel::new(of_message, marks.clone()),
             messages: self.messages.clone(),
         }
+    }
+
+    fn facts(server: &Self::Server) -> Vec<Fact> {
+        let live = server.connections().map(|id| ("live connections", format!("{id:?}")));
+        let flights = server.flights().map(|flight| {
+            let mut words = String::new();
+            brief_bytes(flight.x, &mut words);
+            let waits = flight
+                .originator
+                .map_or_else(|| "nobody".to_owned(), |id| format!("{id:?}"));
+            let holds = flight.holder;
+            ("flights", format!("{words}: {waits} waits, {holds:?} holds"))
+        });
+        live.chain(flights).collect()
+    }
+
+    fn about(&self, rule: &str) -> Option<String> {
+        let (before, after) = rule.split_once("number ")?;
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let number: usize = after[..digits].parse().ok()?;
+        let message = if before.ends_with("X ") {
+            let mut seen = BTreeSet::new();
+            self.messages
+                .iter()
+                .filter(|message| seen.insert(&message.x))
+                .nth(number)
+        } else {
+            self.messages.get(number)
+        };
+        let mut words = String::new();
+        brief_bytes(&message?.x, &mut words);
+        Some(words)
     }
 }
 

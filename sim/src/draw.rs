@@ -1,0 +1,189 @@
+//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for ShiViz.
+//!
+//! The page is `draw/page.html` with its style, its scripts and the run as JSON put in. What is said in a run can be any
+//! bytes; in the page it is only ever text, and cannot end the element that it stands in.
+//!
+//! The log has one line an event, with the host's vector clock. <https://bestchai.bitbucket.io/shiviz/> reads it with the
+//! regular expression [`SHIVIZ`], which is also in its first line.
+
+mod arrows;
+mod clocks;
+mod faults;
+
+use serde_json::{Value, json};
+
+use self::arrows::Arrow;
+use crate::direct::story::{Kind, Step, Story, Told};
+use crate::direct::{Case, Options, Outcome, tell_direct};
+use crate::hosts::{CLIENTS, SERVER};
+use crate::oracle::Workload;
+
+/// What ShiViz is to be told to read the log.
+pub const SHIVIZ: &str = r"^(?<host>\S+) (?<clock>\{[^}]*\}) (?<event>.*)$";
+
+const PAGE: &str = include_str!("draw/page.html");
+const STYLE: &str = include_str!("draw/page.css");
+const SCRIPTS: [&str; 4] = [
+    include_str!("draw/run.js"),
+    include_str!("draw/panel.js"),
+    include_str!("draw/page.js"),
+    include_str!("draw/controls.js"),
+];
+
+/// A run that can be drawn.
+#[derive(Debug)]
+pub struct Drawing {
+    title: String,
+    case: Case,
+    story: Story,
+    arrows: Vec<Arrow>,
+    verdict: Value,
+}
+
+impl Drawing {
+    /// Runs `case` and remembers everything. `title` says which run it is.
+    pub fn of<W: Workload>(title: &str, case: &Case, workload: &W, options: Options) -> (Self, Outcome<W::Oracle>) {
+        let (outcome, story) = tell_direct(case, workload, options);
+        let verdict = match &outcome.result {
+            Ok(report) => json!({"at": report.zero_at.as_micros(), "hash": format!("{:016x}", report.hash)}),
+            Err(failure) => json!({
+                "at": failure.at.as_micros(),
+                "hash": format!("{:016x}", failure.hash),
+                "kind": format!("{:?}", failure.kind),
+                "rule": failure.rule,
+                "about": workload.about(&failure.rule),
+                // Without one it is the end of the run that is wrong.
+                "step": story.broken,
+            }),
+        };
+        let drawing = Self {
+            title: format!("{}, {title}", W::NAME),
+            case: case.clone(),
+            arrows: arrows::arrows(case, &story),
+            story,
+            verdict,
+        };
+        (drawing, outcome)
+    }
+
+    /// How many events and faults it shows.
+    #[must_use]
+    pub const fn steps(&self) -> usize {
+        self.story.steps.len()
+    }
+
+    /// How many of the messages, openings and closings it shows never arrived.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.arrows.iter().filter(|arrow| arrow.to.is_none()).count()
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let (before, after) = PAGE.split_once("{{data}}").unwrap_or((PAGE, ""));
+        let before = before.replace("{{style}}", STYLE);
+        let after = after.replace("{{scripts}}", &SCRIPTS.join("\n"));
+        [before, inert(&self.data()), after].concat()
+    }
+
+    /// The log for ShiViz.
+    #[must_use]
+    pub fn shiviz(&self) -> String {
+        let words = self.story.steps.iter().map(line);
+        let log = clocks::log(&self.lanes(), &self.story, &self.arrows, words);
+        format!(
+            "# {}; the regular expression for ShiViz: {SHIVIZ}\n{log}",
+            one_line(&self.title)
+        )
+    }
+
+    fn lanes(&self) -> Vec<&'static str> {
+        let clients = CLIENTS.into_iter().take(self.case.hosts);
+        clients.chain([SERVER]).collect()
+    }
+
+    fn data(&self) -> Value {
+        let steps = self.story.steps.iter().map(|step| {
+            json!({
+                "at": step.at.as_micros(),
+                "who": step.who,
+                "life": step.life,
+                "event": told(&step.event),
+                "actions": step.actions.iter().map(told).collect::<Vec<_>>(),
+                "learnt": step.learnt,
+                "forgotten": step.forgotten,
+                "fault": step.fault.is_some(),
+            })
+        });
+        let arrows = self.arrows.iter().map(Arrow::to_json);
+        let ends = self.story.ends.iter();
+        json!({
+            "title": self.title,
+            "seed": self.case.seed,
+            "lanes": self.lanes(),
+            "verdict": self.verdict,
+            "steps": steps.collect::<Vec<_>>(),
+            "arrows": arrows.collect::<Vec<_>>(),
+            "ends": ends.map(|end| json!([end.conn, end.who, end.life, format!("{:?}", end.id)])).collect::<Vec<_>>(),
+            "faults": faults::bands(&self.case, &self.story),
+            "weather": faults::weather(&self.case),
+        })
+    }
+}
+
+fn told(told: &Told) -> Value {
+    json!([colour(told), words(told), told.conn.map(|id| format!("{id:?}"))])
+}
+
+/// Which colour a drawing gives it: the first word of what is said, or the kind of event.
+fn colour(told: &Told) -> &str {
+    match told.kind {
+        Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
+        Kind::Opened | Kind::Dial => "open",
+        Kind::Closed | Kind::Close | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
+        Kind::Command | Kind::Notice | Kind::Deadline => "local",
+        Kind::Note => "note",
+    }
+}
+
+fn words(told: &Told) -> String {
+    let conn = told.conn.map(|id| format!("{id:?}")).unwrap_or_default();
+    let dial = told.dial.map(|token| token.0.to_string()).unwrap_or_default();
+    let text = &told.text;
+    match told.kind {
+        Kind::Opened if told.dial.is_some() => format!("{conn} opened by dial {dial}"),
+        Kind::Opened => format!("{conn} opened"),
+        Kind::Received => format!("{conn} says {text}"),
+        Kind::Sent => format!("{conn} {text}"),
+        Kind::Closed => format!("{conn} ended: {text}"),
+        Kind::Close => format!("close {conn}: {text}"),
+        Kind::Dial => format!("dial {dial}"),
+        Kind::DialFailed => format!("dial {dial} failed: {text}"),
+        Kind::Abandon => format!("give up dial {dial}"),
+        Kind::Command | Kind::Notice | Kind::Note => text.clone(),
+        Kind::Deadline => "timer".to_owned(),
+        Kind::Drain => "drain".to_owned(),
+    }
+}
+
+fn line(step: &Step) -> String {
+    let actions = step.actions.iter().map(|action| format!(" → {}", words(action)));
+    one_line(&(words(&step.event) + &actions.collect::<String>()))
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// JSON that means the same and has nothing in it that HTML or a script would notice.
+fn inert(data: &Value) -> String {
+    let mut text = String::new();
+    for c in data.to_string().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push(c),
+        }
+    }
+    text
+}
