@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use echosphere_core::echo::ClientConfig;
 use echosphere_core::link::LinkConfig;
+use echosphere_core::random::Delay;
 use sim::dice::{Dice, Purpose};
 use sim::hosts::CLIENTS;
 use sim::marks::Mark;
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let echo = Echo {
         client: ClientConfig::default(),
-        messages: messages.collect(),
+        ..Echo::new(Delay::None, messages.collect())
     };
     let scenario = Scenario {
         latency: (Duration::from_millis(1), Duration::from_millis(50)),

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::direct::{Case, Options, run_direct};
+use crate::fairness::Fairness;
 use crate::marks::{Lane, Mark, Marks};
-use crate::oracle::Workload;
+use crate::oracle::{Oracle, Workload};
 use crate::run::{Failure, FailureKind};
 
 /// Of so many seeds, one is run twice and both traces compared.
@@ -32,6 +33,10 @@ pub struct Campaign {
     pub clients: Option<usize>,
     /// Whether the oracle makes the checks whose cost grows with what is under way.
     pub deep: bool,
+    /// Whether anything goes wrong with network and hosts.
+    pub faults: bool,
+    /// Whether the first failure ends it.
+    pub stop_at_first: bool,
 }
 
 /// What came of a campaign.
@@ -51,6 +56,8 @@ pub struct Tally {
     pub failures: BTreeMap<FailureKind, u64>,
     /// The first of them, by seed.
     pub kept: Vec<Failure>,
+    /// The random choices of all deep runs.
+    pub fairness: Fairness,
 }
 
 impl Tally {
@@ -76,8 +83,9 @@ impl Campaign {
                             return;
                         }
                         self.run_seed::<W>(seed, &tally);
-                        progress(tally.lock().unwrap_or_else(PoisonError::into_inner).seeds);
-                        if self.until.is_some_and(|until| Instant::now() >= until) {
+                        progress(lock(&tally).seeds);
+                        let failed = || !lock(&tally).failures.is_empty();
+                        if self.until.is_some_and(|until| Instant::now() >= until) || self.stop_at_first && failed() {
                             stop.store(true, Ordering::Relaxed);
                         }
                     }
@@ -92,6 +100,9 @@ impl Campaign {
     fn run_seed<W: Workload>(&self, seed: u64, tally: &Mutex<Tally>) {
         let mut case = Case::draw(seed);
         case.deep = self.deep;
+        if !self.faults {
+            case = case.without_faults();
+        }
         let workload = W::draw(seed, case.hosts, case.safety, self.clients);
         let mut result = run_direct(&case, &workload, Options::default()).result;
         let twice = seed.is_multiple_of(TWICE_EVERY);
@@ -102,7 +113,7 @@ impl Campaign {
                 result = Err(Failure::nondeterminism(seed, first.hash, again));
             }
         }
-        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = lock(tally);
         tally.seeds += 1;
         tally.twice += u64::from(twice);
         match result {
@@ -110,6 +121,7 @@ impl Campaign {
                 tally.events += report.events;
                 tally.simulated += report.zero_at;
                 tally.marks.merge(&report.marks);
+                report.oracle.add_choices(seed, &mut tally.fairness);
             }
             Err(failure) => {
                 *tally.failures.entry(failure.kind).or_default() += 1;
@@ -119,4 +131,8 @@ impl Campaign {
             }
         }
     }
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -156,7 +156,7 @@ impl<S: System> Hosts<S> {
         };
         let (machine, codec) = self
             .system
-            .client(rng(self.scenario.seed, Purpose::Machine(number, life)));
+            .client(number, rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
         let machine = Observed::new(machine, move |machine: &S::Client, event: &_, actions: &[_]| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {

@@ -37,6 +37,7 @@
 //! | [`draw`] | a picture of a run, in one page of HTML, and a log for ShiViz |
 //! | [`marks`] | what runs have been through, so that a campaign that misses something fails |
 //! | [`dice`] | seeded draws |
+//! | [`fairness`] | whether random choices are uniform, over a whole campaign |
 //! | [`seeds`] | `SIM_SEED` and `SIM_SEEDS` |
 //!
 //! # Use
@@ -52,6 +53,7 @@
 //! | `cargo run --release -p sim -- shrink 7 -o failing.json` | a failing one made small; `replay failing.json` runs it |
 //! | `cargo run --release -p sim -- draw 7 -o run.html` | one as a page for the browser; `--shiviz run.log` for ShiViz |
 //! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
+//! | `cargo run --release -p sim -- mutants` | applies each planted bug of `sim/mutants/` to a copy of the workspace, and says what catches it |
 //!
 //! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in
 //! `tests/faults.rs`, with what it found.
@@ -75,6 +77,7 @@ pub mod campaign;
 pub mod dice;
 pub mod direct;
 pub mod draw;
+pub mod fairness;
 pub mod faults;
 pub mod hosts;
 pub mod marks;

@@ -1,5 +1,7 @@
 //! The simulator's command line.
 
+mod mutants;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Make a failing seed's run small, and write it to a file
     Shrink(ShrinkArgs),
+    /// Plant bugs in a copy of the code, one at a time, and see whether the simulator catches them
+    Mutants(mutants::Args),
     /// Draw a run as a page for the browser: a seed, or a file that shrink wrote
     Draw(DrawArgs),
 }
@@ -71,6 +75,12 @@ struct CampaignArgs {
     /// Leave out the checks whose cost grows with what is under way
     #[arg(long)]
     shallow: bool,
+    /// Let nothing go wrong with network and hosts
+    #[arg(long)]
+    no_faults: bool,
+    /// Stop at the first failure
+    #[arg(long)]
+    stop_at_first: bool,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -116,6 +126,7 @@ fn main() -> ExitCode {
         Command::Campaign(args) => campaign::<Echo>(&args),
         Command::Replay(args) => replay::<Echo>(&args),
         Command::Shrink(args) => shrink_seed::<Echo>(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
         Command::Draw(args) => draw::<Echo>(&args),
     }
 }
@@ -148,24 +159,28 @@ fn campaign<W: Workload>(args: &CampaignArgs) -> ExitCode {
         jobs,
         clients: args.clients,
         deep: !args.shallow,
+        faults: !args.no_faults,
+        stop_at_first: args.stop_at_first,
     };
     let tally = campaign.run::<W>(|done| bar.set_position(done));
     bar.finish_and_clear();
     let elapsed = start.elapsed().as_secs_f64();
-    let missing = tally.missing();
+    let missing = if args.no_faults { Vec::new() } else { tally.missing() };
+    let unfair = tally.fairness.check().err();
     if args.json {
-        print_json(&tally, elapsed, jobs, &missing);
+        print_json(&tally, elapsed, jobs, &missing, unfair.as_deref());
     } else {
-        print_text::<W>(&tally, elapsed, jobs, &missing);
+        print_text::<W>(&tally, elapsed, jobs, &missing, unfair.as_deref());
     }
     match tally.failures.keys().next() {
         Some(&kind) => ExitCode::from(exit_code(kind)),
+        None if unfair.is_some() => ExitCode::from(exit_code(FailureKind::Correctness)),
         None if !missing.is_empty() => ExitCode::from(6),
         None => ExitCode::SUCCESS,
     }
 }
 
-fn print_text<W: Workload>(tally: &Tally, elapsed: f64, jobs: usize, missing: &[Mark]) {
+fn print_text<W: Workload>(tally: &Tally, elapsed: f64, jobs: usize, missing: &[Mark], unfair: Option<&str>) {
     println!("what the runs have been through, and how often:");
     let mut marks: Vec<(String, u64)> = reachable()
         .map(|mark| (format!("{mark:?}"), tally.marks.count(mark)))
@@ -197,11 +212,14 @@ fn print_text<W: Workload>(tally: &Tally, elapsed: f64, jobs: usize, missing: &[
     if !missing.is_empty() {
         println!("never happened: {missing:?}");
     }
-    let passed = failed == 0 && missing.is_empty();
+    if let Some(unfair) = unfair {
+        println!("{unfair}");
+    }
+    let passed = failed == 0 && missing.is_empty() && unfair.is_none();
     println!("{}", if passed { "PASSED" } else { "FAILED" });
 }
 
-fn print_json(tally: &Tally, elapsed: f64, jobs: usize, missing: &[Mark]) {
+fn print_json(tally: &Tally, elapsed: f64, jobs: usize, missing: &[Mark], unfair: Option<&str>) {
     let marks: serde_json::Map<_, _> = reachable()
         .map(|mark| (format!("{mark:?}"), tally.marks.count(mark).into()))
         .collect();
@@ -215,7 +233,8 @@ fn print_json(tally: &Tally, elapsed: f64, jobs: usize, missing: &[Mark]) {
         })
     });
     let report = json!({
-        "passed": tally.failures.is_empty() && missing.is_empty(),
+        "passed": tally.failures.is_empty() && missing.is_empty() && unfair.is_none(),
+        "unfair": unfair,
         "seeds": tally.seeds,
         "run_twice": tally.twice,
         "events": tally.events,

@@ -108,6 +108,12 @@ Both {
     HandshakeTimeout,
     /// A connection did not close in order.
     Lingered,
+    /// A client spoke lines.
+    Lines,
+    /// A client was told that its ok answers nothing.
+    NotHeld,
+    /// A connection waited for the same X twice.
+    WaitsTwice,
 }
 
 Turmoil {

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::direct::story::Fact;
+use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 
@@ -26,8 +27,8 @@ pub trait System: Send + Sync + 'static {
 
     /// A new server.
     fn server(&self, rng: ChaCha8Rng) -> (Self::Server, Self::Codec);
-    /// A new host of clients.
-    fn client(&self, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
+    /// What the host of clients of this number runs, in a new life.
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
     /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
     fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
 
@@ -118,6 +119,16 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
 
     /// What is still to happen; `None` once everything asked for has been done.
     fn unfinished(&self) -> Option<String>;
+
+    /// It is so long since the run began. Said before the clients' steps by drivers that can.
+    fn time_is(&mut self, now: Duration) {
+        let _ = now;
+    }
+
+    /// Adds the random choices that it saw to those of other runs. `seed` is the run's.
+    fn add_choices(&self, seed: u64, fairness: &mut Fairness) {
+        let _ = (seed, fairness);
+    }
 
     /// The run is over, and every machine said that it is at zero.
     ///

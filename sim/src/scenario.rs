@@ -44,7 +44,7 @@ pub struct Scenario {
 pub const LINK: LinkConfig = LinkConfig {
     handshake_timeout: Duration::from_millis(1000),
     idle_timeout: Duration::from_millis(2000),
-    idle_timeout_text: Duration::from_millis(8000),
+    idle_timeout_text: Duration::from_millis(3000),
     keepalive_interval: Duration::from_millis(600),
     linger: Duration::from_millis(500),
     max_backlog: 16 * 1024 * 1024,
@@ -63,7 +63,7 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 
 /// How long all may take from the end of the faults until everything is acknowledged and both sides are at zero:
 ///
-/// 1. the idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
+/// 1. the longer idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
 ///    those held. Connections that died before they said anything are gone after the handshake time-out, which is
 ///    shorter;
 /// 2. four attempts, each a response time-out and the longest pause. The first is the one under way, which may have
@@ -75,7 +75,7 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 /// 4. a second, for latencies, ticks, and how often the hosts are asked whether they are at zero.
 #[must_use]
 pub fn patience() -> Duration {
-    LINK.idle_timeout + 4 * (RESPONSE_TIMEOUT + BACKOFF_MAX) + LINK.linger + Duration::from_secs(1)
+    LINK.idle_timeout_text + 4 * (RESPONSE_TIMEOUT + BACKOFF_MAX) + LINK.linger + Duration::from_secs(1)
 }
 
 impl Scenario {

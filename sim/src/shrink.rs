@@ -105,6 +105,13 @@ fn sound_variants<W: Workload>(best: &Failing<W>) -> Vec<(Case, W)> {
     ] {
         variant(rates != case.rates, with(rates));
     }
+    variant(
+        case.impatient,
+        Case {
+            impatient: false,
+            ..case.clone()
+        },
+    );
     let right = vec![1.0; case.clocks.len()];
     variant(
         case.clocks != right,

@@ -40,6 +40,8 @@ fn a_campaign_counts_what_its_runs_have_been_through() {
         jobs: 2,
         clients: None,
         deep: true,
+        faults: true,
+        stop_at_first: false,
     };
     let tally = campaign.run::<Echo>(|_| {});
     assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);

@@ -89,9 +89,9 @@ pub struct Case {
     pub rates: Rates,
     /// How fast each host's clock goes, the server's last: 1.0 is right.
     pub clocks: Vec<f64>,
-    /// Time-outs of both sides' connections; those of all these runs.
-    #[serde(skip, default = "link")]
-    pub link: LinkConfig,
+    /// Keepalives come and idle time-outs end sooner, so that a connection lives through several.
+    #[serde(default)]
+    pub impatient: bool,
     /// How long there may be faults.
     pub safety: Duration,
     /// How long all may take from the end of the faults to the zero state.
@@ -112,7 +112,7 @@ impl Case {
             latency: (Duration::from_millis(5), Duration::from_millis(5)),
             rates: Rates::SOUND,
             clocks: vec![1.0; hosts + 1],
-            link: LINK,
+            impatient: false,
             safety: Duration::ZERO,
             liveness: patience(),
             faults: Vec::new(),
@@ -130,27 +130,61 @@ impl Case {
         let longest = dice.millis(shortest.as_millis() as u64, LATENCY_MAX.as_millis() as u64);
         let rates = draw_rates(&mut dice);
         let skewed = dice.chance(0.3);
-        let clocks = (0..=hosts).map(|_| if skewed { 0.9 + 0.2 * dice.unit() } else { 1.0 });
-        Self {
+        let clocks: Vec<f64> = (0..=hosts)
+            .map(|_| if skewed { 0.9 + 0.2 * dice.unit() } else { 1.0 })
+            .collect();
+        let faults = draw_faults(&mut dice, hosts, safety);
+        let impatient = dice.chance(0.3);
+        let calm = dice.chance(0.03);
+        let case = Self {
             hosts,
             latency: (shortest, longest),
             rates,
-            clocks: clocks.collect(),
+            clocks,
             safety,
             // A slow clock's time-outs take longer.
             liveness: patience().mul_f64(1.2),
-            faults: draw_faults(&mut dice, hosts, safety),
+            faults,
+            impatient,
             ..Self::calm(seed, hosts)
+        };
+        if calm { case.without_faults() } else { case }
+    }
+
+    /// Whether nothing goes wrong.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.rates == Rates::SOUND && self.faults.is_empty()
+    }
+
+    /// Time-outs of both sides' connections.
+    #[must_use]
+    pub fn link(&self) -> LinkConfig {
+        if self.impatient {
+            LinkConfig {
+                idle_timeout: LINK.idle_timeout / 3,
+                keepalive_interval: LINK.keepalive_interval / 3,
+                ..LINK
+            }
+        } else {
+            LINK
+        }
+    }
+
+    /// The same with nothing going wrong.
+    #[must_use]
+    pub fn without_faults(self) -> Self {
+        Self {
+            rates: Rates::SOUND,
+            clocks: vec![1.0; self.hosts + 1],
+            faults: Vec::new(),
+            ..self
         }
     }
 
     pub(super) fn latency_nanos(&self) -> (Nanos, Nanos) {
         (nanos(self.latency.0), nanos(self.latency.1))
     }
-}
-
-const fn link() -> LinkConfig {
-    LINK
 }
 
 pub(super) fn nanos(duration: Duration) -> Nanos {

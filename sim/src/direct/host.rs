@@ -11,9 +11,12 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialError, DialToken, Time};
 
 use super::net::{Arrival, Nanos, Net, Segment, Side, What};
+use super::rules::{SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
+
+mod checks;
 
 /// Sees what a machine does.
 pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
@@ -25,7 +28,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// None while it is down.
     endpoint: Option<Endpoint<Observed<M, Eye<M>>, C>>,
     effects: Effects<M::Notice>,
-    sockets: Vec<Option<(ConnId, usize)>>,
+    sockets: Vec<Option<Socket>>,
     dials: BTreeMap<DialToken, usize>,
     pub(super) plan: VecDeque<(Nanos, M::Command)>,
     pub(super) life: u32,
@@ -35,6 +38,19 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     pub(super) paused_until: Nanos,
     /// A host that is down does not even refuse.
     pub(super) dark: bool,
+    link: LinkConfig,
+    /// Nothing goes wrong in this run.
+    pub(super) calm: bool,
+    told: SharedTold,
+    /// The first rule that was broken.
+    pub(super) broken: Option<String>,
+}
+
+/// A connection that is open here, and its index among all.
+struct Socket {
+    id: ConnId,
+    index: usize,
+    spoken: Spoken,
 }
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -53,12 +69,19 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             armed: None,
             paused_until: 0,
             dark: false,
+            link: LinkConfig::default(),
+            calm: false,
+            told: SharedTold::default(),
+            broken: None,
         }
     }
 
     pub(super) fn start(&mut self, now: Nanos, machine: M, codec: C, link: LinkConfig, eye: Eye<M>) {
         self.started = now;
         self.dark = false;
+        self.link = link;
+        self.told = SharedTold::default();
+        let eye = listening(SharedTold::clone(&self.told), eye);
         self.endpoint = Some(Endpoint::new(Observed::new(machine, eye), codec, link));
     }
 
@@ -97,7 +120,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.plan.clear();
         self.dark = unnoticed;
         let side = self.side;
-        for (_, index) in mem::take(&mut self.sockets).into_iter().flatten() {
+        for Socket { index, .. } in mem::take(&mut self.sockets).into_iter().flatten() {
             net.conns[index].ends[side as usize].id = None;
             if unnoticed {
                 net.conns[index].dead = true;
@@ -187,9 +210,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     fn open(&mut self, net: &mut Net, index: usize, id: ConnId) {
         let slot = id.slot as usize;
         if slot >= self.sockets.len() {
-            self.sockets.resize(slot + 1, None);
+            self.sockets.resize_with(slot + 1, || None);
         }
-        self.sockets[slot] = Some((id, index));
+        let spoken = Spoken::since(self.local(net.now));
+        self.sockets[slot] = Some(Socket { id, index, spoken });
         net.conns[index].ends[self.side as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {
@@ -217,6 +241,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.forget_if_over(index);
             return;
         };
+        let known = self.told.borrow().knows(id);
+        let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+        if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
+            socket.spoken.heard = now;
+            socket.spoken.frames.take(input);
+        }
         match arrival {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
             Arrival::Fin => endpoint.peer_closed(now, id, &mut self.effects),
@@ -226,6 +256,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 endpoint.failed(now, id, &mut self.effects);
             }
         }
+        self.check_ended(now, Some((id, known, arrival)));
         let conn = &mut net.conns[index];
         if mem::take(&mut conn.ends[from as usize].blocked) {
             let serial = conn.serial;
@@ -263,11 +294,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 break;
             }
         }
+        self.check_ended(self.local(net.now), None);
+        self.check_timers();
         self.arm(net);
     }
 
     fn release(&mut self, net: &mut Net, id: ConnId) {
-        let Some((_, index)) = self.sockets[id.slot as usize].take_if(|(open, _)| *open == id) else {
+        let Some(Socket { index, .. }) = self.sockets[id.slot as usize].take_if(|socket| socket.id == id) else {
             return;
         };
         let end = &mut net.conns[index].ends[self.side as usize];
@@ -279,14 +312,16 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     fn flush(&mut self, net: &mut Net, id: ConnId) {
+        let now = self.local(net.now);
         let Some(endpoint) = &mut self.endpoint else {
             return;
         };
         endpoint.begin_flush(id);
-        let socket = self.sockets.get(id.slot as usize).copied().flatten();
-        let Some((_, index)) = socket.filter(|(open, _)| *open == id) else {
+        let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+        let Some(Socket { index, spoken, .. }) = socket.filter(|socket| socket.id == id) else {
             return;
         };
+        let index = *index;
         loop {
             match endpoint.want(id) {
                 Want::Nothing => return,
@@ -317,6 +352,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                             break;
                         }
                     }
+                    spoken.said = now;
                     net.send(index, self.side, Segment::Data(Bytes::from(data)));
                     endpoint.wrote(id, take);
                 }

@@ -6,6 +6,7 @@ mod decisions;
 mod faults;
 mod host;
 mod net;
+mod rules;
 pub mod story;
 
 use std::cell::RefCell;
@@ -200,6 +201,7 @@ impl<S: System> World<'_, S> {
         loop {
             ask += ASK_EVERY;
             self.until(ask)?;
+            self.check_silence()?;
             let unfinished = self.watch.borrow().oracle.unfinished();
             let left = unfinished.or_else(|| self.not_at_zero());
             match left {
@@ -226,18 +228,6 @@ impl<S: System> World<'_, S> {
         }
     }
 
-    fn not_at_zero(&self) -> Option<String> {
-        if !self.server.is_zero() {
-            return Some(format!("the server is not at zero: {}", self.server.describe()));
-        }
-        let client = self.clients.iter().find(|client| !client.is_zero())?;
-        Some(format!(
-            "client {} is not at zero: {}",
-            client.number,
-            client.describe()
-        ))
-    }
-
     /// Does everything that happens up to `end`.
     fn until(&mut self, end: Nanos) -> Result<(), String> {
         while let Some(what) = self.net.next(end) {
@@ -247,6 +237,8 @@ impl<S: System> World<'_, S> {
             if let Some(rule) = watch.broken.take() {
                 return Err(rule);
             }
+            drop(watch);
+            self.broken()?;
         }
         Ok(())
     }
@@ -363,14 +355,15 @@ impl<S: System> World<'_, S> {
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(result);
         });
-        self.server.start(self.net.now, machine, codec, self.case.link, eye);
+        self.server.calm = self.case.is_calm();
+        self.server.start(self.net.now, machine, codec, self.case.link(), eye);
     }
 
     fn start_client(&mut self, host: usize) {
         let client = &mut self.clients[host];
         client.life += 1;
         let random = rng(self.case.seed, Purpose::Machine(host, client.life));
-        let (machine, codec) = self.system.client(random);
+        let (machine, codec) = self.system.client(host, random);
         let plan = self.watch.borrow_mut().oracle.client_starts(host);
         client.plan = plan.into_iter().map(|(at, command)| (nanos(at), command)).collect();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
@@ -385,10 +378,12 @@ impl<S: System> World<'_, S> {
             if let Some(story) = &mut watch.story {
                 story.step(now, me, event, actions);
             }
+            watch.oracle.time_is(now);
             let result = watch.oracle.client_did(host, machine, event, actions);
             watch.check(result);
         });
-        client.start(self.net.now, machine, codec, self.case.link, eye);
+        client.calm = self.case.is_calm();
+        client.start(self.net.now, machine, codec, self.case.link(), eye);
         client.plan_next(&mut self.net);
     }
 }

@@ -84,6 +84,9 @@ pub(super) struct Conn {
     pub(super) dead: bool,
     /// The client waits for the answer.
     pub(super) attempted: bool,
+    /// The client speaks lines: its first byte is no zero.
+    pub(super) lines: bool,
+    spoken: bool,
 }
 
 /// One side's socket.
@@ -180,6 +183,8 @@ impl Net {
             pipes: [Pipe::default(), Pipe::default()],
             dead: false,
             attempted: true,
+            lines: false,
+            spoken: false,
         });
         let at = self.now + self.latency(host);
         if self.decisions.chance(self.rates.refuse) {
@@ -242,6 +247,10 @@ impl Net {
         }
         let now = self.now;
         let conn = &mut self.conns[index];
+        if let (Segment::Data(bytes), Side::Client, false) = (&segment, from, conn.spoken) {
+            conn.spoken = true;
+            conn.lines = !bytes.starts_with(&[0]);
+        }
         if conn.dead {
             // Written into the void; the window fills, as it would.
             if let Segment::Data(bytes) = &segment {

@@ -21,17 +21,21 @@ use rand_chacha::ChaCha8Rng;
 
 pub use self::choices::Choices;
 use self::client::ClientModel;
+use self::player::fits_a_line;
+pub use self::player::{Player, Words};
 use self::server::ServerModel;
 use self::words::{Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
 use super::{Oracle, System};
 use crate::direct::story::Fact;
+use crate::fairness::Fairness;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::trace::brief_bytes;
 
 mod choices;
 mod client;
+mod player;
 mod server;
 mod words;
 mod workload;
@@ -43,23 +47,37 @@ pub struct Echo {
     pub client: ClientConfig,
     /// The messages; a message's index here is its id.
     pub messages: Vec<Planned>,
+    /// Hosts whose clients speak lines. None of their X holds what a line cannot carry.
+    pub lines: Vec<usize>,
+    /// Hosts whose clients say more than they should.
+    pub rude: Vec<usize>,
 }
 
 impl System for Echo {
     type Server = Server<ChaCha8Rng>;
-    type Client = Client<ChaCha8Rng>;
-    type Codec = EchoCodec;
+    type Client = Player;
+    type Codec = Words;
     type Oracle = EchoOracle;
 
-    fn server(&self, rng: ChaCha8Rng) -> (Self::Server, EchoCodec) {
+    fn server(&self, rng: ChaCha8Rng) -> (Self::Server, Words) {
         (
             Server::new(ServerConfig::default(), rng),
-            EchoCodec::accepted(MAX_MESSAGE),
+            Words::Real(EchoCodec::accepted(MAX_MESSAGE)),
         )
     }
 
-    fn client(&self, rng: ChaCha8Rng) -> (Self::Client, EchoCodec) {
-        (Client::new(self.client.clone(), rng), EchoCodec::dialled(MAX_MESSAGE))
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Player, Words) {
+        let words = if self.lines.contains(&host) {
+            Words::Lines { said: 0 }
+        } else {
+            Words::Real(EchoCodec::dialled(MAX_MESSAGE))
+        };
+        let rude = self.rude.contains(&host).then(|| {
+            let mut rng = rng.clone();
+            rng.set_stream(rng.get_stream() ^ 1 << 61);
+            rng
+        });
+        (Player::new(Client::new(self.client.clone(), rng), rude), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
@@ -73,6 +91,11 @@ impl System for Echo {
                 marks.hit(Mark::LargeX);
             }
         }
+        let no_lines = xs
+            .iter()
+            .filter(|(x, _)| !fits_a_line(x))
+            .map(|(_, number)| *number)
+            .collect();
         if xs.len() < of_message.len() {
             marks.hit(Mark::SameX);
         }
@@ -85,8 +108,8 @@ impl System for Echo {
         EchoOracle {
             wire: Wire::new(xs.len()),
             xs,
-            server: ServerModel::new(deep, marks.clone()),
-            clients: ClientModel::new(of_message, marks.clone()),
+            server: ServerModel::new(deep, no_lines, marks.clone()),
+            clients: ClientModel::new(self, of_message, marks.clone()),
             messages: self.messages.clone(),
         }
     }
@@ -242,9 +265,9 @@ impl Oracle<Echo> for EchoOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Client<ChaCha8Rng>,
-        event: &EventOf<Client<ChaCha8Rng>>,
-        actions: &[ActionOf<Client<ChaCha8Rng>>],
+        client: &Player,
+        event: &EventOf<Player>,
+        actions: &[ActionOf<Player>],
     ) -> Result<(), String> {
         let event = heard(event, |message| self.intern(message))?;
         let actions = did(actions, |message| self.intern(message))?;
@@ -273,6 +296,14 @@ impl Oracle<Echo> for EchoOracle {
             let first = self.clients.first_open().unwrap_or_default();
             format!("{open} messages are not acknowledged, among them number {first}")
         })
+    }
+
+    fn time_is(&mut self, now: Duration) {
+        self.clients.now = Some(now);
+    }
+
+    fn add_choices(&self, seed: u64, fairness: &mut Fairness) {
+        self.choices().add_to(seed, fairness);
     }
 
     fn ends(&self) -> Result<(), String> {

@@ -2,11 +2,14 @@
 //! most once, and a natural end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use echosphere_core::echo::{Command, Failure, Notice};
+use echosphere_core::random::Backoff;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 
+use super::Echo;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
 
@@ -22,6 +25,13 @@ pub(super) struct ClientModel {
     /// Those that a host has been asked to send, in its present life, and that it has not said are acknowledged.
     under_way: BTreeSet<(usize, u64)>,
     conns: BTreeMap<(usize, ConnId), Conn>,
+    /// Hosts whose clients say more than they should.
+    rude: Vec<usize>,
+    backoff: Backoff,
+    /// Since the run began, if the driver says.
+    pub(super) now: Option<Duration>,
+    /// When each attempt that is to follow one that failed may begin, by host.
+    pauses: BTreeSet<(usize, Duration, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +43,7 @@ struct Conn {
 }
 
 impl ClientModel {
-    pub(super) fn new(says: Vec<X>, marks: Marks) -> Self {
+    pub(super) fn new(echo: &Echo, says: Vec<X>, marks: Marks) -> Self {
         Self {
             retries: 0,
             natural_closes: 0,
@@ -42,12 +52,17 @@ impl ClientModel {
             says,
             under_way: BTreeSet::new(),
             conns: BTreeMap::new(),
+            rude: echo.rude.clone(),
+            backoff: echo.client.backoff,
+            now: None,
+            pauses: BTreeSet::new(),
         }
     }
 
     pub(super) fn restart(&mut self, host: usize) {
         self.under_way.retain(|(of, _)| *of != host);
         self.conns.retain(|(of, _), _| *of != host);
+        self.pauses.retain(|(of, ..)| *of != host);
     }
 
     pub(super) fn is_done(&self, id: u64) -> bool {
@@ -86,7 +101,7 @@ impl ClientModel {
                 Did::Close(conn, reason) => self.close(host, conn, reason, event)?,
                 Did::Notify(notice) => self.notify(host, notice, event)?,
                 Did::AbandonDial => self.marks.hit(Mark::DialAbandoned),
-                Did::Dial => {}
+                Did::Dial => self.dial(host, event)?,
             }
         }
         let retries = |action: &Did<'_, _>| matches!(action, Did::Notify(Notice::Retrying { .. }));
@@ -111,7 +126,12 @@ impl ClientModel {
                 match said {
                     Said::Message(y) => conn.owes.push(y),
                     Said::Ok(_) => {}
-                    Said::Error(ErrorCode::NotHeld) => return Err("a client's ok was not-held".into()),
+                    Said::Error(ErrorCode::NotHeld) => {
+                        if !self.rude.contains(&host) {
+                            return Err("a client's ok was not-held".into());
+                        }
+                        self.marks.hit(Mark::NotHeld);
+                    }
                     Said::Error(_) => {}
                 }
             }
@@ -149,11 +169,16 @@ impl ClientModel {
             Said::Message(x) if !is_wanted(x) => Err(format!("sent X number {x}, which nobody asked for")),
             Said::Message(x) => match self.conn(host, id)?.sent.replace(x) {
                 None => Ok(()),
+                Some(before) if before == x && self.rude.contains(&host) => Ok(()),
                 Some(_) => Err(format!("{id:?} sent two messages")),
             },
             Said::Ok(y) => {
+                let rude = self.rude.contains(&host);
                 let owes = &mut self.conn(host, id)?.owes;
                 let Some(at) = owes.iter().position(|owed| *owed == y) else {
+                    if rude {
+                        return Ok(());
+                    }
                     return Err(format!(
                         "{id:?} answered X number {y}, which it was not sent or has answered"
                     ));
@@ -194,8 +219,14 @@ impl ClientModel {
                     return Err(format!("message number {id} acknowledged twice"));
                 }
             }
-            Notice::Retrying { failure, .. } => {
+            Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
+                if *after > self.backoff.max || *after < self.backoff.first / 2 {
+                    return Err(format!("message number {id} pauses for {after:?}"));
+                }
+                // A clock that goes too fast makes it shorter.
+                let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
+                self.pauses.insert((host, until, *id));
                 if *failure == Failure::TimedOut {
                     self.marks.hit(Mark::ResponseTimeout);
                 }
@@ -203,6 +234,22 @@ impl ClientModel {
             Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
         }
         Ok(())
+    }
+
+    /// An attempt begins because it is asked for, or because the pause after another is over.
+    fn dial(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
+        if matches!(event, Heard::Command(_)) {
+            return Ok(());
+        }
+        let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
+        let Some(&first) = self.pauses.range(of_host).next() else {
+            return Err("an attempt that nobody waits for".into());
+        };
+        self.pauses.remove(&first);
+        match self.now {
+            Some(now) if now < first.1 => Err(format!("an attempt {:?} too early", first.1 - now)),
+            _ => Ok(()),
+        }
     }
 
     /// The caller was told by the driver.

@@ -16,6 +16,8 @@ pub(super) struct ServerModel {
     pub(super) deep: bool,
     pub(super) choices: Choices,
     marks: Marks,
+    /// Those X that no line can carry.
+    no_lines: BTreeSet<X>,
     conns: BTreeMap<ConnId, Conn>,
     flights: BTreeMap<X, Vec<Flight>>,
     listed: Vec<ConnId>,
@@ -30,6 +32,7 @@ pub(super) struct ServerModel {
 #[derive(Debug, Default)]
 struct Conn {
     opened: u64,
+    lines: bool,
     /// What it waits for or holds.
     xs: BTreeSet<X>,
     /// How often it was sent something to answer.
@@ -52,11 +55,12 @@ struct Flight {
 type Doings<'a> = [Did<'a, Infallible>];
 
 impl ServerModel {
-    pub(super) fn new(deep: bool, marks: Marks) -> Self {
+    pub(super) fn new(deep: bool, no_lines: BTreeSet<X>, marks: Marks) -> Self {
         Self {
             deep,
             choices: Choices::default(),
             marks,
+            no_lines,
             conns: BTreeMap::new(),
             flights: BTreeMap::new(),
             listed: Vec::new(),
@@ -90,10 +94,11 @@ impl ServerModel {
 
     fn handled(&mut self, event: &Heard<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
         match *event {
-            Heard::Opened { dialled: true, .. } | Heard::Opened { text: true, .. } => {
-                Err("a connection that no client of this run made".into())
-            }
-            Heard::Opened { id, .. } => {
+            Heard::Opened { dialled: true, .. } => Err("a connection that no client of this run made".into()),
+            Heard::Opened { id, text, .. } => {
+                if text {
+                    self.marks.hit(Mark::Lines);
+                }
                 self.opened += 1;
                 let used = self.generations.insert(id.slot, id.generation);
                 if used.is_some_and(|generation| generation >= id.generation) {
@@ -101,6 +106,7 @@ impl ServerModel {
                 }
                 let conn = Conn {
                     opened: self.opened,
+                    lines: text,
                     ..Conn::default()
                 };
                 self.conns.insert(id, conn);
@@ -161,11 +167,16 @@ impl ServerModel {
     /// `x` was sent to `holder`, on behalf of `waiter`.
     fn forward(&mut self, x: X, waiter: Option<ConnId>, holder: ConnId, first: bool) -> Result<(), String> {
         if self.deep && self.conns.contains_key(&holder) {
-            self.note_choice(holder, first.then_some(waiter == Some(holder)));
+            self.note_choice(x, holder, first.then_some(waiter == Some(holder)));
         }
         let Some(conn) = self.conns.get_mut(&holder) else {
             return Err(format!("forwarded to {holder:?}, which is not live"));
         };
+        if conn.lines && self.no_lines.contains(&x) {
+            return Err(format!(
+                "X number {x} was forwarded to {holder:?}, whose lines cannot carry it"
+            ));
+        }
         if first && waiter == Some(holder) {
             self.marks.hit(Mark::ForwardToSelf);
         }
@@ -183,13 +194,21 @@ impl ServerModel {
         Ok(())
     }
 
-    fn note_choice(&mut self, chosen: ConnId, to_self: Option<bool>) {
+    /// Only those that can be sent `x` are to choose from.
+    fn note_choice(&mut self, x: X, chosen: ConnId, to_self: Option<bool>) {
         let age = self.conns[&chosen].opened;
+        let any = !self.no_lines.contains(&x);
+        let can = |conn: &Conn| any || !conn.lines;
+        let before = self.listed.iter().take_while(|id| **id != chosen);
         self.choices.made.push(Choice {
-            among: self.conns.len(),
-            by_place: self.listed.iter().take_while(|id| **id != chosen).count(),
-            by_id: self.conns.range(..chosen).count(),
-            by_age: self.conns.values().filter(|conn| conn.opened < age).count(),
+            among: self.conns.values().filter(|conn| can(conn)).count(),
+            by_place: before.filter(|id| self.conns.get(id).is_some_and(can)).count(),
+            by_id: self.conns.range(..chosen).filter(|(_, conn)| can(conn)).count(),
+            by_age: self
+                .conns
+                .values()
+                .filter(|conn| can(conn) && conn.opened < age)
+                .count(),
             to_self,
         });
     }
@@ -232,7 +251,10 @@ impl ServerModel {
                 "waiting for X number {x}: {waiting:?}; the ok was sent to {told:?}"
             ));
         }
-        if waiting.len() > 1 {
+        if waiting.windows(2).any(|two| two[0] == two[1]) {
+            self.marks.hit(Mark::WaitsTwice);
+        }
+        if waiting.first() != waiting.last() {
             self.marks.hit(Mark::SharedOk);
         }
         self.forget(x, &flights);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Echo;
+use super::player::fits_a_line;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
@@ -44,6 +45,8 @@ impl Echo {
                 max_delayed_acks: 1024,
             },
             messages,
+            lines: Vec::new(),
+            rude: Vec::new(),
         }
     }
 
@@ -94,7 +97,19 @@ impl Workload for Echo {
                 x,
             }
         });
-        Self::new(ack_delay, messages.collect())
+        let mut echo = Self::new(ack_delay, messages.collect());
+        echo.lines = (0..hosts).filter(|_| dice.chance(0.15)).collect();
+        echo.rude = (0..hosts).filter(|_| dice.chance(0.1)).collect();
+        for message in &mut echo.messages {
+            if echo.lines.contains(&message.host) && !fits_a_line(&message.x) {
+                let text = message
+                    .x
+                    .iter()
+                    .map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte });
+                message.x = text.collect();
+            }
+        }
+        echo
     }
 
     fn len(&self) -> usize {
@@ -106,6 +121,7 @@ impl Workload for Echo {
         Self {
             client: self.client.clone(),
             messages: kept.map(|(_, message)| message.clone()).collect(),
+            ..self.clone()
         }
     }
 
@@ -117,6 +133,8 @@ impl Workload for Echo {
         });
         json!({
             "ack_delay": WrittenDelay::from(self.client.ack_delay),
+            "lines": self.lines,
+            "rude": self.rude,
             "messages": messages.collect::<Vec<_>>(),
         })
     }
@@ -125,6 +143,10 @@ impl Workload for Echo {
         #[derive(Deserialize)]
         struct Whole {
             ack_delay: WrittenDelay,
+            #[serde(default)]
+            lines: Vec<usize>,
+            #[serde(default)]
+            rude: Vec<usize>,
             messages: Vec<Written>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -136,10 +158,12 @@ impl Workload for Echo {
                 x: x.into(),
             })
         });
-        Ok(Self::new(
-            whole.ack_delay.into(),
-            messages.collect::<Result<_, String>>()?,
-        ))
+        let messages = messages.collect::<Result<_, String>>()?;
+        Ok(Self {
+            lines: whole.lines,
+            rude: whole.rude,
+            ..Self::new(whole.ack_delay.into(), messages)
+        })
     }
 }
 

@@ -1,0 +1,207 @@
+//! Rules of connections that hold for every protocol, from the sections on framing and silence of `docs/PROTOCOL.md`,
+//! checked where the bytes pass.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use echosphere_core::link::LinkConfig;
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
+
+use super::World;
+use super::host::Eye;
+use super::net::Arrival;
+use crate::hosts::{CLIENTS, SERVER};
+use crate::observe::Observable;
+use crate::oracle::System;
+
+/// What a check may be late by, as clocks are read at different moments.
+const SLACK: Duration = Duration::from_millis(5);
+
+/// What a machine has been told of connections.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Those it knows: opened, and neither ended nor closed by itself.
+    known: BTreeSet<ConnId>,
+    /// Those that have ended since this was last emptied.
+    ended: Vec<(ConnId, CloseReason)>,
+}
+
+pub(super) type SharedTold = Rc<RefCell<Told>>;
+
+impl Told {
+    pub(super) fn knows(&self, id: ConnId) -> bool {
+        self.known.contains(&id)
+    }
+
+    pub(super) fn take_ended(&mut self) -> Vec<(ConnId, CloseReason)> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// Notes what a machine is told, for `told`, before it goes on to `eye`.
+pub(super) fn listening<M: Observable>(told: SharedTold, mut eye: Eye<M>) -> Eye<M> {
+    Box::new(move |machine, event, actions| {
+        let mut noted = told.borrow_mut();
+        match *event {
+            Event::Opened(id, _) => {
+                noted.known.insert(id);
+            }
+            Event::Closed(id, reason) => {
+                noted.known.remove(&id);
+                noted.ended.push((id, reason));
+            }
+            _ => {}
+        }
+        for action in actions {
+            if let Action::Close(id, _) = action {
+                noted.known.remove(id);
+            }
+        }
+        drop(noted);
+        eye(machine, event, actions);
+    })
+}
+
+/// Follows one direction of a connection, frame by frame.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    framing: Option<Framing>,
+    mid_frame: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Lines,
+    /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing.
+    Length {
+        header: usize,
+        left: usize,
+    },
+}
+
+impl Frames {
+    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+        let Some((&first, &last)) = bytes.first().zip(bytes.last()) else {
+            return;
+        };
+        let framing = self.framing.get_or_insert(match first {
+            0 => Framing::Length { header: 0, left: 0 },
+            _ => Framing::Lines,
+        });
+        let Framing::Length { header, left } = framing else {
+            self.mid_frame = last != b'\n';
+            return;
+        };
+        while let Some(&byte) = bytes.first() {
+            if *header < 4 {
+                *left = *left << 8 | usize::from(byte);
+                *header += 1;
+                bytes = &bytes[1..];
+            } else {
+                let taken = bytes.len().min(*left);
+                *left -= taken;
+                bytes = &bytes[taken..];
+            }
+            if *header == 4 && *left == 0 {
+                *header = 0;
+            }
+        }
+        self.mid_frame = *header > 0;
+    }
+
+    pub(super) const fn are_lines(&self) -> bool {
+        matches!(self.framing, Some(Framing::Lines))
+    }
+}
+
+/// When a socket last heard and said something, by its host's clock.
+#[derive(Debug)]
+pub(super) struct Spoken {
+    pub(super) heard: Time,
+    pub(super) said: Time,
+    pub(super) frames: Frames,
+}
+
+impl Spoken {
+    pub(super) fn since(now: Time) -> Self {
+        Self {
+            heard: now,
+            said: now,
+            frames: Frames::default(),
+        }
+    }
+
+    /// The connection ended for this reason; `arrival` is what came last, if it was that which ended it.
+    pub(super) fn check_end(
+        &self,
+        now: Time,
+        reason: CloseReason,
+        arrival: Option<Arrival>,
+        link: &LinkConfig,
+    ) -> Result<(), String> {
+        let expected = match arrival {
+            Some(Arrival::Fin) if self.frames.mid_frame => Some(CloseReason::Malformed(ErrorCode::Truncated)),
+            Some(Arrival::Fin) => Some(CloseReason::PeerClosed),
+            Some(Arrival::Reset) => Some(CloseReason::Reset),
+            Some(Arrival::Data) | None => None,
+        };
+        if expected.is_some_and(|expected| expected != reason) {
+            return Err(format!("a connection ended as {reason:?}, should have as {expected:?}"));
+        }
+        let idle = if self.frames.are_lines() {
+            link.idle_timeout_text
+        } else {
+            link.idle_timeout
+        };
+        let silence = now.since(self.heard);
+        if reason == CloseReason::IdleTimeout && silence < idle {
+            return Err(format!("closed for its silence, having been heard {silence:?} ago"));
+        }
+        Ok(())
+    }
+
+    /// A machine knows the connection, and nothing waits to be written to it.
+    pub(super) fn check_silence(&self, now: Time, lines: bool, link: &LinkConfig) -> Result<(), String> {
+        let silence = now.since(self.said);
+        if !lines && silence > link.keepalive_interval + SLACK {
+            return Err(format!("nothing was said for {silence:?}, not even a keepalive"));
+        }
+        Ok(())
+    }
+}
+
+impl<S: System> World<'_, S> {
+    pub(super) fn not_at_zero(&self) -> Option<String> {
+        if !self.server.is_zero() {
+            return Some(format!("the server is not at zero: {}", self.server.describe()));
+        }
+        let client = self.clients.iter().find(|client| !client.is_zero())?;
+        Some(format!(
+            "client {} is not at zero: {}",
+            client.number,
+            client.describe()
+        ))
+    }
+
+    /// A rule of connections that was broken, by whomever.
+    pub(super) fn broken(&mut self) -> Result<(), String> {
+        let clients = self
+            .clients
+            .iter_mut()
+            .map(|client| (CLIENTS[client.number], &mut client.broken));
+        let mut all = clients.chain([(SERVER, &mut self.server.broken)]);
+        let broken = all.find_map(|(name, broken)| Some((name, broken.take()?)));
+        broken.map_or(Ok(()), |(name, rule)| Err(format!("{name}: {rule}")))
+    }
+
+    pub(super) fn check_silence(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            client.check_silence(&self.net);
+        }
+        self.server.check_silence(&self.net);
+        self.broken()
+    }
+}

@@ -1,0 +1,250 @@
+//! Planted bugs: every patch in `sim/mutants/` is a small fault in the product, which the simulator must catch.
+//!
+//! They are applied one at a time to a copy of the workspace, never to the workspace itself. The first line of a patch
+//! says what the bug is.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use self::copy::Copy;
+
+mod copy;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only the planted bugs whose name contains this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Seeds for the direct driver, without faults and again with them
+    #[arg(long, value_name = "COUNT", default_value_t = 3_000)]
+    seeds: u64,
+    /// Seeds for the real driver on turmoil's network, if the direct driver does not catch it
+    #[arg(long, value_name = "COUNT", default_value_t = 250)]
+    turmoil_seeds: u64,
+    /// Run turmoil's lane also for what the direct driver has caught
+    #[arg(long)]
+    every_lane: bool,
+    /// A run that takes longer counts as hung, which is caught
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    limit: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn mutants(args: &Args) -> ExitCode {
+    match table(args) {
+        Ok(rows) => {
+            let missed = rows.iter().filter(|row| !row.is_caught()).count();
+            if args.json {
+                println!("{}", rows.iter().map(Row::to_json).collect::<Value>());
+            } else {
+                println!("\n{} planted bugs, {missed} not caught", rows.len());
+                println!("{}", if missed == 0 { "PASSED" } else { "FAILED" });
+            }
+            ExitCode::from(u8::from(missed > 0))
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How a planted bug was caught, or not.
+#[derive(Debug)]
+enum Verdict {
+    /// By this rule, at this seed if it takes no more than one.
+    Caught {
+        seed: Option<u64>,
+        rule: String,
+    },
+    /// It was still running when its time was over.
+    Hung,
+    Escaped,
+}
+
+#[derive(Debug)]
+struct Run {
+    verdict: Verdict,
+    seconds: f64,
+}
+
+/// A planted bug and what came of it. A lane that was not run is `None`.
+#[derive(Debug)]
+struct Row {
+    name: String,
+    what: String,
+    /// Why it could not be tried.
+    broken: Option<&'static str>,
+    calm: Option<Run>,
+    direct: Option<Run>,
+    turmoil: Option<Run>,
+}
+
+impl Run {
+    const fn is_caught(&self) -> bool {
+        !matches!(self.verdict, Verdict::Escaped)
+    }
+
+    fn cell(&self) -> String {
+        let seconds = self.seconds;
+        match &self.verdict {
+            Verdict::Caught { seed: Some(seed), .. } => format!("seed {seed}, {seconds:.1} s"),
+            Verdict::Caught { seed: None, .. } => format!("yes, {seconds:.1} s"),
+            Verdict::Hung => "hung".to_owned(),
+            Verdict::Escaped => "escaped".to_owned(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (caught, seed, rule) = match &self.verdict {
+            Verdict::Caught { seed, rule } => (true, *seed, Some(rule.as_str())),
+            Verdict::Hung => (true, None, Some(HUNG)),
+            Verdict::Escaped => (false, None, None),
+        };
+        json!({ "caught": caught, "seed": seed, "rule": rule, "seconds": self.seconds })
+    }
+}
+
+const HUNG: &str = "liveness: hung";
+
+impl Row {
+    fn lanes(&self) -> [(&'static str, Option<&Run>); 3] {
+        [
+            ("direct, no faults", self.calm.as_ref()),
+            ("direct", self.direct.as_ref()),
+            ("turmoil", self.turmoil.as_ref()),
+        ]
+    }
+
+    fn caught_by(&self) -> Option<(&'static str, &Run)> {
+        let ran = self.lanes().into_iter().filter_map(|(lane, run)| Some((lane, run?)));
+        ran.into_iter().find(|(_, run)| run.is_caught())
+    }
+
+    fn is_caught(&self) -> bool {
+        self.caught_by().is_some()
+    }
+
+    /// The lane that caught it first, or why none did.
+    fn verdict(&self) -> &'static str {
+        let lane = self.caught_by().map(|(lane, _)| lane);
+        lane.or(self.broken).unwrap_or("ESCAPED")
+    }
+
+    fn rule(&self) -> &str {
+        match self.caught_by().map(|(_, run)| &run.verdict) {
+            Some(Verdict::Caught { rule, .. }) => rule,
+            Some(Verdict::Hung) => HUNG,
+            Some(Verdict::Escaped) | None => "",
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let lanes = self.lanes().into_iter();
+        let lanes = lanes.filter_map(|(lane, run)| Some((lane.to_owned(), run?.to_json())));
+        json!({
+            "name": self.name,
+            "what": self.what,
+            "caught_by": self.verdict(),
+            "lanes": lanes.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+}
+
+const HEAD: &str = "| planted bug | caught by | no faults | direct | turmoil | rule |\n|---|---|---|---|---|---|";
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cell = |run: &Option<Run>| run.as_ref().map_or_else(|| "-".to_owned(), Run::cell);
+        let (calm, direct, turmoil) = (cell(&self.calm), cell(&self.direct), cell(&self.turmoil));
+        let shown = self.rule().chars().take(110);
+        let rule: String = shown.map(|c| if c == '|' { '/' } else { c }).collect();
+        let (name, what, verdict) = (&self.name, &self.what, self.verdict());
+        write!(
+            f,
+            "| {name}: {what} | {verdict} | {calm} | {direct} | {turmoil} | {rule} |"
+        )
+    }
+}
+
+fn table(args: &Args) -> Result<Vec<Row>, String> {
+    let patches = patches(args)?;
+    let copy = Copy::new(args).map_err(|error| error.to_string())?;
+    let bar = ProgressBar::new(patches.len() as u64 + 1);
+    let style = ProgressStyle::with_template("{elapsed_precise} [{wide_bar}] {pos} of {len}: {msg}");
+    bar.set_style(
+        style
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> "),
+    );
+    bar.enable_steady_tick(Duration::from_secs(1));
+
+    bar.set_message("the code as it is");
+    let sound = copy.try_one("none".to_owned(), String::new(), false, args.every_lane);
+    if sound.broken.is_some() || sound.is_caught() {
+        return Err(format!("without any planted bug: {} {}", sound.verdict(), sound.rule()));
+    }
+    let mut rows = Vec::new();
+    for (name, patch) in patches {
+        bar.inc(1);
+        bar.set_message(name.clone());
+        let row = copy.patched(name, &patch).map_err(|error| error.to_string())?;
+        if !args.json {
+            if rows.is_empty() {
+                bar.suspend(|| println!("{HEAD}"));
+            }
+            bar.suspend(|| println!("{row}"));
+        }
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+    Ok(rows)
+}
+
+fn workspace() -> PathBuf {
+    // What cargo says when it runs this: the program may have been built elsewhere.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).join("..")
+}
+
+/// The patches that are asked for, by name.
+fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
+    let folder = workspace().join("sim/mutants");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut patches = Vec::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let wanted = args.only.is_empty() || args.only.iter().any(|only| name.contains(only));
+        if wanted && path.extension() == Some(OsStr::new("patch")) {
+            patches.push((name, path));
+        }
+    }
+    patches.sort();
+    if patches.is_empty() {
+        return Err("no planted bug has such a name".into());
+    }
+    Ok(patches)
+}
+
+impl Row {
+    const fn broken(name: String, what: String, why: &'static str) -> Self {
+        Self {
+            name,
+            what,
+            broken: Some(why),
+            calm: None,
+            direct: None,
+            turmoil: None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A copy of the workspace, in which bugs are planted and caught.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Args, Row, Run, Verdict, workspace};
+
+/// Memory that a run may take, in KiB: a bug may make it take all there is.
+const MEMORY_KIB: u64 = 6 * 1024 * 1024;
+const POLL: Duration = Duration::from_millis(20);
+/// Cargo's target folder of the patched copy, in the scratch folder.
+const TARGET: &str = "target";
+
+/// A copy of the workspace, to be patched and built.
+pub(super) struct Copy<'a> {
+    args: &'a Args,
+    scratch: PathBuf,
+    tree: PathBuf,
+}
+
+impl<'a> Copy<'a> {
+    pub(super) fn new(args: &'a Args) -> io::Result<Self> {
+        let scratch = workspace().join("target/mutants");
+        let tree = scratch.join("tree");
+        fs::create_dir_all(&tree)?;
+        let scratch = scratch.canonicalize()?;
+        let tree = tree.canonicalize()?;
+        let copy = Self { args, scratch, tree };
+        copy.refresh()?;
+        Ok(copy)
+    }
+
+    /// Makes the copy what the workspace is. Files that are the same already keep their time, or all would be built
+    /// again.
+    fn refresh(&self) -> io::Result<()> {
+        let listed = Command::new("git")
+            .args(["ls-files", "-z"])
+            .current_dir(workspace())
+            .output()?;
+        for name in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {
+            let (from, to) = (workspace().join(name), self.tree.join(name));
+            let Ok(content) = fs::read(from) else {
+                continue;
+            };
+            if !fs::read(&to).is_ok_and(|before| before == content) {
+                fs::create_dir_all(to.parent().unwrap_or(&self.tree))?;
+                fs::write(to, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn patched(&self, name: String, patch: &Path) -> io::Result<Row> {
+        let text = fs::read_to_string(patch)?;
+        let what = text.lines().next().unwrap_or_default().to_owned();
+        let applied = Command::new("git")
+            .arg("apply")
+            .arg(patch.canonicalize()?)
+            .current_dir(&self.tree)
+            // The copy lies in the workspace's own repository, which git is not to look at.
+            .env("GIT_CEILING_DIRECTORIES", &self.scratch)
+            .stderr(Stdio::null())
+            .status()?;
+        if !applied.success() {
+            return Ok(Row::broken(name, what, "does not apply"));
+        }
+        let in_core = text.contains("\n+++ b/core/");
+        let row = self.try_one(name, what, !in_core, self.args.every_lane);
+        self.refresh()?;
+        Ok(row)
+    }
+
+    /// Runs the lanes on the copy as it is now.
+    pub(super) fn try_one(&self, name: String, what: String, only_turmoil: bool, every_lane: bool) -> Row {
+        let mut row = Row::broken(name, what, "does not build");
+        if !only_turmoil {
+            if self.build(&["build", "--bin", "sim"]).is_none() {
+                return row;
+            }
+            row.calm = Some(self.direct(&["--no-faults"]));
+            row.direct = Some(self.direct(&[]));
+        }
+        if every_lane || !row.is_caught() {
+            let built = self.build(&["test", "--test", "faults", "--no-run"]);
+            let Some(program) = built.as_deref().and_then(test_program) else {
+                return row;
+            };
+            row.turmoil = Some(self.turmoil(&program));
+        }
+        row.broken = None;
+        row
+    }
+
+    /// What cargo says of what it built.
+    fn build(&self, what: &[&str]) -> Option<Vec<u8>> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(what)
+            .args(["--release", "--package", "sim", "--message-format", "json"])
+            // Built more often than run.
+            .args(["--config", "profile.release.package.sim.opt-level=1"])
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", self.scratch.join(TARGET))
+            .env("CARGO_INCREMENTAL", "1")
+            .stderr(Stdio::null())
+            .output();
+        built
+            .ok()
+            .filter(|built| built.status.success())
+            .map(|built| built.stdout)
+    }
+
+    fn direct(&self, more: &[&str]) -> Run {
+        let program = self.scratch.join(TARGET).join("release/sim");
+        let seeds = self.args.seeds.to_string();
+        let args = [
+            "campaign",
+            "--first",
+            "0",
+            "--jobs",
+            "1",
+            "--json",
+            "--stop-at-first",
+            "--seeds",
+            &seeds,
+        ];
+        self.run(&program, &[&args, more].concat(), |output| {
+            let report: Value = serde_json::from_str(output).unwrap_or_default();
+            let caught = |seed, rule: &str| Verdict::Caught {
+                seed,
+                rule: rule.to_owned(),
+            };
+            let failure = &report["failures"][0];
+            if let Some(rule) = failure["rule"].as_str() {
+                caught(failure["seed"].as_u64(), rule)
+            } else if let Some(unfair) = report["unfair"].as_str() {
+                caught(None, unfair)
+            } else if report.is_object() {
+                caught(None, &format!("never happened: {}", report["never_happened"]))
+            } else {
+                caught(None, "crash: the campaign itself died")
+            }
+        })
+    }
+
+    fn turmoil(&self, program: &Path) -> Run {
+        self.run(program, &["--exact", "echo_under_faults"], |output| {
+            // A failure is shown as `seed 7, at 2.5s of virtual time, trace …: rule`.
+            let mut lines = output.lines().filter_map(|line| line.strip_prefix("seed "));
+            let line = lines.next().and_then(|line| line.split_once(", at "));
+            Verdict::Caught {
+                seed: line.and_then(|(seed, _)| seed.parse().ok()),
+                rule: line.and_then(|(_, rest)| rest.split_once(": ")).map_or_else(
+                    || "never happened, or the test itself died".to_owned(),
+                    |(_, rule)| rule.to_owned(),
+                ),
+            }
+        })
+    }
+
+    /// Runs a program for so long at most. Unless it succeeds, its output says why it failed.
+    fn run(&self, program: &Path, args: &[&str], why: impl Fn(&str) -> Verdict) -> Run {
+        let start = Instant::now();
+        let verdict = self.run_for(program, args, start + Duration::from_secs(self.args.limit));
+        let verdict = match verdict {
+            Ok(Some(true)) => Verdict::Escaped,
+            Ok(Some(false)) => why(&fs::read_to_string(self.output()).unwrap_or_default()),
+            Ok(None) => Verdict::Hung,
+            Err(error) => why(&error.to_string()),
+        };
+        Run {
+            verdict,
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.scratch.join("output")
+    }
+
+    /// Whether it succeeded; `None` if it did not end.
+    fn run_for(&self, program: &Path, args: &[&str], until: Instant) -> io::Result<Option<bool>> {
+        let output = File::create(self.output())?;
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\"")])
+            .arg(program)
+            .args(args)
+            .current_dir(&self.tree)
+            .env("SIM_SEEDS", self.args.turmoil_seeds.to_string())
+            .stderr(output.try_clone()?)
+            .stdout(output)
+            .spawn()?;
+        while Instant::now() < until {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status.success()));
+            }
+            thread::sleep(POLL);
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(None)
+    }
+}
+
+/// The test program, from what cargo says.
+fn test_program(said: &[u8]) -> Option<PathBuf> {
+    let lines = said.split(|byte| *byte == b'\n');
+    let mut artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let test =
+        artifacts.find(|artifact| artifact["target"]["name"] == "faults" && artifact["executable"].is_string())?;
+    Some(test["executable"].as_str()?.into())
+}
