@@ -155,10 +155,11 @@ impl<'a> Copy<'a> {
             // A failure is shown as `seed 7, at 2.5s of virtual time, trace …: rule`.
             let mut lines = output.lines().filter_map(|line| line.strip_prefix("seed "));
             let line = lines.next().and_then(|line| line.split_once(", at "));
+            let missed = output.lines().find(|line| line.contains("never happened"));
             Verdict::Caught {
                 seed: line.and_then(|(seed, _)| seed.parse().ok()),
                 rule: line.and_then(|(_, rest)| rest.split_once(": ")).map_or_else(
-                    || "never happened, or the test itself died".to_owned(),
+                    || missed.unwrap_or("the test itself died").to_owned(),
                     |(_, rule)| rule.to_owned(),
                 ),
             }

@@ -8,7 +8,8 @@ use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireErro
 use echosphere_core::{Action, Actions, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
-/// The real client. One that is rude sends messages twice, and oks that nobody asked for.
+/// The real client. One that is rude sends messages twice, and oks that nobody asked for; and it hears oks to what it
+/// never sent, which are to have no effect.
 #[derive(Debug)]
 pub struct Player {
     client: Client<ChaCha8Rng>,
@@ -28,6 +29,15 @@ impl Machine for Player {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, actions: &mut Actions<Message, Notice>) {
         let before = actions.as_slice().len();
+        if let (Some(rng), Event::Received(id, Message::Message(y))) = (&mut self.rude, &event)
+            && !y.is_empty()
+            && unit(rng) < 0.3
+        {
+            let mut other = y.to_vec();
+            other[0] ^= 0x80;
+            let ok = Message::Ok(other.into());
+            self.client.handle(now, Event::Received(*id, ok), actions);
+        }
         self.client.handle(now, event, actions);
         let Some(rng) = &mut self.rude else {
             return;
