@@ -71,7 +71,7 @@ impl Codec for EchoCodec {
     }
 
     fn framing(&self) -> Option<Framing> {
-        self.framer.received()
+        self.framer.framing()
     }
 }
 

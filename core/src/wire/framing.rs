@@ -50,10 +50,15 @@ impl Framer {
         framer
     }
 
-    /// The framing the peer has shown, if it has.
+    /// The framing the two speak: what we chose if we dialled, else what the peer has shown, if it has. (A server's
+    /// farewell may come in lines to a peer that dialled; that does not change what the peer speaks.)
     #[must_use]
-    pub const fn received(&self) -> Option<Framing> {
-        self.received
+    pub const fn framing(&self) -> Option<Framing> {
+        if self.dialled {
+            Some(Framing::Length)
+        } else {
+            self.received
+        }
     }
 
     /// Takes one frame's payload off the front of `input`; `None` if it is not all there yet. The payload shares
@@ -139,8 +144,7 @@ impl Framer {
     }
 
     const fn sent(&self) -> Framing {
-        match self.received {
-            _ if self.dialled => Framing::Length,
+        match self.framing() {
             Some(framing) => framing,
             // Only a farewell is sent before the peer has shown a framing, and it is for people.
             None => Framing::Lines,

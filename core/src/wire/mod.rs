@@ -56,6 +56,6 @@ pub trait Codec {
     /// Appends an error that the peer is told.
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
 
-    /// The framing the peer has shown, if it has.
+    /// The framing the two speak, once that is known.
     fn framing(&self) -> Option<Framing>;
 }

@@ -50,7 +50,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let conn = &net.conns[socket.index];
             let end = &conn.ends[self.side as usize];
             if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
-                result = result.and(socket.spoken.check_silence(now, conn.lines, &self.link));
+                let silence = socket.spoken.check_silence(now, conn.lines, &self.link);
+                result = result.and(silence.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
         }
         self.check(result);
