@@ -256,7 +256,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 endpoint.failed(now, id, &mut self.effects);
             }
         }
-        self.check_ended(now, Some((id, known, arrival)));
+        self.check_ended(net, now, Some((id, known, arrival)));
         let conn = &mut net.conns[index];
         if mem::take(&mut conn.ends[from as usize].blocked) {
             let serial = conn.serial;
@@ -294,7 +294,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 break;
             }
         }
-        self.check_ended(self.local(net.now), None);
+        self.check_ended(net, self.local(net.now), None);
         self.check_timers();
         self.arm(net);
     }

@@ -111,10 +111,6 @@ impl Frames {
         }
         self.mid_frame = *header > 0;
     }
-
-    pub(super) const fn are_lines(&self) -> bool {
-        matches!(self.framing, Some(Framing::Lines))
-    }
 }
 
 /// When a socket last heard and said something, by its host's clock.
@@ -134,12 +130,14 @@ impl Spoken {
         }
     }
 
-    /// The connection ended for this reason; `arrival` is what came last, if it was that which ended it.
+    /// The connection ended for this reason; `arrival` is what came last, if it was that which ended it, and `lines` whether
+    /// its client speaks them.
     pub(super) fn check_end(
         &self,
         now: Time,
         reason: CloseReason,
         arrival: Option<Arrival>,
+        lines: bool,
         link: &LinkConfig,
     ) -> Result<(), String> {
         let expected = match arrival {
@@ -151,7 +149,7 @@ impl Spoken {
         if expected.is_some_and(|expected| expected != reason) {
             return Err(format!("a connection ended as {reason:?}, should have as {expected:?}"));
         }
-        let idle = if self.frames.are_lines() {
+        let idle = if lines {
             link.idle_timeout_text
         } else {
             link.idle_timeout

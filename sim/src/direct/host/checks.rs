@@ -16,13 +16,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// Checks what the machine was told of connections that have ended. `after` is what has just come on one of them,
     /// and whether the machine knew it.
-    pub(super) fn check_ended(&mut self, now: Time, after: Option<(ConnId, bool, Arrival)>) {
+    pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
         let ended = self.told.borrow_mut().take_ended();
         for &(id, reason) in &ended {
             let arrival = after.filter(|(on, ..)| *on == id).map(|(.., arrival)| arrival);
             let socket = self.sockets.get(id.slot as usize).and_then(Option::as_ref);
             if let Some(socket) = socket.filter(|socket| socket.id == id) {
-                let result = socket.spoken.check_end(now, reason, arrival, &self.link);
+                let lines = net.conns[socket.index].lines;
+                let result = socket.spoken.check_end(now, reason, arrival, lines, &self.link);
                 self.check(result);
             }
             if self.calm && reason != CloseReason::PeerClosed {
