@@ -3,7 +3,7 @@
 //!
 //! - **turmoil** ([`run`](fn@run)): the real machines in the real driver, on turmoil's network. It proves the driver.
 //! - **direct** ([`direct::run_direct`]): the real machines, codecs and endpoints over modelled streams, without a runtime.
-//!   It is some ten times as fast, and does to connections what turmoil cannot: resets, half-open connections, lost ends
+//!   It is several times as fast, and does to connections what turmoil cannot: resets, half-open connections, lost ends
 //!   of stream, pauses, slow readers, clock skew. Campaigns, recorded runs and shrinking are built on it.
 //!
 //! # Contract

@@ -72,7 +72,7 @@ struct World {
     now: Time,
     accepted: Vec<ConnId>,
     released: BTreeSet<ConnId>,
-    /// Whose sockets take no more for now: flushing has begun, and will be gone on with.
+    /// Whose sockets are full: flushing has begun, and goes on when they take more.
     full: BTreeSet<ConnId>,
 }
 
