@@ -3,40 +3,42 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::direct::{Case, Options, run_direct};
+use crate::direct::{Options, run_direct};
 use crate::fairness::Fairness;
 use crate::marks::{Lane, Mark, Marks};
 use crate::oracle::{Oracle, Workload};
+use crate::plan::Plan;
 use crate::run::{Failure, FailureKind};
 
-/// Of so many seeds, one is run twice and both traces compared.
-const TWICE_EVERY: u64 = 50;
+/// Of so many seeds, the hash of one is kept, to be compared with that of another process.
+pub const COMPARED_EVERY: u64 = 50;
 /// Failures that are kept whole; the others are counted.
 const KEPT: usize = 20;
+/// How often it is looked whether a run hangs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
     /// The seeds, unless the time is over before.
     pub seeds: Range<u64>,
+    /// What they stand for.
+    pub plan: Plan,
     /// When to stop.
     pub until: Option<Instant>,
     /// How many seeds at once.
     pub jobs: usize,
-    /// Clients in each run; else each seed has its own number.
-    pub clients: Option<usize>,
-    /// Whether the oracle makes the checks whose cost grows with what is under way.
-    pub deep: bool,
-    /// Whether anything goes wrong with network and hosts.
-    pub faults: bool,
     /// Whether the first failure ends it.
     pub stop_at_first: bool,
+    /// A run that takes longer, in real time, hangs.
+    pub hang: Duration,
 }
 
 /// What came of a campaign.
@@ -44,8 +46,6 @@ pub struct Campaign {
 pub struct Tally {
     /// Seeds run.
     pub seeds: u64,
-    /// Seeds run twice.
-    pub twice: u64,
     /// Events of all runs.
     pub events: u64,
     /// Virtual time of all runs.
@@ -58,6 +58,8 @@ pub struct Tally {
     pub kept: Vec<Failure>,
     /// The random choices of all deep runs.
     pub fairness: Fairness,
+    /// The trace's hash of every [`COMPARED_EVERY`]th seed that broke no rule.
+    pub hashes: BTreeMap<u64, u64>,
 }
 
 impl Tally {
@@ -66,73 +68,96 @@ impl Tally {
     pub fn missing(&self) -> Vec<Mark> {
         self.marks.missing(Lane::Direct)
     }
+
+    /// Counts a rule that was broken.
+    pub fn fail(&mut self, failure: Failure) {
+        *self.failures.entry(failure.kind).or_default() += 1;
+        self.kept.push(failure);
+        self.kept.sort_by_key(|failure| failure.seed);
+        self.kept.truncate(KEPT);
+    }
 }
 
+/// The seed that a thread is at, and since when.
+type At = Mutex<Option<(u64, Instant)>>;
+
 impl Campaign {
-    /// Runs it. `progress` is called after every seed, from any thread, with the number of seeds done.
-    pub fn run<W: Workload>(&self, progress: impl Fn(u64) + Sync) -> Tally {
+    /// Runs it. `progress` is told the number of seeds done. `hung` is given what came of the campaign if one of its runs
+    /// hangs; it must end the process, as nothing else ends that run.
+    pub fn run<W: Workload>(&self, mut progress: impl FnMut(u64), hung: impl FnOnce(Tally)) -> Tally {
         let next = AtomicU64::new(self.seeds.start);
         let stop = AtomicBool::new(false);
         let tally = Mutex::new(Tally::default());
+        let at: Vec<At> = (0..self.jobs.max(1)).map(|_| At::default()).collect();
+        let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                scope.spawn(|| {
+            for at in &at {
+                let done = done.clone();
+                let (next, stop, tally) = (&next, &stop, &tally);
+                scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= self.seeds.end {
                             return;
                         }
-                        self.run_seed::<W>(seed, &tally);
-                        progress(lock(&tally).seeds);
-                        let failed = || !lock(&tally).failures.is_empty();
-                        if self.until.is_some_and(|until| Instant::now() >= until) || self.stop_at_first && failed() {
+                        *lock(at) = Some((seed, Instant::now()));
+                        self.run_seed::<W>(seed, tally);
+                        *lock(at) = None;
+                        // Nobody listens once a run hangs.
+                        let _ = done.send(());
+                        if self.is_over(&lock(tally)) {
                             stop.store(true, Ordering::Relaxed);
                         }
                     }
                 });
             }
+            drop(done);
+            loop {
+                match is_done.recv_timeout(LOOK_EVERY) {
+                    Ok(()) => progress(lock(&tally).seeds),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                if let Some(seed) = self.hanging(&at) {
+                    let mut tally = std::mem::take(&mut *lock(&tally));
+                    tally.fail(Failure::hung(seed, self.hang));
+                    return hung(tally);
+                }
+            }
         });
-        let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-        tally.kept.sort_by_key(|failure| failure.seed);
-        tally
+        tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self, tally: &Tally) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until) || self.stop_at_first && !tally.failures.is_empty()
+    }
+
+    fn hanging(&self, at: &[At]) -> Option<u64> {
+        let running = at.iter().filter_map(|at| *lock(at));
+        let mut hanging = running.filter(|(_, since)| since.elapsed() > self.hang);
+        hanging.next().map(|(seed, _)| seed)
     }
 
     fn run_seed<W: Workload>(&self, seed: u64, tally: &Mutex<Tally>) {
-        let mut case = Case::draw(seed);
-        case.deep = self.deep;
-        if !self.faults {
-            case = case.without_faults();
-        }
-        let workload = W::draw(seed, case.hosts, case.safety, self.clients);
-        let mut result = run_direct(&case, &workload, Options::default()).result;
-        let twice = seed.is_multiple_of(TWICE_EVERY);
-        if twice && let Ok(first) = &result {
-            let again = run_direct(&case, &workload, Options::default()).result;
-            let again = again.map_or_else(|failure| failure.hash, |report| report.hash);
-            if again != first.hash {
-                result = Err(Failure::nondeterminism(seed, first.hash, again));
-            }
-        }
+        let (case, workload) = self.plan.draw::<W>(seed);
+        let result = run_direct(&case, &workload, Options::default()).result;
         let mut tally = lock(tally);
         tally.seeds += 1;
-        tally.twice += u64::from(twice);
         match result {
             Ok(report) => {
                 tally.events += report.events;
                 tally.simulated += report.zero_at;
                 tally.marks.merge(&report.marks);
                 report.oracle.add_choices(seed, &mut tally.fairness);
+                if seed.is_multiple_of(COMPARED_EVERY) {
+                    tally.hashes.insert(seed, report.hash);
+                }
             }
-            Err(failure) => {
-                *tally.failures.entry(failure.kind).or_default() += 1;
-                tally.kept.push(failure);
-                tally.kept.sort_by_key(|failure| failure.seed);
-                tally.kept.truncate(KEPT);
-            }
+            Err(failure) => tally.fail(failure),
         }
     }
 }
 
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

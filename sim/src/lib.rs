@@ -31,7 +31,7 @@
 //! | [`net`] | turmoil's sockets for the driver, as awkward as real ones |
 //! | [`observe`] | machines that are looked over their shoulder |
 //! | [`direct`] | the direct lane: its plan, its network, its hosts |
-//! | [`campaign`], [`shrink`](mod@shrink), [`record`] | many direct runs; making a failing one small; one as a file |
+//! | [`plan`], [`campaign`], [`shrink`](mod@shrink), [`record`] | which run a seed stands for; many of them; making a failing one small; one as a file |
 //! | [`oracle`] | what a system brings along to be run and checked; [`oracle::echo`] is echo's |
 //! | [`trace`] | events as lines, and their hash |
 //! | [`draw`] | a picture of a run, in one page of HTML, and a log for ShiViz |
@@ -84,6 +84,7 @@ pub mod marks;
 pub mod net;
 pub mod observe;
 pub mod oracle;
+pub mod plan;
 pub mod record;
 pub mod run;
 pub mod scenario;

@@ -98,14 +98,34 @@ impl Failure {
         }
     }
 
-    pub(crate) fn nondeterminism(seed: u64, first: u64, second: u64) -> Self {
+    /// `seed` did one thing here and another there, which `where_they_part` describes; `hash` is that of here.
+    #[must_use]
+    pub fn nondeterminism(seed: u64, hash: u64, where_they_part: &str) -> Self {
         Self {
             kind: FailureKind::Nondeterminism,
+            hash,
+            ..Self::outside(
+                seed,
+                format!("the same seed does another thing in another process: {where_they_part}"),
+            )
+        }
+    }
+
+    /// The run of `seed` has taken longer than `limit` of real time, and goes on.
+    #[must_use]
+    pub fn hung(seed: u64, limit: Duration) -> Self {
+        Self::outside(seed, format!("{LATE}still running after {limit:?} of real time"))
+    }
+
+    /// What only those see who look at a run from outside.
+    fn outside(seed: u64, rule: String) -> Self {
+        Self {
+            kind: FailureKind::of(&rule),
             seed,
-            rule: format!("the same seed did two different things: {first:016x}, then {second:016x}"),
+            rule,
             at: Duration::ZERO,
             trace: Vec::new(),
-            hash: first,
+            hash: 0,
         }
     }
 
@@ -132,8 +152,10 @@ impl fmt::Display for Failure {
         let Self {
             seed, rule, at, hash, ..
         } = self;
-        writeln!(f, "seed {seed}, at {at:?} of virtual time, trace {hash:016x}: {rule}")?;
-        f.write_str("The last events:")?;
+        write!(f, "seed {seed}, at {at:?} of virtual time, trace {hash:016x}: {rule}")?;
+        if !self.trace.is_empty() {
+            f.write_str("\nThe last events:")?;
+        }
         for line in &self.trace {
             write!(f, "\n  {line}")?;
         }

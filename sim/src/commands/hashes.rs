@@ -1,0 +1,102 @@
+//! The hashes of traces, and whether another process finds the same.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use sim::Failure;
+use sim::campaign::COMPARED_EVERY;
+use sim::direct::{Options, run_direct};
+use sim::oracle::Workload;
+
+use super::{Runs, with_system};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many seeds
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    first: u64,
+    /// From each seed to the next
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    step: u64,
+    #[command(flatten)]
+    runs: Runs,
+}
+
+/// Runs the command: a line for each seed, with the hash of its trace up to where it ends or breaks a rule.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    with_system!(args.runs.system, W => print_all::<W>(args))
+}
+
+fn print_all<W: Workload>(args: &Args) -> ExitCode {
+    let mut out = io::stdout().lock();
+    for seed in (0..args.seeds).map(|n| args.first.saturating_add(n.saturating_mul(args.step))) {
+        let (case, workload) = args.runs.plan().draw::<W>(seed);
+        let result = run_direct(&case, &workload, Options::default()).result;
+        let hash = result.map_or_else(|failure| failure.hash, |report| report.hash);
+        if writeln!(out, "{seed} {hash:016x}").is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Has other processes, `jobs` at once, run every seed of `hashes` again. Returns a failure for each that does another
+/// thing there.
+pub(super) fn compare(runs: Runs, hashes: &BTreeMap<u64, u64>, jobs: u64) -> io::Result<Vec<Failure>> {
+    let (Some((&first, _)), Some((&last, _))) = (hashes.first_key_value(), hashes.last_key_value()) else {
+        return Ok(Vec::new());
+    };
+    let step = COMPARED_EVERY * jobs;
+    let mut children = Vec::new();
+    for first in (0..jobs).map(|job| first + job * COMPARED_EVERY) {
+        if first <= last {
+            let seeds = (last - first) / step + 1;
+            let which = format!("hashes --first {first} --step {step} --seeds {seeds}{}", runs.flags());
+            children.push(child(&which, Stdio::piped(), Stdio::inherit())?);
+        }
+    }
+    let mut there: BTreeMap<u64, u64> = BTreeMap::new();
+    for child in children {
+        let printed = child.wait_with_output()?.stdout;
+        let printed = String::from_utf8_lossy(&printed);
+        let pairs = printed.lines().filter_map(|line| line.split_once(' '));
+        let pairs = pairs.filter_map(|(seed, hash)| Some((seed.parse().ok()?, u64::from_str_radix(hash, 16).ok()?)));
+        there.extend(pairs);
+    }
+    let differ = hashes.iter().filter(|(seed, hash)| there.get(seed) != Some(hash));
+    differ
+        .map(|(&seed, &hash)| Ok(Failure::nondeterminism(seed, hash, &where_they_part(runs, seed)?)))
+        .collect()
+}
+
+/// The first event at which two processes part that run `seed`.
+fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
+    let which = format!("replay {seed} --trace{}", runs.flags());
+    let mut traces = Vec::new();
+    for child in [
+        child(&which, Stdio::null(), Stdio::piped())?,
+        child(&which, Stdio::null(), Stdio::piped())?,
+    ] {
+        traces.push(String::from_utf8_lossy(&child.wait_with_output()?.stderr).into_owned());
+    }
+    let mut events = (1..).zip(traces[0].lines().zip(traces[1].lines()));
+    let parted = events.find(|(_, (one, other))| one != other);
+    Ok(parted.map_or_else(
+        || "two processes that were asked afterwards agreed with each other".to_owned(),
+        |(event, (one, other))| format!("event {event} is\n  {one}\nin one, and in another\n  {other}"),
+    ))
+}
+
+/// This program with other arguments.
+fn child(arguments: &str, stdout: Stdio, stderr: Stdio) -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(arguments.split(' '))
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+}

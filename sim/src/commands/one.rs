@@ -1,0 +1,198 @@
+//! One run: again, made small, drawn.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use sim::direct::{Case, Options, Outcome, run_direct};
+use sim::draw::Drawing;
+use sim::oracle::Workload;
+use sim::record::Record;
+use sim::shrink::{self, Failing};
+
+use super::{Runs, System, exit_code, progress_bar, with_system, wrong_use};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// A seed, or a file
+    run: String,
+    #[command(flatten)]
+    runs: Runs,
+    /// Print every event to stderr
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShrinkArgs {
+    /// The seed of a failing run
+    seed: u64,
+    #[command(flatten)]
+    runs: Runs,
+    /// Where to write the small run
+    #[arg(short, long, value_name = "PATH", default_value = "failing.json")]
+    output: PathBuf,
+    /// Runs to spend
+    #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
+    budget: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrawArgs {
+    /// A seed, or a file
+    run: String,
+    #[command(flatten)]
+    runs: Runs,
+    /// Where to write the page
+    #[arg(short, long, value_name = "PATH", default_value = "run.html")]
+    output: PathBuf,
+    /// Where to write a log for ShiViz too
+    #[arg(long, value_name = "PATH")]
+    shiviz: Option<PathBuf>,
+}
+
+/// Runs `replay`.
+pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
+    if args.trace {
+        sim::trace::print_all();
+    }
+    match Meant::of(&args.run) {
+        Ok(meant) => with_system!(meant.system(args.runs), W => match meant.run::<W>(args.runs) {
+            Ok((case, workload, options)) => tell(&run_direct(&case, &workload, options)),
+            Err(error) => wrong_use(&error),
+        }),
+        Err(error) => wrong_use(&error),
+    }
+}
+
+/// The run that is meant: a seed's, or one that was written down, of this system.
+enum Meant {
+    Seed(u64),
+    Record(Box<Record>, System),
+}
+
+impl Meant {
+    fn of(run: &str) -> Result<Self, String> {
+        if let Ok(seed) = run.parse() {
+            return Ok(Self::Seed(seed));
+        }
+        let expected = |error| format!("expected a seed, or a file that shrink wrote: {error}");
+        let record = Box::new(Record::read(Path::new(run)).map_err(expected)?);
+        let system = System::named(&record.system);
+        let system = system.ok_or_else(|| format!("{run}: a run of {}, which is not known here", record.system))?;
+        Ok(Self::Record(record, system))
+    }
+
+    const fn system(&self, runs: Runs) -> System {
+        match self {
+            Self::Seed(_) => runs.system,
+            Self::Record(_, system) => *system,
+        }
+    }
+
+    fn run<W: Workload>(&self, runs: Runs) -> Result<(Case, W, Options), String> {
+        match self {
+            Self::Seed(seed) => {
+                let (case, workload) = runs.plan().draw(*seed);
+                Ok((case, workload, Options::default()))
+            }
+            Self::Record(record, _) => {
+                let (workload, options) = record.parts()?;
+                Ok((record.case.clone(), workload, options))
+            }
+        }
+    }
+}
+
+fn tell<O>(outcome: &Outcome<O>) -> ExitCode {
+    match &outcome.result {
+        Ok(report) => {
+            println!(
+                "PASSED: {} events, at zero after {:?} of virtual time, trace {:016x}",
+                report.events, report.zero_at, report.hash
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}\n\nFAILED");
+            ExitCode::from(exit_code(failure.kind))
+        }
+    }
+}
+
+/// Runs `shrink`.
+pub(crate) fn shrink(args: &ShrinkArgs) -> ExitCode {
+    with_system!(args.runs.system, W => shrink_seed::<W>(args))
+}
+
+fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
+    let (case, workload) = args.runs.plan().draw::<W>(args.seed);
+    let failure = match run_direct(&case, &workload, Options::default()).result {
+        Err(failure) => failure,
+        Ok(_) => {
+            return wrong_use(&format!(
+                "seed {} does not fail, so there is nothing to shrink",
+                args.seed
+            ));
+        }
+    };
+    eprintln!(
+        "{} messages, {} faults: {}",
+        workload.len(),
+        case.faults.len(),
+        failure.rule
+    );
+    let failing = Failing {
+        case,
+        workload,
+        failure,
+        runs: 0,
+    };
+    let bar = progress_bar(args.budget, "runs");
+    let small = shrink::shrink(failing, args.budget, |runs| bar.set_position(runs));
+    bar.finish_and_clear();
+    let (record, outcome) = Record::of(&small.case, &small.workload);
+    if let Err(error) = record.write(&args.output) {
+        return wrong_use(&error);
+    }
+    eprintln!(
+        "after {} runs: {} messages, {} faults\nwritten to {}; `replay {}` runs it",
+        small.runs,
+        small.workload.len(),
+        small.case.faults.len(),
+        args.output.display(),
+        args.output.display()
+    );
+    tell(&outcome)
+}
+
+/// Runs `draw`.
+pub(crate) fn draw(args: &DrawArgs) -> ExitCode {
+    match Meant::of(&args.run) {
+        Ok(meant) => with_system!(meant.system(args.runs), W => draw_run::<W>(args, &meant)),
+        Err(error) => wrong_use(&error),
+    }
+}
+
+fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
+    let title = match meant {
+        Meant::Seed(seed) => format!("seed {seed}"),
+        Meant::Record(..) => args.run.clone(),
+    };
+    let (case, workload, options) = match meant.run::<W>(args.runs) {
+        Ok(run) => run,
+        Err(error) => return wrong_use(&error),
+    };
+    let (drawing, outcome) = Drawing::of(&title, &case, &workload, options);
+    let page = (&args.output, drawing.page());
+    let log = args.shiviz.as_ref().map(|path| (path, drawing.shiviz()));
+    for (path, text) in [Some(page), log].into_iter().flatten() {
+        if let Err(error) = fs::write(path, text) {
+            return wrong_use(&format!("{}: {error}", path.display()));
+        }
+        eprintln!("{} steps written to {}", drawing.steps(), path.display());
+    }
+    // The picture is what was asked for, whatever it shows.
+    tell(&outcome);
+    ExitCode::SUCCESS
+}

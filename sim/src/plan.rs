@@ -1,0 +1,38 @@
+//! Which run a seed stands for: what the seed says, and what was asked for besides.
+
+use crate::direct::Case;
+use crate::oracle::Workload;
+
+/// What is asked for besides a seed. The same plan and the same seed are the same run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// So many clients, instead of as many as the seed says.
+    pub clients: Option<usize>,
+    /// Leave out the checks whose cost grows with what is under way.
+    pub shallow: bool,
+    /// Let nothing go wrong with network and hosts.
+    pub calm: bool,
+}
+
+impl Plan {
+    /// The run of `seed`.
+    #[must_use]
+    pub fn draw<W: Workload>(&self, seed: u64) -> (Case, W) {
+        let mut case = Case::draw(seed);
+        case.deep = !self.shallow;
+        if self.calm {
+            case = case.without_faults();
+        }
+        let workload = W::draw(seed, case.hosts, case.safety, self.clients);
+        (case, workload)
+    }
+
+    /// The same as flags of the command line, each after a space.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let clients = self.clients.map(|clients| format!(" --clients {clients}"));
+        let shallow = if self.shallow { " --shallow" } else { "" };
+        let calm = if self.calm { " --no-faults" } else { "" };
+        clients.unwrap_or_default() + shallow + calm
+    }
+}
