@@ -54,6 +54,8 @@ pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     draining: bool,
     counters: LinkCounters,
     actions: Actions<M::Message, M::Notice>,
+    /// Kept for its memory.
+    applied: Vec<Action<M::Message, M::Notice>>,
     overflowed: Vec<ConnId>,
     buffers: Vec<Vec<u8>>,
 }
@@ -69,6 +71,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             draining: false,
             counters: LinkCounters::default(),
             actions: Actions::new(),
+            applied: Vec::new(),
             overflowed: Vec::new(),
             buffers: Vec::new(),
         }
@@ -129,16 +132,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             };
             match link.next(input) {
                 Ok(None) => return,
-                Ok(Some(decoded)) => {
-                    if link.complete_handshake() {
-                        let text = link.is_text();
-                        let opened = Opened { dial: None, text };
-                        // The other time-outs may be shorter than the handshake's.
-                        self.links.arm(id);
-                        self.handle(now, Event::Opened(id, opened), effects);
-                    }
-                    self.received(now, id, decoded, effects);
-                }
+                Ok(Some(decoded)) => self.decoded(now, id, decoded, effects),
                 Err(error) => {
                     self.counters.malformed += 1;
                     let reason = CloseReason::Malformed(error.code);
@@ -148,7 +142,17 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    fn received(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
+    /// A whole frame has come.
+    fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.complete_handshake()
+        {
+            let text = link.is_text();
+            let opened = Opened { dial: None, text };
+            // The other time-outs may be shorter than the handshake's.
+            self.links.arm(id);
+            self.handle(now, Event::Opened(id, opened), effects);
+        }
         match decoded {
             Decoded::Keepalive => {}
             Decoded::Message(message) => {
@@ -178,7 +182,16 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             if link.is_over() {
                 self.release(id, effects);
             }
-        } else if link.is_mid_frame() {
+            return;
+        }
+        if let Some(decoded) = link.finish() {
+            self.decoded(now, id, decoded, effects);
+        }
+        // What that said may have closed it.
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
+            return;
+        };
+        if link.is_mid_frame() {
             self.counters.malformed += 1;
             let reason = CloseReason::Malformed(ErrorCode::Truncated);
             self.lose(now, id, reason, None, effects);
@@ -228,7 +241,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        link.wrote(written, &config);
+        if link.wrote(written, &config) {
+            self.actions.set_behind(id, false);
+        }
         let buffer = link.outbox.take_buffer();
         self.counters.bytes_out += written as u64;
         if let Some(buffer) = buffer
@@ -353,8 +368,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     fn apply(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        let mut actions = core::mem::take(&mut self.actions);
-        for action in actions.drain() {
+        let mut actions = core::mem::take(&mut self.applied);
+        self.actions.swap(&mut actions);
+        for action in actions.drain(..) {
             match action {
                 Action::Send(id, message) => self.send(now, id, &message, effects),
                 Action::Close(id, reason) => {
@@ -374,7 +390,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Action::Notify(notice) => effects.notices.push(notice),
             }
         }
-        self.actions = actions;
+        self.applied = actions;
     }
 
     fn send(&mut self, now: Time, id: ConnId, message: &M::Message, effects: &mut Effects<M::Notice>) {
@@ -399,6 +415,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 self.overflowed.push(id);
             } else if link.note_backlog(now, &config) {
                 self.links.arm(id);
+                self.actions.set_behind(id, true);
             }
         }
         self.mark_for_flush(id, effects);
@@ -467,6 +484,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// Forgets a connection at once; its id is stale from here on.
     fn release(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
         if self.links.remove(id) {
+            self.actions.set_behind(id, false);
             effects.release.push(id);
         }
     }

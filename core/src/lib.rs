@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`machine`] | the contract: [`Machine`], [`Event`], [`Action`], [`Time`], [`ConnId`] |
 //! | [`echo`] | the echo protocol: server, client, wire format |
+//! | [`hub`] | the hub protocol: server, client, wire format |
 //! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
 //! | [`endpoint`] | a machine with all its connections: what a driver drives |
 //! | [`link`] | one connection's time-outs and bounds |
@@ -28,6 +29,7 @@ pub mod conn_set;
 pub mod counters;
 pub mod echo;
 pub mod endpoint;
+pub mod hub;
 pub mod link;
 mod links;
 pub mod machine;

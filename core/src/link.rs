@@ -186,6 +186,11 @@ impl<C: Codec> Link<C> {
         Ok(decoded)
     }
 
+    /// The stream has ended: what the codec makes of what is left of it.
+    pub(crate) fn finish(&mut self) -> Option<Decoded<C::Message>> {
+        self.codec.finish(&mut self.partial)
+    }
+
     /// Whether the stream ended inside a frame.
     pub(crate) fn is_mid_frame(&self) -> bool {
         !self.partial.is_empty()
@@ -210,11 +215,10 @@ impl<C: Codec> Link<C> {
         began
     }
 
-    pub(crate) fn wrote(&mut self, written: usize, config: &LinkConfig) {
+    /// `true` if no more waits to be written now than may wait for long, and more did before.
+    pub(crate) fn wrote(&mut self, written: usize, config: &LinkConfig) -> bool {
         self.outbox.advance(written);
-        if self.outbox.len() <= config.max_backlog {
-            self.backlog_since = None;
-        }
+        self.outbox.len() <= config.max_backlog && self.backlog_since.take().is_some()
     }
 
     /// Notes the peer's end of stream. `false` if it was noted before.

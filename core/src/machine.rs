@@ -1,9 +1,10 @@
 //! The contract between a protocol and whatever drives it: [`Event`]s in, [`Action`]s out.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::{self, Vec};
-use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
+use core::{fmt, mem};
 
 use crate::wire::ErrorCode;
 
@@ -160,37 +161,65 @@ pub enum Action<M, N> {
     Notify(N),
 }
 
-/// The caller's buffer that a machine writes its actions into, in the order they are to be done.
+/// The caller's buffer that a machine writes its actions into, in the order they are to be done; and what the machine may
+/// want to know of connections before it sends more.
 #[derive(Debug)]
-pub struct Actions<M, N>(Vec<Action<M, N>>);
+pub struct Actions<M, N> {
+    list: Vec<Action<M, N>>,
+    behind: BTreeSet<ConnId>,
+}
 
 impl<M, N> Actions<M, N> {
     /// An empty buffer.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self {
+            list: Vec::new(),
+            behind: BTreeSet::new(),
+        }
     }
 
     /// Appends one action.
     pub fn push(&mut self, action: Action<M, N>) {
-        self.0.push(action);
+        self.list.push(action);
     }
 
     /// Takes all actions out, oldest first.
     pub fn drain(&mut self) -> vec::Drain<'_, Action<M, N>> {
-        self.0.drain(..)
+        self.list.drain(..)
+    }
+
+    /// Swaps the actions with those in `list`.
+    pub(crate) const fn swap(&mut self, list: &mut Vec<Action<M, N>>) {
+        mem::swap(&mut self.list, list);
     }
 
     /// The actions not yet taken, oldest first.
     #[must_use]
     pub fn as_slice(&self) -> &[Action<M, N>] {
-        &self.0
+        &self.list
     }
 
     /// Whether nothing is left to take.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
+    }
+
+    /// Whether more waits to be written to the connection than may wait for long, so that it will be dropped unless
+    /// its peer reads on soon. Machines that can do without sending ask this first.
+    #[must_use]
+    pub fn is_behind(&self, id: ConnId) -> bool {
+        self.behind.contains(&id)
+    }
+
+    /// For drivers: says whether so much waits to be written to the connection.
+    pub fn set_behind(&mut self, id: ConnId, behind: bool) {
+        if behind {
+            self.behind.insert(id);
+        } else if !self.behind.is_empty() {
+            self.behind.remove(&id);
+        }
     }
 }
 

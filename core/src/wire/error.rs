@@ -63,6 +63,14 @@ codes! {
     Busy = "busy", "the server holds as many messages as it takes; send again later";
     /// An ok for something that was not forwarded to this connection. It was ignored.
     NotHeld = "not-held", "that was not forwarded to you, or you have answered it already";
+    /// A relay that names nobody. It was not done.
+    NoReceivers = "no-receivers", "name the receivers by their user ids, with commas between them";
+    /// A relay that names more receivers than there may be. It was not done.
+    TooManyReceivers = "too-many-receivers", "a relay can name 255 receivers at most";
+    /// A relay to something that is no user id. It was not done.
+    BadReceiver = "bad-receiver", "not a user id";
+    /// A body over the limit. The request was not done.
+    BodyTooLong = "body-too-long", "a body can have 1048576 bytes at most";
 }
 
 impl ErrorCode {

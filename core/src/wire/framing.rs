@@ -61,6 +61,15 @@ impl Framer {
         }
     }
 
+    /// The framing of what is received, if its first byte has come, in an earlier `input` or in this one.
+    pub fn receives(&mut self, input: &[u8]) -> Option<Framing> {
+        if self.received.is_none() {
+            let first = input.first()?;
+            self.received = Some(if *first == 0 { Framing::Length } else { Framing::Lines });
+        }
+        self.received
+    }
+
     /// Takes one frame's payload off the front of `input`; `None` if it is not all there yet. The payload shares
     /// `input`'s memory.
     ///
@@ -68,15 +77,11 @@ impl Framer {
     ///
     /// [`ErrorCode::FrameTooLong`] or [`ErrorCode::LineTooLong`]; the stream cannot be read on.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
-        let Some(&first) = input.first() else {
-            return Ok(None);
-        };
-        let framing = *self
-            .received
-            .get_or_insert(if first == 0 { Framing::Length } else { Framing::Lines });
-        match framing {
-            Framing::Length => self.next_by_length(input),
-            Framing::Lines => self.next_line(input),
+        match self.receives(input) {
+            Some(_) if input.is_empty() => Ok(None),
+            None => Ok(None),
+            Some(Framing::Length) => self.next_by_length(input),
+            Some(Framing::Lines) => self.next_line(input),
         }
     }
 

@@ -47,6 +47,14 @@ pub trait Codec {
     /// If the stream cannot be read on after this. The caller tells the peer and closes.
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
 
+    /// The peer's stream has ended, and `input` is what is left of it, which [`Codec::decode`] took no message off. Takes
+    /// `input` and returns what it comes to if the end of the stream completes it; else leaves it alone, as a frame
+    /// that was cut.
+    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Self::Message>> {
+        let _ = input;
+        None
+    }
+
     /// Appends a message.
     fn encode(&mut self, message: &Self::Message, output: &mut Outbox);
 

@@ -1,0 +1,125 @@
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::message::{Reply, Request};
+use crate::CloseReason;
+use crate::machine::DialError;
+use crate::random::Backoff;
+use crate::wire::ErrorCode;
+
+/// How a hub's users behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// From a request to its answer; after it the session ends. Default 30 s.
+    pub response_timeout: Duration,
+    /// From [`Command::Connect`] to the connection; after it the session ends. Default 30 s.
+    pub connect_timeout: Duration,
+    /// The wait before trying again to connect.
+    pub backoff: Backoff,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            response_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+/// What a caller can ask of a hub's users. Sessions and requests have numbers of the caller's choice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Begin a session: connect, and stay connected. Ignored if there is one of this number.
+    Connect {
+        /// The session's number.
+        session: u64,
+    },
+    /// Send a request, at once or when connected.
+    Ask {
+        /// The session's number.
+        session: u64,
+        /// The request's number, echoed in its notice.
+        ask: u64,
+        /// The request.
+        request: Request,
+    },
+    /// End the session, once all its requests are answered.
+    Leave {
+        /// The session's number.
+        session: u64,
+    },
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// The session is connected.
+    Connected {
+        /// The session's number.
+        session: u64,
+    },
+    /// A request was answered.
+    Answered {
+        /// The session's number.
+        session: u64,
+        /// The request's number.
+        ask: u64,
+        /// The answer; [`Reply::Error`] if the hub could not do it.
+        reply: Reply,
+        /// From the request to the answer.
+        round_trip: Duration,
+    },
+    /// A request was not answered, and will not be; whether it was done is not known.
+    Unanswered {
+        /// The session's number.
+        session: u64,
+        /// The request's number.
+        ask: u64,
+    },
+    /// Somebody sent the session's user a body.
+    Delivered {
+        /// The session's number.
+        session: u64,
+        /// The sender's user id.
+        from: u64,
+        /// What was sent.
+        body: Bytes,
+    },
+    /// An attempt to connect failed; another follows.
+    Retrying {
+        /// The session's number.
+        session: u64,
+        /// What was wrong with this one.
+        error: DialError,
+        /// How long until the next.
+        after: Duration,
+    },
+    /// The session has ended, after a notice for each of its requests. Nothing follows for its number until it is used
+    /// again.
+    Ended {
+        /// The session's number.
+        session: u64,
+        /// Why; `None` if the caller wanted it.
+        failure: Option<Failure>,
+    },
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection in time.
+    Dial(DialError),
+    /// The connection ended.
+    Closed(CloseReason),
+    /// The hub ended it: its code and its words.
+    Rejected(ErrorCode, Bytes),
+    /// No answer in time.
+    TimedOut,
+    /// The hub answered something else than what was asked.
+    Confused,
+    /// This side is shutting down.
+    ShuttingDown,
+}

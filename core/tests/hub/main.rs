@@ -1,0 +1,9 @@
+//! The hub, through its endpoints: bytes in, bytes out.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod binary;
+mod relay;
+mod sessions;
+mod typed;
