@@ -5,6 +5,7 @@ mod limits;
 mod net;
 mod output;
 mod seed;
+mod server;
 mod signals;
 mod values;
 

@@ -1,13 +1,11 @@
 mod plan;
 mod report;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
@@ -18,12 +16,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use self::plan::Plan;
 use self::report::{Report, Run, Tally};
 use super::PORT;
-use super::serve::{Bounds, ServerEndpoint, ServerHandle, State, bind};
+use super::serve::{self, Bounds};
+use crate::server::OwnServer;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::values::{DelayArg, duration, thousands};
 use crate::{limits, net, output, seed};
@@ -120,7 +119,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(&args.bounds, rng.fork())?),
+        None => Some(OwnServer::start(args.bounds.endpoint(rng.fork()))?),
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
 
@@ -186,7 +185,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         clients_zero: clients.is_zero(),
     };
     let state = match server {
-        Some(server) => Some(server.finish().await?),
+        Some(server) => Some(server.finish(serve::state).await?),
         None => None,
     };
     let report = Report::new(run, &locked(&tally), state);
@@ -247,54 +246,4 @@ async fn show(bar: &ProgressBar, tally: &Mutex<Tally>) {
 
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A server of this program's own, on a thread of its own.
-struct OwnServer {
-    addr: SocketAddr,
-    handle: ServerHandle,
-    thread: JoinHandle<ServerEndpoint>,
-}
-
-impl OwnServer {
-    fn start(bounds: &Bounds, rng: ChaCha8Rng) -> anyhow::Result<Self> {
-        let endpoint = bounds.endpoint(rng);
-        let (started, starting) = mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                match bind((Ipv4Addr::LOCALHOST, 0).into()) {
-                    Ok((listener, addr)) => {
-                        let (driver, handle) = Driver::serve(endpoint, listener);
-                        // Whoever started this waits for the answer.
-                        let _ = started.send(Ok((addr, handle)));
-                        driver.run().await
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                        endpoint
-                    }
-                }
-            })
-        })?;
-        let (addr, handle) = starting.recv()??;
-        Ok(Self { addr, handle, thread })
-    }
-
-    /// What the server has left once its last connections have had time to close.
-    async fn finish(self) -> anyhow::Result<State> {
-        let patience = Instant::now() + LinkConfig::default().linger;
-        let state = loop {
-            let state = self.handle.inspect(State::of).await?;
-            if state.zero || Instant::now() > patience {
-                break state;
-            }
-            sleep(Duration::from_millis(5)).await;
-        };
-        self.handle.drain(Duration::ZERO).await?;
-        match self.thread.join() {
-            Ok(_) => Ok(state),
-            Err(_) => bail!("the server's thread panicked"),
-        }
-    }
 }

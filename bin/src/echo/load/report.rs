@@ -9,8 +9,8 @@ use echosphere_core::echo::{Failure, Notice};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::echo::serve::State;
 use crate::output;
+use crate::server::State;
 use crate::values::{short, thousands};
 
 /// Round trips from here on are all recorded as this long.
