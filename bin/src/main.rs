@@ -1,6 +1,7 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
 mod echo;
+mod hub;
 mod limits;
 mod net;
 mod output;
@@ -40,6 +41,8 @@ Examples:
   echosphere echo load                     a server and 10,000 clients, and a report
   echosphere echo serve                    a server on 127.0.0.1:8000
   echosphere echo send \"any string\"        have one message acknowledged
+  echosphere hub serve                     a hub on 127.0.0.1:1234
+  echosphere hub connect                   be one of its users
 
 Exit codes: 0 all is well; 1 it ran, and something is missing, which is said; 2 it could not start; 130 interrupted.";
 
@@ -48,6 +51,9 @@ enum System {
     /// Have messages answered by somebody chosen at random
     #[command(subcommand)]
     Echo(echo::Command),
+    /// Know who is connected, and send to users by their ids
+    #[command(subcommand)]
+    Hub(hub::Command),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
     log_to_stderr(cli.log_format);
     let outcome = match cli.system {
         System::Echo(command) => echo::run(command),
+        System::Hub(command) => hub::run(command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

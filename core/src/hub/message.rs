@@ -1,9 +1,11 @@
 use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::wire::ErrorCode;
+use super::text;
+use crate::wire::{ErrorCode, WireError};
 
 /// The longest body: 1 MiB.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -51,6 +53,21 @@ impl FromIterator<u64> for Ids {
         let mut wire = BytesMut::new();
         ids.into_iter().for_each(|id| wire.put_u64(id));
         Self(wire.freeze())
+    }
+}
+
+/// As people write it: 1 to [`MAX_RECEIVERS`] ids with commas between, and perhaps spaces after those.
+impl FromStr for Ids {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        match text::ids(text.as_bytes())? {
+            (ids, end) if end == text.len() => Ok(ids),
+            (_, end) => {
+                let expected = alloc::format!("{:?} after the user ids", &text[end..]);
+                Err(WireError::new(ErrorCode::BadReceiver, expected))
+            }
+        }
     }
 }
 

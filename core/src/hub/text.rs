@@ -257,7 +257,7 @@ impl Body {
 }
 
 /// Reads ids with commas between, and perhaps spaces after those; says where they end.
-fn ids(text: &[u8]) -> Result<(Ids, usize), WireError> {
+pub(super) fn ids(text: &[u8]) -> Result<(Ids, usize), WireError> {
     let mut ids = Vec::new();
     let mut at = 0;
     loop {

@@ -1,77 +1,13 @@
-//! The program as people and scripts run it.
-
-#![allow(clippy::unwrap_used)]
+//! Echo's commands.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
 
-/// The program in an empty folder of its own, with none of this environment's settings.
-fn echosphere(name: &str, args: &[&str]) -> Command {
-    let folder = folder(name);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_echosphere"));
-    command.args(args).current_dir(folder).env_clear();
-    command
-}
-
-fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
-}
-
-/// A server on a free port.
-struct Serving {
-    child: Child,
-    stderr: BufReader<ChildStderr>,
-    addr: String,
-}
-
-impl Serving {
-    fn start(name: &str, args: &[&str]) -> Self {
-        let all = [&["echo", "serve", "--listen", "127.0.0.1:0"], args].concat();
-        let mut command = echosphere(name, &all);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-        let addr = addr.split(' ').next().unwrap().to_owned();
-        Self { child, stderr, addr }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn next_line(&mut self) -> String {
-        let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
-        line
-    }
-
-    fn wait(self) -> Output {
-        self.child.wait_with_output().unwrap()
-    }
-}
+use crate::support::{Serving, echosphere, folder, json, stderr, stdout};
 
 #[test]
 fn a_load_reports_that_every_message_got_its_ok() {
@@ -189,46 +125,8 @@ fn a_broken_settings_file_is_named() {
 }
 
 #[test]
-fn the_example_settings_are_the_defaults_of_flags_that_exist() {
-    let example = include_str!("../../.env.example");
-    let settings = example.lines().filter_map(|line| {
-        let (name, rest) = line.strip_prefix("# ECHOSPHERE_")?.split_once('=')?;
-        Some((format!("ECHOSPHERE_{name}"), rest.split(' ').next()?.to_owned()))
-    });
-    let help = ["serve", "send", "load"].map(|command| {
-        let output = echosphere("help", &["echo", command, "--help"]).output().unwrap();
-        stdout(&output)
-    });
-    let mut count = 0;
-    for (name, value) in settings {
-        count += 1;
-        let entry = format!("[env: {name}=]");
-        let default = format!("[default: {value}]");
-        let of_flag = |text: &String| {
-            let flag = text.split("\n      --").find(|flag| flag.contains(&entry))?;
-            Some(!flag.contains("[default") || flag.contains(&default) || flag.contains(&format!("[default: {value},")))
-        };
-        let found: Vec<bool> = help.iter().filter_map(of_flag).collect();
-        assert!(found.contains(&true), "{name}={value} in .env.example: {found:?}");
-    }
-    let flags: usize = {
-        let mut names: Vec<&str> = help.iter().flat_map(|text| text.split("[env: ").skip(1)).collect();
-        names
-            .iter_mut()
-            .for_each(|name| *name = name.split('=').next().unwrap());
-        names.sort_unstable();
-        names.dedup();
-        names.len()
-    };
-    assert_eq!(
-        count, flags,
-        "settings in .env.example, and variables that --help names"
-    );
-}
-
-#[test]
 fn a_message_is_acknowledged_whatever_bytes_it_is() {
-    let server = Serving::start("send", &["--json"]);
+    let server = Serving::start("echo", "send", &["--json"]);
     let send = |args: &[&str], input: &[u8]| {
         let all = [&["echo", "send", "--to", &server.addr], args].concat();
         let mut command = echosphere("send", &all);
@@ -266,7 +164,7 @@ fn a_message_is_acknowledged_whatever_bytes_it_is() {
 
 #[test]
 fn a_message_over_the_servers_limit_is_refused_in_the_servers_words() {
-    let server = Serving::start("too-long", &["--max-message", "10"]);
+    let server = Serving::start("echo", "too-long", &["--max-message", "10"]);
     let args = ["echo", "send", "--to", &server.addr, "eleven char"];
     let output = echosphere("too-long", &args).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -331,7 +229,7 @@ fn an_address_that_does_not_resolve_is_named() {
 
 #[test]
 fn a_first_interrupt_drains_and_those_under_way_finish() {
-    let mut server = Serving::start("drain", &["--json"]);
+    let mut server = Serving::start("echo", "drain", &["--json"]);
     let mut person = TcpStream::connect(&server.addr).unwrap();
     let mut replies = BufReader::new(person.try_clone().unwrap());
     let mut line = String::new();
@@ -355,7 +253,7 @@ fn a_first_interrupt_drains_and_those_under_way_finish() {
 
 #[test]
 fn a_second_interrupt_ends_at_once() {
-    let mut server = Serving::start("end", &["--drain", "1h"]);
+    let mut server = Serving::start("echo", "end", &["--drain", "1h"]);
     let mut person = TcpStream::connect(&server.addr).unwrap();
     person.write_all(b"message never answered\n").unwrap();
     let mut line = String::new();

@@ -1,0 +1,390 @@
+//! What was sent, what arrived, and what to send next.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use echosphere_core::hub::{Command, Ids, Notice, Reply, Request};
+use echosphere_core::random::below;
+use hdrhistogram::Histogram;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::output;
+use crate::server::State;
+use crate::values::{short, thousands};
+
+/// What every body begins with: its sender, its number among the sender's, when it was sent in nanoseconds.
+pub(super) const HEADER: usize = 4 + 4 + 8;
+/// The longest latency that is told from longer ones.
+const LONGEST_RECORDED: Duration = Duration::from_secs(3600);
+/// Mistakes that are told; the others are counted.
+const TOLD: usize = 10;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) users: u32,
+    pub(super) messages: u32,
+    pub(super) fan_out: u32,
+    pub(super) size: usize,
+    pub(super) window: u32,
+    pub(super) seed: u64,
+}
+
+impl Plan {
+    const fn relays(&self) -> u64 {
+        self.users as u64 * self.messages as u64
+    }
+
+    pub(super) const fn deliveries(&self) -> u64 {
+        self.relays() * self.fan_out as u64
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct User {
+    id: u64,
+    sent: u32,
+    /// Bodies that others have sent it, less those that the hub said it did not send on.
+    expected: u64,
+    received: u64,
+}
+
+/// What came of it so far.
+pub(super) struct Tally {
+    plan: Plan,
+    rng: ChaCha8Rng,
+    /// None once all is done.
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    start: Instant,
+    users: Vec<User>,
+    by_id: BTreeMap<u64, u32>,
+    /// The last body's number, by receiver and sender.
+    last: BTreeMap<(u32, u32), u32>,
+    receipts: u64,
+    delivered: u64,
+    unsent: u64,
+    latencies: Histogram<u64>,
+    wrong: Vec<String>,
+    more_wrong: u64,
+}
+
+impl Tally {
+    pub(super) fn new(plan: Plan, rng: ChaCha8Rng, commands: mpsc::UnboundedSender<Command>) -> anyhow::Result<Self> {
+        Ok(Self {
+            plan,
+            rng,
+            commands: Some(commands),
+            start: Instant::now(),
+            users: vec![User::default(); plan.users as usize],
+            by_id: BTreeMap::new(),
+            last: BTreeMap::new(),
+            receipts: 0,
+            delivered: 0,
+            unsent: 0,
+            latencies: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+            wrong: Vec::new(),
+            more_wrong: 0,
+        })
+    }
+
+    pub(super) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        self.commands.is_none()
+    }
+
+    pub(super) fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Connected { session } => self.ask(session, Request::Identity),
+            Notice::Answered { session, reply, .. } => match reply {
+                Reply::Identity(id) => self.identified(session as u32, id),
+                Reply::Relayed { sent, unsent } => {
+                    self.receipts += 1;
+                    let receivers = u32::from(sent) + unsent.len() as u32;
+                    if receivers != self.plan.fan_out {
+                        self.wrong(format!(
+                            "a receipt names {receivers} receivers, not {}",
+                            self.plan.fan_out
+                        ));
+                    }
+                    for (id, why) in unsent {
+                        self.unsent += 1;
+                        self.wrong(format!("the hub did not send on to user {id}: {why:?}"));
+                        if let Some(user) = self.by_id.get(&id) {
+                            self.users[*user as usize].expected -= 1;
+                        }
+                    }
+                    self.send(session as u32);
+                }
+                other => self.wrong(format!("an answer to nothing that was asked: {other:?}")),
+            },
+            Notice::Delivered { session, from, body } => self.arrived(session as u32, from, body),
+            Notice::Ended {
+                failure: Some(failure), ..
+            } => self.wrong(format!("a session ended: {failure:?}")),
+            Notice::Retrying { .. } | Notice::Unanswered { .. } | Notice::Ended { .. } => {}
+        }
+        if self.receipts == self.plan.relays() && self.delivered + self.unsent == self.plan.deliveries() {
+            self.commands = None;
+        }
+    }
+
+    fn ask(&self, session: u64, request: Request) {
+        if let Some(commands) = &self.commands {
+            // Whoever takes the commands has ended only if the load was interrupted.
+            let _ = commands.send(Command::Ask {
+                session,
+                ask: 0,
+                request,
+            });
+        }
+    }
+
+    fn identified(&mut self, user: u32, id: u64) {
+        self.users[user as usize].id = id;
+        if self.by_id.insert(id, user).is_some() {
+            self.wrong(format!("two users have the id {id}"));
+        }
+        if self.by_id.len() == self.users.len() {
+            self.start = Instant::now();
+            for user in 0..self.plan.users {
+                for _ in 0..self.plan.window {
+                    self.send(user);
+                }
+            }
+        }
+    }
+
+    /// Has a user send its next body, if it has one left.
+    fn send(&mut self, user: u32) {
+        let number = self.users[user as usize].sent;
+        if number == self.plan.messages {
+            return;
+        }
+        self.users[user as usize].sent += 1;
+        let to = self.receivers();
+        let sent = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let body = body(user, number, sent, self.plan.size);
+        self.ask(user.into(), Request::Relay { to, body });
+    }
+
+    /// So many different users as a body is sent to.
+    fn receivers(&mut self) -> Ids {
+        let (users, count) = (self.plan.users, self.plan.fan_out);
+        let mut chosen: Vec<u32> = Vec::with_capacity(count as usize);
+        // Floyd's sampling: as many draws as receivers.
+        for most in users - count..users {
+            let drawn = below(&mut self.rng, most + 1);
+            chosen.push(if chosen.contains(&drawn) { most } else { drawn });
+        }
+        for user in &chosen {
+            self.users[*user as usize].expected += 1;
+        }
+        chosen.iter().map(|user| self.users[*user as usize].id).collect()
+    }
+
+    fn arrived(&mut self, receiver: u32, from: u64, whole: Bytes) {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.delivered += 1;
+        self.users[receiver as usize].received += 1;
+        let mut rest = whole.clone();
+        if rest.len() != self.plan.size {
+            self.wrong(format!("a body of {} bytes, not {}", rest.len(), self.plan.size));
+            return;
+        }
+        let (sender, number, sent) = (rest.get_u32(), rest.get_u32(), rest.get_u64());
+        if self.by_id.get(&from) != Some(&sender) {
+            self.wrong(format!("a body of user {sender} is said to be from {from}"));
+            return;
+        }
+        if whole != body(sender, number, sent, self.plan.size) {
+            self.wrong(format!("body {number} of user {sender} is not what was sent"));
+        }
+        if let Some(before) = self.last.insert((receiver, sender), number)
+            && before >= number
+        {
+            self.wrong(format!(
+                "user {receiver} got body {number} of user {sender} after {before}"
+            ));
+        }
+        self.latencies.saturating_record(now.saturating_sub(sent));
+    }
+
+    fn wrong(&mut self, what: String) {
+        if self.wrong.len() < TOLD {
+            self.wrong.push(what);
+        } else {
+            self.more_wrong += 1;
+        }
+    }
+
+    pub(super) fn report(&mut self, elapsed: Duration, hub: Option<State>) -> Report {
+        let lost: u64 = self
+            .users
+            .iter()
+            .map(|user| user.expected.saturating_sub(user.received))
+            .sum();
+        let twice: u64 = self
+            .users
+            .iter()
+            .map(|user| user.received.saturating_sub(user.expected))
+            .sum();
+        if lost > 0 {
+            self.wrong(format!("{} bodies did not arrive", thousands(lost)));
+        }
+        if twice > 0 {
+            self.wrong(format!("{} bodies arrived that should not have", thousands(twice)));
+        }
+        if self.receipts < self.plan.relays() {
+            let missing = self.plan.relays() - self.receipts;
+            self.wrong(format!("{} relays got no receipt", thousands(missing)));
+        }
+        if let Some(state) = hub.as_ref().filter(|state| !state.zero) {
+            self.wrong(state.summary());
+        }
+        let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let seconds = elapsed.as_secs_f64();
+        let Plan {
+            users,
+            messages,
+            fan_out,
+            size,
+            window,
+            seed,
+        } = self.plan;
+        Report {
+            passed: self.wrong.is_empty(),
+            wrong: self.wrong.clone(),
+            more_wrong: self.more_wrong,
+            users,
+            messages,
+            fan_out,
+            bytes: size,
+            window,
+            seed,
+            elapsed_s: seconds,
+            relayed: self.receipts,
+            delivered: self.delivered,
+            lost,
+            relays_a_second: self.receipts as f64 / seconds,
+            deliveries_a_second: self.delivered as f64 / seconds,
+            megabytes_a_second: self.delivered as f64 * size as f64 / seconds / 1e6,
+            latency_us: [0.5, 0.9, 0.99, 0.999, 1.0].map(at),
+            hub,
+        }
+    }
+}
+
+fn body(sender: u32, number: u32, sent: u64, size: usize) -> Bytes {
+    let mut body = BytesMut::with_capacity(size);
+    body.put_u32(sender);
+    body.put_u32(number);
+    body.put_u64(sent);
+    let first = sender.wrapping_mul(31).wrapping_add(number) as u8;
+    body.extend((0..size - HEADER).map(|at| first.wrapping_add(at as u8)));
+    body.freeze()
+}
+
+/// The whole report.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    passed: bool,
+    wrong: Vec<String>,
+    more_wrong: u64,
+    users: u32,
+    messages: u32,
+    fan_out: u32,
+    bytes: usize,
+    window: u32,
+    seed: u64,
+    elapsed_s: f64,
+    relayed: u64,
+    delivered: u64,
+    lost: u64,
+    relays_a_second: f64,
+    deliveries_a_second: f64,
+    megabytes_a_second: f64,
+    /// From the sender to a receiver: p50, p90, p99, p99.9, the longest.
+    latency_us: [f64; 5],
+    hub: Option<State>,
+}
+
+impl Report {
+    pub(super) const fn passed(&self) -> bool {
+        self.passed
+    }
+
+    pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            output::json(self)
+        } else {
+            output::bytes(self.to_text().as_bytes())
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let [p50, p90, p99, p99_9, max] = self
+            .latency_us
+            .map(|micros| short(Duration::from_secs_f64(micros / 1e6)));
+        let per_second = |rate: f64| thousands(rate as u64);
+        let rows = [
+            (
+                "relayed",
+                format!(
+                    "{}, {} a second",
+                    thousands(self.relayed),
+                    per_second(self.relays_a_second)
+                ),
+            ),
+            (
+                "delivered",
+                format!(
+                    "{}, {} a second, {:.1} MB/s",
+                    thousands(self.delivered),
+                    per_second(self.deliveries_a_second),
+                    self.megabytes_a_second
+                ),
+            ),
+            ("lost", thousands(self.lost)),
+            (
+                "latency",
+                format!("p50 {p50}   p90 {p90}   p99 {p99}   p99.9 {p99_9}   max {max}"),
+            ),
+        ];
+        let mut text = format!(
+            "{} users, {} bodies of {} bytes each to {}, {} at once, seed {}: done in {:.2} s\n{}",
+            thousands(self.users.into()),
+            thousands(self.messages.into()),
+            thousands(self.bytes as u64),
+            self.fan_out,
+            self.window,
+            self.seed,
+            self.elapsed_s,
+            output::table(rows)
+        );
+        let hub = self.hub.as_ref().map(State::summary);
+        let hub = hub.unwrap_or_else(|| "hub elsewhere: its state is not known here".to_owned());
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{hub}");
+        for wrong in &self.wrong {
+            let _ = writeln!(text, "wrong: {wrong}");
+        }
+        if self.more_wrong > 0 {
+            let _ = writeln!(text, "and {} more", thousands(self.more_wrong));
+        }
+        let verdict = if self.passed {
+            "PASSED: every body arrived once at each receiver, in order and whole"
+        } else {
+            "FAILED"
+        };
+        let _ = writeln!(text, "{verdict}");
+        text
+    }
+}

@@ -1,0 +1,154 @@
+//! One user of a hub, for the commands that are one.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use echosphere_core::DialError;
+use echosphere_core::endpoint::Endpoint;
+use echosphere_core::hub::{Client, ClientConfig, Command, Failure, HubCodec, Notice, Reply, Request};
+use echosphere_core::link::LinkConfig;
+use echosphere_transport_tcp::{Driver, Handle, TcpConnector};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::PORT;
+use crate::values::{duration, short};
+use crate::{net, seed};
+
+/// Where the hub is, and how long to wait for it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Hub {
+    /// The hub
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ECHOSPHERE_HUB",
+        default_value = "127.0.0.1:1234"
+    )]
+    to: String,
+
+    /// Give up connecting, or waiting for an answer, after this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// The number of the only session.
+const SESSION: u64 = 1;
+
+/// A user that is connected, or connecting.
+pub(super) struct User {
+    hub: Hub,
+    handle: Handle<Client<ChaCha8Rng>, HubCodec>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    running: JoinHandle<()>,
+    asked: u64,
+}
+
+impl User {
+    /// Starts to connect. Must be called within a runtime.
+    pub(super) async fn connect(hub: &Hub) -> anyhow::Result<Self> {
+        let to = net::resolve(&hub.to, PORT).await?;
+        let config = ClientConfig {
+            connect_timeout: hub.timeout,
+            response_timeout: hub.timeout,
+            ..ClientConfig::default()
+        };
+        let client = Client::new(config, seed::generator(None)?);
+        let endpoint = Endpoint::new(client, HubCodec::dialled(), LinkConfig::default());
+        let (sender, notices) = mpsc::unbounded_channel();
+        let notify = move |notice| {
+            // Whoever does not listen any more is about to end.
+            let _ = sender.send(notice);
+        };
+        let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notify);
+        let running = tokio::spawn(async move {
+            driver.run().await;
+        });
+        let user = Self {
+            hub: hub.clone(),
+            handle,
+            notices,
+            running,
+            asked: 0,
+        };
+        user.begin().await?;
+        Ok(user)
+    }
+
+    /// Begins the session, or begins it again once it has ended.
+    pub(super) async fn begin(&self) -> anyhow::Result<()> {
+        Ok(self.handle.command(Command::Connect { session: SESSION }).await?)
+    }
+
+    /// Sends a request; its answer is a notice with the number that this returns.
+    pub(super) async fn ask(&mut self, request: Request) -> anyhow::Result<u64> {
+        self.asked += 1;
+        let (session, ask) = (SESSION, self.asked);
+        self.handle.command(Command::Ask { session, ask, request }).await?;
+        Ok(ask)
+    }
+
+    /// Sends a request and waits for its answer. What arrives meanwhile is dropped.
+    pub(super) async fn answer(&mut self, request: Request) -> anyhow::Result<Reply> {
+        self.ask(request).await?;
+        loop {
+            match self.next().await? {
+                Notice::Answered {
+                    reply: Reply::Error(code, text),
+                    ..
+                } => bail!("the hub says: {code}: {}", text.escape_ascii()),
+                Notice::Answered { reply, .. } => return Ok(reply),
+                Notice::Ended { failure, .. } => return Err(self.explain(failure.as_ref())),
+                Notice::Retrying { error, after, .. } => eprintln!("{}", self.retrying(error, after)),
+                Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
+            }
+        }
+    }
+
+    /// What happens next.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Notice> {
+        self.notices.recv().await.context("the user's driver has ended")
+    }
+
+    /// Has the session end once all is answered.
+    pub(super) async fn leave(&self) -> anyhow::Result<()> {
+        Ok(self.handle.command(Command::Leave { session: SESSION }).await?)
+    }
+
+    /// Ends the session if it has not ended, and lets its connection close in order.
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
+        self.leave().await?;
+        drop(self.handle);
+        Ok(self.running.await?)
+    }
+
+    /// Why another attempt to connect follows, and when.
+    pub(super) fn retrying(&self, error: DialError, after: Duration) -> String {
+        format!("{}; trying again in {}", self.unreachable(error), short(after))
+    }
+
+    fn unreachable(&self, error: DialError) -> String {
+        let to = &self.hub.to;
+        match error {
+            DialError::Refused => {
+                format!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
+            }
+            DialError::Unreachable => format!("cannot reach {to}"),
+        }
+    }
+
+    /// Why a session has ended, and what to do.
+    pub(super) fn explain(&self, failure: Option<&Failure>) -> anyhow::Error {
+        let to = &self.hub.to;
+        match failure {
+            None => anyhow!("the session was left"),
+            Some(Failure::Dial(error)) => anyhow!("{}", self.unreachable(*error)),
+            Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
+            Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", text.escape_ascii()),
+            Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
+            Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
+            Some(Failure::ShuttingDown) => anyhow!("shutting down"),
+        }
+    }
+}

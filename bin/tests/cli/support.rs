@@ -1,0 +1,71 @@
+//! The program, run as people and scripts run it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The program in an empty folder of its own, with none of this environment's settings.
+pub(crate) fn echosphere(name: &str, args: &[&str]) -> Command {
+    let folder = folder(name);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echosphere"));
+    command.args(args).current_dir(folder).env_clear();
+    command
+}
+
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+pub(crate) fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
+}
+
+/// A server of this system on a free port.
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    pub(crate) stderr: BufReader<ChildStderr>,
+    pub(crate) addr: String,
+}
+
+impl Serving {
+    pub(crate) fn start(system: &str, name: &str, args: &[&str]) -> Self {
+        let all = [&[system, "serve", "--listen", "127.0.0.1:0"], args].concat();
+        let mut command = echosphere(name, &all);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        let addr = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+        let addr = addr.split(' ').next().unwrap().to_owned();
+        Self { child, stderr, addr }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
+    }
+
+    pub(crate) fn wait(self) -> Output {
+        self.child.wait_with_output().unwrap()
+    }
+}
