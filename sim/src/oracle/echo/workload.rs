@@ -18,6 +18,10 @@ use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 
+/// Of more clients than these, a smaller share sends long X: so many bytes take all of a run's time, and tell nothing
+/// that those of a few do not.
+const LONG: f64 = 20.0;
+
 /// A message to be sent.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -84,11 +88,12 @@ impl Workload for Echo {
             window
         };
         let same = if dice.chance(0.4) { dice.among(1, 3) } else { 0 };
-        let common: Vec<Bytes> = (0..same).map(|_| draw_x(&mut dice, 0)).collect();
+        let long = (LONG / clients.max(1) as f64).min(1.0);
+        let common: Vec<Bytes> = (0..same).map(|_| draw_x(&mut dice, 0, long)).collect();
         let messages = (0..clients).map(|number| {
             let x = match same {
-                0 => draw_x(&mut dice, number),
-                _ if dice.chance(0.3) => draw_x(&mut dice, number),
+                0 => draw_x(&mut dice, number, long),
+                _ if dice.chance(0.3) => draw_x(&mut dice, number, long),
                 _ => common[dice.below(same)].clone(),
             };
             Planned {
@@ -228,8 +233,9 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Of every kind that could trouble a wire format. Most are as unlike each other as `number`s are.
-fn draw_x(dice: &mut Dice, number: usize) -> Bytes {
+/// Of every kind that could trouble a wire format. Most are as unlike each other as `number`s are. `long` is the share
+/// of those that could be long which are.
+fn draw_x(dice: &mut Dice, number: usize, long: f64) -> Bytes {
     let body = match dice.below(14) {
         0 => return Bytes::new(),
         1 => format!("{number}\nmessage {number}\r\nok {number}\n").into_bytes(),
@@ -239,15 +245,15 @@ fn draw_x(dice: &mut Dice, number: usize) -> Bytes {
         5 => format!(" {number} ").into_bytes(),
         6 => [&[0xFF, 0xC0, 0x80], number.to_string().as_bytes(), &[0xED, 0xA0, 0x80]].concat(),
         // About the size from which a body is shared and not copied, and that of a read.
-        7 => {
+        7 if dice.chance(long) => {
             let len = dice.among(2000, 2100);
             dice.bytes(len)
         }
-        8 => {
+        8 if dice.chance(long) => {
             let len = dice.among(65_500, 65_560);
             dice.bytes(len)
         }
-        9 if dice.chance(0.3) => {
+        9 if dice.chance(0.3 * long) => {
             let len = dice.among(LARGE + 1, LARGE + 100_000);
             dice.bytes(len)
         }
