@@ -212,6 +212,14 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
+/// A hash of a body for look-ups, of its ends if it is long.
+pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
+    let mut hasher = Mixer(0);
+    hasher.write(bytes);
+    // Tables look at the top bits too, which the last fold leaves as they are.
+    hasher.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// [`hash`] as the standard library's hashing wants it.
 struct Mixer(u64);
 

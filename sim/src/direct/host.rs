@@ -82,7 +82,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.link = link;
         self.told = SharedTold::default();
         let eye = listening(SharedTold::clone(&self.told), eye);
-        self.endpoint = Some(Endpoint::new(Observed::new(machine, eye), codec, link));
+        self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
     }
 
     pub(super) const fn is_up(&self) -> bool {

@@ -2,7 +2,6 @@
 //! checked where the bytes pass.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ const SLACK: Duration = Duration::from_millis(5);
 /// What a machine has been told of connections.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Those it knows: opened, and neither ended nor closed by itself.
-    known: BTreeSet<ConnId>,
+    /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
+    known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: Vec<(ConnId, CloseReason)>,
 }
@@ -33,7 +32,19 @@ pub(super) type SharedTold = Rc<RefCell<Told>>;
 
 impl Told {
     pub(super) fn knows(&self, id: ConnId) -> bool {
-        self.known.contains(&id)
+        self.known.get(id.slot as usize) == Some(&Some(id.generation))
+    }
+
+    fn learn(&mut self, id: ConnId) {
+        let slot = id.slot as usize;
+        self.known.resize(self.known.len().max(slot + 1), None);
+        self.known[slot] = Some(id.generation);
+    }
+
+    fn forget(&mut self, id: ConnId) {
+        if let Some(known) = self.known.get_mut(id.slot as usize) {
+            known.take_if(|generation| *generation == id.generation);
+        }
     }
 
     pub(super) fn take_ended(&mut self) -> Vec<(ConnId, CloseReason)> {
@@ -47,17 +58,17 @@ pub(super) fn listening<M: Observable>(told: SharedTold, mut eye: Eye<M>) -> Eye
         let mut noted = told.borrow_mut();
         match *event {
             Event::Opened(id, _) => {
-                noted.known.insert(id);
+                noted.learn(id);
             }
             Event::Closed(id, reason) => {
-                noted.known.remove(&id);
+                noted.forget(id);
                 noted.ended.push((id, reason));
             }
             _ => {}
         }
         for action in actions {
             if let Action::Close(id, _) = action {
-                noted.known.remove(id);
+                noted.forget(*id);
             }
         }
         drop(noted);

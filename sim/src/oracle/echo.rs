@@ -8,7 +8,7 @@
 //! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
 //! rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use self::client::ClientModel;
 use self::player::fits_a_line;
 pub use self::player::{Player, Words};
 use self::server::ServerModel;
-use self::words::{Did, Heard, Said, Wire, X, did, heard};
+use self::words::{Bodies, Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
 use super::{Oracle, System};
 use crate::direct::story::Fact;
@@ -33,6 +33,7 @@ use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::trace::brief_bytes;
 
+mod by_conn;
 mod choices;
 mod client;
 mod player;
@@ -81,20 +82,18 @@ impl System for Echo {
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
-        let mut xs: BTreeMap<Bytes, X> = BTreeMap::new();
-        let mut of_message = Vec::new();
+        let mut xs = Bodies::default();
+        let mut of_message = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
-            let next = xs.len() as X;
-            let x = *xs.entry(message.x.clone()).or_insert(next);
-            of_message.push(x);
+            of_message.push(xs.add(&message.x));
             if message.x.len() > workload::LARGE {
                 marks.hit(Mark::LargeX);
             }
         }
         let no_lines = xs
             .iter()
-            .filter(|(x, _)| !fits_a_line(x))
-            .map(|(_, number)| *number)
+            .filter(|(_, x)| !fits_a_line(x))
+            .map(|(number, _)| number)
             .collect();
         if xs.len() < of_message.len() {
             marks.hit(Mark::SameX);
@@ -150,7 +149,7 @@ impl System for Echo {
 /// What was seen of one run of echo, and is to be expected next.
 #[derive(Debug)]
 pub struct EchoOracle {
-    xs: BTreeMap<Bytes, X>,
+    xs: Bodies,
     messages: Vec<Planned>,
     wire: Wire,
     server: ServerModel,
@@ -189,8 +188,8 @@ impl EchoOracle {
     }
 
     fn intern(&self, message: &Message) -> Result<Said, String> {
-        let x = |x: &Bytes| match self.xs.get(x) {
-            Some(&x) => Ok(x),
+        let x = |x: &Bytes| match self.xs.number(x) {
+            Some(x) => Ok(x),
             None => {
                 let mut shown = String::new();
                 brief_bytes(x, &mut shown);
@@ -242,22 +241,27 @@ impl Oracle<Echo> for EchoOracle {
                 self.wire.to_client.sent(said);
             }
         }
-        let listed = if self.server.deep {
+        let due = self.server.begin();
+        let listed = if due {
             server.connections().collect()
         } else {
             Vec::new()
         };
         self.server.step(&event, &actions, listed)?;
-        let flights = server.flights().map(|flight| {
-            let x = self.xs.get(flight.x).copied().unwrap_or(X::MAX);
-            (x, flight.originator, flight.holder)
-        });
-        self.server.compare(flights)?;
+        if due {
+            let flights = server.flights().map(|flight| {
+                let x = self.xs.number(flight.x).unwrap_or(X::MAX);
+                (x, flight.originator, flight.holder)
+            });
+            self.server.compare(flights)?;
+            server.audit()?;
+        }
+        let (mine, theirs) = (self.server.flight_count(), server.flight_count());
+        if mine != theirs {
+            return Err(format!("the server has {theirs} flights, should have {mine}"));
+        }
         if self.server.is_zero() && !server.is_zero() {
             return Err("no connection is left, but something else is".into());
-        }
-        if self.server.deep {
-            server.audit()?;
         }
         Ok(())
     }

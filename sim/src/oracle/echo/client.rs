@@ -1,7 +1,7 @@
 //! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
 //! most once, and a natural end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use echosphere_core::echo::{Command, Failure, Notice};
@@ -10,6 +10,7 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 
 use super::Echo;
+use super::by_conn::ByConn;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
 
@@ -21,10 +22,11 @@ pub(super) struct ClientModel {
     /// What each message says.
     says: Vec<X>,
     /// Those whose caller has not been told that they are acknowledged.
-    open: BTreeSet<u64>,
+    open: Vec<bool>,
+    open_count: usize,
     /// Those that a host has been asked to send, in its present life, and that it has not said are acknowledged.
-    under_way: BTreeSet<(usize, u64)>,
-    conns: BTreeMap<(usize, ConnId), Conn>,
+    under_way: Vec<Option<u32>>,
+    hosts: Vec<Host>,
     /// Hosts whose clients say more than they should.
     rude: Vec<usize>,
     backoff: Backoff,
@@ -32,6 +34,16 @@ pub(super) struct ClientModel {
     pub(super) now: Option<Duration>,
     /// When each attempt that is to follow one that failed may begin, by host.
     pauses: BTreeSet<(usize, Duration, u64)>,
+}
+
+/// What a host has, in its present life.
+#[derive(Debug, Default)]
+struct Host {
+    conns: ByConn<Conn>,
+    /// How many messages are under way.
+    under_way: usize,
+    /// How many of each X.
+    wanted: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +60,11 @@ impl ClientModel {
             retries: 0,
             natural_closes: 0,
             marks,
-            open: (0..says.len() as u64).collect(),
+            open: vec![true; says.len()],
+            open_count: says.len(),
+            under_way: vec![None; says.len()],
             says,
-            under_way: BTreeSet::new(),
-            conns: BTreeMap::new(),
+            hosts: Vec::new(),
             rude: echo.rude.clone(),
             backoff: echo.client.backoff,
             now: None,
@@ -60,32 +73,36 @@ impl ClientModel {
     }
 
     pub(super) fn restart(&mut self, host: usize) {
-        self.under_way.retain(|(of, _)| *of != host);
-        self.conns.retain(|(of, _), _| *of != host);
+        for of in &mut self.under_way {
+            of.take_if(|of| *of == host as u32);
+        }
+        *self.host(host) = Host::default();
         self.pauses.retain(|(of, ..)| *of != host);
     }
 
     pub(super) fn is_done(&self, id: u64) -> bool {
-        !self.open.contains(&id)
+        !self.open[id as usize]
+    }
+
+    fn host(&mut self, host: usize) -> &mut Host {
+        if host >= self.hosts.len() {
+            self.hosts.resize_with(host + 1, Host::default);
+        }
+        &mut self.hosts[host]
     }
 
     /// Whether a host has no message under way and no connection.
     pub(super) fn is_zero(&self, host: usize) -> bool {
-        let conn = |slot, generation| ConnId { slot, generation };
-        let all = (host, conn(0, 0))..=(host, conn(u32::MAX, u32::MAX));
-        self.of_host(host).next().is_none() && self.conns.range(all).next().is_none()
+        let host = self.hosts.get(host);
+        host.is_none_or(|host| host.under_way == 0 && host.conns.is_empty())
     }
 
-    fn of_host(&self, host: usize) -> impl Iterator<Item = u64> {
-        self.under_way.range((host, 0)..(host + 1, 0)).map(|(_, id)| *id)
-    }
-
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
+    pub(super) const fn open(&self) -> usize {
+        self.open_count
     }
 
     pub(super) fn first_open(&self) -> Option<u64> {
-        self.open.first().copied()
+        (0..).zip(&self.open).find(|(_, open)| **open).map(|(id, _)| id)
     }
 
     pub(super) fn step(
@@ -117,7 +134,7 @@ impl ClientModel {
     fn hear(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
         match *event {
             Heard::Opened { id, dialled, .. } => {
-                if !dialled || self.conns.insert((host, id), Conn::default()).is_some() {
+                if !dialled || self.host(host).conns.insert(id, Conn::default()).is_some() {
                     return Err(format!("{id:?} opened twice, or not by a dial"));
                 }
             }
@@ -137,12 +154,18 @@ impl ClientModel {
             }
             Heard::Closed(id) => {
                 self.conn(host, id)?;
-                self.conns.remove(&(host, id));
+                self.host(host).conns.remove(id);
             }
             Heard::Command(&Command::Send { id, .. }) => {
-                if !self.open.contains(&id) || !self.under_way.insert((host, id)) {
+                let at = id as usize;
+                if !self.open[at] || self.under_way[at].replace(host as u32).is_some() {
                     return Err(format!("message number {id} is asked for twice"));
                 }
+                let (x, all) = (self.says[at] as usize, self.says.len());
+                let host = self.host(host);
+                host.under_way += 1;
+                host.wanted.resize(all, 0);
+                host.wanted[x] += 1;
             }
             Heard::Drain | Heard::Other => {}
         }
@@ -154,19 +177,18 @@ impl ClientModel {
         let Heard::Received(id, Said::Ok(x)) = *event else {
             return None;
         };
-        let conn = self.conns.get(&(host, id))?;
+        let conn = self.hosts.get(host)?.conns.get(id)?;
         (conn.sent == Some(x)).then_some(id)
     }
 
     fn conn(&mut self, host: usize, id: ConnId) -> Result<&mut Conn, String> {
-        let conn = self.conns.get_mut(&(host, id));
+        let conn = self.host(host).conns.get_mut(id);
         conn.ok_or_else(|| format!("{id:?} of host {host} is not open"))
     }
 
     fn send(&mut self, host: usize, id: ConnId, said: Said) -> Result<(), String> {
-        let is_wanted = |x| self.of_host(host).any(|id| self.says[id as usize] == x);
         match said {
-            Said::Message(x) if !is_wanted(x) => Err(format!("sent X number {x}, which nobody asked for")),
+            Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => Err(format!("sent X number {x}, which nobody asked for")),
             Said::Message(x) => match self.conn(host, id)?.sent.replace(x) {
                 None => Ok(()),
                 Some(before) if before == x && self.rude.contains(&host) => Ok(()),
@@ -203,7 +225,7 @@ impl ClientModel {
         }
         self.natural_closes += u64::from(natural);
         self.conn(host, id)?;
-        self.conns.remove(&(host, id));
+        self.host(host).conns.remove(id);
         Ok(())
     }
 
@@ -215,9 +237,14 @@ impl ClientModel {
                     Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
                     _ => return Err(format!("message number {id} acknowledged without its ok")),
                 }
-                if !self.under_way.remove(&(host, *id)) {
+                let at = *id as usize;
+                if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
                     return Err(format!("message number {id} acknowledged twice"));
                 }
+                let x = self.says[at] as usize;
+                let host = self.host(host);
+                host.under_way -= 1;
+                host.wanted[x] -= 1;
             }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
@@ -257,21 +284,26 @@ impl ClientModel {
         let Notice::Acknowledged { id, .. } = notice else {
             return Ok(());
         };
-        if self.under_way.contains(&(host, *id)) || !self.open.remove(id) {
+        let at = *id as usize;
+        if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
             return Err(format!(
                 "the caller was told of message number {id} twice, or before its time"
             ));
         }
+        self.open_count -= 1;
         Ok(())
     }
 
     pub(super) fn ends(&self) -> Result<(), String> {
-        if self.conns.is_empty() && self.under_way.is_empty() && self.natural_closes == self.says.len() as u64 {
+        let zero = (0..self.hosts.len()).all(|host| self.is_zero(host));
+        if zero && self.natural_closes == self.says.len() as u64 {
             Ok(())
         } else {
-            let (conns, under_way, closes) = (&self.conns, &self.under_way, self.natural_closes);
+            let conns: Vec<_> = self.hosts.iter().flat_map(|host| host.conns.iter()).collect();
+            let under_way = self.under_way.iter().flatten().count();
+            let closes = self.natural_closes;
             Err(format!(
-                "left at the clients: {conns:?}, {under_way:?}; natural closes: {closes}"
+                "left at the clients: {conns:?}, {under_way} messages; natural closes: {closes}"
             ))
         }
     }

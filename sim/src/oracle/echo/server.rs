@@ -1,5 +1,8 @@
-//! The rules of the server. Everything is looked up the slow way: a list of flights for each X, and a list of X for
+//! The rules of the server. Everything is looked up the plain way: a list of flights for each X, and a list of X for
 //! each connection.
+//!
+//! What an event changes is checked at that event. The whole of the books is compared as often as that costs no more than a
+//! fixed amount for each event: at every event while they are small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -7,6 +10,7 @@ use std::convert::Infallible;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 
+use super::by_conn::ByConn;
 use super::choices::{Choice, Choices};
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
@@ -18,11 +22,18 @@ pub(super) struct ServerModel {
     marks: Marks,
     /// Those X that no line can carry.
     no_lines: BTreeSet<X>,
-    conns: BTreeMap<ConnId, Conn>,
+    conns: ByConn<Conn>,
     flights: BTreeMap<X, Vec<Flight>>,
     listed: Vec<ConnId>,
     /// Of each slot's last use.
-    generations: BTreeMap<u32, u32>,
+    generations: Vec<Option<u32>>,
+    /// Those that may have nothing left to do since the last event.
+    freed: Vec<ConnId>,
+    /// How much may be spent on the comparison of everything.
+    credit: usize,
+    /// Whether everything is compared after this event.
+    due: bool,
+    flight_count: usize,
     opened: u64,
     forwarded: u64,
     draining: bool,
@@ -34,7 +45,7 @@ struct Conn {
     opened: u64,
     lines: bool,
     /// What it waits for or holds.
-    xs: BTreeSet<X>,
+    xs: Vec<X>,
     /// How often it was sent something to answer.
     sent: u64,
     /// How often it answered, and that counted or was late.
@@ -54,6 +65,18 @@ struct Flight {
 
 type Doings<'a> = [Did<'a, Infallible>];
 
+impl Conn {
+    fn note(&mut self, x: X) {
+        if !self.xs.contains(&x) {
+            self.xs.push(x);
+        }
+    }
+}
+
+/// Connections and flights that are compared at every event, and so many more for each event where there are more.
+const WHOLE: usize = 64;
+const MORE: usize = 4;
+
 impl ServerModel {
     pub(super) fn new(deep: bool, no_lines: BTreeSet<X>, marks: Marks) -> Self {
         Self {
@@ -61,24 +84,45 @@ impl ServerModel {
             choices: Choices::default(),
             marks,
             no_lines,
-            conns: BTreeMap::new(),
+            conns: ByConn::default(),
             flights: BTreeMap::new(),
             listed: Vec::new(),
-            generations: BTreeMap::new(),
+            generations: Vec::new(),
+            freed: Vec::new(),
+            credit: 0,
+            due: false,
+            flight_count: 0,
             opened: 0,
             forwarded: 0,
             draining: false,
         }
     }
 
+    /// An event comes. Returns whether everything is to be compared after it.
+    pub(super) fn begin(&mut self) -> bool {
+        self.credit += MORE;
+        let size = self.conns.len() + self.flight_count;
+        self.due = self.deep && size <= self.credit.max(WHOLE);
+        if self.due {
+            self.credit = 0;
+        }
+        self.due
+    }
+
+    /// How many flights there are.
+    pub(super) const fn flight_count(&self) -> usize {
+        self.flight_count
+    }
+
     pub(super) fn restart(&mut self) {
         self.conns.clear();
         self.flights.clear();
+        self.flight_count = 0;
         self.generations.clear();
         self.draining = false;
     }
 
-    /// `listed` are the connections that the server says are live, in its own order; looked at only in deep runs.
+    /// `listed` are the connections that the server says are live, in its own order; looked at only if a comparison is due.
     pub(super) fn step(
         &mut self,
         event: &Heard<'_, Infallible>,
@@ -86,6 +130,10 @@ impl ServerModel {
         listed: Vec<ConnId>,
     ) -> Result<(), String> {
         self.listed = listed;
+        self.freed.clear();
+        if !self.draining && !matches!(event, Heard::Drain) {
+            return self.handled(event, actions);
+        }
         let is_farewell = |action: &Did<'_, _>| matches!(action, Did::Close(_, CloseReason::ShuttingDown));
         let (farewells, actions): (Vec<_>, Vec<_>) = actions.iter().copied().partition(is_farewell);
         self.handled(event, &actions)?;
@@ -100,7 +148,10 @@ impl ServerModel {
                     self.marks.hit(Mark::Lines);
                 }
                 self.opened += 1;
-                let used = self.generations.insert(id.slot, id.generation);
+                self.freed.push(id);
+                let slot = id.slot as usize;
+                self.generations.resize(self.generations.len().max(slot + 1), None);
+                let used = self.generations[slot].replace(id.generation);
                 if used.is_some_and(|generation| generation >= id.generation) {
                     return Err(format!("{id:?} names a second connection"));
                 }
@@ -112,7 +163,7 @@ impl ServerModel {
                 self.conns.insert(id, conn);
                 expect_nothing(actions)
             }
-            Heard::Received(from, _) | Heard::Closed(from) if !self.conns.contains_key(&from) => {
+            Heard::Received(from, _) | Heard::Closed(from) if !self.conns.contains(from) => {
                 Err(format!("{from:?} is not live"))
             }
             Heard::Received(from, Said::Message(x)) => self.message(from, x, actions),
@@ -123,6 +174,7 @@ impl ServerModel {
             Heard::Closed(id) => self.closed(id, actions),
             Heard::Drain => {
                 self.draining = true;
+                self.freed.extend(self.conns.iter().map(|(id, _)| id));
                 expect_nothing(actions)
             }
             Heard::Command(_) | Heard::Other => expect_nothing(actions),
@@ -131,17 +183,11 @@ impl ServerModel {
 
     /// While draining, a connection is closed as soon as it waits for nothing and holds nothing.
     fn said_farewell(&mut self, farewells: &Doings<'_>) -> Result<(), String> {
-        let mut idle: BTreeSet<ConnId> = BTreeSet::new();
-        if self.draining {
-            idle.extend(self.conns.keys());
-            for flight in self.flights.values().flatten() {
-                idle.remove(&flight.holder);
-                flight.waiter.map(|id| idle.remove(&id));
-            }
-        }
+        let is_idle = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.xs.is_empty());
+        let mut idle: BTreeSet<ConnId> = self.freed.iter().copied().filter(is_idle).collect();
         for farewell in farewells {
             if let Did::Close(id, _) = farewell
-                && !(idle.remove(id) && self.conns.remove(id).is_some())
+                && !(idle.remove(id) && self.conns.remove(*id).is_some())
             {
                 return Err(format!("{id:?} was closed, though it had something left to do"));
             }
@@ -166,10 +212,10 @@ impl ServerModel {
 
     /// `x` was sent to `holder`, on behalf of `waiter`.
     fn forward(&mut self, x: X, waiter: Option<ConnId>, holder: ConnId, first: bool) -> Result<(), String> {
-        if self.deep && self.conns.contains_key(&holder) {
+        if self.due && self.conns.contains(holder) {
             self.note_choice(x, holder, first.then_some(waiter == Some(holder)));
         }
-        let Some(conn) = self.conns.get_mut(&holder) else {
+        let Some(conn) = self.conns.get_mut(holder) else {
             return Err(format!("forwarded to {holder:?}, which is not live"));
         };
         if conn.lines && self.no_lines.contains(&x) {
@@ -181,11 +227,12 @@ impl ServerModel {
             self.marks.hit(Mark::ForwardToSelf);
         }
         conn.sent += 1;
-        conn.xs.insert(x);
-        if let Some(waiter) = waiter.and_then(|id| self.conns.get_mut(&id)) {
-            waiter.xs.insert(x);
+        conn.note(x);
+        if let Some(waiter) = waiter.and_then(|id| self.conns.get_mut(id)) {
+            waiter.note(x);
         }
         self.forwarded += 1;
+        self.flight_count += 1;
         self.flights.entry(x).or_default().push(Flight {
             waiter,
             holder,
@@ -196,19 +243,19 @@ impl ServerModel {
 
     /// Only those that can be sent `x` are to choose from.
     fn note_choice(&mut self, x: X, chosen: ConnId, to_self: Option<bool>) {
-        let age = self.conns[&chosen].opened;
+        let age = self.conns.get(chosen).map_or(0, |conn| conn.opened);
         let any = !self.no_lines.contains(&x);
         let can = |conn: &Conn| any || !conn.lines;
+        let count = |wanted: &dyn Fn(ConnId, &Conn) -> bool| {
+            let able = self.conns.iter().filter(|(_, conn)| can(conn));
+            able.filter(|(id, conn)| wanted(*id, conn)).count()
+        };
         let before = self.listed.iter().take_while(|id| **id != chosen);
         self.choices.made.push(Choice {
-            among: self.conns.values().filter(|conn| can(conn)).count(),
-            by_place: before.filter(|id| self.conns.get(id).is_some_and(can)).count(),
-            by_id: self.conns.range(..chosen).filter(|(_, conn)| can(conn)).count(),
-            by_age: self
-                .conns
-                .values()
-                .filter(|conn| can(conn) && conn.opened < age)
-                .count(),
+            among: count(&|_, _| true),
+            by_place: before.filter(|id| self.conns.get(**id).is_some_and(can)).count(),
+            by_id: count(&|id, _| id < chosen),
+            by_age: count(&|_, conn| conn.opened < age),
             to_self,
         });
     }
@@ -219,9 +266,9 @@ impl ServerModel {
         if holds {
             return self.ok_counts(from, x, actions);
         }
-        let holding = self.flights.values().flatten();
+        let conn = self.conns.get_mut(from).ok_or("not live")?;
+        let holding = conn.xs.iter().filter_map(|x| self.flights.get(x)).flatten();
         let held = holding.filter(|flight| flight.holder == from).count() as u64;
-        let conn = self.conns.get_mut(&from).ok_or("not live")?;
         // Of what it was sent, something is neither answered nor waited for: this is the answer to that.
         if conn.sent > conn.answered + held {
             conn.answered += 1;
@@ -236,6 +283,7 @@ impl ServerModel {
 
     fn ok_counts(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
         let flights = self.flights.remove(&x).unwrap_or_default();
+        self.flight_count -= flights.len();
         let mut waiting: Vec<ConnId> = flights.iter().filter_map(|flight| flight.waiter).collect();
         let mut told = Vec::new();
         for action in actions {
@@ -258,7 +306,7 @@ impl ServerModel {
             self.marks.hit(Mark::SharedOk);
         }
         self.forget(x, &flights);
-        if let Some(conn) = self.conns.get_mut(&from) {
+        if let Some(conn) = self.conns.get_mut(from) {
             conn.answered += 1;
         }
         Ok(())
@@ -267,14 +315,17 @@ impl ServerModel {
     /// Nobody waits for `x` or holds it any more.
     fn forget(&mut self, x: X, flights: &[Flight]) {
         for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
-            if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
-                conn.xs.remove(&x);
+            if let Some(id) = id
+                && let Some(conn) = self.conns.get_mut(id)
+            {
+                conn.xs.retain(|other| *other != x);
+                self.freed.push(id);
             }
         }
     }
 
     fn closed(&mut self, id: ConnId, actions: &Doings<'_>) -> Result<(), String> {
-        let Some(conn) = self.conns.remove(&id) else {
+        let Some(conn) = self.conns.remove(id) else {
             return Err(format!("{id:?} is not live"));
         };
         let mut orphaned: BTreeMap<X, Vec<Flight>> = BTreeMap::new();
@@ -285,10 +336,12 @@ impl ServerModel {
             }
             if flights.iter().all(|flight| flight.waiter.is_none()) {
                 let flights = self.flights.remove(&x).unwrap_or_default();
+                self.flight_count -= flights.len();
                 self.forget(x, &flights);
                 continue;
             }
             let held: Vec<Flight> = flights.extract_if(.., |flight| flight.holder == id).collect();
+            self.flight_count -= held.len();
             orphaned.insert(x, held.into_iter().filter(|flight| flight.waiter.is_some()).collect());
         }
         for action in actions {
@@ -313,15 +366,13 @@ impl ServerModel {
         }
     }
 
-    /// Compares the server's own books with these; only in deep runs.
-    pub(super) fn compare(&self, flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>) -> Result<(), String> {
-        if !self.deep {
-            return Ok(());
-        }
-        let mut listed = self.listed.clone();
-        listed.sort_unstable();
-        if !listed.iter().eq(self.conns.keys()) {
-            let mine: Vec<_> = self.conns.keys().collect();
+    /// Compares the server's own books with these; only if it is due.
+    pub(super) fn compare(&mut self, flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>) -> Result<(), String> {
+        self.listed.sort_unstable();
+        let listed = &self.listed;
+        let mine = || self.conns.iter().map(|(id, _)| id);
+        if !listed.iter().copied().eq(mine()) {
+            let mine: Vec<_> = mine().collect();
             return Err(format!(
                 "the server's live connections are {listed:?}, should be {mine:?}"
             ));
@@ -336,7 +387,7 @@ impl ServerModel {
         if theirs != mine {
             return Err(format!("the server's flights are {theirs:?}, should be {mine:?}"));
         }
-        let gone = mine.iter().find(|(_, _, holder)| !self.conns.contains_key(holder));
+        let gone = mine.iter().find(|(_, _, holder)| !self.conns.contains(*holder));
         match gone {
             Some(flight) => Err(format!("held by nobody who is live: {flight:?}")),
             None => Ok(()),

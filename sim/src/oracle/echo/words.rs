@@ -1,13 +1,50 @@
 //! The words of events and actions with each X replaced by its number, and the network's only rule.
 
+use bytes::Bytes;
 use echosphere_core::echo::{Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event};
+use hashbrown::HashTable;
 
-use crate::trace::{Brief, brief_bytes};
+use crate::trace::{Brief, brief_bytes, quick_hash};
 
 /// An X, by its number in the plan.
 pub(crate) type X = u32;
+
+/// Every X of a run, numbered.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    bodies: Vec<Bytes>,
+    numbers: HashTable<X>,
+}
+
+impl Bodies {
+    /// The number of `x`, which is the next one if it is new.
+    pub(super) fn add(&mut self, x: &Bytes) -> X {
+        if let Some(number) = self.number(x) {
+            return number;
+        }
+        let number = self.bodies.len() as X;
+        self.bodies.push(x.clone());
+        let bodies = &self.bodies;
+        let hash = |number: &X| quick_hash(&bodies[*number as usize]);
+        self.numbers.insert_unique(quick_hash(x), number, hash);
+        number
+    }
+
+    pub(super) fn number(&self, x: &[u8]) -> Option<X> {
+        let same = |number: &X| self.bodies[*number as usize] == x;
+        self.numbers.find(quick_hash(x), same).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (X, &Bytes)> {
+        (0..).zip(&self.bodies)
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.bodies.len()
+    }
+}
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
