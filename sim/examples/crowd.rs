@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use echosphere_core::echo::ClientConfig;
 use echosphere_core::link::LinkConfig;
-use echosphere_core::random::Delay;
-use sim::dice::{Dice, Purpose};
 use sim::hosts::CLIENTS;
 use sim::marks::Mark;
-use sim::oracle::echo::{Echo, Planned};
+use sim::oracle::echo::Echo;
 use sim::{Scenario, run};
 use tokio::time::Instant;
 
@@ -18,18 +16,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = env::args().skip(1);
-    let clients = args.next().map_or(Ok(100_000), |arg| arg.parse())?;
+    let clients: usize = args.next().map_or(Ok(100_000), |arg| arg.parse())?;
     let seed = args.next().map_or(Ok(0), |arg| arg.parse())?;
 
-    let mut dice = Dice::new(seed, Purpose::Workload);
-    let messages = (0..clients).map(|number: usize| Planned {
-        host: number % CLIENTS.len(),
-        at: WINDOW.mul_f64(dice.unit()),
-        x: format!("hello {number}").into(),
-    });
     let echo = Echo {
         client: ClientConfig::default(),
-        ..Echo::new(Delay::None, messages.collect())
+        ..Echo::crowd(seed, CLIENTS.len(), clients, WINDOW)
     };
     let scenario = Scenario {
         latency: (Duration::from_millis(1), Duration::from_millis(50)),

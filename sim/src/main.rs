@@ -38,6 +38,8 @@ enum Command {
     Draw(commands::one::DrawArgs),
     /// Print the hashes of seeds' traces, to compare machines, builds or versions
     Hashes(commands::hashes::Args),
+    /// Run a great many clients at once, and say what that cost
+    Crowd(commands::crowd::Args),
     /// Plant bugs in a copy of the code, one at a time, and see whether the simulator catches them
     Mutants(mutants::Args),
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Shrink(args) => commands::one::shrink(&args),
         Command::Draw(args) => commands::one::draw(&args),
         Command::Hashes(args) => commands::hashes::run(&args),
+        Command::Crowd(args) => commands::crowd::run(&args),
         Command::Mutants(args) => mutants::mutants(&args),
     }
 }

@@ -33,6 +33,7 @@ impl Record {
         let options = Options {
             decisions: Vec::new(),
             record: true,
+            ..Options::default()
         };
         let mut outcome = run_direct(case, workload, options);
         let (rule, hash) = match &outcome.result {
@@ -73,6 +74,7 @@ impl Record {
         let options = Options {
             decisions: self.decisions.clone(),
             record: false,
+            ..Options::default()
         };
         Ok((workload, options))
     }

@@ -1,6 +1,7 @@
 //! What the commands share: which run is meant, and what comes of it.
 
 pub(crate) mod campaign;
+pub(crate) mod crowd;
 pub(crate) mod hashes;
 pub(crate) mod one;
 

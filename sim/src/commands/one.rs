@@ -104,7 +104,7 @@ impl Meant {
     }
 }
 
-fn tell<O>(outcome: &Outcome<O>) -> ExitCode {
+pub(super) fn tell<O>(outcome: &Outcome<O>) -> ExitCode {
     match &outcome.result {
         Ok(report) => {
             println!(

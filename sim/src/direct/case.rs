@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::net::{MILLISECOND, Nanos};
 use crate::dice::{Dice, Purpose};
+use crate::hosts::CLIENTS;
 use crate::scenario::{LATENCY_MAX, LINK, patience};
 
 /// How often what goes wrong on a connection goes wrong, until the network is healed.
@@ -41,6 +42,18 @@ impl Rates {
         lost_fin: 0.0,
         slow_reader: 0.0,
         window: 256 * 1024,
+    };
+
+    /// Everything goes wrong now and then.
+    pub const ALL: Self = Self {
+        refuse: 0.01,
+        blackhole: 0.01,
+        split: 0.05,
+        join: 0.05,
+        stall: 0.01,
+        lost_fin: 0.01,
+        slow_reader: 0.01,
+        ..Self::SOUND
     };
 }
 
@@ -151,6 +164,31 @@ impl Case {
         if calm { case.without_faults() } else { case }
     }
 
+    /// A run whose clients arrive within `over`; with `faults`, some of every kind.
+    #[must_use]
+    pub fn crowd(seed: u64, over: Duration, faults: bool) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Scenario);
+        let case = Self {
+            latency: (Duration::from_millis(1), Duration::from_millis(50)),
+            safety: over,
+            ..Self::calm(seed, CLIENTS.len())
+        };
+        if !faults {
+            return case;
+        }
+        let most = nanos(over) / MILLISECOND;
+        let mut faults: Vec<_> = KINDS
+            .iter()
+            .map(|kind| draw_fault(&mut dice, *kind, case.hosts, most))
+            .collect();
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            rates: Rates::ALL,
+            faults,
+            ..case
+        }
+    }
+
     /// Whether nothing goes wrong.
     #[must_use]
     pub fn is_calm(&self) -> bool {
@@ -212,23 +250,24 @@ fn draw_rates(dice: &mut Dice) -> Rates {
     }
 }
 
+type Kind = fn(&mut Dice, usize, Duration) -> Fault;
+const KINDS: [Kind; 13] = [
+    |dice, host, lasts| Fault::Slow(host, dice.millis(100, 500), lasts),
+    |_, host, lasts| Fault::Clog(host, lasts),
+    |_, host, lasts| Fault::Partition(host, lasts),
+    |_, host, lasts| Fault::PartitionToServer(host, lasts),
+    |_, host, lasts| Fault::PartitionToClient(host, lasts),
+    |dice, host, _| Fault::Reset(host, dice.scaled(0.05, 1.0)),
+    |dice, host, _| Fault::HalfOpen(host, dice.scaled(0.05, 1.0)),
+    |_, host, lasts| Fault::ClientCrash(host, lasts),
+    |_, host, lasts| Fault::ClientPowerLoss(host, lasts),
+    |_, _, lasts| Fault::ServerCrash(lasts),
+    |_, _, lasts| Fault::ServerPowerLoss(lasts),
+    |_, _, lasts| Fault::ServerDrain(lasts),
+    |_, host, lasts| Fault::Pause(host, lasts),
+];
+
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
-    type Kind = fn(&mut Dice, usize, Duration) -> Fault;
-    const KINDS: [Kind; 13] = [
-        |dice, host, lasts| Fault::Slow(host, dice.millis(100, 500), lasts),
-        |_, host, lasts| Fault::Clog(host, lasts),
-        |_, host, lasts| Fault::Partition(host, lasts),
-        |_, host, lasts| Fault::PartitionToServer(host, lasts),
-        |_, host, lasts| Fault::PartitionToClient(host, lasts),
-        |dice, host, _| Fault::Reset(host, dice.scaled(0.05, 1.0)),
-        |dice, host, _| Fault::HalfOpen(host, dice.scaled(0.05, 1.0)),
-        |_, host, lasts| Fault::ClientCrash(host, lasts),
-        |_, host, lasts| Fault::ClientPowerLoss(host, lasts),
-        |_, _, lasts| Fault::ServerCrash(lasts),
-        |_, _, lasts| Fault::ServerPowerLoss(lasts),
-        |_, _, lasts| Fault::ServerDrain(lasts),
-        |_, host, lasts| Fault::Pause(host, lasts),
-    ];
     let mut faults = Vec::new();
     let most = nanos(safety) / MILLISECOND;
     for kind in KINDS {
@@ -236,17 +275,22 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
             continue;
         }
         for _ in 0..dice.among(1, 3) {
-            let at = dice.millis(1, most);
-            let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
-            // A pause may be the server's; the others are only drawn for hosts of clients.
-            let host = dice.below(hosts);
-            let fault = match kind(dice, host, lasts) {
-                Fault::Pause(_, lasts) if dice.chance(0.5) => Fault::Pause(hosts, lasts),
-                fault => fault,
-            };
-            faults.push((at, fault));
+            faults.push(draw_fault(dice, kind, hosts, most));
         }
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// One fault, at the latest after `most` milliseconds.
+fn draw_fault(dice: &mut Dice, kind: Kind, hosts: usize, most: u64) -> (Duration, Fault) {
+    let at = dice.millis(1, most);
+    let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
+    // A pause may be the server's; the others are only drawn for hosts of clients.
+    let host = dice.below(hosts);
+    let fault = match kind(dice, host, lasts) {
+        Fault::Pause(_, lasts) if dice.chance(0.5) => Fault::Pause(hosts, lasts),
+        fault => fault,
+    };
+    (at, fault)
 }

@@ -12,6 +12,8 @@ pub mod story;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -76,6 +78,8 @@ pub struct Options {
     pub decisions: Vec<u64>,
     /// Whether decisions are recorded.
     pub record: bool,
+    /// Where the run writes its virtual time, in nanoseconds, as it goes on.
+    pub clock: Option<Arc<AtomicU64>>,
 }
 
 /// What came of a run.
@@ -131,6 +135,7 @@ fn run_once<S: System>(
         input: BytesMut::new(),
         notices: Vec::new(),
         lasting: vec![false; case.faults.len()],
+        clock: options.clock,
     };
     world.net.ends = told.then(Vec::new);
     let result = catch_unwind(AssertUnwindSafe(|| world.through()));
@@ -176,6 +181,7 @@ struct World<'a, S: System> {
     notices: Vec<<S::Client as Machine>::Notice>,
     /// Which faults have begun and not ended.
     lasting: Vec<bool>,
+    clock: Option<Arc<AtomicU64>>,
 }
 
 impl<S: System> World<'_, S> {
@@ -232,6 +238,9 @@ impl<S: System> World<'_, S> {
     fn until(&mut self, end: Nanos) -> Result<(), String> {
         while let Some(what) = self.net.next(end) {
             self.watch.borrow_mut().now = self.net.now;
+            if let Some(clock) = &self.clock {
+                clock.store(self.net.now, Ordering::Relaxed);
+            }
             self.happen(what);
             let mut watch = self.watch.borrow_mut();
             if let Some(rule) = watch.broken.take() {

@@ -54,6 +54,18 @@ impl Echo {
         }
     }
 
+    /// So many clients who arrive within `window`, each with an X of its own, and no delays.
+    #[must_use]
+    pub fn crowd(seed: u64, hosts: usize, clients: usize, window: Duration) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let messages = (0..clients).map(|number| Planned {
+            host: number % hosts,
+            at: window.mul_f64(dice.unit()),
+            x: format!("hello {number}").into(),
+        });
+        Self::new(Delay::None, messages.collect())
+    }
+
     /// What the scenario's seed says.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
