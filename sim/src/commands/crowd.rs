@@ -95,9 +95,8 @@ fn print(args: &Args, report: &DirectReport<EchoOracle>, took: Duration) {
         println!("{object}");
         return;
     }
-    let or_unknown = |figure: Option<f64>, unit| {
-        figure.map_or_else(|| "unknown".to_owned(), |figure| format!("{figure:.2} {unit}"))
-    };
+    let or_unknown =
+        |figure: Option<f64>, unit| figure.map_or_else(|| "unknown".to_owned(), |figure| format!("{figure:.2} {unit}"));
     println!("clients        {}", args.clients);
     println!("acknowledged   {}", oracle.acknowledged());
     println!("retries        {}", oracle.retries());

@@ -98,7 +98,7 @@ impl<S: System> World<'_, S> {
             }
         };
         self.lasting[at] = true;
-        self.net.at(now + nanos(lasts), What::End(at));
+        self.net.at(now + nanos(lasts), What::End(at as u32));
     }
 
     /// Ends a fault, unless the network was healed before.
@@ -153,7 +153,7 @@ impl<S: System> World<'_, S> {
                 if std::mem::take(&mut conn.ends[side as usize].blocked) {
                     let serial = conn.serial;
                     self.net
-                        .at(self.net.now, What::Writable(index, serial, side == Side::Server));
+                        .at(self.net.now, What::Writable(index as u32, serial, side == Side::Server));
                 }
             }
         }

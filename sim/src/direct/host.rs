@@ -154,7 +154,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Has the next command of the plan come in time.
     pub(super) fn plan_next(&self, net: &mut Net) {
         if let Some((at, _)) = self.plan.front() {
-            net.at((*at).max(net.now), What::Command(self.number, self.life));
+            net.at((*at).max(net.now), What::Command(self.number as u32, self.life));
         }
     }
 
@@ -260,7 +260,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let conn = &mut net.conns[index];
         if mem::take(&mut conn.ends[from as usize].blocked) {
             let serial = conn.serial;
-            net.at(net.now, What::Writable(index, serial, from == Side::Server));
+            net.at(net.now, What::Writable(index as u32, serial, from == Side::Server));
         }
     }
 
@@ -368,7 +368,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let at = self.started.saturating_add(after).max(net.now + 1);
         if self.armed.is_none_or(|armed| at < armed) {
             self.armed = Some(at);
-            net.at(at, What::Wake(self.number, self.life));
+            net.at(at, What::Wake(self.number as u32, self.life));
         }
     }
 }

@@ -198,7 +198,7 @@ impl<S: System> World<'_, S> {
             self.start_client(host);
         }
         for (at, (when, _)) in self.case.faults.iter().enumerate() {
-            self.net.at(nanos(*when), What::Fault(at));
+            self.net.at(nanos(*when), What::Fault(at as u32));
         }
         self.until(safety)?;
         self.net.now = safety;
@@ -259,9 +259,11 @@ impl<S: System> World<'_, S> {
                     return;
                 };
                 if from_server {
-                    self.client(host, what, |client, net, input| client.arrive(net, index, input));
+                    self.client(host, what, |client, net, input| {
+                        client.arrive(net, index as usize, input)
+                    });
                 } else {
-                    self.server(what, |server, net, input| server.arrive(net, index, input));
+                    self.server(what, |server, net, input| server.arrive(net, index as usize, input));
                 }
             }
             What::Writable(index, serial, server) => {
@@ -269,32 +271,34 @@ impl<S: System> World<'_, S> {
                     return;
                 };
                 if server {
-                    self.server(what, |server, net, _| server.writable(net, index));
+                    self.server(what, |server, net, _| server.writable(net, index as usize));
                 } else {
-                    self.client(host, what, |client, net, _| client.writable(net, index));
+                    self.client(host, what, |client, net, _| client.writable(net, index as usize));
                 }
             }
             What::Syn(index, serial) => {
                 if self.net.get(index, serial).is_some() {
-                    self.server(what, |server, net, _| server.accept(net, index));
+                    self.server(what, |server, net, _| server.accept(net, index as usize));
                 }
             }
             What::Answer(index, serial, yes) => {
                 if let Some(host) = self.net.get(index, serial).map(|conn| conn.host) {
-                    self.client(host, what, |client, net, _| client.answered(net, index, yes));
+                    self.client(host, what, |client, net, _| client.answered(net, index as usize, yes));
                 }
             }
-            What::Wake(host, life) if host == self.case.hosts => {
+            What::Wake(host, life) if host as usize == self.case.hosts => {
                 if life == self.server.life {
                     self.server(what, |server, net, _| server.wake(net));
                 }
             }
             What::Wake(host, life) => {
+                let host = host as usize;
                 if life == self.clients[host].life {
                     self.client(host, what, |client, net, _| client.wake(net));
                 }
             }
             What::Command(host, life) => {
+                let host = host as usize;
                 if life == self.clients[host].life {
                     self.client(host, what, |client, net, _| {
                         client.command(net);
@@ -302,8 +306,8 @@ impl<S: System> World<'_, S> {
                     });
                 }
             }
-            What::Fault(at) => self.begin(at),
-            What::End(at) => self.end(at),
+            What::Fault(at) => self.begin(at as usize),
+            What::End(at) => self.end(at as usize),
         }
     }
 

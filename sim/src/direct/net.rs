@@ -47,21 +47,21 @@ impl Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     /// The first segment that this side sent reaches the other.
-    Arrive(usize, u32, bool),
+    Arrive(u32, u32, bool),
     /// This side of a connection can write again.
-    Writable(usize, u32, bool),
+    Writable(u32, u32, bool),
     /// An attempt to connect reaches the server.
-    Syn(usize, u32),
+    Syn(u32, u32),
     /// The answer to it reaches the client: yes or no.
-    Answer(usize, u32, bool),
+    Answer(u32, u32, bool),
     /// A host's timer rings; hosts of clients have their numbers, the server is the last.
-    Wake(usize, u32),
+    Wake(u32, u32),
     /// A host of clients is asked for the next thing in its plan.
-    Command(usize, u32),
+    Command(u32, u32),
     /// This one of the planned faults begins.
-    Fault(usize),
+    Fault(u32),
     /// It ends.
-    End(usize),
+    End(u32),
 }
 
 #[derive(Debug)]
@@ -121,8 +121,9 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) now: Nanos,
-    queue: BinaryHeap<Reverse<(Nanos, u64, What)>>,
-    sequence: u64,
+    queue: BinaryHeap<Reverse<(Nanos, u32, What)>>,
+    /// Orders what happens at the same time.
+    sequence: u32,
     pub(super) conns: Slab<Conn>,
     serial: u32,
     pub(super) links: Vec<Link>,
@@ -152,7 +153,7 @@ impl Net {
     }
 
     pub(super) fn at(&mut self, at: Nanos, what: What) {
-        self.sequence += 1;
+        self.sequence = self.sequence.wrapping_add(1);
         self.queue.push(Reverse((at, self.sequence, what)));
     }
 
@@ -167,8 +168,8 @@ impl Net {
         Some(what)
     }
 
-    pub(super) fn get(&mut self, index: usize, serial: u32) -> Option<&mut Conn> {
-        self.conns.get_mut(index).filter(|conn| conn.serial == serial)
+    pub(super) fn get(&mut self, index: u32, serial: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(index as usize).filter(|conn| conn.serial == serial)
     }
 
     /// A client asks for a connection.
@@ -189,13 +190,13 @@ impl Net {
         let at = self.now + self.latency(host);
         if self.decisions.chance(self.rates.refuse) {
             self.marks.hit(Mark::DialRefused);
-            self.at(at, What::Answer(index, serial, false));
+            self.at(at, What::Answer(index as u32, serial, false));
         } else if self.links[host].cut[0] > 0 || self.decisions.chance(self.rates.blackhole) {
             self.marks.hit(Mark::Blackhole);
             // Nobody answers; the client's own time-out ends it.
             self.conns[index].dead = true;
         } else {
-            self.at(at, What::Syn(index, serial));
+            self.at(at, What::Syn(index as u32, serial));
         }
         index
     }
@@ -212,7 +213,7 @@ impl Net {
         let at = self.now + self.latency(host);
         // What the server sends comes after its answer.
         self.conns[index].pipes[Side::Server as usize].last_arrival = at;
-        self.at(at, What::Answer(index, serial, yes));
+        self.at(at, What::Answer(index as u32, serial, yes));
     }
 
     /// The client does not wait for an answer any more.
@@ -266,7 +267,7 @@ impl Net {
         pipe.last_arrival = pipe.last_arrival.max(now + delay);
         pipe.segments.push_back(segment);
         let at = pipe.last_arrival;
-        self.at(at, What::Arrive(index, serial, from == Side::Server));
+        self.at(at, What::Arrive(index as u32, serial, from == Side::Server));
     }
 
     /// Takes what arrives, if the link lets it through: data that may be several segments, or an end.
@@ -292,7 +293,10 @@ impl Net {
                     let serial = conn.serial;
                     pipe.bytes -= bytes.len();
                     input.extend_from_slice(&bytes);
-                    self.at(now + SLOW_PAUSE, What::Arrive(index, serial, from == Side::Server));
+                    self.at(
+                        now + SLOW_PAUSE,
+                        What::Arrive(index as u32, serial, from == Side::Server),
+                    );
                     return Some(Arrival::Data);
                 }
                 pipe.bytes -= bytes.len();
@@ -331,7 +335,7 @@ impl Net {
             let pick = self.decisions.below(kept.len() as u64) as usize;
             let (index, serial, count) = kept.swap_remove(pick);
             for _ in 0..count {
-                self.at(self.now, What::Arrive(index, serial, from == Side::Server));
+                self.at(self.now, What::Arrive(index as u32, serial, from == Side::Server));
             }
         }
     }

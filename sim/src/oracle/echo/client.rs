@@ -188,7 +188,9 @@ impl ClientModel {
 
     fn send(&mut self, host: usize, id: ConnId, said: Said) -> Result<(), String> {
         match said {
-            Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => Err(format!("sent X number {x}, which nobody asked for")),
+            Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => {
+                Err(format!("sent X number {x}, which nobody asked for"))
+            }
             Said::Message(x) => match self.conn(host, id)?.sent.replace(x) {
                 None => Ok(()),
                 Some(before) if before == x && self.rude.contains(&host) => Ok(()),

@@ -1,5 +1,7 @@
 //! The words of events and actions with each X replaced by its number, and the network's only rule.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use echosphere_core::echo::{Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
@@ -16,6 +18,8 @@ pub(crate) type X = u32;
 pub(super) struct Bodies {
     bodies: Vec<Bytes>,
     numbers: HashTable<X>,
+    /// The one found last, as what was received is often sent on.
+    last: Cell<X>,
 }
 
 impl Bodies {
@@ -33,8 +37,14 @@ impl Bodies {
     }
 
     pub(super) fn number(&self, x: &[u8]) -> Option<X> {
+        let last = self.last.get();
+        if self.bodies.get(last as usize).is_some_and(|body| body == x) {
+            return Some(last);
+        }
         let same = |number: &X| self.bodies[*number as usize] == x;
-        self.numbers.find(quick_hash(x), same).copied()
+        let number = self.numbers.find(quick_hash(x), same).copied()?;
+        self.last.set(number);
+        Some(number)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (X, &Bytes)> {
