@@ -32,6 +32,7 @@
 //! | [`observe`] | machines that are looked over their shoulder |
 //! | [`direct`] | the direct lane: its plan, its network, its hosts |
 //! | [`plan`], [`campaign`], [`shrink`](mod@shrink), [`record`] | which run a seed stands for; many of them; making a failing one small; one as a file |
+//! | [`exhaust`] | every schedule of a few clients, up to a depth |
 //! | [`oracle`] | what a system brings along to be run and checked; [`oracle::echo`] is echo's |
 //! | [`trace`] | events as lines, and their hash |
 //! | [`draw`] | a picture of a run, in one page of HTML, and a log for ShiViz |
@@ -52,7 +53,9 @@
 //! | `cargo run --release -p sim -- replay 7 --trace` | one of them again, with every event |
 //! | `cargo run --release -p sim -- shrink 7 -o failing.json` | a failing one made small; `replay failing.json` runs it |
 //! | `cargo run --release -p sim -- draw 7 -o run.html` | one as a page for the browser; `--shiviz run.log` for ShiViz |
-//! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute |
+//! | `cargo run --release -p sim -- crowd --clients 100000 --faults` | a great many clients in one run on the direct lane |
+//! | `cargo run --release -p sim -- exhaust --clients 2` | every schedule of two clients |
+//! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute, on turmoil |
 //! | `cargo run --release -p sim -- mutants` | applies each planted bug of `sim/mutants/` to a copy of the workspace, and says what catches it |
 //!
 //! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in
@@ -77,6 +80,7 @@ pub mod campaign;
 pub mod dice;
 pub mod direct;
 pub mod draw;
+pub mod exhaust;
 pub mod fairness;
 pub mod faults;
 pub mod hosts;

@@ -21,6 +21,8 @@ Examples:
   cargo run --release -p sim -- replay 17 --trace
   cargo run --release -p sim -- shrink 17 -o failing.json
   cargo run --release -p sim -- replay failing.json
+  cargo run --release -p sim -- exhaust --clients 2
+  cargo run --release -p sim -- crowd --clients 100000 --faults
   cargo run --release -p sim -- draw failing.json -o failing.html
 
 Exit codes: 0 all is well; 1 a rule was broken; 2 wrong use; 3 something did not happen in time; 4 a panic; \
@@ -38,6 +40,8 @@ enum Command {
     Draw(commands::one::DrawArgs),
     /// Print the hashes of seeds' traces, to compare machines, builds or versions
     Hashes(commands::hashes::Args),
+    /// Go through every schedule of a few clients, up to a depth
+    Exhaust(commands::exhaust::Args),
     /// Run a great many clients at once, and say what that cost
     Crowd(commands::crowd::Args),
     /// Plant bugs in a copy of the code, one at a time, and see whether the simulator catches them
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Shrink(args) => commands::one::shrink(&args),
         Command::Draw(args) => commands::one::draw(&args),
         Command::Hashes(args) => commands::hashes::run(&args),
+        Command::Exhaust(args) => commands::exhaust::run(&args),
         Command::Crowd(args) => commands::crowd::run(&args),
         Command::Mutants(args) => mutants::mutants(&args),
     }

@@ -53,7 +53,9 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    fn of(rule: &str) -> Self {
+    /// The kind of a broken rule, by its words.
+    #[must_use]
+    pub fn of(rule: &str) -> Self {
         if rule.starts_with(LATE) {
             Self::Liveness
         } else if rule.starts_with(PANIC) {

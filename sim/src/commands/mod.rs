@@ -2,6 +2,7 @@
 
 pub(crate) mod campaign;
 pub(crate) mod crowd;
+pub(crate) mod exhaust;
 pub(crate) mod hashes;
 pub(crate) mod one;
 

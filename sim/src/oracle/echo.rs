@@ -9,15 +9,17 @@
 //! rule.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::Machine;
 use echosphere_core::echo::{
     Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server, ServerConfig,
 };
 use echosphere_core::random::Delay;
+use echosphere_core::{Action, Event, Machine};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
 
 pub use self::choices::Choices;
 use self::client::ClientModel;
@@ -187,6 +189,52 @@ impl EchoOracle {
         &self.server.choices
     }
 
+    /// The same as [`Oracle::server_did`], for a server that draws from any generator.
+    ///
+    /// # Errors
+    ///
+    /// A rule was broken.
+    pub fn any_server_did<R: Rng>(
+        &mut self,
+        server: &Server<R>,
+        event: &Event<Message, Infallible>,
+        actions: &[Action<Message, Infallible>],
+    ) -> Result<(), String> {
+        let event = heard(event, |message| self.intern(message))?;
+        let actions = did(actions, |message| self.intern(message))?;
+        if let Heard::Received(_, said) = event {
+            self.wire.to_server.arrives(said)?;
+        }
+        for action in &actions {
+            if let Did::Send(_, said) = *action {
+                self.wire.to_client.sent(said);
+            }
+        }
+        let due = self.server.begin();
+        let listed = if due {
+            server.connections().collect()
+        } else {
+            Vec::new()
+        };
+        self.server.step(&event, &actions, listed)?;
+        if due {
+            let flights = server.flights().map(|flight| {
+                let x = self.xs.number(flight.x).unwrap_or(X::MAX);
+                (x, flight.originator, flight.holder)
+            });
+            self.server.compare(flights)?;
+            server.audit()?;
+        }
+        let (mine, theirs) = (self.server.flight_count(), server.flight_count());
+        if mine != theirs {
+            return Err(format!("the server has {theirs} flights, should have {mine}"));
+        }
+        if self.server.is_zero() && !server.is_zero() {
+            return Err("no connection is left, but something else is".into());
+        }
+        Ok(())
+    }
+
     fn intern(&self, message: &Message) -> Result<Said, String> {
         let x = |x: &Bytes| match self.xs.number(x) {
             Some(x) => Ok(x),
@@ -231,39 +279,7 @@ impl Oracle<Echo> for EchoOracle {
         event: &EventOf<Server<ChaCha8Rng>>,
         actions: &[ActionOf<Server<ChaCha8Rng>>],
     ) -> Result<(), String> {
-        let event = heard(event, |message| self.intern(message))?;
-        let actions = did(actions, |message| self.intern(message))?;
-        if let Heard::Received(_, said) = event {
-            self.wire.to_server.arrives(said)?;
-        }
-        for action in &actions {
-            if let Did::Send(_, said) = *action {
-                self.wire.to_client.sent(said);
-            }
-        }
-        let due = self.server.begin();
-        let listed = if due {
-            server.connections().collect()
-        } else {
-            Vec::new()
-        };
-        self.server.step(&event, &actions, listed)?;
-        if due {
-            let flights = server.flights().map(|flight| {
-                let x = self.xs.number(flight.x).unwrap_or(X::MAX);
-                (x, flight.originator, flight.holder)
-            });
-            self.server.compare(flights)?;
-            server.audit()?;
-        }
-        let (mine, theirs) = (self.server.flight_count(), server.flight_count());
-        if mine != theirs {
-            return Err(format!("the server has {theirs} flights, should have {mine}"));
-        }
-        if self.server.is_zero() && !server.is_zero() {
-            return Err("no connection is left, but something else is".into());
-        }
-        Ok(())
+        self.any_server_did(server, event, actions)
     }
 
     fn client_did(

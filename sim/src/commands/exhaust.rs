@@ -1,0 +1,130 @@
+//! Every schedule of a few clients.
+
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sim::FailureKind;
+use sim::exhaust::{Broken, Explored, Scope, explore, replay};
+use tokio::time::Instant;
+
+use super::exit_code;
+
+/// How many runs go by until the progress is shown again.
+const SHOW_EVERY: u64 = 1024;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many clients, each with a message
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
+    clients: u16,
+    /// After how many steps the rest is done in a fixed order [default: 12; enough for all of one client's]
+    #[arg(long, value_name = "STEPS", default_value_t = 12)]
+    depth: usize,
+    /// How many resets, crashes and early deadlines there may be in one schedule
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    disturbances: u32,
+    /// Have all clients send the same X
+    #[arg(long)]
+    same_x: bool,
+    /// Go through one schedule again, by its decisions, and tell what happens
+    #[arg(long, value_name = "DECISIONS", value_delimiter = ',', num_args = 0..)]
+    replay: Option<Vec<usize>>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `exhaust`.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let scope = Scope {
+        disturbances: args.disturbances,
+        same_x: args.same_x,
+        ..Scope::new(args.clients.into(), args.depth)
+    };
+    if let Some(decisions) = &args.replay {
+        return again(args, &scope, decisions);
+    }
+    let start = Instant::now();
+    let style = ProgressStyle::with_template("{elapsed_precise} {human_pos} runs, {per_sec}, {msg}");
+    let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let result = explore(&scope, |explored| {
+        if explored.runs.is_multiple_of(SHOW_EVERY) {
+            bar.set_position(explored.runs);
+            bar.set_message(format!("{} states", explored.states));
+        }
+    });
+    bar.finish_and_clear();
+    match result {
+        Ok(explored) => {
+            tell(args, &explored, start.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(broken) => fail(args, &scope, &broken),
+    }
+}
+
+fn tell(args: &Args, explored: &Explored, took: f64) {
+    if args.json {
+        let report = json!({
+            "passed": true,
+            "clients": args.clients,
+            "depth": args.depth,
+            "disturbances": args.disturbances,
+            "same_x": args.same_x,
+            // More than JSON's numbers can hold.
+            "schedules": explored.schedules.to_string(),
+            "runs": explored.runs,
+            "states": explored.states,
+            "steps": explored.steps,
+            "longest": explored.longest,
+            "elapsed_s": took,
+        });
+        println!("{report}");
+        return;
+    }
+    println!(
+        "schedules      {}, all that there are to depth {}",
+        explored.schedules, args.depth
+    );
+    println!("runs           {}", explored.runs);
+    println!("states         {}", explored.states);
+    println!(
+        "steps          {}, the longest run {}",
+        explored.steps, explored.longest
+    );
+    println!("took           {took:.2} s");
+    println!("PASSED");
+}
+
+fn again(args: &Args, scope: &Scope, decisions: &[usize]) -> ExitCode {
+    match replay(scope, decisions) {
+        Ok(steps) => {
+            println!("{}\nPASSED", steps.join("\n"));
+            ExitCode::SUCCESS
+        }
+        Err(broken) => fail(args, scope, &broken),
+    }
+}
+
+fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
+    let decisions: Vec<String> = broken.decisions.iter().map(ToString::to_string).collect();
+    let decisions = decisions.join(",");
+    if args.json {
+        let report = json!({ "passed": false, "rule": broken.rule, "decisions": broken.decisions });
+        println!("{report}");
+    } else {
+        let steps = replay(scope, &broken.decisions).map_or_else(|broken| broken.steps, |steps| steps);
+        let same_x = if args.same_x { " --same-x" } else { "" };
+        println!(
+            "{}\n\n{}\n\nThis line makes it happen again:\n",
+            steps.join("\n"),
+            broken.rule
+        );
+        println!(
+            "cargo run --release -p sim -- exhaust --clients {} --depth {} --disturbances {}{same_x} --replay {decisions}\n\nFAILED",
+            args.clients, args.depth, args.disturbances,
+        );
+    }
+    ExitCode::from(exit_code(FailureKind::of(&broken.rule)))
+}

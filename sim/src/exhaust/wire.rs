@@ -1,0 +1,313 @@
+//! Hosts with their endpoints, and connections that keep what is under way until it is its turn.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use bytes::BytesMut;
+use echosphere_core::echo::Message;
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
+
+use super::world::stir;
+use crate::oracle::echo::Words;
+use crate::trace::brief_bytes;
+
+/// The server's number among the hosts.
+pub(super) const SERVER: usize = usize::MAX;
+
+/// A side of a connection, and at once the index of what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client = 0,
+    Server = 1,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// The client asks for a connection.
+    Dial,
+    /// The server's answers.
+    Accepted,
+    Refused,
+    Data(Vec<u8>),
+    Fin,
+    Reset,
+}
+
+impl Segment {
+    const fn code(&self) -> u64 {
+        match self {
+            Self::Dial => 0,
+            Self::Accepted => 1,
+            Self::Refused => 2,
+            Self::Fin => 3,
+            Self::Reset => 4,
+            Self::Data(bytes) => 5 + bytes.len() as u64,
+        }
+    }
+
+    pub(super) fn words(&self) -> String {
+        let mut line = String::new();
+        match self {
+            Self::Data(bytes) => brief_bytes(bytes, &mut line),
+            other => line = format!("{other:?}"),
+        }
+        line
+    }
+}
+
+/// One connection, or an attempt at one.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) client: usize,
+    pub(super) token: DialToken,
+    /// Which of the client's lives it belongs to.
+    life: u32,
+    /// The client waits for the answer.
+    dialling: bool,
+    /// What each side calls it, while it has it open.
+    ids: [Option<ConnId>; 2],
+    fin_sent: [bool; 2],
+    under_way: [VecDeque<Segment>; 2],
+    broken: bool,
+}
+
+impl Conn {
+    pub(super) fn is_quiet(&self) -> bool {
+        self.under_way.iter().all(VecDeque::is_empty)
+    }
+
+    pub(super) fn has_under_way(&self, from: Side) -> bool {
+        !self.under_way[from as usize].is_empty()
+    }
+
+    pub(super) fn first(&self, from: Side) -> Option<&Segment> {
+        self.under_way[from as usize].front()
+    }
+
+    pub(super) fn take(&mut self, from: Side) -> Option<Segment> {
+        self.under_way[from as usize].pop_front()
+    }
+
+    pub(super) fn can_break(&self) -> bool {
+        !self.broken && (self.dialling || self.ids.iter().any(Option::is_some))
+    }
+
+    fn send(&mut self, from: Side, segment: Segment) {
+        if !self.broken {
+            self.under_way[from as usize].push_back(segment);
+        }
+    }
+
+    /// Loses what is under way, and tells both sides.
+    pub(super) fn break_off(&mut self) {
+        self.under_way.iter_mut().for_each(VecDeque::clear);
+        if self.broken {
+            return;
+        }
+        if self.dialling {
+            self.send(Side::Server, Segment::Refused);
+        } else if self.ids[Side::Client as usize].is_some() {
+            self.send(Side::Server, Segment::Reset);
+        }
+        if self.ids[Side::Server as usize].is_some() {
+            self.send(Side::Client, Segment::Reset);
+        }
+        self.broken = true;
+    }
+
+    /// This side has crashed; the other is told.
+    pub(super) fn lose(&mut self, side: Side) {
+        self.ids[side as usize] = None;
+        self.dialling &= side == Side::Server;
+        if self.broken {
+            // It is about to be told, or has been.
+            self.under_way[side.other() as usize].clear();
+        } else {
+            self.break_off();
+        }
+    }
+
+    /// A hash of its name and how it is. The bytes under way follow from what their sender was told.
+    pub(super) fn state(&self) -> u128 {
+        let flags = [self.broken, self.dialling, self.ids[0].is_some(), self.ids[1].is_some()];
+        let flags = flags.iter().fold(0, |flags, flag| flags << 1 | u64::from(*flag));
+        let mut state = stir(self.name(), flags);
+        for segments in &self.under_way {
+            state = stir(state, segments.len() as u64);
+            for segment in segments {
+                state = stir(state, segment.code());
+            }
+        }
+        state
+    }
+
+    fn name(&self) -> u128 {
+        stir(stir(self.client as u128 + 1, self.token.0), self.life.into())
+    }
+}
+
+/// A host.
+pub(super) struct Node<M: Machine<Message = Message>> {
+    pub(super) number: usize,
+    pub(super) life: u32,
+    pub(super) endpoint: Endpoint<M, Words>,
+    pub(super) effects: Effects<M::Notice>,
+    /// A hash of all it was told, in order.
+    pub(super) history: u128,
+    conns: BTreeMap<ConnId, usize>,
+    dials: BTreeMap<DialToken, usize>,
+}
+
+impl<M: Machine<Message = Message>> Node<M> {
+    pub(super) fn new(number: usize, life: u32, machine: M, words: Words, link: LinkConfig) -> Self {
+        Self {
+            number,
+            life,
+            endpoint: Endpoint::new(machine, words, link),
+            effects: Effects::default(),
+            history: 0,
+            conns: BTreeMap::new(),
+            dials: BTreeMap::new(),
+        }
+    }
+
+    const fn side(&self) -> Side {
+        if self.number == SERVER {
+            Side::Server
+        } else {
+            Side::Client
+        }
+    }
+
+    /// It is told something of this kind, of this connection.
+    pub(super) fn note(&mut self, kind: u64, conn: Option<&Conn>, now: Time) {
+        let name = conn.map_or(0, Conn::name);
+        self.history = stir(stir(self.history, kind) ^ name, now.as_nanos());
+    }
+
+    /// A segment of the other side has arrived.
+    pub(super) fn take(&mut self, conns: &mut [Conn], at: usize, segment: Segment, now: Time) {
+        let conn = &mut conns[at];
+        self.note(4, Some(conn), now);
+        let side = self.side();
+        match (segment, conn.ids[side as usize]) {
+            (Segment::Dial, _) => match self.endpoint.accept(now) {
+                Ok(id) => {
+                    conn.ids[side as usize] = Some(id);
+                    self.conns.insert(id, at);
+                    conn.send(side, Segment::Accepted);
+                }
+                Err(_) => conn.send(side, Segment::Refused),
+            },
+            (Segment::Accepted, _) if conn.dialling => {
+                conn.dialling = false;
+                self.dials.remove(&conn.token);
+                let id = self.endpoint.dialled(now, conn.token, &mut self.effects);
+                conn.ids[side as usize] = Some(id);
+                self.conns.insert(id, at);
+            }
+            (Segment::Refused, _) if conn.dialling => {
+                conn.dialling = false;
+                self.dials.remove(&conn.token);
+                let error = DialError::Refused;
+                self.endpoint.dial_failed(now, conn.token, error, &mut self.effects);
+            }
+            (Segment::Data(data), Some(id)) => {
+                let mut input = BytesMut::from(&data[..]);
+                self.endpoint.receive(now, id, &mut input, &mut self.effects);
+            }
+            (Segment::Fin, Some(id)) => self.endpoint.peer_closed(now, id, &mut self.effects),
+            (Segment::Reset, Some(id)) => {
+                conn.under_way[side as usize].retain(|segment| matches!(segment, Segment::Reset));
+                conn.broken = true;
+                self.endpoint.failed(now, id, &mut self.effects);
+            }
+            (Segment::Accepted | Segment::Data(_), None) => conn.send(side, Segment::Reset),
+            // Nobody is there to be told.
+            _ => {}
+        }
+    }
+
+    /// Does what the endpoint asks for. Returns what the local caller is told.
+    pub(super) fn settle(&mut self, conns: &mut Vec<Conn>) -> Vec<M::Notice> {
+        for token in mem::take(&mut self.effects.abandon) {
+            self.effects.dial.retain(|dial| *dial != token);
+            if let Some(at) = self.dials.remove(&token) {
+                conns[at].dialling = false;
+            }
+        }
+        for id in mem::take(&mut self.effects.release) {
+            self.release(conns, id);
+        }
+        for id in mem::take(&mut self.effects.flush) {
+            self.flush(conns, id);
+        }
+        // What was shut down may be over.
+        for id in mem::take(&mut self.effects.release) {
+            self.release(conns, id);
+        }
+        for token in mem::take(&mut self.effects.dial) {
+            self.dials.insert(token, conns.len());
+            conns.push(Conn {
+                client: self.number,
+                token,
+                life: self.life,
+                dialling: true,
+                ids: [None; 2],
+                fin_sent: [false; 2],
+                under_way: [VecDeque::from([Segment::Dial]), VecDeque::new()],
+                broken: false,
+            });
+        }
+        mem::take(&mut self.effects.notices)
+    }
+
+    fn release(&mut self, conns: &mut [Conn], id: ConnId) {
+        let side = self.side();
+        if let Some(at) = self.conns.remove(&id) {
+            conns[at].ids[side as usize] = None;
+            if !conns[at].fin_sent[side as usize] {
+                conns[at].send(side, Segment::Reset);
+            }
+        }
+    }
+
+    fn flush(&mut self, conns: &mut [Conn], id: ConnId) {
+        let side = self.side();
+        self.endpoint.begin_flush(id);
+        let Some(conn) = self.conns.get(&id).and_then(|at| conns.get_mut(*at)) else {
+            return;
+        };
+        loop {
+            match self.endpoint.want(id) {
+                Want::Nothing => return,
+                Want::Shutdown => {
+                    conn.fin_sent[side as usize] = true;
+                    conn.send(side, Segment::Fin);
+                    self.endpoint.shut_down(id, &mut self.effects);
+                }
+                Want::Write => {
+                    let Some(outbox) = self.endpoint.outbox(id) else {
+                        return;
+                    };
+                    let data: Vec<u8> = outbox.chunks().flatten().copied().collect();
+                    self.endpoint.wrote(id, data.len());
+                    conn.send(side, Segment::Data(data));
+                }
+            }
+        }
+    }
+}
