@@ -46,6 +46,8 @@ pub struct Scope {
     pub disturbances: u32,
     /// Whether all clients send the same X.
     pub same_x: bool,
+    /// Whether what follows a state that was seen before is only counted.
+    pub merge: bool,
     /// A rule to be checked besides the oracle's.
     pub also: Option<Rule>,
 }
@@ -59,6 +61,7 @@ impl Scope {
             depth,
             disturbances: 1,
             same_x: false,
+            merge: true,
             also: None,
         }
     }

@@ -18,8 +18,8 @@ pub(crate) struct Args {
     /// How many clients, each with a message
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     clients: u16,
-    /// After how many steps the rest is done in a fixed order [default: 12; enough for all of one client's]
-    #[arg(long, value_name = "STEPS", default_value_t = 12)]
+    /// After how many steps the rest is done in a fixed order; 40 is to the end for two clients
+    #[arg(long, value_name = "STEPS", default_value_t = 40)]
     depth: usize,
     /// How many resets, crashes and early deadlines there may be in one schedule
     #[arg(long, value_name = "COUNT", default_value_t = 1)]

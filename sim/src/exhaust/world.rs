@@ -159,8 +159,8 @@ impl World {
             let next = if self.steps >= self.scope.depth {
                 all.first().copied()
             } else {
-                let state = self.state();
-                let chosen = self.search.borrow_mut().choose(all.len(), Some(state));
+                let state = self.scope.merge.then(|| self.state());
+                let chosen = self.search.borrow_mut().choose(all.len(), state);
                 match chosen {
                     Ok(choice) => all.get(choice).copied(),
                     Err(schedules) => return Ok(End::Seen(schedules)),
