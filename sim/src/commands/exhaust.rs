@@ -114,7 +114,7 @@ fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
         let report = json!({ "passed": false, "rule": broken.rule, "decisions": broken.decisions });
         println!("{report}");
     } else {
-        let steps = replay(scope, &broken.decisions).map_or_else(|broken| broken.steps, |steps| steps);
+        let steps = replay(scope, &broken.decisions).unwrap_or_else(|broken| broken.steps);
         let same_x = if args.same_x { " --same-x" } else { "" };
         println!(
             "{}\n\n{}\n\nThis line makes it happen again:\n",

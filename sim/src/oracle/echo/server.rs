@@ -74,7 +74,7 @@ impl Conn {
 }
 
 /// Connections and flights that are compared at every event, and so many more for each event where there are more.
-const WHOLE: usize = 64;
+const WHOLE: usize = 256;
 const MORE: usize = 4;
 
 impl ServerModel {
