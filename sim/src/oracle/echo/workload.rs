@@ -18,8 +18,8 @@ use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 
-/// Of more clients than these, a smaller share sends long X: so many bytes take all of a run's time, and tell nothing
-/// that those of a few do not.
+/// Where somebody asks for more clients than these, a smaller share sends long X: so many bytes take all of a run's
+/// time, and tell nothing that those of a few do not.
 const LONG: f64 = 20.0;
 
 /// A message to be sent.
@@ -92,6 +92,7 @@ impl Workload for Echo {
             1..6 => dice.among(2, 20),
             _ => dice.among(20, 80),
         };
+        let long = clients.map_or(1.0, |clients| (LONG / clients.max(1) as f64).min(1.0));
         let clients = clients.unwrap_or(drawn);
         let window = if dice.chance(0.3) {
             // All at once.
@@ -100,7 +101,6 @@ impl Workload for Echo {
             window
         };
         let same = if dice.chance(0.4) { dice.among(1, 3) } else { 0 };
-        let long = (LONG / clients.max(1) as f64).min(1.0);
         let common: Vec<Bytes> = (0..same).map(|_| draw_x(&mut dice, 0, long)).collect();
         let messages = (0..clients).map(|number| {
             let x = match same {
@@ -257,11 +257,11 @@ fn draw_x(dice: &mut Dice, number: usize, long: f64) -> Bytes {
         5 => format!(" {number} ").into_bytes(),
         6 => [&[0xFF, 0xC0, 0x80], number.to_string().as_bytes(), &[0xED, 0xA0, 0x80]].concat(),
         // About the size from which a body is shared and not copied, and that of a read.
-        7 if dice.chance(long) => {
+        7 if long == 1.0 || dice.chance(long) => {
             let len = dice.among(2000, 2100);
             dice.bytes(len)
         }
-        8 if dice.chance(long) => {
+        8 if long == 1.0 || dice.chance(long) => {
             let len = dice.among(65_500, 65_560);
             dice.bytes(len)
         }
