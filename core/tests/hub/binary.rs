@@ -98,3 +98,15 @@ fn the_longest_relay_to_the_most_receivers_is_taken() {
         assert_eq!(last(user), last(&users[1]));
     }
 }
+
+#[test]
+fn the_example_of_the_protocols_description() {
+    let (mut bench, [one, two]) = two();
+    let identity = [0, 0, 0, 1, 1];
+    bench.feed(one, &identity);
+    assert_eq!(bench.read(one), [0, 0, 0, 9, 0x81, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let relay = b"\x00\x00\x00\x14\x04\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x09hi";
+    bench.feed(one, relay);
+    assert_eq!(bench.read(one), b"\0\0\0\x0b\x84\x01\x01\0\0\0\0\0\0\0\x09");
+    assert_eq!(bench.read(two), b"\0\0\0\x0b\x85\0\0\0\0\0\0\0\x01hi");
+}
