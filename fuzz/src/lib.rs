@@ -1,0 +1,49 @@
+//! What the fuzz targets do with the bytes they are given. Each panics if a promise of `echosphere-core` does not hold,
+//! and does the same with the same bytes, in any build.
+
+mod client;
+mod peer;
+mod plan;
+mod server;
+mod wire;
+mod world;
+
+use std::path::PathBuf;
+
+pub use wire::wire;
+
+use plan::Plan;
+
+/// Steps taken from one input at most, so that none takes long.
+const MAX_STEPS: usize = 400;
+
+/// An echo server's endpoint, and a plan of what its peers, its sockets and its clock do.
+pub fn server(data: &[u8]) {
+    play::<server::Server>(data);
+}
+
+/// An echo client's endpoint, and a plan of what its caller, its server, its sockets and its clock do.
+pub fn client(data: &[u8]) {
+    play::<client::Client>(data);
+}
+
+fn play<M: world::Subject>(data: &[u8]) {
+    let mut plan = Plan::new(data);
+    let mut world = world::World::<M>::new(&plan.settings());
+    for step in plan.steps().take(MAX_STEPS) {
+        world.step(&step);
+    }
+    world.finish();
+}
+
+/// Runs `target` on each of `files`, and says which before it does, so that the last one named is the one that failed.
+///
+/// # Panics
+///
+/// If the target does, or a file cannot be read.
+pub fn replay(target: fn(&[u8]), files: impl Iterator<Item = PathBuf>) {
+    for file in files {
+        println!("{}", file.display());
+        target(&std::fs::read(&file).expect("an input must be readable"));
+    }
+}

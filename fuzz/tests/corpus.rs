@@ -1,0 +1,31 @@
+//! Every input of the corpus, without a fuzzer: what was found once stays found.
+
+use std::path::Path;
+
+use echosphere_fuzz::{client, replay, server, wire};
+
+fn corpus(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 10, "{name} has a corpus");
+    replay(target, files.into_iter());
+}
+
+#[test]
+fn the_corpus_of_wire_passes() {
+    corpus("wire", wire);
+}
+
+#[test]
+fn the_corpus_of_server_passes() {
+    corpus("server", server);
+}
+
+#[test]
+fn the_corpus_of_client_passes() {
+    corpus("client", client);
+}
