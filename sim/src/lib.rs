@@ -63,6 +63,8 @@
 //!
 //! # How turmoil's network differs from a real one
 //!
+//! What both lanes' networks have in common with TCP, `tests/fidelity/` checks, and `docs/FIDELITY.md` tells.
+//!
 //! | turmoil 0.7.2 | what we do about it |
 //! |---|---|
 //! | nothing is sent again: a lost segment leaves a hole for ever, and what comes after it is never read, though it could be written | time-outs end such connections, as they end half-open ones; the bound on liveness starts with the idle time-out for that reason |
