@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use echosphere_core::link::Want;
+use echosphere_core::echo::MAX_MESSAGE;
+use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{ConnId, Machine};
 
 use crate::bench::{Bench, frame};
@@ -204,4 +205,25 @@ fn a_connection_is_named_for_flushing_once_until_flushing_begins() {
     bench.endpoint.begin_flush(client);
     bench.feed(client, &frame("message z"));
     assert_eq!(bench.effects.flush, [client]);
+}
+
+#[test]
+fn a_backlog_does_not_shorten_the_time_to_close_in_order() {
+    let config = LinkConfig {
+        max_backlog: 100,
+        backlog_timeout: Duration::from_secs(1),
+        linger: LINGER,
+        ..LinkConfig::default()
+    };
+    let mut bench = Bench::with(config, MAX_MESSAGE);
+    let client = bench.accept_length();
+    for _ in 0..5 {
+        bench.feed(client, &frame("nonsense"));
+    }
+    bench.fin(client);
+    bench.pass(LINGER - Duration::from_nanos(1));
+    assert_eq!(bench.released(), []);
+    bench.pass(Duration::from_nanos(1));
+    assert_eq!(bench.released(), [client]);
+    assert_eq!(bench.endpoint.counters().slow_consumers, 0);
 }

@@ -1,0 +1,66 @@
+//! Small types as others see them: in logs, in traces, across the interface.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::echo::{Client, ClientConfig, Command};
+use echosphere_core::wire::{ErrorCode, Outbox, WireError, keep};
+use echosphere_core::{Actions, ConnId, Event, Machine, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+#[test]
+fn a_time_is_nanoseconds_and_saturates() {
+    let time = Time::from_nanos(7) + Duration::from_secs(1);
+    assert_eq!(time.as_nanos(), 1_000_000_007);
+    assert_eq!(time.since(Time::from_nanos(7)), Duration::from_secs(1));
+    assert_eq!(Time::ZERO.since(time), Duration::ZERO);
+    assert_eq!((time + Duration::MAX).as_nanos(), u64::MAX);
+}
+
+#[test]
+fn a_connection_is_named_by_slot_and_generation() {
+    let id = ConnId { slot: 3, generation: 2 };
+    assert_eq!(format!("{id:?}"), "c3.2");
+}
+
+#[test]
+fn an_error_reads_as_on_the_wire() {
+    let error = WireError::from(ErrorCode::Full);
+    assert_eq!(error.to_string(), format!("full {}", ErrorCode::Full.describe()));
+}
+
+#[test]
+fn short_bodies_are_copied_to_be_kept_and_long_ones_shared() {
+    for (length, shared) in [(32 * 1024 - 1, false), (32 * 1024, true)] {
+        let body = Bytes::from(vec![b'x'; length]);
+        let kept = keep(&body);
+        assert_eq!(kept, body);
+        assert_eq!(kept.as_ptr() == body.as_ptr(), shared, "{length} bytes");
+    }
+}
+
+#[test]
+fn an_outbox_copies_short_bodies_and_shares_long_ones() {
+    for (length, shared) in [(2 * 1024 - 1, false), (2 * 1024, true)] {
+        let body = Bytes::from(vec![b'x'; length]);
+        let mut outbox = Outbox::new();
+        outbox.put_shared(&body);
+        let chunk = outbox.chunks().next().unwrap();
+        assert_eq!(chunk.as_ptr() == body.as_ptr(), shared, "{length} bytes");
+    }
+}
+
+#[test]
+fn a_client_counts_what_it_was_asked() {
+    let mut client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
+    let mut actions = Actions::new();
+    for id in 0..3 {
+        let x = Bytes::from_static(b"x");
+        client.handle(Time::ZERO, Event::Command(Command::Send { id, x }), &mut actions);
+    }
+    assert_eq!((client.counters().commands, client.under_way()), (3, 3));
+    assert_eq!(client.counters().attempts, 3);
+}
