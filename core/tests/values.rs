@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::echo::{Client, ClientConfig, Command};
 use echosphere_core::wire::{ErrorCode, Outbox, WireError, keep};
-use echosphere_core::{Actions, ConnId, Event, Machine, Time};
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -63,4 +63,19 @@ fn a_client_counts_what_it_was_asked() {
     }
     assert_eq!((client.counters().commands, client.under_way()), (3, 3));
     assert_eq!(client.counters().attempts, 3);
+
+    client.handle(Time::ZERO, Event::Drain, &mut actions);
+    let x = Bytes::from_static(b"too late");
+    client.handle(Time::ZERO, Event::Command(Command::Send { id: 3, x }), &mut actions);
+    assert_eq!((client.counters().gave_up, client.under_way()), (4, 0));
+}
+
+#[test]
+fn actions_are_there_until_they_are_taken() {
+    let mut actions = Actions::<(), ()>::new();
+    assert!(actions.is_empty());
+    actions.push(Action::Notify(()));
+    assert!(!actions.is_empty());
+    assert_eq!(actions.drain().count(), 1);
+    assert!(actions.is_empty());
 }
