@@ -22,6 +22,8 @@ pub enum Purpose {
     Chop(usize, u32),
     /// Splitting ties in statistics.
     Statistics,
+    /// Which bounds are tight.
+    Limits,
 }
 
 /// The stream of `seed` for `purpose`.
@@ -32,6 +34,7 @@ pub fn rng(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Workload => 1,
         Purpose::Network => 2,
         Purpose::Statistics => 3,
+        Purpose::Limits => 4,
         Purpose::Machine(host, life) => 1 << 62 | (host as u64) << 32 | u64::from(life),
         Purpose::Chop(host, life) => 1 << 63 | (host as u64) << 32 | u64::from(life),
     };

@@ -1,12 +1,15 @@
 //! What can be done to the network and the hosts, and doing it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use turmoil::Sim;
 
 use crate::hosts::{CLIENTS, SERVER, clients};
 use crate::marks::{Mark, Marks};
+use crate::net::Rules;
+use crate::scenario::Scenario;
 
 /// Which way a link is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ pub(crate) struct Injector {
     hosts: usize,
     latency: (Duration, Duration),
     marks: Marks,
+    rules: Arc<Rules>,
     down: BTreeSet<&'static str>,
     cut: BTreeSet<usize>,
     server_was_down: bool,
@@ -68,11 +72,12 @@ pub(crate) struct Injector {
 }
 
 impl Injector {
-    pub(crate) const fn new(hosts: usize, latency: (Duration, Duration), marks: Marks) -> Self {
+    pub(crate) const fn new(scenario: &Scenario, marks: Marks, rules: Arc<Rules>) -> Self {
         Self {
-            hosts,
-            latency,
+            hosts: scenario.hosts,
+            latency: scenario.latency,
             marks,
+            rules,
             down: BTreeSet::new(),
             cut: BTreeSet::new(),
             server_was_down: false,
@@ -107,7 +112,7 @@ impl Injector {
             Fault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
             Fault::RestartClient(host) => {
                 if self.down.remove(CLIENTS[host]) {
-                    sim.bounce(CLIENTS[host]);
+                    self.rules.tearing_down(|| sim.bounce(CLIENTS[host]));
                     self.repair(sim, host, Way::Both);
                 }
             }
@@ -121,7 +126,7 @@ impl Injector {
             }
             Fault::RestartServer => {
                 if self.down.remove(SERVER) {
-                    sim.bounce(SERVER);
+                    self.rules.tearing_down(|| sim.bounce(SERVER));
                     for host in 0..self.hosts {
                         self.repair(sim, host, Way::Both);
                     }
@@ -170,7 +175,7 @@ impl Injector {
         } else {
             self.marks.hit(Mark::ClientCrash);
         }
-        sim.crash(CLIENTS[host]);
+        self.rules.tearing_down(|| sim.crash(CLIENTS[host]));
     }
 
     fn crash_server(&mut self, sim: &mut Sim<'_>, unnoticed: bool) {
@@ -187,7 +192,7 @@ impl Injector {
         } else {
             self.marks.hit(Mark::ServerCrash);
         }
-        sim.crash(SERVER);
+        self.rules.tearing_down(|| sim.crash(SERVER));
     }
 
     /// Ends every fault: all hosts run, all links are sound, what was kept back is under way.

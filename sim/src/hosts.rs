@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::dice::{Dice, Purpose, rng};
 use crate::marks::{Mark, Marks};
-use crate::net::{Chopper, Connector, Listener};
+use crate::net::{Chopper, Connector, Listener, Rules};
 use crate::observe::Observed;
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
@@ -90,6 +90,8 @@ pub(crate) struct Hosts<S: System> {
     pub(crate) marks: Marks,
     /// Whether streams are left alone from now on.
     pub(crate) healed: Arc<AtomicBool>,
+    /// What drivers owe their streams.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) shared: Arc<Mutex<Shared<S>>>,
 }
 
@@ -100,6 +102,7 @@ impl<S: System> Clone for Hosts<S> {
             system: Arc::clone(&self.system),
             marks: self.marks.clone(),
             healed: Arc::clone(&self.healed),
+            rules: Arc::clone(&self.rules),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -113,7 +116,8 @@ impl<S: System> Hosts<S> {
     fn chopper(&self, number: usize, life: u32) -> Chopper {
         let dice = Dice::new(self.scenario.seed, Purpose::Chop(number, life));
         let healed = Arc::clone(&self.healed);
-        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone())
+        let rules = Arc::clone(&self.rules);
+        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone(), rules)
     }
 
     /// What the server's host runs.
@@ -141,7 +145,7 @@ impl<S: System> Hosts<S> {
             let result = shared.oracle.server_did(machine, event, actions);
             shared.check(at, result);
         });
-        let endpoint = Endpoint::new(machine, codec, self.scenario.link);
+        let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
         self.attend(SERVER, driver.run(), handle).await
     }
@@ -168,7 +172,7 @@ impl<S: System> Hosts<S> {
             let result = shared.oracle.client_did(number, machine, event, actions);
             shared.check(at, result);
         });
-        let endpoint = Endpoint::new(machine, codec, self.scenario.link);
+        let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
         let notify = move |notice: <S::Client as Machine>::Notice| {
             let mut shared = listen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,6 +207,7 @@ impl<S: System> Hosts<S> {
     {
         let mut running = tokio::task::spawn_local(run);
         let mut limit = Duration::ZERO;
+        let max_connections = self.system.link(self.scenario.link).max_connections;
         loop {
             sleep(ASK_EVERY).await;
             if running.is_finished() {
@@ -214,8 +219,13 @@ impl<S: System> Hosts<S> {
                 limit = within + self.scenario.link.linger + DRAIN_SLACK;
                 break;
             }
-            let zero = handle.inspect(Endpoint::is_zero).await?;
-            self.lock().zero.insert(name, zero);
+            let held = handle.inspect(|endpoint| (endpoint.is_zero(), endpoint.connections()));
+            let (zero, connections) = held.await?;
+            let mut shared = self.lock();
+            shared.zero.insert(name, zero);
+            if name == SERVER && connections > max_connections {
+                shared.check(now(), Err(format!("the server has {connections} connections")));
+            }
         }
         let Ok(endpoint) = timeout(limit, &mut running).await else {
             self.lock().check(now(), Err(format!("{name} has not drained in time")));

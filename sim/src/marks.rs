@@ -114,6 +114,12 @@ Both {
     NotHeld,
     /// A connection waited for the same X twice.
     WaitsTwice,
+    /// A client was told that the server has as many connections as it takes.
+    ServerFull,
+    /// A client was told that the server keeps as many messages as it takes.
+    ServerBusy,
+    /// A client was told that its X is too long.
+    TooLong,
 }
 
 Turmoil {
@@ -150,6 +156,12 @@ Direct {
     SlowReader,
     /// Clocks went at different speeds.
     ClockSkew,
+    /// A connection had as much waiting for its ok as it may have.
+    TooManyWaiting,
+    /// A connection was dropped because too much waited to be written to it.
+    SlowConsumer,
+    /// A client answered at once, having as many answers to give as it may delay.
+    AnswerNotDelayed,
 }
 }
 

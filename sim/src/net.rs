@@ -14,6 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::dice::Dice;
 use crate::marks::{Mark, Marks};
 
+use self::conduct::Conduct;
+pub use self::conduct::Rules;
+
+mod conduct;
+
 /// Where the server listens.
 pub const PORT: u16 = 8000;
 
@@ -76,17 +81,20 @@ pub struct Chopper {
     healed: Arc<AtomicBool>,
     dice: Arc<Mutex<Dice>>,
     marks: Marks,
+    rules: Arc<Rules>,
 }
 
 impl Chopper {
-    /// Decides by `dice`, and counts what it does in `marks`. Once `healed` is set it leaves streams alone.
+    /// Decides by `dice`, and counts what it does in `marks`. Once `healed` is set it leaves streams alone. What the
+    /// driver does with them is held against `rules`.
     #[must_use]
-    pub fn new(chop: Chop, healed: Arc<AtomicBool>, dice: Dice, marks: Marks) -> Self {
+    pub fn new(chop: Chop, healed: Arc<AtomicBool>, dice: Dice, marks: Marks, rules: Arc<Rules>) -> Self {
         Self {
             chop,
             healed,
             dice: Arc::new(Mutex::new(dice)),
             marks,
+            rules,
         }
     }
 
@@ -117,6 +125,37 @@ impl Chopper {
         true
     }
 
+    fn read(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let part = self.part(buf.remaining(), self.chop.short_read, Mark::ShortRead);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(part));
+        ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(read))
+    }
+
+    fn write(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.holds_back(cx, Mark::SpuriousWritePending) {
+            return Poll::Pending;
+        }
+        let part = self.part(buf.len(), self.chop.partial_write, Mark::PartialWrite);
+        let written = Pin::new(stream).poll_write(cx, &buf[..part]);
+        if written.is_pending() {
+            self.marks.hit(Mark::BackPressure);
+        }
+        written
+    }
+
     /// How many of `len` bytes, which are at least one, go through.
     fn part(&self, len: usize, rate: f64, mark: Mark) -> usize {
         let len = len.min(self.chop.segment);
@@ -136,39 +175,41 @@ impl Chopper {
 pub struct Chopped<S> {
     inner: S,
     chopper: Chopper,
+    conduct: Conduct,
+}
+
+impl<S> Chopped<S> {
+    fn new(inner: S, chopper: Chopper) -> Self {
+        let conduct = Conduct::new(Arc::clone(&chopper.rules));
+        Self {
+            inner,
+            chopper,
+            conduct,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.conduct.reads();
         if self.chopper.holds_back(cx, Mark::SpuriousReadPending) {
             return Poll::Pending;
         }
-        let whole = buf.remaining();
-        let rate = self.chopper.chop.short_read;
-        let part = self.chopper.part(whole, rate, Mark::ShortRead);
-        if part == whole {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
-        }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(part));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(()))
+        let Self { inner, chopper, .. } = &mut *self;
+        let result = ready!(chopper.read(inner, cx, buf));
+        self.conduct.has_read(&result);
+        Poll::Ready(result.map(drop))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.chopper.holds_back(cx, Mark::SpuriousWritePending) {
-            return Poll::Pending;
-        }
-        let rate = self.chopper.chop.partial_write;
-        let part = self.chopper.part(buf.len(), rate, Mark::PartialWrite);
-        let written = Pin::new(&mut self.inner).poll_write(cx, &buf[..part]);
-        if written.is_pending() {
-            self.chopper.marks.hit(Mark::BackPressure);
-        }
-        written
+        let Self {
+            inner,
+            chopper,
+            conduct,
+        } = &mut *self;
+        conduct.writes(cx, false, |cx| chopper.write(inner, cx, buf))
     }
 
     fn poll_write_vectored(
@@ -201,10 +242,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.chopper.holds_back(cx, Mark::SpuriousWritePending) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let Self {
+            inner,
+            chopper,
+            conduct,
+        } = &mut *self;
+        conduct.writes(cx, true, |cx| {
+            if chopper.holds_back(cx, Mark::SpuriousWritePending) {
+                return Poll::Pending;
+            }
+            Pin::new(inner).poll_shutdown(cx)
+        })
     }
 }
 
@@ -232,8 +280,7 @@ impl transport::Listener for Listener {
 
     async fn accept(&mut self) -> io::Result<Self::Stream> {
         let (inner, _) = self.inner.accept().await?;
-        let chopper = self.chopper.clone();
-        Ok(Chopped { inner, chopper })
+        Ok(Chopped::new(inner, self.chopper.clone()))
     }
 }
 
@@ -260,10 +307,6 @@ impl transport::Connector for Connector {
         if connected.is_err() {
             self.chopper.marks.hit(Mark::DialRefused);
         }
-        let chopper = self.chopper.clone();
-        Ok(Chopped {
-            inner: connected?,
-            chopper,
-        })
+        Ok(Chopped::new(connected?, self.chopper.clone()))
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use echosphere_core::Machine;
+use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -31,6 +32,21 @@ pub trait System: Send + Sync + 'static {
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Self::Client, Self::Codec);
     /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
     fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
+
+    /// How many bytes a message is on the wire, at most; and whether it is of a kind that connections say by themselves,
+    /// unknown to their machine.
+    #[must_use]
+    fn size(message: &<Self::Server as Machine>::Message) -> (usize, bool);
+    /// `link` with the bounds that this run is to have.
+    #[must_use]
+    fn link(&self, link: LinkConfig) -> LinkConfig {
+        link
+    }
+    /// What all may take in the liveness phase beyond what the network and the hosts are the cause of.
+    #[must_use]
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
     #[must_use]
@@ -123,6 +139,11 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// It is so long since the run began. Said before the clients' steps by drivers that can.
     fn time_is(&mut self, now: Duration) {
         let _ = now;
+    }
+
+    /// A host of clients does nothing until so long since the run began.
+    fn pauses(&mut self, host: usize, until: Duration) {
+        let _ = (host, until);
     }
 
     /// Adds the random choices that it saw to those of other runs. `seed` is the run's.

@@ -15,6 +15,7 @@ use crate::dice::{Dice, Purpose};
 use crate::faults::{Fault, Injector};
 use crate::hosts::{Hosts, SERVER, Shared, clients};
 use crate::marks::{Mark, Marks};
+use crate::net::Rules;
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
@@ -181,11 +182,12 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
         system: Arc::new(system),
         marks: marks.clone(),
         healed: Arc::default(),
+        rules: Arc::new(Rules::new(scenario.link.linger)),
         shared: Arc::new(Mutex::new(Shared::new(oracle, Lines::Recent.or_print()))),
     };
     let mut run = Run {
         sim: build(scenario),
-        injector: Injector::new(scenario.hosts, scenario.latency, marks.clone()),
+        injector: Injector::new(scenario, marks.clone(), Arc::clone(&hosts.rules)),
         hosts: hosts.clone(),
     };
     let result = catch_unwind(AssertUnwindSafe(|| run.through()));
@@ -195,7 +197,7 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
         let shared = hosts.lock();
         (shared.trace.recent().map(str::to_owned).collect(), shared.trace.hash())
     };
-    drop(run);
+    hosts.rules.tearing_down(|| drop(run));
 
     let (at, rule) = match result {
         Ok(Ok(zero_at)) => {
@@ -267,12 +269,13 @@ impl<S: System> Run<S> {
 
         self.faults()?;
         let heal = self.sim.elapsed();
+        let liveness = self.hosts.scenario.liveness + self.hosts.system.patience();
         self.note("all faults end");
         self.hosts.healed.store(true, Ordering::Relaxed);
         self.injector.heal(&mut self.sim);
-        self.until(heal + self.hosts.scenario.liveness, |shared| shared.oracle.unfinished())?;
+        self.until(heal + liveness, |shared| shared.oracle.unfinished())?;
         self.hosts.lock().zero.values_mut().for_each(|zero| *zero = false);
-        self.until(heal + self.hosts.scenario.liveness, |shared| {
+        self.until(heal + liveness, |shared| {
             let mut others = shared.zero.iter().filter(|(_, zero)| !**zero);
             others.next().map(|(host, _)| format!("{host} is not at zero"))
         })?;
@@ -336,6 +339,9 @@ impl<S: System> Run<S> {
         let broken = self.hosts.lock().broken.clone();
         if let Some(broken) = broken {
             return Err(broken);
+        }
+        if let Some(rule) = self.hosts.rules.broken() {
+            return Err((self.sim.elapsed(), rule));
         }
         stepped.map_err(|error| (self.sim.elapsed(), format!("a host failed: {error}")))?;
         Ok(())

@@ -172,6 +172,10 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
             let (begin, end) = kind(dice, host);
             let at = dice.millis(1, most);
             let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
+            if matches!(begin, Fault::DrainServer(_)) && dice.chance(0.5) {
+                faults.extend(drain_of_the_busy(dice, host, safety));
+                continue;
+            }
             faults.push((at, begin));
             // What is not over by then is ended with all other faults.
             if at + lasts < safety {
@@ -181,4 +185,18 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// A drain that is given all the time it needs, while somebody whom the server waits for is cut off: in order to end, it
+/// must close what is not finished.
+fn drain_of_the_busy(dice: &mut Dice, host: usize, safety: Duration) -> [(Duration, Fault); 2] {
+    let within = dice.millis(0, 300);
+    let cut = dice.millis(1, 100);
+    let most = safety.saturating_sub(cut + within + LINK.linger + Duration::from_millis(100));
+    let at = dice.millis(1, most.as_millis() as u64);
+    let way = [Way::Both, Way::ToServer][dice.below(2)];
+    [
+        (at, Fault::Partition(host, way)),
+        (at + cut, Fault::DrainServer(within)),
+    ]
 }

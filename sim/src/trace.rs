@@ -212,6 +212,13 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
+/// A number for what is hashed the way a trace is.
+pub(crate) fn digest(what: &impl Hash) -> u64 {
+    let mut hasher = Mixer(0);
+    what.hash(&mut hasher);
+    hasher.0
+}
+
 /// A hash of a body for look-ups, of its ends if it is long.
 pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
     let mut hasher = Mixer(0);

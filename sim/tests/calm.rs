@@ -6,7 +6,7 @@ use std::time::Duration;
 use echosphere_core::random::Delay;
 use sim::dice::{Dice, Purpose};
 use sim::net::Chop;
-use sim::oracle::echo::{Echo, Planned};
+use sim::oracle::echo::{Echo, Limits, Planned};
 use sim::scenario::LINK;
 use sim::{Scenario, run};
 
@@ -70,6 +70,7 @@ fn awkward_sockets_cost_no_retry() {
         };
         let mut echo = Echo::of(&scenario);
         echo.client.response_timeout = Duration::from_secs(50);
+        echo.limits = Limits::default();
         all_is_well(&scenario, echo);
     }
 }

@@ -176,7 +176,7 @@ impl Ledger {
         self.flights.len()
     }
 
-    /// Bytes of all X that are kept.
+    /// Bytes of all messages that are kept: the same X counts as often as it was sent.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -208,6 +208,7 @@ impl Ledger {
     pub(super) fn add(&mut self, x: &Bytes, originator: ConnId, holder: ConnId) -> Bytes {
         let entry = self.entry_or_insert(x);
         self.entries[entry as usize].waits += 1;
+        self.bytes += x.len();
         let flight = self.flights.insert(Node {
             entry,
             originator: Some(originator),
@@ -283,8 +284,9 @@ impl Ledger {
             if node.originator.is_some() {
                 to_forward.push(flight);
             } else {
-                let list = &mut self.entries[node.entry as usize].flights;
-                remove(&mut self.flights, By::X, list, flight);
+                let entry = &mut self.entries[node.entry as usize];
+                self.bytes -= entry.x.len();
+                remove(&mut self.flights, By::X, &mut entry.flights, flight);
                 self.flights.remove(flight as usize);
             }
         }
@@ -314,6 +316,7 @@ impl Ledger {
                 let node = &self.flights[flight as usize];
                 waits += u32::from(node.originator.is_some());
                 listed += 1;
+                bytes += entry.x.len();
                 if node.entry as usize != at {
                     return Err(format!("flight {flight} is listed under an X that is not its own"));
                 }
@@ -331,7 +334,6 @@ impl Ledger {
             if self.find(&entry.x) != Some(at as u32) {
                 return Err(format!("X number {at} cannot be found"));
             }
-            bytes += entry.x.len();
         }
         let (mut sent, mut held, mut sent_bytes) = (0, 0, 0);
         for (id, conn) in self.conns.iter() {
@@ -386,7 +388,7 @@ impl Ledger {
             found.remove();
         }
         let mut entry = self.entries.remove(entry as usize);
-        self.bytes -= entry.x.len();
+        self.bytes -= entry.x.len() * entry.flights.len as usize;
         while let Some(flight) = entry.flights.first() {
             remove(&mut self.flights, By::X, &mut entry.flights, flight);
             let Node { originator, holder, .. } = self.flights[flight as usize];
@@ -412,7 +414,6 @@ impl Ledger {
             return entry;
         }
         let hash = self.hash(x);
-        self.bytes += x.len();
         let entry = self.entries.insert(Entry {
             x: keep(x),
             hash,

@@ -22,7 +22,7 @@ pub struct ServerConfig {
     pub max_waiting_bytes: usize,
     /// Messages of all connections that are kept. Default 4 Mi.
     pub max_flights: usize,
-    /// Bytes of all messages that are kept. Default 1 GiB.
+    /// Bytes of all messages that are kept, the same X as often as it was sent. Default 1 GiB.
     pub max_bytes: usize,
 }
 

@@ -71,6 +71,21 @@ fn bytes_of_all_connections() {
 }
 
 #[test]
+fn the_same_bytes_count_as_often_as_they_were_sent() {
+    let (mut bench, id) = alone(ServerConfig {
+        max_bytes: 7,
+        ..ServerConfig::default()
+    });
+    let other = bench.open(1);
+    bench.holder_of(id, "aaa");
+    bench.holder_of(other, "aaa");
+    assert_eq!(bench.message(other, "bb"), [tell(other, ErrorCode::Busy)]);
+    bench.close(id);
+    bench.close(other);
+    assert!(bench.server.is_zero());
+}
+
+#[test]
 fn one_connection_at_its_bound_leaves_the_others_free() {
     let mut bench = Bench::with(
         ServerConfig {

@@ -155,8 +155,7 @@ impl Reference {
     fn refusal(&self, from: ConnId, x: &Bytes) -> Option<ErrorCode> {
         let own: Vec<&Flight> = self.flights.iter().filter(|it| it.originator == Some(from)).collect();
         let own_bytes: usize = own.iter().map(|flight| flight.x.len()).sum();
-        let different: BTreeMap<&Bytes, usize> = self.flights.iter().map(|it| (&it.x, it.x.len())).collect();
-        let bytes: usize = different.values().sum();
+        let bytes: usize = self.flights.iter().map(|flight| flight.x.len()).sum();
         if !self.can_be_sent(from, x) {
             Some(ErrorCode::UnknownRequest)
         } else if self.draining {

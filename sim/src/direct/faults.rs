@@ -7,7 +7,7 @@ use super::case::{Fault, Rates, nanos};
 use super::net::{Segment, Side, What};
 use super::story::Turn;
 use crate::marks::Mark;
-use crate::oracle::System;
+use crate::oracle::{Oracle, System};
 
 impl<S: System> World<'_, S> {
     /// Begins a fault, and plans its end.
@@ -94,6 +94,10 @@ impl<S: System> World<'_, S> {
                     None => &mut self.server.paused_until,
                 };
                 *paused = until.max(*paused);
+                let until = Duration::from_nanos(*paused);
+                if host < self.case.hosts {
+                    self.watch.borrow_mut().oracle.pauses(host, until);
+                }
                 return;
             }
         };

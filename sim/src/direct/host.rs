@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use echosphere_core::counters::LinkCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
-use echosphere_core::wire::Codec;
-use echosphere_core::{ConnId, DialError, DialToken, Time};
+use echosphere_core::wire::{Codec, ErrorCode, WireError};
+use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::net::{Arrival, Nanos, Net, Segment, Side, What};
-use super::rules::{SharedTold, Spoken, listening};
+use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
@@ -20,6 +20,9 @@ mod checks;
 
 /// Sees what a machine does.
 pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
+
+/// How long a message is on the wire; see [`System::size`](crate::oracle::System::size).
+pub(super) type Size<M> = fn(&<M as Machine>::Message) -> (usize, bool);
 
 pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// Its place among the hosts' timers and clocks.
@@ -35,11 +38,13 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     started: Nanos,
     clock: f64,
     armed: Option<Nanos>,
+    /// In which millisecond its timer last rang, and how often.
+    wakes: (Nanos, u32),
     pub(super) paused_until: Nanos,
     /// A host that is down does not even refuse.
     pub(super) dark: bool,
     link: LinkConfig,
-    /// Nothing goes wrong in this run.
+    /// Nothing goes wrong in this run, and there is room for all.
     pub(super) calm: bool,
     told: SharedTold,
     /// The first rule that was broken.
@@ -51,6 +56,7 @@ struct Socket {
     id: ConnId,
     index: usize,
     spoken: Spoken,
+    backlog: Backlog,
 }
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -67,6 +73,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             started: 0,
             clock,
             armed: None,
+            wakes: (0, 0),
             paused_until: 0,
             dark: false,
             link: LinkConfig::default(),
@@ -76,12 +83,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    pub(super) fn start(&mut self, now: Nanos, machine: M, codec: C, link: LinkConfig, eye: Eye<M>) {
+    pub(super) fn start(&mut self, now: Nanos, machine: M, codec: C, (link, size): (LinkConfig, Size<M>), eye: Eye<M>) {
         self.started = now;
         self.dark = false;
         self.link = link;
         self.told = SharedTold::default();
-        let eye = listening(SharedTold::clone(&self.told), eye);
+        let eye = listening(SharedTold::clone(&self.told), size, eye);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
     }
 
@@ -122,6 +129,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let side = self.side;
         for Socket { index, .. } in mem::take(&mut self.sockets).into_iter().flatten() {
             net.conns[index].ends[side as usize].id = None;
+            net.conns[index].ends[side as usize].crashed = true;
             if unnoticed {
                 net.conns[index].dead = true;
             } else if !net.conns[index].ends[side as usize].fin_sent {
@@ -160,6 +168,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     pub(super) fn wake(&mut self, net: &mut Net) {
         self.armed = None;
+        self.check_wakes(net.now);
         let now = self.local(net.now);
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.expire(now, &mut self.effects);
@@ -171,13 +180,28 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let now = self.local(net.now);
         match self.endpoint.as_mut().map(|endpoint| endpoint.accept(now)) {
             Some(Ok(id)) => {
+                self.check_accepted();
                 self.open(net, index, id);
                 net.answer(index, true);
             }
-            Some(Err(_)) => net.answer(index, false),
+            Some(Err(refusal)) => self.refuse(net, index, &refusal),
             None if self.dark => net.conns[index].dead = true,
             None => net.answer(index, false),
         }
+    }
+
+    /// Tells a peer why it is not let in, and closes. A host that drains has mostly stopped listening.
+    fn refuse(&mut self, net: &mut Net, index: usize, refusal: &WireError) {
+        if refusal.code == ErrorCode::Full {
+            self.check_refused();
+        } else if net.decisions.chance(0.9) {
+            net.answer(index, false);
+            return;
+        }
+        net.answer(index, true);
+        let words = format!("error {refusal}\n");
+        net.send(index, self.side, Segment::Data(Bytes::from(words)));
+        net.send(index, self.side, Segment::Fin);
     }
 
     /// The answer to an attempt to connect has reached this host.
@@ -213,7 +237,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             self.sockets.resize_with(slot + 1, || None);
         }
         let spoken = Spoken::since(self.local(net.now));
-        self.sockets[slot] = Some(Socket { id, index, spoken });
+        self.sockets[slot] = Some(Socket {
+            id,
+            index,
+            spoken,
+            backlog: Backlog::default(),
+        });
         net.conns[index].ends[self.side as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {
@@ -256,7 +285,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 endpoint.failed(now, id, &mut self.effects);
             }
         }
+        self.check_order(net);
         self.check_ended(net, now, Some((id, known, arrival)));
+        if known && arrival == Arrival::Fin {
+            self.check_all_heard(net, index);
+        }
         let conn = &mut net.conns[index];
         if mem::take(&mut conn.ends[from as usize].blocked) {
             let serial = conn.serial;
@@ -275,6 +308,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if self.endpoint.is_none() {
             return;
         }
+        self.check_order(net);
+        self.check_ended(net, self.local(net.now), None);
         loop {
             notices.append(&mut self.effects.notices);
             if let Some(token) = self.effects.abandon.pop() {
@@ -287,6 +322,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 self.release(net, id);
             } else if let Some(id) = self.effects.flush.pop() {
                 self.flush(net, id);
+                self.check_backlog(net, id);
             } else if let Some(token) = self.effects.dial.pop() {
                 let index = net.dial(self.number, token);
                 self.dials.insert(token, index);
@@ -294,7 +330,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 break;
             }
         }
-        self.check_ended(net, self.local(net.now), None);
         self.check_timers();
         self.arm(net);
     }

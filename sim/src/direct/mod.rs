@@ -186,7 +186,8 @@ struct World<'a, S: System> {
 
 impl<S: System> World<'_, S> {
     fn through(&mut self) -> Result<(), String> {
-        let (safety, liveness) = (nanos(self.case.safety), nanos(self.case.liveness));
+        let liveness = self.case.liveness + self.system.patience();
+        let (safety, liveness) = (nanos(self.case.safety), nanos(liveness));
         if self.case.clocks.iter().any(|&clock| clock != 1.0) {
             self.net.marks.hit(Mark::ClockSkew);
         }
@@ -229,6 +230,7 @@ impl<S: System> World<'_, S> {
         let hosts = self.clients.iter().filter_map(Host::counters);
         for links in hosts.chain(self.server.counters()) {
             self.net.marks.add(Mark::Lingered, links.lingered);
+            self.net.marks.add(Mark::SlowConsumer, links.slow_consumers);
             self.net.marks.add(Mark::HandshakeTimeout, links.handshake_timeouts);
             self.net.marks.add(Mark::Truncated, links.malformed);
         }
@@ -368,8 +370,9 @@ impl<S: System> World<'_, S> {
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(result);
         });
-        self.server.calm = self.case.is_calm();
-        self.server.start(self.net.now, machine, codec, self.case.link(), eye);
+        self.server.calm = self.case.is_calm() && self.system.patience().is_zero();
+        let config = (self.system.link(self.case.link()), S::size as _);
+        self.server.start(self.net.now, machine, codec, config, eye);
     }
 
     fn start_client(&mut self, host: usize) {
@@ -395,8 +398,9 @@ impl<S: System> World<'_, S> {
             let result = watch.oracle.client_did(host, machine, event, actions);
             watch.check(result);
         });
-        client.calm = self.case.is_calm();
-        client.start(self.net.now, machine, codec, self.case.link(), eye);
+        client.calm = self.case.is_calm() && self.system.patience().is_zero();
+        let config = (self.system.link(self.case.link()), S::size as _);
+        client.start(self.net.now, machine, codec, config, eye);
         client.plan_next(&mut self.net);
     }
 }

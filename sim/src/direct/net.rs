@@ -80,6 +80,8 @@ pub(super) struct Conn {
     pub(super) serial: u32,
     pub(super) ends: [End; 2],
     pub(super) pipes: [Pipe; 2],
+    /// What each side's machine sent and the other's has not heard.
+    pub(super) said: [VecDeque<u64>; 2],
     /// Nothing passes any more, and nobody is told.
     pub(super) dead: bool,
     /// The client waits for the answer.
@@ -95,6 +97,8 @@ pub(super) struct End {
     pub(super) id: Option<ConnId>,
     pub(super) blocked: bool,
     pub(super) fin_sent: bool,
+    /// Its host has lost what it had not written.
+    pub(super) crashed: bool,
 }
 
 /// What one side sent and the other has not read.
@@ -182,6 +186,7 @@ impl Net {
             serial,
             ends: [End::default(), End::default()],
             pipes: [Pipe::default(), Pipe::default()],
+            said: [VecDeque::new(), VecDeque::new()],
             dead: false,
             attempted: true,
             lines: false,

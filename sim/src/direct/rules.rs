@@ -10,11 +10,12 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 
 use super::World;
-use super::host::Eye;
+use super::host::{Eye, Size};
 use super::net::Arrival;
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
 use crate::oracle::System;
+use crate::trace::digest;
 
 /// What a check may be late by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
@@ -26,6 +27,19 @@ pub(super) struct Told {
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: Vec<(ConnId, CloseReason)>,
+    /// What it heard and sent since this was last emptied.
+    pub(super) passed: Vec<Passed>,
+}
+
+/// A message that a machine heard or sent.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) conn: ConnId,
+    pub(super) heard: bool,
+    /// What it is; `None` for what connections say by themselves.
+    pub(super) digest: Option<u64>,
+    /// Its bytes on the wire, at most.
+    pub(super) size: usize,
 }
 
 pub(super) type SharedTold = Rc<RefCell<Told>>;
@@ -53,9 +67,18 @@ impl Told {
 }
 
 /// Notes what a machine is told, for `told`, before it goes on to `eye`.
-pub(super) fn listening<M: Observable>(told: SharedTold, mut eye: Eye<M>) -> Eye<M> {
+pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye: Eye<M>) -> Eye<M> {
     Box::new(move |machine, event, actions| {
         let mut noted = told.borrow_mut();
+        let passed = |conn, heard, message: &M::Message| {
+            let (size, by_link) = size(message);
+            Passed {
+                conn,
+                heard,
+                digest: (!by_link).then(|| digest(message)),
+                size,
+            }
+        };
         match *event {
             Event::Opened(id, _) => {
                 noted.learn(id);
@@ -64,11 +87,14 @@ pub(super) fn listening<M: Observable>(told: SharedTold, mut eye: Eye<M>) -> Eye
                 noted.forget(id);
                 noted.ended.push((id, reason));
             }
+            Event::Received(id, ref message) => noted.passed.push(passed(id, true, message)),
             _ => {}
         }
         for action in actions {
-            if let Action::Close(id, _) = action {
-                noted.forget(*id);
+            match action {
+                Action::Close(id, _) => noted.forget(*id),
+                Action::Send(id, message) => noted.passed.push(passed(*id, false, message)),
+                _ => {}
             }
         }
         drop(noted);
@@ -179,6 +205,60 @@ impl Spoken {
             return Err(format!("nothing was said for {silence:?}, not even a keepalive"));
         }
         Ok(())
+    }
+}
+
+/// What waits to be written to a socket.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// Bytes that were left when it was last written to.
+    pub(super) left: usize,
+    /// Bytes that its machine sent since, at most.
+    pub(super) more: usize,
+    /// Since when more was left than may be for long.
+    pub(super) long_since: Option<Time>,
+}
+
+impl Backlog {
+    /// So many bytes are left after writing.
+    pub(super) fn wrote(&mut self, now: Time, left: usize, known: bool, link: &LinkConfig) -> Result<(), String> {
+        self.left = left;
+        self.more = 0;
+        if left <= link.max_backlog {
+            self.long_since = None;
+        } else {
+            self.long_since.get_or_insert(now);
+        }
+        if known && left > link.max_outbox {
+            return Err(format!("{left} bytes wait to be written, which is too much"));
+        }
+        Ok(())
+    }
+
+    /// The connection was dropped because its peer does not read.
+    pub(super) fn check_dropped(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
+        /// Keepalives, and what errors a connection says by itself.
+        const OTHERS: usize = 512;
+        let at_most = self.left + self.more + OTHERS;
+        let long = self
+            .long_since
+            .is_some_and(|since| now.since(since) + SLACK >= link.backlog_timeout);
+        if long || at_most > link.max_outbox {
+            return Ok(());
+        }
+        Err(format!(
+            "dropped as a slow reader with at most {at_most} bytes waiting, {self:?}"
+        ))
+    }
+
+    /// It was not dropped.
+    pub(super) fn check_kept(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
+        match self.long_since {
+            Some(since) if now.since(since) > link.backlog_timeout + SLACK => {
+                Err(format!("not dropped, though its peer does not read, {self:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

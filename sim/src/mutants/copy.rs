@@ -1,5 +1,6 @@
 //! A copy of the workspace, in which bugs are planted and caught.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use super::{Args, Row, Run, Verdict, workspace};
 
 /// Memory that a run may take, in KiB: a bug may make it take all there is.
 const MEMORY_KIB: u64 = 6 * 1024 * 1024;
+/// A run of one seed that takes longer hangs. None takes a hundredth of it otherwise.
+const HANG_SECONDS: &str = "8";
 const POLL: Duration = Duration::from_millis(20);
 /// Cargo's target folder of the patched copy, in the scratch folder.
 const TARGET: &str = "target";
@@ -34,6 +37,10 @@ impl<'a> Copy<'a> {
         let tree = tree.canonicalize()?;
         let copy = Self { args, scratch, tree };
         copy.refresh()?;
+        if let (false, Some(built)) = (copy.scratch.join(TARGET).exists(), release_folder()) {
+            // So that what this program was built of needs not be built again. Where it does not work, it is built.
+            let _ = link_all(&built, &copy.scratch.join(TARGET).join("release"));
+        }
         Ok(copy)
     }
 
@@ -44,7 +51,10 @@ impl<'a> Copy<'a> {
             .args(["ls-files", "-z"])
             .current_dir(workspace())
             .output()?;
-        for name in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        let names: BTreeSet<&str> = listed.split_terminator('\0').collect();
+        self.forget_others(&names, &self.tree)?;
+        for name in names {
             let (from, to) = (workspace().join(name), self.tree.join(name));
             let Ok(content) = fs::read(from) else {
                 continue;
@@ -52,6 +62,21 @@ impl<'a> Copy<'a> {
             if !fs::read(&to).is_ok_and(|before| before == content) {
                 fs::create_dir_all(to.parent().unwrap_or(&self.tree))?;
                 fs::write(to, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that the workspace does not have any more.
+    fn forget_others(&self, names: &BTreeSet<&str>, folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                self.forget_others(names, &path)?;
+            } else if let Ok(name) = path.strip_prefix(&self.tree)
+                && !names.contains(name.to_string_lossy().as_ref())
+            {
+                fs::remove_file(path)?;
             }
         }
         Ok(())
@@ -128,6 +153,8 @@ impl<'a> Copy<'a> {
             "1",
             "--json",
             "--stop-at-first",
+            "--hang",
+            HANG_SECONDS,
             "--seeds",
             &seeds,
         ];
@@ -208,6 +235,35 @@ impl<'a> Copy<'a> {
         child.wait()?;
         Ok(None)
     }
+}
+
+/// Where cargo has put this program and all that it was built of, if it is built for release.
+fn release_folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    folder.ends_with("release").then(|| folder.to_owned())
+}
+
+/// Makes hard links to all that cargo knows of what it has built, in a folder of the same shape.
+fn link_all(from: &Path, to: &Path) -> io::Result<()> {
+    for folder in ["deps", "build", ".fingerprint"] {
+        link_folder(&from.join(folder), &to.join(folder))?;
+    }
+    Ok(())
+}
+
+fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            link_folder(&entry.path(), &to)?;
+        } else {
+            fs::hard_link(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// The test program, from what cargo says.

@@ -13,9 +13,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::echo::{
-    Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server, ServerConfig,
-};
+use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server};
+use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Delay;
 use echosphere_core::{Action, Event, Machine};
 use rand_chacha::ChaCha8Rng;
@@ -23,6 +22,7 @@ use rand_chacha::rand_core::Rng;
 
 pub use self::choices::Choices;
 use self::client::ClientModel;
+pub use self::limits::Limits;
 use self::player::fits_a_line;
 pub use self::player::{Player, Words};
 use self::server::ServerModel;
@@ -38,6 +38,7 @@ use crate::trace::brief_bytes;
 mod by_conn;
 mod choices;
 mod client;
+mod limits;
 mod player;
 mod server;
 mod words;
@@ -54,6 +55,8 @@ pub struct Echo {
     pub lines: Vec<usize>,
     /// Hosts whose clients say more than they should.
     pub rude: Vec<usize>,
+    /// What may be at most.
+    pub limits: Limits,
 }
 
 impl System for Echo {
@@ -64,8 +67,8 @@ impl System for Echo {
 
     fn server(&self, rng: ChaCha8Rng) -> (Self::Server, Words) {
         (
-            Server::new(ServerConfig::default(), rng),
-            Words::Real(EchoCodec::accepted(MAX_MESSAGE)),
+            Server::new(self.limits.server(), rng),
+            Words::Real(EchoCodec::accepted(self.limits.max_message as u32)),
         )
     }
 
@@ -75,12 +78,16 @@ impl System for Echo {
         } else {
             Words::Real(EchoCodec::dialled(MAX_MESSAGE))
         };
+        let client = ClientConfig {
+            max_delayed_acks: self.limits.max_delayed_acks,
+            ..self.client.clone()
+        };
         let rude = self.rude.contains(&host).then(|| {
             let mut rng = rng.clone();
             rng.set_stream(rng.get_stream() ^ 1 << 61);
             rng
         });
-        (Player::new(Client::new(self.client.clone(), rng), rude), words)
+        (Player::new(Client::new(client, rng), rude), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
@@ -91,6 +98,10 @@ impl System for Echo {
             if message.x.len() > workload::LARGE {
                 marks.hit(Mark::LargeX);
             }
+        }
+        let mut lens = vec![0; xs.len()];
+        for (number, x) in xs.iter() {
+            lens[number as usize] = x.len();
         }
         let no_lines = xs
             .iter()
@@ -108,11 +119,28 @@ impl System for Echo {
         }
         EchoOracle {
             wire: Wire::new(xs.len()),
+            server: ServerModel::new(deep, &self.limits, lens, no_lines, marks.clone()),
             xs,
-            server: ServerModel::new(deep, no_lines, marks.clone()),
             clients: ClientModel::new(self, of_message, marks.clone()),
             messages: self.messages.clone(),
         }
+    }
+
+    fn size(message: &Message) -> (usize, bool) {
+        /// More than a frame's header and its words.
+        const WORDS: usize = 16;
+        match message {
+            Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, false),
+            Message::Error(_, text) => (text.len() + 3 * WORDS, true),
+        }
+    }
+
+    fn link(&self, link: LinkConfig) -> LinkConfig {
+        self.limits.link(link)
+    }
+
+    fn patience(&self) -> Duration {
+        self.limits.patience(self.messages.len())
     }
 
     fn facts(server: &Self::Server) -> Vec<Fact> {
@@ -168,7 +196,7 @@ impl EchoOracle {
     /// How many messages were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.messages.len() - self.clients.open()
+        self.messages.len() - self.clients.open() - self.clients.given_up()
     }
 
     /// How many connections ended because their client had got its ok.
@@ -320,6 +348,10 @@ impl Oracle<Echo> for EchoOracle {
 
     fn time_is(&mut self, now: Duration) {
         self.clients.now = Some(now);
+    }
+
+    fn pauses(&mut self, host: usize, until: Duration) {
+        self.clients.pauses(host, until);
     }
 
     fn add_choices(&self, seed: u64, fairness: &mut Fairness) {

@@ -4,7 +4,8 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{CloseReason, ConnId, Time};
 
 use super::Host;
-use crate::direct::net::{Arrival, MILLISECOND, Net};
+use crate::direct::net::{Arrival, MILLISECOND, Nanos, Net};
+use crate::direct::rules::SharedTold;
 use crate::observe::Observable;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -23,7 +24,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let socket = self.sockets.get(id.slot as usize).and_then(Option::as_ref);
             if let Some(socket) = socket.filter(|socket| socket.id == id) {
                 let lines = net.conns[socket.index].lines;
-                let result = socket.spoken.check_end(now, reason, arrival, lines, &self.link);
+                let mut result = socket.spoken.check_end(now, reason, arrival, lines, &self.link);
+                if reason == CloseReason::SlowConsumer {
+                    result = result.and(socket.backlog.check_dropped(now, &self.link));
+                }
                 self.check(result);
             }
             if self.calm && reason != CloseReason::PeerClosed {
@@ -40,6 +44,70 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
+    /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
+    /// notes what it sent itself.
+    pub(super) fn check_order(&mut self, net: &mut Net) {
+        let told = SharedTold::clone(&self.told);
+        for passed in told.borrow_mut().passed.drain(..) {
+            let socket = self.sockets.get_mut(passed.conn.slot as usize).and_then(Option::as_mut);
+            let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
+                continue;
+            };
+            let said = &mut net.conns[socket.index].said;
+            if !passed.heard {
+                socket.backlog.more += passed.size;
+                said[self.side as usize].extend(passed.digest);
+            } else if passed.digest.is_some() && said[self.side.other() as usize].pop_front() != passed.digest {
+                self.check(Err(format!(
+                    "{:?}: what was heard is not what was sent next",
+                    passed.conn
+                )));
+            }
+        }
+    }
+
+    /// A connection is let in.
+    pub(super) fn check_accepted(&mut self) {
+        let held = self.sockets.iter().flatten().count();
+        if held >= self.link.max_connections {
+            self.check(Err(format!(
+                "a connection was let in beside {held} others, which is too many"
+            )));
+        }
+    }
+
+    /// A connection is not let in because there are enough.
+    pub(super) fn check_refused(&mut self) {
+        let held = self.sockets.iter().flatten().count();
+        if held < self.link.max_connections {
+            self.check(Err(format!("a connection was refused beside only {held} others")));
+        }
+    }
+
+    /// The connection was written to.
+    pub(super) fn check_backlog(&mut self, net: &Net, id: ConnId) {
+        let now = self.local(net.now);
+        let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+        let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(id));
+        if let (Some(socket), Some(outbox)) = (socket.filter(|socket| socket.id == id), outbox) {
+            let known = self.told.borrow().knows(id);
+            let result = socket.backlog.wrote(now, outbox.len(), known, &self.link);
+            self.check(result);
+        }
+    }
+
+    /// The end of what the other side sent has come: its machine must have been heard out.
+    pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
+        let from = self.side.other() as usize;
+        let conn = &net.conns[index];
+        let left = conn.said[from].len();
+        if left > 0 && !conn.ends[from].crashed {
+            self.check(Err(format!(
+                "a connection ended in order, and {left} messages sent on it were never heard"
+            )));
+        }
+    }
+
     /// Checks that nobody is kept waiting for a sign of life.
     pub(in crate::direct) fn check_silence(&mut self, net: &Net) {
         if self.endpoint.is_none() || self.paused_until + MILLISECOND > net.now {
@@ -50,12 +118,29 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         for socket in self.sockets.iter().flatten() {
             let conn = &net.conns[socket.index];
             let end = &conn.ends[self.side as usize];
+            if self.told.borrow().knows(socket.id) {
+                result = result.and(socket.backlog.check_kept(now, &self.link));
+            }
             if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
                 let silence = socket.spoken.check_silence(now, conn.lines, &self.link);
                 result = result.and(silence.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
         }
         self.check(result);
+    }
+
+    /// The timer rings. What is due is done when it has rung, so it does not ring again and again.
+    pub(super) fn check_wakes(&mut self, now: Nanos) {
+        /// Far more than there are connections that could have a time-out of their own within a millisecond.
+        const WAKES: u32 = 100_000;
+        let (millisecond, count) = &mut self.wakes;
+        if *millisecond != now / MILLISECOND {
+            (*millisecond, *count) = (now / MILLISECOND, 0);
+        }
+        *count += 1;
+        if *count > WAKES {
+            self.check(Err("its timer rings on and on, and nothing is done".to_owned()));
+        }
     }
 
     /// Every connection has one timer, and there are no others.

@@ -1,11 +1,11 @@
 //! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
 //! most once, and a natural end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use echosphere_core::echo::{Command, Failure, Notice};
-use echosphere_core::random::Backoff;
+use echosphere_core::random::{Backoff, Delay};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 
@@ -14,6 +14,44 @@ use super::by_conn::ByConn;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
 
+/// What an answer may be late by, as clocks are read at different moments.
+const SLACK: Duration = Duration::from_millis(5);
+
+/// After these the same message may be sent again.
+const TEMPORARY: [ErrorCode; 7] = [
+    ErrorCode::ShuttingDown,
+    ErrorCode::Full,
+    ErrorCode::Busy,
+    ErrorCode::TooManyWaiting,
+    ErrorCode::HandshakeTimeout,
+    ErrorCode::IdleTimeout,
+    ErrorCode::Truncated,
+];
+
+fn too_long(echo: &Echo) -> BTreeSet<u64> {
+    let numbered = (0..).zip(&echo.messages);
+    let too_long = numbered.filter(|(_, message)| message.x.len() > echo.limits.max_message);
+    too_long.map(|(id, _)| id).collect()
+}
+
+/// The shortest delay, by a clock that goes too fast.
+fn fastest(delay: Delay) -> Duration {
+    match delay {
+        Delay::Constant(delay) | Delay::Uniform(delay, _) => delay.mul_f64(0.9),
+        Delay::None | Delay::Exponential(_) => Duration::ZERO,
+    }
+}
+
+/// The longest delay, by a clock that goes too slow.
+fn slowest(delay: Delay) -> Duration {
+    let longest = match delay {
+        Delay::None => Duration::ZERO,
+        Delay::Constant(delay) | Delay::Uniform(_, delay) => delay,
+        Delay::Exponential(mean) => mean * Delay::EXPONENTIAL_CUT,
+    };
+    longest.mul_f64(1.12)
+}
+
 #[derive(Debug)]
 pub(super) struct ClientModel {
     pub(super) retries: u64,
@@ -21,6 +59,13 @@ pub(super) struct ClientModel {
     marks: Marks,
     /// What each message says.
     says: Vec<X>,
+    /// Those whose X is too long for the server.
+    too_long: BTreeSet<u64>,
+    /// Those that a client gave up for that.
+    given_up: BTreeSet<u64>,
+    max_delayed_acks: usize,
+    /// How long an answer takes at least.
+    fastest_answer: Duration,
     /// Those whose caller has not been told that they are acknowledged.
     open: Vec<bool>,
     open_count: usize,
@@ -34,6 +79,12 @@ pub(super) struct ClientModel {
     pub(super) now: Option<Duration>,
     /// When each attempt that is to follow one that failed may begin, by host.
     pauses: BTreeSet<(usize, Duration, u64)>,
+    /// How long an answer may take.
+    slowest_answer: Duration,
+    /// What was to be answered, oldest first, by host.
+    to_answer: BTreeMap<usize, VecDeque<(Duration, ConnId, X)>>,
+    /// Until when each host did nothing.
+    paused: BTreeMap<usize, Duration>,
 }
 
 /// What a host has, in its present life.
@@ -50,8 +101,8 @@ struct Host {
 struct Conn {
     /// What it sent, once it has.
     sent: Option<X>,
-    /// What it was sent and has not answered.
-    owes: Vec<X>,
+    /// What it was sent and has not answered, and when it was sent that; oldest first.
+    owes: Vec<(X, Duration)>,
 }
 
 impl ClientModel {
@@ -64,11 +115,18 @@ impl ClientModel {
             open_count: says.len(),
             under_way: vec![None; says.len()],
             says,
+            too_long: too_long(echo),
+            given_up: BTreeSet::new(),
+            max_delayed_acks: echo.limits.max_delayed_acks,
+            fastest_answer: fastest(echo.client.ack_delay),
             hosts: Vec::new(),
             rude: echo.rude.clone(),
             backoff: echo.client.backoff,
             now: None,
             pauses: BTreeSet::new(),
+            slowest_answer: slowest(echo.client.ack_delay),
+            to_answer: BTreeMap::new(),
+            paused: BTreeMap::new(),
         }
     }
 
@@ -78,6 +136,7 @@ impl ClientModel {
         }
         *self.host(host) = Host::default();
         self.pauses.retain(|(of, ..)| *of != host);
+        self.to_answer.remove(&host);
     }
 
     pub(super) fn is_done(&self, id: u64) -> bool {
@@ -97,6 +156,10 @@ impl ClientModel {
         host.is_none_or(|host| host.under_way == 0 && host.conns.is_empty())
     }
 
+    pub(super) fn given_up(&self) -> usize {
+        self.given_up.len()
+    }
+
     pub(super) const fn open(&self) -> usize {
         self.open_count
     }
@@ -111,10 +174,11 @@ impl ClientModel {
         event: &Heard<'_, Command>,
         actions: &[Did<'_, Notice>],
     ) -> Result<(), String> {
+        self.check_answered(host)?;
         self.hear(host, event)?;
         for action in actions {
             match *action {
-                Did::Send(conn, said) => self.send(host, conn, said)?,
+                Did::Send(conn, said) => self.send(host, conn, said, event)?,
                 Did::Close(conn, reason) => self.close(host, conn, reason, event)?,
                 Did::Notify(notice) => self.notify(host, notice, event)?,
                 Did::AbandonDial => self.marks.hit(Mark::DialAbandoned),
@@ -125,8 +189,57 @@ impl ClientModel {
         if matches!(event, Heard::Closed(_)) && !actions.iter().any(retries) {
             return Err("a connection ended before its ok, and the client does not try again".into());
         }
+        if let Heard::Received(id, Said::Message(_)) = *event
+            && let Some(conn) = self.hosts.get(host).and_then(|host| host.conns.get(id))
+            && conn.owes.len() > self.max_delayed_acks
+        {
+            return Err(format!("{id:?} delays {} answers, which is too many", conn.owes.len()));
+        }
         if let Some(id) = self.acknowledged_by(host, event) {
             return Err(format!("{id:?} got its ok and did not end"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn pauses(&mut self, host: usize, until: Duration) {
+        self.paused.insert(host, until);
+    }
+
+    /// An answer given now to what came at `since`, while so many others are owed, was not given too early. A connection
+    /// that owes as many as it may delay answers at once.
+    fn check_delay(&self, since: Duration, others: usize, rude: bool) -> Result<(), String> {
+        let Some(after) = self.now.map(|now| now.saturating_sub(since)) else {
+            return Ok(());
+        };
+        if rude || after + SLACK >= self.fastest_answer {
+            return Ok(());
+        }
+        if others < self.max_delayed_acks {
+            return Err(format!("answered after {after:?}, though {others} others are owed"));
+        }
+        self.marks.hit(Mark::AnswerNotDelayed);
+        Ok(())
+    }
+
+    /// Whatever is due has been answered, on connections that are still open. Only for drivers that tell the time.
+    fn check_answered(&mut self, host: usize) -> Result<(), String> {
+        let (Some(now), Some(to_answer)) = (self.now, self.to_answer.get_mut(&host)) else {
+            return Ok(());
+        };
+        let paused = self.paused.get(&host).copied().unwrap_or_default();
+        while let Some(&(since, id, y)) = to_answer.front() {
+            if now <= (since + self.slowest_answer).max(paused) + SLACK {
+                break;
+            }
+            to_answer.pop_front();
+            let owed = self
+                .hosts
+                .get(host)
+                .and_then(|host| host.conns.get(id))
+                .map(|conn| &conn.owes);
+            if owed.is_some_and(|owed| owed.contains(&(y, since))) {
+                return Err(format!("{id:?} has not answered X number {y} in {:?}", now - since));
+            }
         }
         Ok(())
     }
@@ -139,9 +252,13 @@ impl ClientModel {
                 }
             }
             Heard::Received(id, said) => {
+                let now = self.now.unwrap_or_default();
                 let conn = self.conn(host, id)?;
                 match said {
-                    Said::Message(y) => conn.owes.push(y),
+                    Said::Message(y) => {
+                        conn.owes.push((y, now));
+                        self.to_answer.entry(host).or_default().push_back((now, id, y));
+                    }
                     Said::Ok(_) => {}
                     Said::Error(ErrorCode::NotHeld) => {
                         if !self.rude.contains(&host) {
@@ -149,6 +266,7 @@ impl ClientModel {
                         }
                         self.marks.hit(Mark::NotHeld);
                     }
+                    Said::Error(ErrorCode::Full) => self.marks.hit(Mark::ServerFull),
                     Said::Error(_) => {}
                 }
             }
@@ -186,7 +304,7 @@ impl ClientModel {
         conn.ok_or_else(|| format!("{id:?} of host {host} is not open"))
     }
 
-    fn send(&mut self, host: usize, id: ConnId, said: Said) -> Result<(), String> {
+    fn send(&mut self, host: usize, id: ConnId, said: Said, event: &Heard<'_, Command>) -> Result<(), String> {
         match said {
             Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => {
                 Err(format!("sent X number {x}, which nobody asked for"))
@@ -199,7 +317,10 @@ impl ClientModel {
             Said::Ok(y) => {
                 let rude = self.rude.contains(&host);
                 let owes = &mut self.conn(host, id)?.owes;
-                let Some(at) = owes.iter().position(|owed| *owed == y) else {
+                // Of several the same, what is answered at once is what has just come.
+                let at_once = matches!(*event, Heard::Received(from, Said::Message(_)) if from == id);
+                let mut same = (0..owes.len()).filter(|at| owes[*at].0 == y);
+                let Some(at) = (if at_once { same.next_back() } else { same.next() }) else {
                     if rude {
                         return Ok(());
                     }
@@ -207,8 +328,9 @@ impl ClientModel {
                         "{id:?} answered X number {y}, which it was not sent or has answered"
                     ));
                 };
-                owes.swap_remove(at);
-                Ok(())
+                let (_, since) = owes.remove(at);
+                let others = owes.len();
+                self.check_delay(since, others, rude)
             }
             Said::Error(_) => Err("a client sent an error".into()),
         }
@@ -239,14 +361,7 @@ impl ClientModel {
                     Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
                     _ => return Err(format!("message number {id} acknowledged without its ok")),
                 }
-                let at = *id as usize;
-                if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
-                    return Err(format!("message number {id} acknowledged twice"));
-                }
-                let x = self.says[at] as usize;
-                let host = self.host(host);
-                host.under_way -= 1;
-                host.wanted[x] -= 1;
+                self.settled(host, *id)?;
             }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
@@ -256,9 +371,22 @@ impl ClientModel {
                 // A clock that goes too fast makes it shorter.
                 let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
                 self.pauses.insert((host, until, *id));
-                if *failure == Failure::TimedOut {
-                    self.marks.hit(Mark::ResponseTimeout);
+                match failure {
+                    Failure::TimedOut => self.marks.hit(Mark::ResponseTimeout),
+                    Failure::Rejected(code, _) if !TEMPORARY.contains(code) => {
+                        return Err(format!("message number {id} is sent again after {code}"));
+                    }
+                    _ => {}
                 }
+            }
+            Notice::GaveUp {
+                id,
+                failure: Failure::Rejected(ErrorCode::FrameTooLong | ErrorCode::LineTooLong, _),
+                ..
+            } if self.too_long.contains(id) => {
+                self.marks.hit(Mark::TooLong);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
             }
             Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
         }
@@ -281,9 +409,22 @@ impl ClientModel {
         }
     }
 
+    /// The host is done with a message.
+    fn settled(&mut self, host: usize, id: u64) -> Result<(), String> {
+        let at = id as usize;
+        if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
+            return Err(format!("message number {id} acknowledged or given up twice"));
+        }
+        let x = self.says[at] as usize;
+        let host = self.host(host);
+        host.under_way -= 1;
+        host.wanted[x] -= 1;
+        Ok(())
+    }
+
     /// The caller was told by the driver.
     pub(super) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
-        let Notice::Acknowledged { id, .. } = notice else {
+        let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
             return Ok(());
         };
         let at = *id as usize;
@@ -298,7 +439,7 @@ impl ClientModel {
 
     pub(super) fn ends(&self) -> Result<(), String> {
         let zero = (0..self.hosts.len()).all(|host| self.is_zero(host));
-        if zero && self.natural_closes == self.says.len() as u64 {
+        if zero && self.natural_closes == (self.says.len() - self.given_up.len()) as u64 {
             Ok(())
         } else {
             let conns: Vec<_> = self.hosts.iter().flat_map(|host| host.conns.iter()).collect();

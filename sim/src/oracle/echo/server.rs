@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 
+use super::Limits;
 use super::by_conn::ByConn;
 use super::choices::{Choice, Choices};
 use super::words::{Did, Heard, Said, X};
@@ -20,6 +21,9 @@ pub(super) struct ServerModel {
     pub(super) deep: bool,
     pub(super) choices: Choices,
     marks: Marks,
+    limits: Limits,
+    /// How long each X is.
+    lens: Vec<usize>,
     /// Those X that no line can carry.
     no_lines: BTreeSet<X>,
     conns: ByConn<Conn>,
@@ -78,8 +82,10 @@ const WHOLE: usize = 256;
 const MORE: usize = 4;
 
 impl ServerModel {
-    pub(super) fn new(deep: bool, no_lines: BTreeSet<X>, marks: Marks) -> Self {
+    pub(super) fn new(deep: bool, limits: &Limits, lens: Vec<usize>, no_lines: BTreeSet<X>, marks: Marks) -> Self {
         Self {
+            limits: limits.clone(),
+            lens,
             deep,
             choices: Choices::default(),
             marks,
@@ -201,13 +207,54 @@ impl ServerModel {
     }
 
     fn message(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
+        if self.lens[x as usize] > self.limits.max_message {
+            return Err(format!("X number {x} was taken, though it is too long"));
+        }
+        let refusals = self.refusals(from, x);
         match *actions {
-            [Did::Send(to, Said::Error(ErrorCode::ShuttingDown))] if self.draining && to == from => Ok(()),
-            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x && !self.draining => {
+            [Did::Send(to, Said::Error(code))] if to == from && refusals.contains(&code) => {
+                match code {
+                    ErrorCode::TooManyWaiting => self.marks.hit(Mark::TooManyWaiting),
+                    ErrorCode::Busy => self.marks.hit(Mark::ServerBusy),
+                    _ => {}
+                }
+                Ok(())
+            }
+            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x && refusals.is_empty() => {
                 self.forward(x, Some(from), holder, true)
             }
-            _ => Err(format!("`message` was not forwarded to exactly one: {actions:?}")),
+            _ if refusals.is_empty() => Err(format!("`message` was not forwarded to exactly one: {actions:?}")),
+            _ => Err(format!("`message` was not refused as {refusals:?}: {actions:?}")),
         }
+    }
+
+    /// Why `message x` must be refused; with several reasons any will do.
+    fn refusals(&self, from: ConnId, x: X) -> Vec<ErrorCode> {
+        let mut reasons = Vec::new();
+        if self.draining {
+            reasons.push(ErrorCode::ShuttingDown);
+        }
+        if !self.limits.are_tight() {
+            return reasons;
+        }
+        let len = self.lens[x as usize];
+        let (mut waiting, mut waiting_bytes, mut kept, mut kept_bytes) = (0, 0, 0, 0);
+        for (x, flights) in &self.flights {
+            let len = self.lens[*x as usize];
+            let mine = flights.iter().filter(|flight| flight.waiter == Some(from)).count();
+            waiting += mine;
+            waiting_bytes += mine * len;
+            kept += flights.len();
+            kept_bytes += flights.len() * len;
+        }
+        let limits = &self.limits;
+        if waiting >= limits.max_waiting || waiting_bytes + len > limits.max_waiting_bytes {
+            reasons.push(ErrorCode::TooManyWaiting);
+        }
+        if kept >= limits.max_flights || kept_bytes + len > limits.max_bytes {
+            reasons.push(ErrorCode::Busy);
+        }
+        reasons
     }
 
     /// `x` was sent to `holder`, on behalf of `waiter`.

@@ -9,8 +9,8 @@ use echosphere_core::random::{Backoff, Delay};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Echo;
 use super::player::fits_a_line;
+use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
@@ -36,7 +36,7 @@ pub struct Planned {
 impl Echo {
     /// Clients with the time-outs of these runs, who answer after `ack_delay` and never give up.
     #[must_use]
-    pub const fn new(ack_delay: Delay, messages: Vec<Planned>) -> Self {
+    pub fn new(ack_delay: Delay, messages: Vec<Planned>) -> Self {
         Self {
             client: ClientConfig {
                 response_timeout: RESPONSE_TIMEOUT,
@@ -51,6 +51,7 @@ impl Echo {
             messages,
             lines: Vec::new(),
             rude: Vec::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -117,6 +118,9 @@ impl Workload for Echo {
         let mut echo = Self::new(ack_delay, messages.collect());
         echo.lines = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         echo.rude = (0..hosts).filter(|_| dice.chance(0.1)).collect();
+        if clients == drawn {
+            echo.limits = Limits::draw(seed, &mut echo.messages);
+        }
         for message in &mut echo.messages {
             if echo.lines.contains(&message.host) && !fits_a_line(&message.x) {
                 let text = message
@@ -152,6 +156,7 @@ impl Workload for Echo {
             "ack_delay": WrittenDelay::from(self.client.ack_delay),
             "lines": self.lines,
             "rude": self.rude,
+            "limits": self.limits,
             "messages": messages.collect::<Vec<_>>(),
         })
     }
@@ -164,6 +169,8 @@ impl Workload for Echo {
             lines: Vec<usize>,
             #[serde(default)]
             rude: Vec<usize>,
+            #[serde(default)]
+            limits: Limits,
             messages: Vec<Written>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -179,6 +186,7 @@ impl Workload for Echo {
         Ok(Self {
             lines: whole.lines,
             rude: whole.rude,
+            limits: whole.limits,
             ..Self::new(whole.ack_delay.into(), messages)
         })
     }

@@ -1,0 +1,164 @@
+//! What a driver owes its streams, whatever they carry: to end with them, to write on when it can, to drop none without
+//! a cause.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// What a driver may be late by: a few of turmoil's longest steps.
+const SLACK: Duration = Duration::from_millis(30);
+
+/// What all streams of a run share: where a broken rule is told, and when none is.
+#[derive(Debug)]
+pub struct Rules {
+    /// How long a stream may be kept after its peer's end was read.
+    linger: Duration,
+    broken: Mutex<Option<String>>,
+    torn_down: AtomicBool,
+}
+
+impl Rules {
+    /// For drivers whose closing connections may take `linger`.
+    #[must_use]
+    pub const fn new(linger: Duration) -> Self {
+        Self {
+            linger,
+            broken: Mutex::new(None),
+            torn_down: AtomicBool::new(false),
+        }
+    }
+
+    /// The first rule that was broken since this was last asked.
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        lock(&self.broken).take()
+    }
+
+    /// Does something that takes streams from their driver: what happens to them then is not the driver's doing.
+    pub fn tearing_down<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.torn_down.store(true, Ordering::Relaxed);
+        let result = act();
+        self.torn_down.store(false, Ordering::Relaxed);
+        result
+    }
+
+    fn check(&self, kept: bool, rule: impl FnOnce() -> String) {
+        if !kept && !self.torn_down.load(Ordering::Relaxed) {
+            lock(&self.broken).get_or_insert_with(rule);
+        }
+    }
+}
+
+/// What a driver has done with one stream.
+#[derive(Debug)]
+pub(super) struct Conduct {
+    rules: Arc<Rules>,
+    has_read: bool,
+    has_written: bool,
+    shut_down: bool,
+    failed: bool,
+    /// When its peer's end was read.
+    ended: Option<Duration>,
+    /// Whether and when the driver, who was told to wait before it writes, was told to go on.
+    waits: Option<Arc<Woken>>,
+}
+
+impl Conduct {
+    pub(super) const fn new(rules: Arc<Rules>) -> Self {
+        Self {
+            rules,
+            has_read: false,
+            has_written: false,
+            shut_down: false,
+            failed: false,
+            ended: None,
+            waits: None,
+        }
+    }
+
+    /// A read is tried.
+    pub(super) fn reads(&mut self) {
+        self.has_read = true;
+        self.check_waiting();
+    }
+
+    /// It gave so many bytes, or failed.
+    pub(super) fn has_read<E>(&mut self, result: &Result<usize, E>) {
+        match result {
+            Ok(0) => self.ended = self.ended.or_else(turmoil::sim_elapsed),
+            Ok(_) => {}
+            Err(_) => self.failed = true,
+        }
+    }
+
+    /// A write, or the shutdown, is tried with `attempt`.
+    pub(super) fn writes<T, E>(
+        &mut self,
+        cx: &Context<'_>,
+        shutdown: bool,
+        attempt: impl FnOnce(&mut Context<'_>) -> Poll<Result<T, E>>,
+    ) -> Poll<Result<T, E>> {
+        let woken = Arc::new(Woken {
+            driver: cx.waker().clone(),
+            at: Mutex::new(None),
+        });
+        let result = attempt(&mut Context::from_waker(&Waker::from(Arc::clone(&woken))));
+        self.waits = result.is_pending().then_some(woken);
+        self.has_written |= !shutdown;
+        self.shut_down |= shutdown;
+        self.failed |= matches!(result, Poll::Ready(Err(_)));
+        result
+    }
+
+    fn check_waiting(&self) {
+        let woken = self.waits.as_ref().and_then(|woken| *lock(&woken.at));
+        if let Some((woken, now)) = woken.zip(turmoil::sim_elapsed()) {
+            let since = now.saturating_sub(woken);
+            self.rules.check(since <= SLACK, || {
+                format!("a stream had room for {since:?}, and its driver, who waited for that, did not write")
+            });
+        }
+    }
+}
+
+impl Drop for Conduct {
+    fn drop(&mut self) {
+        self.check_waiting();
+        if let Some((ended, now)) = self.ended.zip(turmoil::sim_elapsed()) {
+            let since = now.saturating_sub(ended);
+            self.rules.check(since <= self.rules.linger + SLACK, || {
+                format!("a stream was kept for {since:?} after its end was read")
+            });
+        }
+        // Who is not let in is told so, at most, and never read.
+        let refused = self.has_written && !self.has_read;
+        let cause = self.shut_down || self.failed || self.ended.is_some() || self.waits.is_some() || refused;
+        self.rules
+            .check(cause, || "a stream was dropped without a cause".to_owned());
+    }
+}
+
+/// Wakes the driver, and notes when.
+#[derive(Debug)]
+struct Woken {
+    driver: Waker,
+    at: Mutex<Option<Duration>>,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut at = lock(&self.at);
+        *at = at.or_else(turmoil::sim_elapsed);
+        drop(at);
+        self.driver.wake_by_ref();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
