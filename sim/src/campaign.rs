@@ -63,10 +63,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Marks that no run has reached, of those that a campaign must reach.
+    /// Marks that no run has reached, of those that a campaign of the system of this name must reach.
     #[must_use]
-    pub fn missing(&self) -> Vec<Mark> {
-        self.marks.missing(Lane::Direct)
+    pub fn missing(&self, system: &str) -> Vec<Mark> {
+        self.marks.missing(Lane::Direct, system)
     }
 
     /// Counts a rule that was broken.

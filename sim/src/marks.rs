@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! marks {
-    ($($lane:ident { $($(#[$doc:meta])* $mark:ident,)* })*) => {
+    ($($lane:ident of $system:ident { $($(#[$doc:meta])* $mark:ident,)* })*) => {
         /// Something that must happen in some run of every campaign, or the campaign shows nothing about it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mark {
@@ -15,15 +15,16 @@ macro_rules! marks {
             /// All of them.
             pub const ALL: &[Self] = &[$($(Self::$mark,)*)*];
 
-            /// Whether it can be reached in `lane`.
+            /// Whether it can be reached in `lane` by the system of this name.
             #[must_use]
-            pub fn is_in(self, lane: Lane) -> bool {
-                [Lane::Both, lane].contains(&self.lane())
+            pub fn is_in(self, lane: Lane, system: &str) -> bool {
+                let (of_lane, of_system) = self.place();
+                [Lane::Both, lane].contains(&of_lane) && ["any", system].contains(&of_system)
             }
 
-            const fn lane(self) -> Lane {
+            const fn place(self) -> (Lane, &'static str) {
                 match self {
-                    $($(Self::$mark => Lane::$lane,)*)*
+                    $($(Self::$mark => (Lane::$lane, stringify!($system)),)*)*
                 }
             }
         }
@@ -42,7 +43,7 @@ pub enum Lane {
 }
 
 marks! {
-Both {
+Both of any {
     /// Messages between two hosts took different times, so that connections overtake each other.
     LatencyRange,
     /// A link became slow for a while.
@@ -67,19 +68,8 @@ Both {
     ServerPowerLoss,
     /// The server was drained while clients came and went.
     ServerDrain,
-    /// Clients answered after a constant delay.
-    AckDelayConstant,
-    /// Clients answered after a uniform delay.
-    AckDelayUniform,
-    /// Clients answered after an exponential delay.
-    AckDelayExponential,
-    /// Several clients sent the same X.
-    SameX,
-    /// An X longer than all the reads that a driver gives one connection in one turn.
-    LargeX,
     /// A socket was not ready for a while.
     Stall,
-
     /// A socket was full.
     BackPressure,
     /// An attempt to connect was refused.
@@ -88,41 +78,19 @@ Both {
     DialAbandoned,
     /// A client tried again because no ok came in time.
     ResponseTimeout,
-    /// The server forwarded an X anew because its holder had left.
-    Reforward,
-    /// The server ignored an ok that came too late.
-    LateOk,
-    /// One ok answered several who waited.
-    SharedOk,
-    /// A connection got its own message back.
-    ForwardToSelf,
     /// The server gave up a connection for its silence.
     ServerIdleTimeout,
     /// The server's connection was reset.
     ServerReset,
     /// A client's connection was reset.
     ClientReset,
-    /// A connection ended inside a frame.
-    Truncated,
     /// A connection that said nothing was given up.
     HandshakeTimeout,
     /// A connection did not close in order.
     Lingered,
-    /// A client spoke lines.
-    Lines,
-    /// A client was told that its ok answers nothing.
-    NotHeld,
-    /// A connection waited for the same X twice.
-    WaitsTwice,
-    /// A client was told that the server has as many connections as it takes.
-    ServerFull,
-    /// A client was told that the server keeps as many messages as it takes.
-    ServerBusy,
-    /// A client was told that its X is too long.
-    TooLong,
 }
 
-Turmoil {
+Turmoil of any {
     /// A link broke by itself, losing all that was on its way.
     LinkFailure,
     /// A socket took only a part of one write.
@@ -137,7 +105,9 @@ Turmoil {
     SpuriousWritePending,
 }
 
-Direct {
+Direct of any {
+    /// A connection ended inside a frame.
+    Truncated,
     /// An attempt to connect was never answered.
     Blackhole,
     /// A write was split in two segments.
@@ -156,12 +126,76 @@ Direct {
     SlowReader,
     /// Clocks went at different speeds.
     ClockSkew,
-    /// A connection had as much waiting for its ok as it may have.
-    TooManyWaiting,
     /// A connection was dropped because too much waited to be written to it.
     SlowConsumer,
+}
+
+Both of echo {
+    /// Clients answered after a constant delay.
+    AckDelayConstant,
+    /// Clients answered after a uniform delay.
+    AckDelayUniform,
+    /// Clients answered after an exponential delay.
+    AckDelayExponential,
+    /// Several clients sent the same X.
+    SameX,
+    /// An X longer than all the reads that a driver gives one connection in one turn.
+    LargeX,
+    /// The server forwarded an X anew because its holder had left.
+    Reforward,
+    /// The server ignored an ok that came too late.
+    LateOk,
+    /// One ok answered several who waited.
+    SharedOk,
+    /// A connection got its own message back.
+    ForwardToSelf,
+    /// A client spoke lines.
+    Lines,
+    /// A client was told that its ok answers nothing.
+    NotHeld,
+    /// A connection waited for the same X twice.
+    WaitsTwice,
+    /// A client was told that the server has as many connections as it takes.
+    ServerFull,
+    /// A client was told that the server keeps as many messages as it takes.
+    ServerBusy,
+    /// A client was told that its X is too long.
+    TooLong,
+}
+
+Direct of echo {
+    /// A connection had as much waiting for its ok as it may have.
+    TooManyWaiting,
     /// A client answered at once, having as many answers to give as it may delay.
     AnswerNotDelayed,
+}
+
+Both of hub {
+    /// A user sent to itself.
+    RelayToSelf,
+    /// A relay named a receiver twice.
+    NamedTwice,
+    /// A relay named more than two.
+    FanOut,
+    /// A relay named somebody who was not there.
+    UnknownReceiver,
+    /// A body arrived.
+    Delivered,
+    /// A body was empty.
+    EmptyBody,
+    /// A body was longer than all the reads that a driver gives one connection in one turn.
+    LargeBody,
+    /// A request was not answered, and its caller told so.
+    Unanswered,
+    /// Something was asked of a session that had ended, or was about to.
+    AskedTooLate,
+    /// A session ended because its caller wanted it, once all was answered.
+    LeftAfterAll,
+}
+
+Direct of hub {
+    /// A relay left somebody out who did not read.
+    SlowReceiver,
 }
 }
 
@@ -199,12 +233,10 @@ impl Marks {
         }
     }
 
-    /// The marks that can be reached in `lane` and were never counted.
+    /// The marks that can be reached in `lane` by the system of this name and were never counted.
     #[must_use]
-    pub fn missing(&self, lane: Lane) -> Vec<Mark> {
+    pub fn missing(&self, lane: Lane, system: &str) -> Vec<Mark> {
         let missing = Mark::ALL.iter().copied().filter(|&mark| self.count(mark) == 0);
-        missing
-            .filter(|mark| [Lane::Both, lane].contains(&mark.lane()))
-            .collect()
+        missing.filter(|mark| mark.is_in(lane, system)).collect()
     }
 }

@@ -197,7 +197,7 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
     bar.enable_steady_tick(Duration::from_secs(1));
 
     bar.set_message("the code as it is");
-    let sound = copy.try_one("none".to_owned(), String::new(), false, args.every_lane);
+    let sound = copy.try_one("none".to_owned(), String::new(), "echo", false, args.every_lane);
     if sound.broken.is_some() || sound.is_caught() {
         return Err(format!("without any planted bug: {} {}", sound.verdict(), sound.rule()));
     }

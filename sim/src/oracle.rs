@@ -14,6 +14,8 @@ use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 
 pub mod echo;
+mod escape;
+pub mod hub;
 
 /// A protocol with its two machines.
 pub trait System: Send + Sync + 'static {

@@ -45,7 +45,7 @@ fn a_campaign_counts_what_its_runs_have_been_through() {
     assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);
     assert!(!tally.hashes.is_empty(), "no hash to compare with another process");
     assert!(tally.marks.count(Mark::Reforward) > 0);
-    assert_eq!(tally.missing(), tally.marks.missing(Lane::Direct));
+    assert_eq!(tally.missing(Echo::NAME), tally.marks.missing(Lane::Direct, Echo::NAME));
 }
 
 #[test]

@@ -1,32 +1,44 @@
 //! Many seeds, each with its own mix of faults.
 
 use sim::marks::{Lane, Marks};
+use sim::oracle::Workload;
 use sim::oracle::echo::Echo;
+use sim::oracle::hub::Hub;
 use sim::seeds::seeds;
 use sim::{Scenario, run};
 
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 250;
 
-/// Seeds beyond those that found something once, and what.
-const FOUND: &[(u64, &str)] = &[];
+/// Seeds that found something once: the test, the seed, and what.
+const FOUND: &[(&str, u64, &str)] = &[];
 
 #[test]
 fn echo_under_faults() {
-    let mut seeds = seeds(SEEDS);
+    under_faults("echo_under_faults", SEEDS, Echo::of);
+}
+
+#[test]
+fn hub_under_faults() {
+    under_faults("hub_under_faults", SEEDS, Hub::of);
+}
+
+fn under_faults<W: Workload>(test: &str, count: u64, of: impl Fn(&Scenario) -> W) {
+    let mut seeds = seeds(count);
     if seeds.len() > 1 {
-        seeds.extend(FOUND.iter().map(|(seed, _)| seed));
+        let found = FOUND.iter().filter(|(of, ..)| *of == test);
+        seeds.extend(found.map(|(_, seed, _)| seed));
     }
     let marks = Marks::default();
     for &seed in &seeds {
         let scenario = Scenario::draw(seed);
-        match run(&scenario, Echo::of(&scenario)) {
+        match run(&scenario, of(&scenario)) {
             Ok(report) => marks.merge(&report.marks),
-            Err(failure) => panic!("{}", failure.in_test("echo_under_faults")),
+            Err(failure) => panic!("{}", failure.in_test(test)),
         }
     }
-    if seeds.len() as u64 >= SEEDS {
-        let missing = marks.missing(Lane::Turmoil);
+    if seeds.len() as u64 >= count {
+        let missing = marks.missing(Lane::Turmoil, W::NAME);
         assert!(
             missing.is_empty(),
             "never happened in {} seeds: {missing:?}",

@@ -85,6 +85,7 @@ impl ErrorCode {
                 | Self::Busy
                 | Self::HandshakeTimeout
                 | Self::IdleTimeout
+                | Self::Truncated
         )
     }
 }

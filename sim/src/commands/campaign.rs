@@ -64,10 +64,11 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
     let tell = |tally: Tally, again| {
         bar.finish_and_clear();
         let result = Result {
+            system: W::NAME,
             missing: if args.runs.no_faults {
                 Vec::new()
             } else {
-                tally.missing()
+                tally.missing(W::NAME)
             },
             unfair: tally.fairness.check().err(),
             elapsed: start.elapsed().as_secs_f64(),
@@ -79,7 +80,7 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
         if args.json {
             result.print_json();
         } else {
-            result.print_text(W::NAME);
+            result.print_text();
         }
         result.exit_code()
     };
@@ -97,6 +98,7 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
 
 /// What came of a campaign, and how to say it.
 struct Result {
+    system: &'static str,
     tally: Tally,
     missing: Vec<Mark>,
     unfair: Option<String>,
@@ -121,10 +123,10 @@ impl Result {
         }
     }
 
-    fn print_text(&self, system: &str) {
-        let tally = &self.tally;
+    fn print_text(&self) {
+        let (system, tally) = (self.system, &self.tally);
         println!("what the runs have been through, and how often:");
-        let mut marks: Vec<(String, u64)> = reachable()
+        let mut marks: Vec<(String, u64)> = reachable(self.system)
             .map(|mark| (format!("{mark:?}"), tally.marks.count(mark)))
             .collect();
         marks.sort();
@@ -162,7 +164,7 @@ impl Result {
 
     fn print_json(&self) {
         let tally = &self.tally;
-        let marks: serde_json::Map<_, _> = reachable()
+        let marks: serde_json::Map<_, _> = reachable(self.system)
             .map(|mark| (format!("{mark:?}"), tally.marks.count(mark).into()))
             .collect();
         let failures = tally.kept.iter().map(|failure| {
@@ -192,6 +194,9 @@ impl Result {
     }
 }
 
-fn reachable() -> impl Iterator<Item = Mark> {
-    Mark::ALL.iter().copied().filter(|mark| mark.is_in(Lane::Direct))
+fn reachable(system: &str) -> impl Iterator<Item = Mark> {
+    Mark::ALL
+        .iter()
+        .copied()
+        .filter(move |mark| mark.is_in(Lane::Direct, system))
 }

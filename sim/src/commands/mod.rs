@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sim::FailureKind;
 use sim::oracle::Workload;
 use sim::oracle::echo::Echo;
+use sim::oracle::hub::Hub;
 use sim::plan::Plan;
 
 /// The systems that can be run.
@@ -20,6 +21,8 @@ use sim::plan::Plan;
 pub(crate) enum System {
     /// The kata: message X, ok X
     Echo,
+    /// The hub: identity, list, relay
+    Hub,
 }
 
 /// Runs `$do` with the type `$W` of the system `$system`.
@@ -30,6 +33,10 @@ macro_rules! with_system {
                 type $W = sim::oracle::echo::Echo;
                 $do
             }
+            $crate::commands::System::Hub => {
+                type $W = sim::oracle::hub::Hub;
+                $do
+            }
         }
     };
 }
@@ -38,7 +45,11 @@ pub(crate) use with_system;
 impl System {
     /// The system of this name in a recorded run.
     fn named(name: &str) -> Option<Self> {
-        (name == Echo::NAME).then_some(Self::Echo)
+        match name {
+            Echo::NAME => Some(Self::Echo),
+            Hub::NAME => Some(Self::Hub),
+            _ => None,
+        }
     }
 }
 

@@ -97,27 +97,35 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let row = self.try_one(name, what, !in_core, self.args.every_lane);
+        let system = if text.contains("/src/hub/") { "hub" } else { "echo" };
+        let row = self.try_one(name, what, system, !in_core, self.args.every_lane);
         self.refresh()?;
         Ok(row)
     }
 
-    /// Runs the lanes on the copy as it is now.
-    pub(super) fn try_one(&self, name: String, what: String, only_turmoil: bool, every_lane: bool) -> Row {
+    /// Runs the lanes of `system` on the copy as it is now.
+    pub(super) fn try_one(
+        &self,
+        name: String,
+        what: String,
+        system: &str,
+        only_turmoil: bool,
+        every_lane: bool,
+    ) -> Row {
         let mut row = Row::broken(name, what, "does not build");
         if !only_turmoil {
             if self.build(&["build", "--bin", "sim"]).is_none() {
                 return row;
             }
-            row.calm = Some(self.direct(&["--no-faults"]));
-            row.direct = Some(self.direct(&[]));
+            row.calm = Some(self.direct(&["--system", system, "--no-faults"]));
+            row.direct = Some(self.direct(&["--system", system]));
         }
         if every_lane || !row.is_caught() {
             let built = self.build(&["test", "--test", "faults", "--no-run"]);
             let Some(program) = built.as_deref().and_then(test_program) else {
                 return row;
             };
-            row.turmoil = Some(self.turmoil(&program));
+            row.turmoil = Some(self.turmoil(&program, system));
         }
         row.broken = None;
         row
@@ -177,8 +185,9 @@ impl<'a> Copy<'a> {
         })
     }
 
-    fn turmoil(&self, program: &Path) -> Run {
-        self.run(program, &["--exact", "echo_under_faults"], |output| {
+    fn turmoil(&self, program: &Path, system: &str) -> Run {
+        let test = format!("{system}_under_faults");
+        self.run(program, &["--exact", &test], |output| {
             // A failure is shown as `seed 7, at 2.5s of virtual time, trace …: rule`.
             let mut lines = output.lines().filter_map(|line| line.strip_prefix("seed "));
             let line = lines.next().and_then(|line| line.split_once(", at "));

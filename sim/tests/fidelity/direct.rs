@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::echo::{Command, Notice};
+use echosphere_core::echo::{Command, Message, Notice};
 use rand_chacha::ChaCha8Rng;
 use sim::direct::{self, Fault, Options, Rates, run_direct};
 use sim::marks::Marks;
@@ -95,6 +95,12 @@ impl System for Pair {
 
     fn client(&self, _: usize, _: ChaCha8Rng) -> (Player, Speech) {
         player::client(self.script, RESPONSE_TIMEOUT)
+    }
+
+    /// A script says bytes, of which its peer hears messages: they are not held against each other.
+    fn size(message: &Message) -> (usize, bool) {
+        let (Message::Message(bytes) | Message::Ok(bytes) | Message::Error(_, bytes)) = message;
+        (bytes.len() + 64, true)
     }
 
     fn oracle(&self, _: bool, _: &Marks) -> Listener {

@@ -10,7 +10,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_transport_tcp::Driver;
 use sim::dice::{Dice, Purpose};
 use sim::marks::Marks;
-use sim::net::{Chop, Chopper, Connector, Listener};
+use sim::net::{Chop, Chopper, Connector, Listener, Rules};
 use sim::observe::Observed;
 use sim::scenario::{LINK, RESPONSE_TIMEOUT};
 use turmoil::{Builder, Sim};
@@ -107,5 +107,6 @@ fn sound() -> Chopper {
         healed,
         Dice::new(1, Purpose::Network),
         Marks::default(),
+        Arc::new(Rules::new(LINK.linger)),
     )
 }

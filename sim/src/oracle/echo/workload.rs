@@ -13,6 +13,7 @@ use super::player::fits_a_line;
 use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
+use crate::oracle::escape::{escape, unescape};
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -150,7 +151,7 @@ impl Workload for Echo {
         let messages = self.messages.iter().map(|message| Written {
             host: message.host,
             at: message.at,
-            x: message.x.escape_ascii().to_string(),
+            x: escape(&message.x),
         });
         json!({
             "ack_delay": WrittenDelay::from(self.client.ack_delay),
@@ -228,29 +229,6 @@ impl From<WrittenDelay> for Delay {
             WrittenDelay::Exponential(mean) => Self::Exponential(mean),
         }
     }
-}
-
-/// The bytes that `escape_ascii` wrote.
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match rest.next()? {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'x' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            quoted => quoted,
-        });
-    }
-    Some(bytes)
 }
 
 /// Of every kind that could trouble a wire format. Most are as unlike each other as `number`s are. `long` is the share

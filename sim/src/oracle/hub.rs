@@ -1,0 +1,162 @@
+//! The hub: its users and what they ask, and the model of its rules, which `docs/PROTOCOL.md` states.
+//!
+//! The hub makes no random choice, so the model of the server says exactly what each event must lead to. The model of
+//! the users holds what each is told against what it asked and what came on its connection. That what is sent is heard,
+//! in order, is checked of every system's connections alike.
+
+use std::time::Duration;
+
+use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request, Server};
+use echosphere_core::link::LinkConfig;
+use rand_chacha::ChaCha8Rng;
+
+use self::server::ServerModel;
+use self::users::UsersModel;
+pub use self::workload::Planned;
+use super::{Oracle, System};
+use crate::direct::story::Fact;
+use crate::marks::{Mark, Marks};
+use crate::observe::{ActionOf, EventOf};
+
+mod server;
+mod users;
+mod words;
+mod workload;
+
+/// A hub, and what its users shall do.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// How users behave.
+    pub client: ClientConfig,
+    /// What they do.
+    pub planned: Vec<Planned>,
+    /// Bytes that may wait for long for one user, if that is not as many as ever.
+    pub max_backlog: Option<usize>,
+}
+
+impl System for Hub {
+    type Server = Server;
+    type Client = Client<ChaCha8Rng>;
+    type Codec = HubCodec;
+    type Oracle = HubOracle;
+
+    fn server(&self, _rng: ChaCha8Rng) -> (Server, HubCodec) {
+        (Server::new(), HubCodec::accepted())
+    }
+
+    fn client(&self, _host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, HubCodec) {
+        (Client::new(self.client.clone(), rng), HubCodec::dialled())
+    }
+
+    fn oracle(&self, deep: bool, marks: &Marks) -> HubOracle {
+        let backlog = self.link(LinkConfig::default()).max_backlog;
+        HubOracle {
+            server: ServerModel::new(deep, backlog, marks.clone()),
+            users: UsersModel::new(&self.planned, marks.clone()),
+            planned: self.planned.clone(),
+        }
+    }
+
+    fn size(message: &Message) -> (usize, bool) {
+        let bytes = match message {
+            Message::Request(Request::Echo(body)) | Message::Reply(Reply::Echo(body) | Reply::Error(_, body)) => {
+                body.len()
+            }
+            Message::Request(Request::Relay { to, body }) => to.len() * 8 + body.len(),
+            Message::Request(Request::Identity | Request::List) | Message::Reply(Reply::Identity(_)) => 0,
+            Message::Reply(Reply::List(ids)) => ids.len() * 8,
+            Message::Reply(Reply::Relayed { unsent, .. }) => unsent.len() * 9,
+            Message::Reply(Reply::Delivery { body, .. }) => body.len(),
+        };
+        (bytes + 32, matches!(message, Message::Reply(Reply::Error(..))))
+    }
+
+    fn link(&self, link: LinkConfig) -> LinkConfig {
+        LinkConfig {
+            max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            ..link
+        }
+    }
+
+    fn facts(server: &Server) -> Vec<Fact> {
+        let users = server.users().map(|(id, conn)| ("users", format!("{id} on {conn:?}")));
+        users.collect()
+    }
+}
+
+/// What was seen of one run of the hub, and is to be expected next.
+#[derive(Debug)]
+pub struct HubOracle {
+    server: ServerModel,
+    users: UsersModel,
+    planned: Vec<Planned>,
+}
+
+impl Oracle<Hub> for HubOracle {
+    fn server_starts(&mut self) {
+        self.server.restart();
+    }
+
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, Command)> {
+        self.users.restart(host);
+        let numbered = (0..).zip(&self.planned).filter(|(_, planned)| planned.host() == host);
+        let left = numbered.filter(|(number, _)| !self.users.is_done(*number));
+        let mut plan: Vec<_> = left.flat_map(|(number, planned)| planned.commands(number)).collect();
+        plan.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
+    fn server_did(
+        &mut self,
+        server: &Server,
+        event: &EventOf<Server>,
+        actions: &[ActionOf<Server>],
+    ) -> Result<(), String> {
+        self.server.step(event, actions)?;
+        self.server.compare(server)
+    }
+
+    fn client_did(
+        &mut self,
+        host: usize,
+        client: &Client<ChaCha8Rng>,
+        event: &EventOf<Client<ChaCha8Rng>>,
+        actions: &[ActionOf<Client<ChaCha8Rng>>],
+    ) -> Result<(), String> {
+        self.users.step(host, event, actions)?;
+        if self.users.is_zero(host) && !echosphere_core::Machine::is_zero(client) {
+            return Err(format!("host {host} has nothing to do, but something left"));
+        }
+        Ok(())
+    }
+
+    fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        self.users.told(host, notice)
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        self.users.unfinished()
+    }
+
+    fn time_is(&mut self, now: Duration) {
+        self.users.now = Some(now);
+    }
+
+    fn ends(&self) -> Result<(), String> {
+        self.users.ends()?;
+        self.server.ends()
+    }
+}
+
+/// Counts what a run is about to do that not every run does.
+fn mark_plan(planned: &[Planned], marks: &Marks) {
+    for one in planned {
+        if let Planned::Ask { request, .. } = one {
+            match request {
+                Request::Relay { body, .. } if body.is_empty() => marks.hit(Mark::EmptyBody),
+                Request::Relay { body, .. } if body.len() > workload::LARGE => marks.hit(Mark::LargeBody),
+                _ => {}
+            }
+        }
+    }
+}

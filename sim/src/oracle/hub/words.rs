@@ -1,0 +1,83 @@
+//! The hub's messages in a few words.
+
+use echosphere_core::hub::{Command, Message, Notice, Reply, Request};
+
+use crate::trace::{Brief, brief_bytes};
+
+impl Brief for Request {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Identity => line.push_str("identity"),
+            Self::List => line.push_str("list"),
+            Self::Echo(body) => {
+                line.push_str("echo ");
+                brief_bytes(body, line);
+            }
+            Self::Relay { to, body } => {
+                *line += &format!("relay {to} ");
+                brief_bytes(body, line);
+            }
+        }
+    }
+}
+
+impl Brief for Reply {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Identity(id) => *line += &format!("identity {id}"),
+            Self::List(ids) => *line += &format!("list {ids}"),
+            Self::Echo(body) => {
+                line.push_str("echo ");
+                brief_bytes(body, line);
+            }
+            Self::Relayed { sent, unsent } => *line += &format!("relayed to {sent}, not to {unsent:?}"),
+            Self::Error(code, _) => *line += &format!("error {code}"),
+            Self::Delivery { from, body } => {
+                *line += &format!("from {from}: ");
+                brief_bytes(body, line);
+            }
+        }
+    }
+}
+
+impl Brief for Message {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Request(request) => request.brief(line),
+            Self::Reply(reply) => reply.brief(line),
+        }
+    }
+}
+
+impl Brief for Command {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Connect { session } => *line += &format!("connect session {session}"),
+            Self::Ask { session, ask, request } => {
+                *line += &format!("session {session} asks, as number {ask}: ");
+                request.brief(line);
+            }
+            Self::Leave { session } => *line += &format!("leave session {session}"),
+        }
+    }
+}
+
+impl Brief for Notice {
+    fn brief(&self, line: &mut String) {
+        match self {
+            Self::Answered {
+                session, ask, reply, ..
+            } => {
+                *line += &format!("session {session}, number {ask} answered: ");
+                reply.brief(line);
+            }
+            Self::Delivered { session, from, body } => {
+                *line += &format!("session {session} got from {from}: ");
+                brief_bytes(body, line);
+            }
+            Self::Connected { .. } | Self::Unanswered { .. } | Self::Retrying { .. } | Self::Ended { .. } => {
+                *line += &format!("{self:?}");
+            }
+        }
+    }
+}

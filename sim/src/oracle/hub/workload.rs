@@ -1,0 +1,333 @@
+//! What users do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::hub::{ClientConfig, Command, Ids, Request};
+use echosphere_core::random::Backoff;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Hub;
+use crate::dice::{Dice, Purpose};
+use crate::oracle::Workload;
+use crate::oracle::escape::{escape, unescape};
+use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
+
+/// More than a driver reads from one connection in one turn.
+pub(super) const LARGE: usize = 256 * 1024;
+/// What a user may take to connect in these runs, all pauses and time-outs on the way included.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
+
+/// Something that is planned. Its number in the plan is that of its session, or of its request.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// A session.
+    Session {
+        /// On which host.
+        host: usize,
+        /// Its number: its place in the plan, when that was drawn.
+        session: u64,
+        /// From when, since the run began.
+        at: Duration,
+        /// To when.
+        leaves: Duration,
+    },
+    /// Something that a session asks.
+    Ask {
+        /// The session's host.
+        host: usize,
+        /// The session's number.
+        session: u64,
+        /// When, since the run began.
+        at: Duration,
+        /// What.
+        request: Request,
+    },
+}
+
+impl Planned {
+    pub(super) const fn host(&self) -> usize {
+        match self {
+            Self::Session { host, .. } | Self::Ask { host, .. } => *host,
+        }
+    }
+
+    /// What its host is to do and when, if its place in the plan is `number`.
+    pub(super) fn commands(&self, number: u64) -> Vec<(Duration, Command)> {
+        match self {
+            Self::Session {
+                session, at, leaves, ..
+            } => {
+                let session = *session;
+                vec![
+                    (*at, Command::Connect { session }),
+                    (*leaves, Command::Leave { session }),
+                ]
+            }
+            Self::Ask {
+                session, at, request, ..
+            } => {
+                let command = Command::Ask {
+                    session: *session,
+                    ask: number,
+                    request: request.clone(),
+                };
+                vec![(*at, command)]
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Users with the time-outs of these runs.
+    #[must_use]
+    pub const fn new(planned: Vec<Planned>) -> Self {
+        Self {
+            client: ClientConfig {
+                response_timeout: RESPONSE_TIMEOUT,
+                connect_timeout: CONNECT_TIMEOUT,
+                backoff: Backoff {
+                    first: Duration::from_millis(50),
+                    max: BACKOFF_MAX,
+                },
+            },
+            planned,
+            max_backlog: None,
+        }
+    }
+
+    /// What the scenario's seed says.
+    #[must_use]
+    pub fn of(scenario: &Scenario) -> Self {
+        Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
+    }
+}
+
+impl Workload for Hub {
+    const NAME: &'static str = "hub";
+
+    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let users = clients.unwrap_or_else(|| match dice.below(6) {
+            0 => dice.among(1, 2),
+            1..5 => dice.among(2, 10),
+            _ => dice.among(10, 40),
+        });
+        let busy = dice.among(1, 12);
+        let mut planned = Vec::new();
+        for session in 0..users as u64 {
+            let host = dice.below(hosts);
+            let (one, other) = (window.mul_f64(dice.unit()), window.mul_f64(1.3 * dice.unit()));
+            let (at, leaves) = (one.min(other), one.max(other));
+            planned.push(Planned::Session {
+                host,
+                session,
+                at,
+                leaves,
+            });
+            // Most while the session lasts, some too late; many at once, or one by one.
+            let stretch = if dice.chance(0.3) { 0.0 } else { 1.1 };
+            for _ in 0..dice.below(busy + 1) {
+                let at = at + (leaves - at).mul_f64(stretch * dice.unit());
+                let request = draw_request(&mut dice, users);
+                planned.push(Planned::Ask {
+                    host,
+                    session,
+                    at,
+                    request,
+                });
+            }
+        }
+        let mut hub = Self::new(planned);
+        // A session's number is its place, so that both can be looked up by it.
+        hub.number();
+        hub.max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        hub
+    }
+
+    fn len(&self) -> usize {
+        self.planned.len()
+    }
+
+    fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let kept = self.planned.iter().enumerate().filter(|(at, _)| keep(*at));
+        let mut hub = Self {
+            planned: kept.map(|(_, planned)| planned.clone()).collect(),
+            ..self.clone()
+        };
+        hub.number();
+        hub
+    }
+
+    fn to_json(&self) -> Value {
+        let planned = self.planned.iter().map(Written::from);
+        json!({
+            "max_backlog": self.max_backlog,
+            "planned": planned.collect::<Vec<_>>(),
+        })
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Whole {
+            #[serde(default)]
+            max_backlog: Option<usize>,
+            planned: Vec<Written>,
+        }
+        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = whole.planned.into_iter().map(Planned::try_from);
+        Ok(Self {
+            max_backlog: whole.max_backlog,
+            ..Self::new(planned.collect::<Result<_, String>>()?)
+        })
+    }
+}
+
+impl Hub {
+    /// Gives each session the number of its place in the plan. What asks of one that is not planned any more keeps a number
+    /// that no session has.
+    fn number(&mut self) {
+        let mut places = std::collections::BTreeMap::new();
+        for (place, planned) in (0..).zip(&mut self.planned) {
+            match planned {
+                Planned::Session { session, .. } => {
+                    places.insert(*session, place);
+                    *session = place;
+                }
+                Planned::Ask { session, .. } => *session = places.get(session).copied().unwrap_or(u64::MAX),
+            }
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum Written {
+    Session {
+        host: usize,
+        session: u64,
+        at: Duration,
+        leaves: Duration,
+    },
+    Ask {
+        host: usize,
+        session: u64,
+        at: Duration,
+        request: WrittenRequest,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+enum WrittenRequest {
+    Identity,
+    List,
+    Echo(String),
+    Relay(Vec<u64>, String),
+}
+
+impl From<&Planned> for Written {
+    fn from(planned: &Planned) -> Self {
+        match planned.clone() {
+            Planned::Session {
+                host,
+                session,
+                at,
+                leaves,
+            } => Self::Session {
+                host,
+                session,
+                at,
+                leaves,
+            },
+            Planned::Ask {
+                host,
+                session,
+                at,
+                request,
+            } => Self::Ask {
+                host,
+                session,
+                at,
+                request: match request {
+                    Request::Identity => WrittenRequest::Identity,
+                    Request::List => WrittenRequest::List,
+                    Request::Echo(body) => WrittenRequest::Echo(escape(&body)),
+                    Request::Relay { to, body } => WrittenRequest::Relay(to.iter().collect(), escape(&body)),
+                },
+            },
+        }
+    }
+}
+
+impl TryFrom<Written> for Planned {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let bytes = |text: String| match unescape(&text) {
+            Some(bytes) => Ok(Bytes::from(bytes)),
+            None => Err(format!("no escaped bytes: {text:?}")),
+        };
+        Ok(match written {
+            Written::Session {
+                host,
+                session,
+                at,
+                leaves,
+            } => Self::Session {
+                host,
+                session,
+                at,
+                leaves,
+            },
+            Written::Ask {
+                host,
+                session,
+                at,
+                request,
+            } => Self::Ask {
+                host,
+                session,
+                at,
+                request: match request {
+                    WrittenRequest::Identity => Request::Identity,
+                    WrittenRequest::List => Request::List,
+                    WrittenRequest::Echo(body) => Request::Echo(bytes(body)?),
+                    WrittenRequest::Relay(to, body) => Request::Relay {
+                        to: to.into_iter().collect(),
+                        body: bytes(body)?,
+                    },
+                },
+            },
+        })
+    }
+}
+
+/// Ids are given in order, so that those up to the number of users are mostly somebody's.
+fn draw_request(dice: &mut Dice, users: usize) -> Request {
+    match dice.below(8) {
+        0 => Request::Identity,
+        1 => Request::List,
+        2 => Request::Echo(draw_body(dice)),
+        _ => {
+            let count = match dice.below(4) {
+                0 => dice.among(1, 12),
+                _ => dice.among(1, 3),
+            };
+            let to: Ids = (0..count).map(|_| dice.among(1, users + 1) as u64).collect();
+            let body = draw_body(dice);
+            Request::Relay { to, body }
+        }
+    }
+}
+
+fn draw_body(dice: &mut Dice) -> Bytes {
+    let len = match dice.below(12) {
+        0 => 0,
+        // About the size from which a body is shared and not copied, and that of a read.
+        1 => dice.among(2000, 2100),
+        2 | 3 => dice.among(65_500, 65_560),
+        4 if dice.chance(0.7) => dice.among(LARGE + 1, LARGE + 100_000),
+        _ => dice.among(1, 40),
+    };
+    dice.bytes(len).into()
+}
