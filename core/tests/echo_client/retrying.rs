@@ -197,6 +197,7 @@ fn after_a_temporary_error_it_tries_again_on_another_connection() {
         ErrorCode::TooManyWaiting,
         ErrorCode::HandshakeTimeout,
         ErrorCode::IdleTimeout,
+        ErrorCode::Truncated,
     ] {
         let mut bench = Bench::connected(config(), "x");
         let actions = bench.receive(CONN, error(code));
@@ -215,7 +216,6 @@ fn after_a_permanent_error_it_gives_up() {
         ErrorCode::UnknownRequest,
         ErrorCode::FrameTooLong,
         ErrorCode::LineTooLong,
-        ErrorCode::Truncated,
         ErrorCode::Unknown,
     ] {
         let mut bench = Bench::connected(config(), "x");

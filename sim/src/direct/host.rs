@@ -280,8 +280,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
             Arrival::Fin => endpoint.peer_closed(now, id, &mut self.effects),
             Arrival::Reset => {
-                // Nothing that was under way the other way matters any more.
-                net.conns[index].dead = true;
+                // This side says nothing more; what the other has sent, and what is on its way to it, goes on.
+                net.conns[index].ends[self.side as usize].fin_sent = true;
                 endpoint.failed(now, id, &mut self.effects);
             }
         }

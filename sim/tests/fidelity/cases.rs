@@ -152,7 +152,7 @@ pub(crate) const CASES: &[Case] = &[
             (Network::Turmoil, None),
             (
                 Network::Direct,
-                Some(("opened, message x, Reset", "opened, message x, IdleTimeout")),
+                Some(("opened, message x, Reset", "opened, message x, Reset")),
             ),
         ],
         ..SOUND
