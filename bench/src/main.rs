@@ -1,0 +1,37 @@
+//! Measures Echosphere's echo server beside a raw epoll loop and whatever other message brokers are installed. What it
+//! measures and how, and what came of it, is in `bench/README.md`.
+
+mod baseline;
+mod compare;
+mod generator;
+mod peers;
+mod plot;
+mod process;
+mod report;
+mod shapes;
+mod sockets;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures the echo server beside its peers.
+#[derive(Debug, Parser)]
+enum Cli {
+    /// Run every server under every load, in turn, and print the medians and their ratios
+    Compare(compare::Args),
+    /// Serve echo as a raw epoll loop does, until killed: what the others are measured against
+    Baseline(baseline::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse() {
+        Cli::Compare(args) => compare::run(&args),
+        Cli::Baseline(args) => baseline::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}

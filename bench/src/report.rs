@@ -1,0 +1,336 @@
+//! What was measured: medians, ratios, and whether the gates are met.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+
+use serde::Serialize;
+
+use crate::generator::Outcome;
+use crate::peers::{BASELINE, OURS, Peer};
+use crate::shapes::Shape;
+
+/// Relays of one round trip: there, and the answer back.
+const RELAYS: f64 = 2.0;
+/// From this share of a core on, the generator is what limits the throughput.
+const BUSY: f64 = 0.95;
+
+/// One run of one server under one load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    relays: f64,
+    cpu: f64,
+    p50: f64,
+    p99: f64,
+    generator: f64,
+}
+
+impl Sample {
+    /// `None` if nothing was relayed.
+    pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
+        let relays = outcome.round_trips.len() as f64 * RELAYS;
+        let at = |quantile| outcome.round_trips.value_at_quantile(quantile) as f64 / 1e3;
+        (relays > 0.0).then(|| Self {
+            relays: relays / outcome.elapsed.as_secs_f64(),
+            cpu: outcome.server_cpu.as_secs_f64() * 1e6 / relays,
+            p50: at(0.5),
+            p99: at(0.99),
+            generator: outcome.generator_cpu.as_secs_f64() / outcome.elapsed.as_secs_f64(),
+        })
+    }
+}
+
+/// All samples, by load and server.
+pub(crate) struct Report {
+    peers: Vec<String>,
+    shapes: Vec<Shape>,
+    missing: Vec<String>,
+    rounds: u32,
+    samples: Vec<Vec<Vec<Option<Sample>>>>,
+    idle: Vec<Vec<f64>>,
+    failures: BTreeSet<String>,
+}
+
+/// A server's medians under one load. Ratios are the medians of each round's ratio to the baseline.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) server: String,
+    pub(crate) relays_per_s: f64,
+    pub(crate) relays_ratio: f64,
+    pub(crate) cpu_us_per_relay: f64,
+    pub(crate) cpu_ratio: f64,
+    pub(crate) rtt_p50_us: f64,
+    pub(crate) rtt_p50_ratio: f64,
+    pub(crate) rtt_p99_us: f64,
+    /// Of one core.
+    pub(crate) generator_cpu: f64,
+    /// How many times the server's relays a second Echosphere's are.
+    pub(crate) ours_to_it: f64,
+}
+
+/// One load's rows.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Table {
+    pub(crate) load: String,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A gate, and what was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Gate {
+    what: String,
+    measured: f64,
+    gate: f64,
+    met: bool,
+}
+
+/// Everything, as it is written to a file.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) machine: String,
+    pub(crate) rounds: u32,
+    pub(crate) tables: Vec<Table>,
+    /// Bytes of the server's memory for one idle connection.
+    pub(crate) idle_bytes: Vec<(String, f64)>,
+    gates: Vec<Gate>,
+    failures: BTreeSet<String>,
+    missing: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(peers: &[Peer], shapes: &[Shape], missing: Vec<String>, rounds: u32) -> Self {
+        Self {
+            peers: peers.iter().map(|peer| peer.name.clone()).collect(),
+            shapes: shapes.to_vec(),
+            missing,
+            rounds,
+            samples: vec![vec![Vec::new(); peers.len()]; shapes.len()],
+            idle: vec![Vec::new(); peers.len()],
+            failures: BTreeSet::new(),
+        }
+    }
+
+    /// Notes how a run went.
+    pub(crate) fn note(&mut self, shape: usize, peer: usize, result: anyhow::Result<Sample>) {
+        if let Err(error) = &result {
+            self.failures
+                .insert(format!("{}, {}: {error:#}", self.peers[peer], self.shapes[shape].name));
+        }
+        self.samples[shape][peer].push(result.ok());
+    }
+
+    /// Notes what an idle connection costs a server.
+    pub(crate) fn note_idle(&mut self, peer: usize, result: anyhow::Result<f64>) {
+        match result {
+            Ok(bytes) => self.idle[peer].push(bytes),
+            Err(error) => {
+                self.failures.insert(format!("{}, idle: {error:#}", self.peers[peer]));
+            }
+        }
+    }
+
+    fn row(&self, shape: usize, peer: usize) -> Option<Row> {
+        let samples = &self.samples[shape];
+        let value = |of: fn(&Sample) -> f64| median(samples[peer].iter().flatten().map(of));
+        let ratio = |one: usize, other: usize, of: fn(&Sample) -> f64| {
+            let rounds = samples[one].iter().zip(&samples[other]);
+            median(rounds.filter_map(|(one, other)| Some(of(one.as_ref()?) / of(other.as_ref()?))))
+        };
+        let (baseline, ours) = (self.find(BASELINE), self.find(OURS));
+        Some(Row {
+            server: self.peers[peer].clone(),
+            relays_per_s: value(|sample| sample.relays)?,
+            relays_ratio: ratio(peer, baseline, |sample| sample.relays)?,
+            cpu_us_per_relay: value(|sample| sample.cpu)?,
+            cpu_ratio: ratio(peer, baseline, |sample| sample.cpu)?,
+            rtt_p50_us: value(|sample| sample.p50)?,
+            rtt_p50_ratio: ratio(peer, baseline, |sample| sample.p50)?,
+            rtt_p99_us: value(|sample| sample.p99)?,
+            generator_cpu: value(|sample| sample.generator)?,
+            ours_to_it: ratio(ours, peer, |sample| sample.relays)?,
+        })
+    }
+
+    fn find(&self, name: &str) -> usize {
+        self.peers.iter().position(|peer| peer == name).unwrap_or(0)
+    }
+
+    /// The medians.
+    pub(crate) fn summary(&self) -> Summary {
+        let table = |(at, shape): (usize, &Shape)| Table {
+            load: shape.name.to_owned(),
+            rows: (0..self.peers.len()).filter_map(|peer| self.row(at, peer)).collect(),
+        };
+        let tables: Vec<Table> = self.shapes.iter().enumerate().map(table).collect();
+        let idle = self.peers.iter().zip(&self.idle);
+        let idle: Vec<_> = idle
+            .filter_map(|(name, bytes)| Some((name.clone(), median(bytes.iter().copied())?)))
+            .collect();
+        Summary {
+            machine: machine(),
+            rounds: self.rounds,
+            gates: gates(&tables, &idle),
+            tables,
+            idle_bytes: idle,
+            failures: self.failures.clone(),
+            missing: self.missing.clone(),
+        }
+    }
+
+    /// Whether every gate that was measured is met.
+    pub(crate) fn gates_met(&self) -> bool {
+        self.summary().gates.iter().all(|gate| gate.met)
+    }
+
+    /// All of it as tables of Markdown.
+    pub(crate) fn to_text(&self) -> String {
+        let summary = self.summary();
+        let mut text = format!("{}; medians of {}\n", summary.machine, summary.rounds);
+        for table in &summary.tables {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\n{}", table_text(table));
+        }
+        if !summary.idle_bytes.is_empty() {
+            text.push_str("\n| server | bytes for an idle connection |\n|---|--:|\n");
+        }
+        for (server, bytes) in &summary.idle_bytes {
+            let _ = writeln!(text, "| {server} | {bytes:.0} |");
+        }
+        text.push_str("\n| gate | measured | is to be | |\n|---|--:|--:|---|\n");
+        for gate in &summary.gates {
+            let verdict = if gate.met { "met" } else { "**missed**" };
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} | {} | {verdict} |",
+                gate.what, gate.measured, gate.gate
+            );
+        }
+        for failure in &summary.failures {
+            let _ = writeln!(text, "\nfailed: {failure}");
+        }
+        text
+    }
+}
+
+fn table_text(table: &Table) -> String {
+    let mut text = format!(
+        "| {} | relays/s | to epoll | ours to it | CPU µs a relay | to epoll | RTT p50 µs | to epoll | p99 µs | generator |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        table.load
+    );
+    for row in &table.rows {
+        let bottleneck = if row.generator_cpu >= BUSY { " (the limit)" } else { "" };
+        let _ = writeln!(
+            text,
+            "| {} | {:.0}k | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:.2} | {:.1} | {:.0} %{bottleneck} |",
+            row.server,
+            row.relays_per_s / 1e3,
+            row.relays_ratio,
+            row.ours_to_it,
+            row.cpu_us_per_relay,
+            row.cpu_ratio,
+            row.rtt_p50_us,
+            row.rtt_p50_ratio,
+            row.rtt_p99_us,
+            row.generator_cpu * 100.0,
+        );
+    }
+    text
+}
+
+/// What must hold of Echosphere's server.
+fn gates(tables: &[Table], idle: &[(String, f64)]) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    let mut gate = |what: String, measured: f64, bound: f64, at_least: bool| {
+        let met = if at_least { measured >= bound } else { measured <= bound };
+        gates.push(Gate {
+            what,
+            measured,
+            gate: bound,
+            met,
+        });
+    };
+    for table in tables {
+        let load = &table.load;
+        for row in &table.rows {
+            if row.server == OURS {
+                gate(
+                    format!("{load}: relays/s to epoll, at least"),
+                    row.relays_ratio,
+                    0.7,
+                    true,
+                );
+                gate(
+                    format!("{load}: CPU a relay to epoll, at most"),
+                    row.cpu_ratio,
+                    1.6,
+                    false,
+                );
+                if load == "alone, one core" {
+                    gate(
+                        format!("{load}: RTT p50 to epoll, at most"),
+                        row.rtt_p50_ratio,
+                        1.5,
+                        false,
+                    );
+                }
+            }
+            let peer = row.server.split(' ').next().unwrap_or_default();
+            let bound = match (peer, load.as_str()) {
+                ("nats", "100 w16") => 3.0,
+                ("nats", "100 w1") => 2.0,
+                ("nats", "100 w16 1KiB") => 1.6,
+                ("mosquitto", "100 w1") => 1.1,
+                _ => continue,
+            };
+            gate(
+                format!("{load}: relays/s to {}, at least", row.server),
+                row.ours_to_it,
+                bound,
+                true,
+            );
+        }
+    }
+    for (_, bytes) in idle.iter().filter(|(server, _)| server == OURS) {
+        gate("bytes for an idle connection, at most".to_owned(), *bytes, 900.0, false);
+    }
+    gates
+}
+
+/// The middle one, or the mean of the two in the middle; `None` of nothing.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len().is_multiple_of(2) {
+        (values[middle - 1] + upper) / 2.0
+    } else {
+        upper
+    })
+}
+
+/// The processor, how many of it, and the kernel.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let mut models = cpus
+        .lines()
+        .filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = models.next().map_or("unknown processor", |(_, model)| model).to_owned();
+    let cores = 1 + models.count();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} cores of {model}, Linux {}", kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
+        assert_eq!(median([].into_iter()), None);
+    }
+}
