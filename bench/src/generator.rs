@@ -20,6 +20,8 @@ const PER_ADDRESS: u32 = 2000;
 const AT_ONCE: u32 = 64;
 /// Nothing has come for so long: something was lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Round trips for each place in each window before measuring.
+const WARM_UP_ROUND_TRIPS: u64 = 3;
 /// What makes an X one of its own: connection, place in its window, count.
 pub(crate) const LEAST_SIZE: usize = 16;
 
@@ -32,7 +34,7 @@ pub(crate) struct Load {
     pub(crate) window: u32,
     /// Bytes of X.
     pub(crate) size: usize,
-    /// Not measured.
+    /// Not measured; longer where that is not enough for all connections to have been in use.
     pub(crate) warm_up: Duration,
     /// Measured.
     pub(crate) duration: Duration,
@@ -123,8 +125,7 @@ impl Generator {
                 self.send(from, place, now());
             }
         }
-        self.turns_until(now() + load.warm_up.as_nanos() as u64)?;
-        self.flights.round_trips.reset();
+        self.warm_up(load)?;
         let before = (now(), cpu_time(server)?, cpu_time(process::id())?);
         self.turns_until(before.0 + load.duration.as_nanos() as u64)?;
         let after = (now(), cpu_time(server)?, cpu_time(process::id())?);
@@ -134,6 +135,17 @@ impl Generator {
             server_cpu: after.1 - before.1,
             generator_cpu: after.2 - before.2,
         })
+    }
+
+    /// Until the time is over, and every place in a window has been used a few times on average: the first messages of
+    /// a connection have the kernel get memory for it.
+    fn warm_up(&mut self, load: &Load) -> anyhow::Result<()> {
+        self.turns_until(now() + load.warm_up.as_nanos() as u64)?;
+        while self.flights.round_trips.len() < u64::from(load.senders * load.window) * WARM_UP_ROUND_TRIPS {
+            self.turn()?;
+        }
+        self.flights.round_trips.reset();
+        Ok(())
     }
 
     fn turns_until(&mut self, end: u64) -> anyhow::Result<()> {

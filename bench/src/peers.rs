@@ -98,12 +98,15 @@ pub(crate) fn find(ours: &Path, before: Option<&Path>) -> anyhow::Result<(Vec<Pe
     Ok((peers, missing))
 }
 
-/// Every program of that name on the path, and where a system keeps its servers.
-fn installed(program: &str) -> BTreeSet<PathBuf> {
+/// Every program of that name on the path, and where a system keeps its servers; each once, however many links lead to
+/// it. Some programs go by the name of the link, so that is kept.
+fn installed(program: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders
-        .filter_map(|folder| folder.join(program).canonicalize().ok())
+    let mut seen = BTreeSet::new();
+    let found = folders.map(|folder| folder.join(program));
+    found
+        .filter(|link| link.canonicalize().is_ok_and(|program| seen.insert(program)))
         .collect()
 }
 

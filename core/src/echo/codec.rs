@@ -1,4 +1,4 @@
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
 
@@ -75,13 +75,15 @@ impl Codec for EchoCodec {
     }
 }
 
-fn parse(payload: Bytes) -> Decoded<Message> {
+fn parse(mut payload: Bytes) -> Decoded<Message> {
     if payload.is_empty() {
         Decoded::Keepalive
     } else if payload.starts_with(MESSAGE) {
-        Decoded::Message(Message::Message(payload.slice(MESSAGE.len()..)))
+        payload.advance(MESSAGE.len());
+        Decoded::Message(Message::Message(payload))
     } else if payload.starts_with(OK) {
-        Decoded::Message(Message::Ok(payload.slice(OK.len()..)))
+        payload.advance(OK.len());
+        Decoded::Message(Message::Ok(payload))
     } else if payload.starts_with(ERROR) {
         let rest = payload.slice(ERROR.len()..);
         let end = memchr::memchr(b' ', &rest).unwrap_or(rest.len());

@@ -410,10 +410,10 @@ impl Ledger {
     }
 
     fn entry_or_insert(&mut self, x: &Bytes) -> u32 {
-        if let Some(entry) = self.find(x) {
+        let hash = self.hash(x);
+        if let Some(entry) = self.find_hashed(hash, x) {
             return entry;
         }
-        let hash = self.hash(x);
         let entry = self.entries.insert(Entry {
             x: keep(x),
             hash,
@@ -426,7 +426,11 @@ impl Ledger {
     }
 
     fn find(&self, x: &[u8]) -> Option<u32> {
-        let found = self.by_x.find(self.hash(x), |&at| self.entries[at as usize].x == x);
+        self.find_hashed(self.hash(x), x)
+    }
+
+    fn find_hashed(&self, hash: u64, x: &[u8]) -> Option<u32> {
+        let found = self.by_x.find(hash, |&at| self.entries[at as usize].x == x);
         found.copied()
     }
 
