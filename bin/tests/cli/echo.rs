@@ -92,11 +92,62 @@ fn a_load_that_cannot_reach_its_server_fails_and_says_what_is_missing() {
 
 #[test]
 fn a_load_that_does_not_fit_is_refused_with_the_arithmetic() {
+    let hold = ["echo", "load", "--hold", "--connections", "9000000"];
+    let output = echosphere("hold-too-many", &hold).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("9,000,000 connections do not fit"), "{text}");
+
     let args = ["echo", "load", "--clients", "9000000", "--over", "0s"];
     let output = echosphere("load-too-many", &args).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
     assert!(text.contains("18,000,064 open files needed"), "{text}");
+}
+
+#[test]
+fn connections_that_stay_measure_throughput_and_leave_nothing() {
+    let args = "echo load --connections 20 --window 4 --size 100 --duration 300ms --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = echosphere("stay", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!((&report["opened"], &report["lost"]), (&20.into(), &0.into()));
+    assert_eq!(report["server"]["zero"], true);
+    assert_eq!(report["server"]["counters"]["peak_connections"], 20);
+    let acknowledged = report["acknowledged"].as_u64().unwrap();
+    assert!(acknowledged > 80, "more than the first window: {acknowledged}");
+    assert_eq!(report["server"]["counters"]["oks"], acknowledged);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let args = "echo load --connections 10 --rate 1000 --duration 500ms --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = echosphere("rate", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // More cannot be: the time until all is told to stop is what it is.
+    let report = json(&output);
+    let most = 1000.0 * report["elapsed_s"].as_f64().unwrap() + 2.0;
+    let sent = report["sent"].as_f64().unwrap();
+    assert!(sent > 0.0 && sent <= most, "{sent} of {most}");
+}
+
+#[test]
+fn all_connections_are_held_open_over_processes_and_lose_nothing() {
+    let args = "echo load --hold --connections 500 --shards 2 --max-message 64KiB --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = echosphere("hold", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(
+        text.contains("the server is one process and the clients are 2"),
+        "{text}"
+    );
+    let report = json(&output);
+    assert_eq!((&report["sent"], &report["acknowledged"]), (&500.into(), &500.into()));
+    assert_eq!(report["server"]["counters"]["peak_connections"], 500);
+    assert_eq!(report["server"]["zero"], true);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 mod plan;
 mod report;
+mod stay;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,9 @@ Examples:
   echosphere echo load --clients 100000 --over 60s
   echosphere echo load --ack-delay 0..5s --json > report.json
   echosphere echo load --to 192.0.2.7:8000 --clients 10
+  echosphere echo load --connections 100 --window 16 --size 64
+  echosphere echo load --connections 100 --rate 20000 --duration 30s --json
+  echosphere echo load --hold --shards 2
 
 Exit code 0 only if every message got its ok, every connection was closed by the protocol, and the server kept nothing.")]
 pub(crate) struct Args {
@@ -84,12 +88,25 @@ pub(crate) struct Args {
     json: bool,
 
     #[command(flatten)]
+    stay: stay::StayArgs,
+
+    #[command(flatten)]
     bounds: Bounds,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if args.stay.are_meant() {
+        let common = stay::Common {
+            to: args.to,
+            size: args.size,
+            json: args.json,
+            bounds: args.bounds,
+            files,
+        };
+        return runtime.block_on(args.stay.run(common));
+    }
     runtime.block_on(load(args, files))
 }
 

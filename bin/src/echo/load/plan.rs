@@ -85,18 +85,13 @@ impl Plan {
         Ok(())
     }
 
-    /// The addresses to connect from; none means the system's choice. `draw` chooses among the loopback networks, so that
-    /// ports still in TIME-WAIT from the run before are not in the way: with some 7,000 of an address's ports taken,
-    /// Linux takes milliseconds to find a free one.
+    /// The addresses to connect from; none means the system's choice. `draw` is as for [`loopback_sources`].
     pub(super) fn sources(&self, draw: u32) -> Vec<IpAddr> {
-        if !self.loopback {
-            return Vec::new();
+        if self.loopback {
+            loopback_sources(self.recent(), draw)
+        } else {
+            Vec::new()
         }
-        let [.., second, third] = draw.to_be_bytes();
-        let second = 1 + second % 254;
-        let count = self.recent().div_ceil(CLIENTS_PER_ADDRESS).clamp(1, MOST_ADDRESSES);
-        let address = |at: u64| Ipv4Addr::new(127, second, third.wrapping_add((at / 250) as u8), 1 + (at % 250) as u8);
-        (0..count).map(|at| address(at).into()).collect()
     }
 
     /// Connections open at once, at most. A client's message is answered by somebody who may leave first, and then by
@@ -116,6 +111,17 @@ impl Plan {
         let share = TIME_WAIT.as_secs_f64() / self.over.as_secs_f64().max(1e-9);
         (self.clients as f64 * share.min(1.0)).ceil() as u64
     }
+}
+
+/// Loopback addresses for so many clients. `draw` chooses among the loopback networks, so that ports still in TIME-WAIT
+/// from the run before are not in the way: with some 7,000 of an address's ports taken, Linux takes milliseconds to
+/// find a free one.
+pub(super) fn loopback_sources(clients: u64, draw: u32) -> Vec<IpAddr> {
+    let [.., second, third] = draw.to_be_bytes();
+    let second = 1 + second % 254;
+    let count = clients.div_ceil(CLIENTS_PER_ADDRESS).clamp(1, MOST_ADDRESSES);
+    let address = |at: u64| Ipv4Addr::new(127, second, third.wrapping_add((at / 250) as u8), 1 + (at % 250) as u8);
+    (0..count).map(|at| address(at).into()).collect()
 }
 
 #[cfg(test)]

@@ -215,11 +215,13 @@ impl Stay {
             return false;
         };
         conn.left = conn.left.map(|left| left - 1);
+        let late = now.since(since) > GRAIN;
+        self.counts.late += u64::from(late);
         let place = &mut conn.places[at as usize];
         *place = Place {
             count: place.count.wrapping_add(1),
             under_way: true,
-            since: if now.since(since) > GRAIN { since } else { now },
+            since: if late { since } else { now },
         };
         let x = name(self.config.run, id.slot, at, place.count, self.config.size);
         self.counts.sent += 1;
@@ -233,9 +235,6 @@ impl Stay {
         while let Some(due) = self.next_deadline().filter(|&due| due <= now) {
             let id = self.order[(self.scheduled % self.order.len() as u64) as usize];
             self.scheduled += 1;
-            if now.since(due) > GRAIN {
-                self.counts.late += 1;
-            }
             if !self.send(now, due, id, out)
                 && let Some(conn) = self.conns.get_mut(id)
             {
@@ -262,7 +261,9 @@ impl Stay {
         };
         self.under_way -= 1;
         self.counts.acknowledged += 1;
-        self.counts.round_trips.saturating_record(now.since(since).as_nanos() as u64);
+        self.counts
+            .round_trips
+            .saturating_record(now.since(since).as_nanos() as u64);
         self.send_next(now, id, out);
         self.check_done(out);
     }
@@ -275,7 +276,6 @@ impl Stay {
         match late {
             Some(due) => {
                 self.waiting -= 1;
-                self.counts.late += u64::from(now.since(due) > GRAIN);
                 self.send(now, due, id, out);
             }
             None if self.config.rate.is_none() => {

@@ -1,0 +1,171 @@
+use super::*;
+
+const CONFIG: Config = Config {
+    connections: 2,
+    window: 3,
+    size: 20,
+    rate: None,
+    messages: None,
+    run: 7,
+};
+
+struct Bench {
+    stay: Stay,
+    out: Out,
+}
+
+impl Bench {
+    /// With all connections open.
+    fn open(config: Config) -> (Self, Vec<ConnId>) {
+        let mut bench = Self {
+            stay: Stay::new(config).unwrap(),
+            out: Actions::new(),
+        };
+        let dials = bench.at(0, Event::Command(Command::Open));
+        assert_eq!(dials.len(), config.connections as usize);
+        let ids = (0..config.connections).map(|slot| ConnId { slot, generation: 0 });
+        let ids: Vec<ConnId> = ids.collect();
+        let mut last = Vec::new();
+        for (id, dial) in ids.iter().zip(dials) {
+            let Action::Dial(token) = dial else {
+                panic!("{dial:?} instead of a dial")
+            };
+            let opened = echosphere_core::Opened {
+                dial: Some(token),
+                text: false,
+            };
+            last = bench.at(0, Event::Opened(*id, opened));
+        }
+        assert_eq!(last, [Action::Notify(Notice::Open)]);
+        (bench, ids)
+    }
+
+    fn at(&mut self, millis: u64, event: Event<Message, Command>) -> Vec<Action<Message, Notice>> {
+        let now = Time::ZERO + Duration::from_millis(millis);
+        self.stay.handle(now, event, &mut self.out);
+        self.out.drain().collect()
+    }
+
+    fn latencies(&self) -> Vec<u64> {
+        let recorded = self.stay.counts.round_trips.iter_recorded();
+        recorded.map(|value| value.value_iterated_to() / 1_000_000).collect()
+    }
+}
+
+/// What was sent, with its connection.
+fn sent(actions: &[Action<Message, Notice>]) -> Vec<(ConnId, Bytes)> {
+    let x = |action: &Action<Message, Notice>| match action {
+        Action::Send(id, Message::Message(x)) => Some((*id, x.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(x).collect()
+}
+
+fn ok((id, x): (ConnId, Bytes)) -> Event<Message, Command> {
+    Event::Received(id, Message::Ok(x))
+}
+
+#[test]
+fn as_many_as_the_window_are_under_way_until_the_stop() {
+    let (mut bench, _) = Bench::open(CONFIG);
+    let mut under_way = sent(&bench.at(0, Event::Command(Command::Begin)));
+    assert_eq!(under_way.len(), 6);
+    for _ in 0..20 {
+        let answered = under_way.remove(0);
+        let next = sent(&bench.at(10, ok(answered.clone())));
+        assert_eq!(next.len(), 1);
+        assert_eq!(next[0].0, answered.0);
+        assert!(!under_way.contains(&next[0]), "each is one of its own");
+        under_way.extend(next);
+    }
+    assert!(bench.at(11, Event::Command(Command::Stop)).is_empty());
+    let last = under_way.pop().unwrap();
+    for answered in under_way {
+        assert!(bench.at(12, ok(answered)).is_empty());
+    }
+    assert_eq!(bench.at(12, ok(last)), [Action::Notify(Notice::Done)]);
+    assert_eq!(bench.stay.counts.acknowledged, 26);
+}
+
+#[test]
+fn each_sends_once_when_it_is_to_send_once() {
+    let config = Config {
+        window: 1,
+        messages: Some(1),
+        ..CONFIG
+    };
+    let (mut bench, ids) = Bench::open(config);
+    let under_way = sent(&bench.at(0, Event::Command(Command::Begin)));
+    assert_eq!(under_way.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+    assert!(bench.at(1, ok(under_way[0].clone())).is_empty());
+    assert_eq!(bench.at(1, ok(under_way[1].clone())), [Action::Notify(Notice::Done)]);
+    let closed = bench.at(2, Event::Command(Command::Close));
+    let expected = ids.into_iter().map(|id| Action::Close(id, CloseReason::Finished));
+    assert_eq!(closed, expected.collect::<Vec<_>>());
+    assert!(bench.stay.is_zero());
+}
+
+#[test]
+fn at_a_rate_a_message_counts_from_its_moment_and_not_from_when_it_could_be_sent() {
+    let config = Config {
+        connections: 1,
+        window: 1,
+        rate: Some(10.0),
+        ..CONFIG
+    };
+    let (mut bench, _) = Bench::open(config);
+    bench.at(0, Event::Command(Command::Begin));
+    let first = sent(&bench.at(0, Event::Deadline)).remove(0);
+    assert_eq!(
+        bench.stay.next_deadline(),
+        Some(Time::ZERO + Duration::from_millis(100))
+    );
+    assert!(bench.at(100, Event::Deadline).is_empty(), "the window is full");
+    let second = sent(&bench.at(150, ok(first))).remove(0);
+    assert!(
+        bench.at(170, ok(second)).is_empty(),
+        "the next one's moment has not come"
+    );
+    assert_eq!(bench.latencies(), [70, 150], "100 to 170, and 0 to 150");
+    assert_eq!((bench.stay.counts.sent, bench.stay.counts.late), (2, 1));
+}
+
+#[test]
+fn what_was_late_by_no_more_than_the_timer_counts_from_when_it_was_sent() {
+    let config = Config {
+        connections: 1,
+        window: 1,
+        rate: Some(10.0),
+        ..CONFIG
+    };
+    let (mut bench, _) = Bench::open(config);
+    bench.at(0, Event::Command(Command::Begin));
+    let first = sent(&bench.at(2, Event::Deadline)).remove(0);
+    bench.at(7, ok(first));
+    assert_eq!((bench.latencies(), bench.stay.counts.late), (vec![5], 0));
+}
+
+#[test]
+fn what_a_connection_takes_with_it_is_not_waited_for() {
+    let (mut bench, ids) = Bench::open(CONFIG);
+    bench.at(0, Event::Command(Command::Begin));
+    bench.at(1, Event::Command(Command::Stop));
+    assert!(bench.at(2, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
+    let done = bench.at(2, Event::Closed(ids[1], CloseReason::Reset));
+    assert_eq!(done, [Action::Notify(Notice::Done)]);
+    assert_eq!(bench.stay.counts.broken["Reset"], 2);
+    assert_eq!((bench.stay.counts.sent, bench.stay.counts.acknowledged), (6, 0));
+}
+
+#[test]
+fn an_ok_counts_once_and_only_on_its_own_connection() {
+    let (mut bench, ids) = Bench::open(CONFIG);
+    let (id, x) = sent(&bench.at(0, Event::Command(Command::Begin))).remove(0);
+    let other = ids[1];
+    assert_ne!(id, other);
+    assert!(bench.at(1, ok((other, x.clone()))).is_empty());
+    assert_eq!(sent(&bench.at(1, ok((id, x.clone())))).len(), 1);
+    assert!(bench.at(1, ok((id, x))).is_empty());
+    assert_eq!(bench.stay.counts.broken["ok to something else"], 2);
+    assert_eq!(bench.stay.counts.acknowledged, 1);
+}
