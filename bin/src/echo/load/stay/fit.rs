@@ -47,7 +47,7 @@ impl Fit {
                 bail!(
                     "{} connections do not fit.\n\n  {}\n\nAsk for fewer --connections; or raise the limit (ulimit -n).",
                     thousands(connections.into()),
-                    self.to_text()
+                    self.arithmetic()
                 )
             }
             Some(connections) => Ok(connections),
@@ -56,7 +56,7 @@ impl Fit {
     }
 
     /// The arithmetic.
-    pub(super) fn to_text(&self) -> String {
+    pub(super) fn arithmetic(&self) -> String {
         let most = thousands(self.most());
         let files = thousands(self.files);
         let ports = if self.loopback {

@@ -108,7 +108,7 @@ impl StayArgs {
             clients::obey(Clients::start(to, config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("{}", fit.to_text());
+        eprintln!("{}", fit.arithmetic());
         let server = match elsewhere {
             Some(addr) => AnyServer::Elsewhere(addr),
             None => AnyServer::start(common.bounds, self.shards.is_some()).await?,
