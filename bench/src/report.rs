@@ -326,6 +326,61 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shapes::SHAPES;
+
+    fn sample(relays: f64, cpu: f64) -> Option<Sample> {
+        Some(Sample {
+            relays,
+            cpu,
+            p50: 10.0,
+            p99: 20.0,
+            generator: 0.5,
+        })
+    }
+
+    fn report(baseline: Vec<Option<Sample>>, ours: Vec<Option<Sample>>) -> Report {
+        Report {
+            peers: vec![BASELINE.to_owned(), OURS.to_owned()],
+            shapes: vec![SHAPES[0]],
+            missing: Vec::new(),
+            rounds: 3,
+            samples: vec![vec![baseline, ours]],
+            idle: vec![vec![100.0], vec![901.0]],
+            failures: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round_and_gates_look_at_them() {
+        // The second round was slow for both, and the baseline's third failed.
+        let baseline = vec![sample(1000.0, 1.0), sample(100.0, 10.0), None];
+        let ours = vec![sample(800.0, 1.5), sample(80.0, 15.0), sample(1.0, 99.0)];
+        let report = report(baseline, ours);
+        let summary = report.summary();
+        let row = &summary.tables[0].rows[1];
+        assert!(
+            (row.relays_ratio - 0.8).abs() < 1e-9 && (row.cpu_ratio - 1.5).abs() < 1e-9,
+            "{row:?}"
+        );
+        assert!((row.relays_per_s - 80.0).abs() < 1e-9, "the one in the middle: {row:?}");
+        let met: Vec<bool> = summary.gates.iter().map(|gate| gate.met).collect();
+        assert_eq!(met, [true, true, false], "901 bytes are too many: {:?}", summary.gates);
+        assert!(!report.gates_met());
+        assert!(report.to_text().contains("**missed**"));
+    }
+
+    #[test]
+    fn the_picture_has_a_bar_for_each_server_and_the_longest_fills_it() {
+        let report = report(vec![sample(1000.0, 1.0)], vec![sample(500.0, 2.0)]);
+        let svg = crate::plot::draw(&report.summary());
+        let widths: Vec<f64> = svg
+            .lines()
+            .filter(|line| line.starts_with("<rect x="))
+            .filter_map(|line| line.split_once(" width=\"")?.1.split('"').next()?.parse().ok())
+            .collect();
+        assert_eq!(widths.len(), 2);
+        assert!((widths[0] - 2.0 * widths[1]).abs() < 0.2, "{widths:?}");
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

@@ -151,6 +151,15 @@ fn all_connections_are_held_open_over_processes_and_lose_nothing() {
 }
 
 #[test]
+fn what_only_connections_that_stay_can_do_is_not_ignored_without_them() {
+    let output = echosphere("shards-alone", &["echo", "load", "--shards", "2"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("give --connections COUNT or --hold too"));
+}
+
+#[test]
 fn settings_come_from_a_file_the_environment_and_flags_in_rising_order() {
     let file = "ECHOSPHERE_CLIENTS=20\nECHOSPHERE_OVER=10ms\nECHOSPHERE_JSON=true\n";
     fs::write(folder("settings").join(".env"), file).unwrap();

@@ -97,7 +97,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if args.stay.are_meant() {
+    if args.stay.are_meant()? {
         let common = stay::Common {
             to: args.to,
             size: args.size,

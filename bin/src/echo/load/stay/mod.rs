@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use tokio::time::sleep;
 
 use self::clients::{Clients, Figures, Process};
@@ -44,7 +45,7 @@ pub(super) struct StayArgs {
     rate: Option<f64>,
 
     /// Open --connections, or as many as this machine allows, then have all send at once; close when all have their ok
-    #[arg(long, env = "ECHOSPHERE_HOLD")]
+    #[arg(long, env = "ECHOSPHERE_HOLD", conflicts_with = "rate")]
     hold: bool,
 
     /// Spread the clients over so many processes, and have the server in one of its own
@@ -77,8 +78,16 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl StayArgs {
     /// Whether such connections are asked for.
-    pub(super) const fn are_meant(&self) -> bool {
-        self.hold || self.connections.is_some()
+    ///
+    /// # Errors
+    ///
+    /// If not, but something is that only they can do.
+    pub(super) fn are_meant(&self) -> anyhow::Result<bool> {
+        let meant = self.hold || self.connections.is_some();
+        if !meant && (self.shards.is_some() || self.rate.is_some()) {
+            bail!("--shards and --rate are for connections that stay open: give --connections COUNT or --hold too");
+        }
+        Ok(meant)
     }
 
     pub(super) async fn run(self, common: Common) -> anyhow::Result<ExitCode> {
