@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`machine`] | the contract: [`Machine`], [`Event`], [`Action`], [`Time`], [`ConnId`] |
 //! | [`echo`] | the echo protocol: server, client, wire format |
+//! | [`chat`] | the chat protocol: server, client, wire format |
 //! | [`hub`] | the hub protocol: server, client, wire format |
 //! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
 //! | [`endpoint`] | a machine with all its connections: what a driver drives |
@@ -25,6 +26,7 @@
 
 extern crate alloc;
 
+pub mod chat;
 pub mod conn_set;
 pub mod counters;
 pub mod echo;

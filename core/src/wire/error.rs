@@ -69,6 +69,8 @@ codes! {
     TooManyReceivers = "too-many-receivers", "a relay can name 255 receivers at most";
     /// A relay to something that is no user id. It was not done.
     BadReceiver = "bad-receiver", "not a user id";
+    /// A session that the server does not know, or no longer. The connection is closed.
+    UnknownSession = "unknown-session", "no such session is kept here; begin a new one";
     /// A body over the limit. The request was not done.
     BodyTooLong = "body-too-long", "a body can have 1048576 bytes at most";
 }

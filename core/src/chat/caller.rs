@@ -1,0 +1,181 @@
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::talk::TalkConfig;
+use crate::CloseReason;
+use crate::machine::DialError;
+use crate::random::Backoff;
+use crate::wire::ErrorCode;
+
+/// How a chat's server behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// How long a session is kept whose connection was lost. Default 60 s.
+    pub keep: Duration,
+    /// A connection must say what it wants within this time. Default 10 s.
+    pub begin_timeout: Duration,
+    /// The bounds of what is said.
+    pub talk: TalkConfig,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            keep: Duration::from_secs(60),
+            begin_timeout: Duration::from_secs(10),
+            talk: TalkConfig::default(),
+        }
+    }
+}
+
+/// How a chat's client behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// Come back when the connection was lost. Default no: the session ends.
+    pub reconnect: bool,
+    /// From [`Command::Connect`], or from the loss of the connection, to the server's welcome; after it the session ends.
+    /// Default 60 s.
+    pub connect_timeout: Duration,
+    /// From a connection to the server's welcome on it; after it the connection counts as lost. Default 10 s.
+    pub welcome_timeout: Duration,
+    /// The wait before trying again to connect.
+    pub backoff: Backoff,
+    /// The bounds of what is said.
+    pub talk: TalkConfig,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            reconnect: false,
+            connect_timeout: Duration::from_secs(60),
+            welcome_timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+            talk: TalkConfig::default(),
+        }
+    }
+}
+
+/// What a caller can ask of a chat's client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Begin a session: connect, and stay connected. Ignored if there is one.
+    Connect,
+    /// Say something, at once or when connected.
+    Say {
+        /// The caller's own number for it, echoed in its notices.
+        key: u64,
+        /// Any bytes.
+        body: Bytes,
+    },
+    /// The caller is done with a message it heard, of so many bytes, see [`TalkConfig::max_unread`].
+    Read(usize),
+    /// End the session once everything said is acknowledged.
+    Leave,
+    /// End the session now.
+    HangUp,
+}
+
+/// What a caller can ask of a chat's server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerCommand {
+    /// Say something to the peer that is there, or that was lost and is waited for.
+    Say {
+        /// The caller's own number for it, echoed in its notices.
+        key: u64,
+        /// Any bytes.
+        body: Bytes,
+    },
+    /// The caller is done with a message it heard, of so many bytes, see [`TalkConfig::max_unread`].
+    Read(usize),
+}
+
+/// What the caller is told, on either side.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// The peer is there.
+    Connected {
+        /// It was there before, and its connection was lost.
+        resumed: bool,
+    },
+    /// The peer has said something.
+    Heard {
+        /// The message's id.
+        id: u64,
+        /// What was said.
+        body: Bytes,
+    },
+    /// The peer has got a message.
+    Delivered {
+        /// The caller's number for it.
+        key: u64,
+        /// The message's id.
+        id: u64,
+        /// From the moment its first byte was given to the connection to its acknowledgement; `None` if the connection
+        /// was lost in between, and the peer said on the next one that it has it.
+        round_trip: Option<Duration>,
+    },
+    /// The session ended before the message was acknowledged.
+    Undelivered {
+        /// The caller's number for it.
+        key: u64,
+        /// It had been sent whole, so that the peer may or may not have it; else the peer does not have it.
+        sent: bool,
+    },
+    /// A message was not taken: it will not be sent.
+    Refused {
+        /// The caller's number for it.
+        key: u64,
+        /// Why.
+        why: Unsaid,
+    },
+    /// The connection was lost. What is not acknowledged is kept, for the client tries to come back, or may do so.
+    Lost(CloseReason),
+    /// An attempt to connect failed; another follows.
+    Retrying {
+        /// What was wrong with this one.
+        error: DialError,
+        /// How long until the next.
+        after: Duration,
+    },
+    /// Somebody else wanted to talk with the server, and was told that it is busy.
+    TurnedAway,
+    /// The session has ended, after a notice for each message that was not acknowledged.
+    Ended {
+        /// Why; `None` if one of the two wanted it.
+        failure: Option<Failure>,
+    },
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unsaid {
+    /// There is no session.
+    NoPeer,
+    /// This side is leaving.
+    Leaving,
+    /// Too much waits to be acknowledged, see [`TalkConfig::max_queued`].
+    QueueFull,
+    /// It is longer than [`TalkConfig::max_body`].
+    TooLong,
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No connection in time.
+    Dial(DialError),
+    /// The connection ended.
+    Closed(CloseReason),
+    /// The server ended it: its code and its words.
+    Rejected(ErrorCode, Bytes),
+    /// The peer did not come back in time.
+    TimedOut,
+    /// The peer broke the protocol.
+    Confused,
+    /// This side is shutting down.
+    ShuttingDown,
+    /// The peer was lost, and somebody else has come.
+    Replaced,
+}

@@ -1,0 +1,267 @@
+use alloc::format;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::message::{MAX_FRAME_BODY, Message};
+use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+
+/// The first byte of a payload in length framing.
+mod kind {
+    pub(super) const BEGIN: u8 = 0x01;
+    pub(super) const RESUME: u8 = 0x02;
+    pub(super) const WELCOME: u8 = 0x03;
+    pub(super) const PART: u8 = 0x04;
+    pub(super) const LAST: u8 = 0x05;
+    pub(super) const PART_TAKEN: u8 = 0x06;
+    pub(super) const TAKEN: u8 = 0x07;
+    pub(super) const BYE: u8 = 0x08;
+    pub(super) const ERROR: u8 = 0xFF;
+}
+
+/// Bytes of the longest number: 7 bits in each.
+const MAX_NUMBER: usize = 10;
+
+/// The chat's wire format: compact in length framing, lines for people.
+#[derive(Clone, Debug)]
+pub struct ChatCodec {
+    framer: Framer,
+    accepted: bool,
+    /// Messages typed so far: lines have no ids, they are counted.
+    typed: u64,
+}
+
+impl ChatCodec {
+    /// For the server's side of a connection.
+    #[must_use]
+    pub const fn accepted() -> Self {
+        Self {
+            framer: Framer::accepted((1 + MAX_NUMBER + MAX_FRAME_BODY) as u32),
+            accepted: true,
+            typed: 0,
+        }
+    }
+
+    /// For the client's side.
+    #[must_use]
+    pub const fn dialled() -> Self {
+        Self {
+            framer: Framer::dialled((1 + MAX_NUMBER + MAX_FRAME_BODY) as u32),
+            accepted: false,
+            typed: 0,
+        }
+    }
+
+    /// A line that somebody typed: `ok 3`, or a message.
+    fn typed(&mut self, line: Bytes) -> Message {
+        let answered = line
+            .strip_prefix(b"ok ")
+            .and_then(|id| core::str::from_utf8(id).ok()?.parse().ok());
+        if let Some(id) = answered {
+            return Message::Taken { id, last: true };
+        }
+        self.typed += 1;
+        Message::Part {
+            id: self.typed,
+            body: line,
+            last: true,
+        }
+    }
+
+    fn write_binary(&self, message: &Message, output: &mut Outbox) {
+        let nothing = Bytes::new();
+        let (head, body) = match message {
+            Message::Begin { session } => (Head::new(kind::BEGIN).session(*session), &nothing),
+            Message::Resume { session, received } => {
+                (Head::new(kind::RESUME).session(*session).number(*received), &nothing)
+            }
+            Message::Welcome { received } => (Head::new(kind::WELCOME).number(*received), &nothing),
+            Message::Part { id, body, last: false } => (Head::new(kind::PART).number(*id), body),
+            Message::Part { id, body, last: true } => (Head::new(kind::LAST).number(*id), body),
+            Message::Taken { id, last: false } => (Head::new(kind::PART_TAKEN).number(*id), &nothing),
+            Message::Taken { id, last: true } => (Head::new(kind::TAKEN).number(*id), &nothing),
+            Message::Bye => (Head::new(kind::BYE), &nothing),
+            Message::Error(code, text) => {
+                let head = [&[kind::ERROR], code.as_str().as_bytes(), b" "].concat();
+                self.framer.write(&head, text, output);
+                return;
+            }
+        };
+        self.framer.write(&head.bytes[..head.length], body, output);
+    }
+}
+
+/// The bytes of a payload before its body.
+struct Head {
+    bytes: [u8; 1 + size_of::<u64>() + MAX_NUMBER],
+    length: usize,
+}
+
+impl Head {
+    const fn new(kind: u8) -> Self {
+        let mut bytes = [0; 1 + size_of::<u64>() + MAX_NUMBER];
+        bytes[0] = kind;
+        Self { bytes, length: 1 }
+    }
+
+    fn session(mut self, session: u64) -> Self {
+        self.bytes[self.length..self.length + 8].copy_from_slice(&session.to_be_bytes());
+        self.length += 8;
+        self
+    }
+
+    /// Seven bits a byte, the lowest first; all but the last have the highest bit set.
+    fn number(mut self, mut number: u64) -> Self {
+        while number > 0x7F {
+            self.bytes[self.length] = number as u8 | 0x80;
+            self.length += 1;
+            number >>= 7;
+        }
+        self.bytes[self.length] = number as u8;
+        self.length += 1;
+        self
+    }
+}
+
+impl Codec for ChatCodec {
+    type Message = Message;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        let Some(payload) = self.framer.next(input)? else {
+            return Ok(None);
+        };
+        if payload.is_empty() {
+            return Ok(Some(Decoded::Keepalive));
+        }
+        let lines = self.framer.receives(input) == Some(Framing::Lines);
+        let message = match (lines, self.accepted) {
+            (false, _) => binary(payload)?,
+            (true, true) => self.typed(payload),
+            // Only a farewell comes in lines.
+            (true, false) => farewell(&payload)?,
+        };
+        Ok(Some(Decoded::Message(message)))
+    }
+
+    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
+        let lines = self.accepted && self.framer.receives(input) == Some(Framing::Lines);
+        if !lines || input.is_empty() {
+            return None;
+        }
+        let line = input.split().freeze();
+        Some(Decoded::Message(self.typed(line)))
+    }
+
+    fn encode(&mut self, message: &Message, output: &mut Outbox) {
+        if self.framer.framing() == Some(Framing::Length) {
+            self.write_binary(message, output);
+        } else {
+            write_line(message, output);
+        }
+    }
+
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        self.framer.write(b"", &Bytes::new(), output);
+    }
+
+    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
+        // A server need not be told: the connection closes.
+        if self.accepted {
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            self.encode(&Message::Error(code, text), output);
+        }
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        self.framer.framing()
+    }
+}
+
+fn binary(mut payload: Bytes) -> Result<Message, WireError> {
+    let kind = payload.get_u8();
+    let not_whole = || unknown(format!("a message of kind {kind} that is not whole"));
+    let mut session = || payload.try_get_u64().map_err(|_| not_whole());
+    let message = match kind {
+        kind::BEGIN => Message::Begin { session: session()? },
+        kind::RESUME => Message::Resume {
+            session: session()?,
+            received: number(&mut payload).ok_or_else(not_whole)?,
+        },
+        kind::WELCOME => Message::Welcome {
+            received: number(&mut payload).ok_or_else(not_whole)?,
+        },
+        kind::PART | kind::LAST => {
+            return Ok(Message::Part {
+                id: number(&mut payload).ok_or_else(not_whole)?,
+                body: payload,
+                last: kind == kind::LAST,
+            });
+        }
+        kind::PART_TAKEN | kind::TAKEN => Message::Taken {
+            id: number(&mut payload).ok_or_else(not_whole)?,
+            last: kind == kind::TAKEN,
+        },
+        kind::BYE => Message::Bye,
+        kind::ERROR => return Ok(error(&payload)),
+        _ => return Err(unknown(format!("a message of kind {kind}"))),
+    };
+    if !payload.is_empty() {
+        return Err(unknown(format!(
+            "{} bytes after a message of kind {kind}",
+            payload.len()
+        )));
+    }
+    Ok(message)
+}
+
+/// Reads what [`Head::number`] writes; `None` if it is cut, or over 64 bits.
+fn number(payload: &mut Bytes) -> Option<u64> {
+    let mut number = 0;
+    for at in 0..MAX_NUMBER {
+        let byte = payload.try_get_u8().ok()?;
+        let bits = u64::from(byte & 0x7F);
+        if at == MAX_NUMBER - 1 && bits > 1 {
+            return None;
+        }
+        number |= bits << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Appends a message for somebody who reads lines. Bodies stand there as they are.
+fn write_line(message: &Message, output: &mut Outbox) {
+    match message {
+        Message::Part { id, body, .. } => {
+            output.put(format!("{id}: ").as_bytes());
+            output.put_shared(body);
+        }
+        Message::Taken { id, .. } => output.put(format!("ok {id}").as_bytes()),
+        Message::Error(code, text) => {
+            output.put(format!("error {code} ").as_bytes());
+            output.put_shared(text);
+        }
+        Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => return,
+    }
+    output.put(b"\n");
+}
+
+/// What a server says in a line to a client that speaks frames: its last words.
+fn farewell(line: &Bytes) -> Result<Message, WireError> {
+    match line.strip_prefix(b"error ") {
+        Some(rest) => Ok(error(&line.slice_ref(rest))),
+        None => Err(unknown("expected `error CODE TEXT`".into())),
+    }
+}
+
+/// Reads `<code> <text>`.
+fn error(rest: &Bytes) -> Message {
+    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let text = rest.slice((end + 1).min(rest.len())..);
+    Message::Error(ErrorCode::parse(&rest[..end]), text)
+}
+
+fn unknown(text: alloc::string::String) -> WireError {
+    WireError::new(ErrorCode::UnknownRequest, text)
+}

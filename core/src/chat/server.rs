@@ -1,0 +1,346 @@
+use alloc::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::caller::{Failure, Notice, ServerCommand, ServerConfig, Unsaid};
+use super::message::Message;
+use super::talk::{ChatCounters, Talk};
+use crate::machine::{Actions, Event, Machine};
+use crate::timers::{TimerId, Timers};
+use crate::wire::{ErrorCode, WireError};
+use crate::{Action, CloseReason, ConnId, Time};
+
+/// The side of a chat that listens: it talks with one peer at a time, and then with the next. Makes no random choice.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    /// Connections that have not said yet what they want.
+    strangers: BTreeMap<ConnId, TimerId>,
+    session: Option<Session>,
+    timers: Timers<Due>,
+    draining: bool,
+    counters: ChatCounters,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// 0 if the peer will not come back.
+    number: u64,
+    link: Link,
+    talk: Talk,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    Open(ConnId),
+    /// Until the peer is back, or the timer is due.
+    Lost(TimerId),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// The connection has not said in time what it wants.
+    Stranger(ConnId),
+    /// The lost peer has not come back.
+    Session,
+}
+
+type Out = Actions<Message, Notice>;
+
+impl Server {
+    /// A server with nobody to talk to yet.
+    #[must_use]
+    pub fn new(config: ServerConfig) -> Self {
+        Self {
+            config,
+            strangers: BTreeMap::new(),
+            session: None,
+            timers: Timers::new(),
+            draining: false,
+            counters: ChatCounters::default(),
+        }
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub const fn counters(&self) -> &ChatCounters {
+        &self.counters
+    }
+
+    /// The connection of the peer that it talks with; `None` if there is none, or it was lost.
+    #[must_use]
+    pub fn peer(&self) -> Option<ConnId> {
+        match self.session.as_ref()?.link {
+            Link::Open(conn) => Some(conn),
+            Link::Lost(_) => None,
+        }
+    }
+
+    /// Checks what must hold after every step: the books' sums are right. O(n): for tests and simulation.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn audit(&self) -> Result<(), &'static str> {
+        self.session.as_ref().map_or(Ok(()), |session| session.talk.audit())
+    }
+
+    fn opened(&mut self, now: Time, conn: ConnId, text: bool, out: &mut Out) {
+        if self.draining {
+            out.push(Action::Close(conn, CloseReason::ShuttingDown));
+        } else if text {
+            self.begin(conn, 0, text, out);
+        } else {
+            let timer = self.timers.set(now + self.config.begin_timeout, Due::Stranger(conn));
+            self.strangers.insert(conn, timer);
+        }
+    }
+
+    /// Talks with the peer of this connection from now on, unless there is one.
+    fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
+        if self.peer().is_some() {
+            self.counters.turned_away += 1;
+            out.push(Action::Notify(Notice::TurnedAway));
+            let told = WireError::new(
+                ErrorCode::Busy,
+                "somebody else talks with this server; connect again later",
+            );
+            refuse(conn, told, out);
+            return;
+        }
+        self.end(Some(Failure::Replaced), out);
+        self.counters.sessions += 1;
+        self.session = Some(Session {
+            number,
+            link: Link::Open(conn),
+            talk: Talk::new(self.config.talk, text),
+        });
+        out.push(Action::Send(conn, Message::Welcome { received: 0 }));
+        out.push(Action::Notify(Notice::Connected { resumed: false }));
+    }
+
+    /// The first message of a connection.
+    fn introduced(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
+        if let Some(timer) = self.strangers.remove(&conn) {
+            self.timers.cancel(timer);
+        }
+        let known = |number: u64| number != 0 && self.session.as_ref().is_some_and(|session| session.number == number);
+        match *message {
+            Message::Begin { session } if known(session) => self.resume(now, conn, 0, out),
+            Message::Begin { session } => self.begin(conn, session, false, out),
+            Message::Resume { session, received } if known(session) => self.resume(now, conn, received, out),
+            Message::Resume { .. } => refuse(conn, ErrorCode::UnknownSession.into(), out),
+            _ => {
+                let text = "expected that a session is begun or resumed";
+                refuse(conn, WireError::new(ErrorCode::UnknownRequest, text), out);
+            }
+        }
+    }
+
+    /// The session's peer is back, on this connection. The one before may not have been noticed to be gone.
+    fn resume(&mut self, now: Time, conn: ConnId, received: u64, out: &mut Out) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        match session.link {
+            Link::Open(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
+            Link::Lost(timer) => {
+                self.timers.cancel(timer);
+            }
+        }
+        session.link = Link::Open(conn);
+        if let Err(error) = session.talk.resume(received, &mut self.counters, out) {
+            self.confused(conn, error, out);
+            return;
+        }
+        self.counters.resumed += 1;
+        let received = session.talk.received();
+        out.push(Action::Send(conn, Message::Welcome { received }));
+        out.push(Action::Notify(Notice::Connected { resumed: true }));
+        session.talk.pump(now, conn, out);
+        self.settle(out);
+    }
+
+    fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
+        if self.strangers.contains_key(&conn) {
+            self.introduced(now, conn, &message, out);
+            return;
+        }
+        if self.peer() != Some(conn) {
+            return;
+        }
+        let Some(Session { talk, .. }) = &mut self.session else {
+            return;
+        };
+        let counters = &mut self.counters;
+        let heard = match message {
+            Message::Part { id, body, last } => talk.hear(conn, id, &body, last, counters, out),
+            Message::Taken { id, last } => {
+                let taken = talk.taken(now, id, last, counters, out);
+                talk.pump(now, conn, out);
+                match taken {
+                    // People may be mistaken.
+                    Err(error) if talk.is_text() => {
+                        out.push(Action::Send(conn, told(error)));
+                        Ok(())
+                    }
+                    taken => taken,
+                }
+            }
+            Message::Bye => {
+                self.leave(None, CloseReason::Finished, out);
+                return;
+            }
+            // Nobody answers an error with an error.
+            Message::Error(..) => Ok(()),
+            Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } => {
+                Err(WireError::new(ErrorCode::UnknownRequest, "the session has begun"))
+            }
+        };
+        match heard {
+            Ok(()) => self.settle(out),
+            Err(error) => self.confused(conn, error, out),
+        }
+    }
+
+    /// The peer broke the protocol: nothing that it says later can be trusted.
+    fn confused(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
+        out.push(Action::Send(conn, told(error)));
+        self.leave(Some(Failure::Confused), CloseReason::Finished, out);
+    }
+
+    fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
+        if let Some(timer) = self.strangers.remove(&conn) {
+            self.timers.cancel(timer);
+        }
+        if self.peer() != Some(conn) {
+            return;
+        }
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if session.number == 0 || self.draining {
+            let failure = (reason != CloseReason::PeerClosed).then_some(Failure::Closed(reason));
+            self.end(failure, out);
+            return;
+        }
+        self.counters.lost += 1;
+        session.talk.lost();
+        session.link = Link::Lost(self.timers.set(now + self.config.keep, Due::Session));
+        out.push(Action::Notify(Notice::Lost(reason)));
+    }
+
+    fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
+        let peer = self.peer();
+        let said = match &mut self.session {
+            _ if self.draining => Err(Unsaid::Leaving),
+            None => Err(Unsaid::NoPeer),
+            Some(session) => session.talk.say(key, body).map(|()| &mut session.talk),
+        };
+        match said {
+            Ok(talk) => {
+                self.counters.said += 1;
+                if let Some(conn) = peer {
+                    talk.pump(now, conn, out);
+                }
+            }
+            Err(why) => {
+                self.counters.refused += 1;
+                out.push(Action::Notify(Notice::Refused { key, why }));
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: usize, out: &mut Out) {
+        let peer = self.peer();
+        if let Some(session) = &mut self.session {
+            session.talk.read(peer, bytes, out);
+        }
+    }
+
+    /// While draining, ends a session in which everything is said and acknowledged.
+    fn settle(&mut self, out: &mut Out) {
+        let done = |session: &Session| session.talk.is_done() || matches!(session.link, Link::Lost(_));
+        if self.draining && self.session.as_ref().is_some_and(done) {
+            self.leave(Some(Failure::ShuttingDown), CloseReason::ShuttingDown, out);
+        }
+    }
+
+    /// Closes the peer's connection, and ends the session.
+    fn leave(&mut self, failure: Option<Failure>, reason: CloseReason, out: &mut Out) {
+        if let Some(conn) = self.peer() {
+            out.push(Action::Close(conn, reason));
+        }
+        self.end(failure, out);
+    }
+
+    /// Forgets the session, whose connection is gone.
+    fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        if let Link::Lost(timer) = session.link {
+            self.timers.cancel(timer);
+        }
+        session.talk.end(&mut self.counters, out);
+        out.push(Action::Notify(Notice::Ended { failure }));
+    }
+
+    fn expire(&mut self, now: Time, out: &mut Out) {
+        while let Some((_, due)) = self.timers.pop_due(now) {
+            match due {
+                Due::Stranger(conn) => {
+                    self.strangers.remove(&conn);
+                    out.push(Action::Close(conn, CloseReason::HandshakeTimeout));
+                }
+                Due::Session => self.end(Some(Failure::TimedOut), out),
+            }
+        }
+    }
+
+    fn drain(&mut self, out: &mut Out) {
+        self.draining = true;
+        while let Some((conn, timer)) = self.strangers.pop_first() {
+            self.timers.cancel(timer);
+            out.push(Action::Close(conn, CloseReason::ShuttingDown));
+        }
+        self.settle(out);
+    }
+}
+
+fn told(error: WireError) -> Message {
+    Message::Error(error.code, Bytes::from(error.text.into_owned()))
+}
+
+fn refuse(conn: ConnId, error: WireError, out: &mut Out) {
+    out.push(Action::Send(conn, told(error)));
+    out.push(Action::Close(conn, CloseReason::Finished));
+}
+
+impl Machine for Server {
+    type Message = Message;
+    type Command = ServerCommand;
+    type Notice = Notice;
+
+    fn handle(&mut self, now: Time, event: Event<Message, ServerCommand>, out: &mut Out) {
+        match event {
+            Event::Opened(conn, opened) => self.opened(now, conn, opened.text, out),
+            Event::Received(conn, message) => self.received(now, conn, message, out),
+            Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
+            Event::Command(ServerCommand::Say { key, body }) => self.say(now, key, body, out),
+            Event::Command(ServerCommand::Read(bytes)) => self.read(bytes, out),
+            Event::Deadline => self.expire(now, out),
+            Event::Drain => self.drain(out),
+            // It dials nobody.
+            Event::DialFailed(..) => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    fn is_zero(&self) -> bool {
+        self.strangers.is_empty() && self.session.is_none() && self.timers.is_empty()
+    }
+}

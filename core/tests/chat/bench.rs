@@ -1,0 +1,99 @@
+//! A chat server's endpoint, and the peers of its connections as far as a socket shows them.
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::chat::{ChatCodec, Notice, Server, ServerCommand, ServerConfig};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::LinkConfig;
+use echosphere_core::{ConnId, Time};
+
+pub(crate) struct Bench {
+    pub(crate) endpoint: Endpoint<Server, ChatCodec>,
+    pub(crate) effects: Effects<Notice>,
+    pub(crate) now: Time,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self {
+            endpoint: Endpoint::new(
+                Server::new(ServerConfig::default()),
+                ChatCodec::accepted(),
+                LinkConfig::default(),
+            ),
+            effects: Effects::default(),
+            now: Time::ZERO,
+        }
+    }
+
+    /// A peer connects, and sends nothing yet.
+    pub(crate) fn accept(&mut self) -> ConnId {
+        self.endpoint.accept(self.now).unwrap()
+    }
+
+    /// A peer connects, and begins this session.
+    pub(crate) fn begin(&mut self, session: u64) -> ConnId {
+        let conn = self.accept();
+        self.feed(conn, &frame([&[1], &session.to_be_bytes()[..]].concat()));
+        conn
+    }
+
+    /// The peer's bytes arrive.
+    pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
+        let mut input = BytesMut::from(bytes);
+        self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
+        assert!(input.is_empty(), "all input is taken");
+        self.endpoint.machine().audit().unwrap();
+    }
+
+    /// The peer's FIN arrives.
+    pub(crate) fn fin(&mut self, conn: ConnId) {
+        self.endpoint.peer_closed(self.now, conn, &mut self.effects);
+    }
+
+    /// What waits for the peer is written, and the peer reads it.
+    pub(crate) fn read(&mut self, conn: ConnId) -> Vec<u8> {
+        let bytes = match self.endpoint.outbox(conn) {
+            Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
+            None => Vec::new(),
+        };
+        self.endpoint.begin_flush(conn);
+        self.endpoint.wrote(conn, bytes.len());
+        bytes
+    }
+
+    /// What a peer gets for these bytes.
+    pub(crate) fn exchange(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<u8> {
+        self.feed(conn, bytes);
+        self.read(conn)
+    }
+
+    /// The server's caller says something.
+    pub(crate) fn say(&mut self, key: u64, body: &'static [u8]) {
+        let body = Bytes::from_static(body);
+        self.endpoint
+            .command(self.now, ServerCommand::Say { key, body }, &mut self.effects);
+    }
+
+    /// What the caller was told since it was last asked.
+    pub(crate) fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.effects.notices)
+    }
+
+    /// Goes on to the next deadline.
+    pub(crate) fn expire(&mut self) {
+        self.now = self.endpoint.next_deadline().unwrap();
+        self.endpoint.expire(self.now, &mut self.effects);
+    }
+}
+
+/// One frame in length framing.
+pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let length = u32::try_from(payload.len()).unwrap();
+    [&length.to_be_bytes(), payload].concat()
+}
+
+pub(crate) fn heard(id: u64, body: &'static [u8]) -> Notice {
+    let body = Bytes::from_static(body);
+    Notice::Heard { id, body }
+}

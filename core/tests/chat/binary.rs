@@ -1,0 +1,188 @@
+//! The chat's length framing, byte for byte, and what the server does.
+
+use std::time::Duration;
+
+use echosphere_core::chat::{Failure, Notice, ServerConfig, Unsaid};
+use echosphere_core::{CloseReason, Time};
+
+use crate::bench::{Bench, frame, heard};
+
+#[test]
+fn a_conversation_byte_for_byte() {
+    let mut bench = Bench::new();
+    let peer = bench.accept();
+    assert_eq!(
+        bench.exchange(peer, b"\0\0\0\x09\x01\0\0\0\0\0\0\0\x07"),
+        b"\0\0\0\x02\x03\0"
+    );
+    assert_eq!(
+        bench.exchange(peer, b"\0\0\0\x04\x05\x01hi"),
+        b"\0\0\0\x02\x07\x01",
+        "hi is acknowledged"
+    );
+    bench.now = Time::from_nanos(1_000);
+    bench.say(40, b"yo");
+    assert_eq!(bench.read(peer), b"\0\0\0\x04\x05\x01yo");
+    bench.now = Time::from_nanos(251_000);
+    assert_eq!(bench.exchange(peer, b"\0\0\0\x02\x07\x01"), b"");
+    bench.feed(peer, b"\0\0\0\x01\x08");
+    let round_trip = Some(Duration::from_micros(250));
+    assert_eq!(
+        bench.notices(),
+        [
+            Notice::Connected { resumed: false },
+            heard(1, b"hi"),
+            Notice::Delivered {
+                key: 40,
+                id: 1,
+                round_trip
+            },
+            Notice::Ended { failure: None },
+        ]
+    );
+    bench.fin(peer);
+    bench.endpoint.shut_down(peer, &mut bench.effects);
+    assert!(bench.endpoint.is_zero());
+}
+
+#[test]
+fn a_body_in_parts_is_heard_once_it_is_whole() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.read(peer);
+    bench.notices();
+    assert_eq!(bench.exchange(peer, &frame(b"\x04\x01one ")), frame(b"\x06\x01"));
+    assert_eq!(bench.exchange(peer, &frame(b"\x04\x01two ")), frame(b"\x06\x01"));
+    assert_eq!(bench.notices(), []);
+    assert_eq!(bench.exchange(peer, &frame(b"\x05\x01three")), frame(b"\x07\x01"));
+    assert_eq!(bench.notices(), [heard(1, b"one two three")]);
+}
+
+#[test]
+fn ids_grow_by_seven_bits_a_byte() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.read(peer);
+    for id in 1_u8..=127 {
+        assert_eq!(bench.exchange(peer, &frame([5, id])), frame([7, id]));
+    }
+    assert_eq!(bench.exchange(peer, &frame([5, 0x80, 1])), frame([7, 0x80, 1]));
+    assert_eq!(bench.exchange(peer, &frame([5, 0x81, 1])), frame([7, 0x81, 1]));
+}
+
+#[test]
+fn one_peer_at_a_time() {
+    let mut bench = Bench::new();
+    let first = bench.begin(1);
+    bench.read(first);
+    let second = bench.begin(2);
+    assert!(bench.read(second)[4..].starts_with(b"\xffbusy "));
+    bench.fin(second);
+    let typist = bench.accept();
+    assert!(bench.exchange(typist, b"hello\n").starts_with(b"error busy "));
+    assert_eq!(
+        bench.notices(),
+        [
+            Notice::Connected { resumed: false },
+            Notice::TurnedAway,
+            Notice::TurnedAway
+        ]
+    );
+    // The first goes on, and once it has left the next is let in.
+    assert_eq!(bench.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
+    bench.feed(first, &frame([8]));
+    let third = bench.begin(3);
+    assert_eq!(bench.read(third), frame([3, 0]));
+}
+
+#[test]
+fn whoever_does_not_say_what_it_wants_is_closed() {
+    let mut bench = Bench::new();
+    let mute = bench.accept();
+    bench.feed(mute, &[0; 4]);
+    bench.expire();
+    assert_eq!(bench.now, Time::ZERO + ServerConfig::default().begin_timeout);
+    assert!(bench.read(mute)[4..].starts_with(b"\xffhandshake-timeout "));
+}
+
+#[test]
+fn nonsense_ends_the_session() {
+    for (payload, code) in [
+        (&b"\x05\x02x"[..], "unknown-request"), // a gap in the ids
+        (b"\x05\x00x", "unknown-request"),
+        (b"\x07\x01", "not-held"),
+        (b"\x06\x01", "not-held"),
+        (b"\x01\0\0\0\0\0\0\0\0", "unknown-request"), // begins again
+        (b"\x03\0", "unknown-request"),
+        (b"\x09", "unknown-request"),
+        (b"\x08x", "unknown-request"),
+        (b"\x05", "unknown-request"),
+        (b"\x07\x80", "unknown-request"),
+        (b"\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "unknown-request"),
+    ] {
+        let mut bench = Bench::new();
+        let peer = bench.begin(0);
+        bench.read(peer);
+        let told = bench.exchange(peer, &frame(payload));
+        let expected = [&[0xff], code.as_bytes(), b" "].concat();
+        assert!(told[4..].starts_with(&expected), "{payload:?}: {}", told.escape_ascii());
+        assert!(matches!(
+            bench.notices().last(),
+            Some(Notice::Ended { failure: Some(_) })
+        ));
+        assert_eq!(bench.endpoint.machine().peer(), None);
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_not_heard() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.read(peer);
+    let half = [&[4, 1], &vec![0; 512 * 1024][..]].concat();
+    bench.feed(peer, &frame(&half));
+    bench.feed(peer, &frame(&half));
+    bench.read(peer);
+    let told = bench.exchange(peer, &frame(b"\x05\x01x"));
+    assert!(told[4..].starts_with(b"\xffbody-too-long "), "{}", told.escape_ascii());
+    let ended = Notice::Ended {
+        failure: Some(Failure::Confused),
+    };
+    assert_eq!(bench.notices(), [Notice::Connected { resumed: false }, ended]);
+}
+
+#[test]
+fn nothing_can_be_said_to_nobody() {
+    let mut bench = Bench::new();
+    bench.say(1, b"hello?");
+    let why = Unsaid::NoPeer;
+    assert_eq!(bench.notices(), [Notice::Refused { key: 1, why }]);
+}
+
+#[test]
+fn a_peer_that_will_not_come_back_is_not_waited_for() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.say(5, b"are you there?");
+    bench.notices();
+    bench.endpoint.failed(bench.now, peer, &mut bench.effects);
+    let failure = Some(Failure::Closed(CloseReason::Reset));
+    assert_eq!(
+        bench.notices(),
+        [Notice::Undelivered { key: 5, sent: true }, Notice::Ended { failure }]
+    );
+    assert!(bench.endpoint.is_zero());
+}
+
+#[test]
+fn a_server_that_drains_waits_for_its_acknowledgements() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.say(1, b"last words");
+    bench.read(peer);
+    bench.endpoint.drain(bench.now, &mut bench.effects);
+    assert_eq!(bench.read(peer), b"");
+    let farewell = bench.exchange(peer, &frame(b"\x07\x01"));
+    assert!(farewell[4..].starts_with(b"\xffshutting-down "));
+    assert_eq!(bench.endpoint.machine().peer(), None);
+}

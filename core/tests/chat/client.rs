@@ -1,0 +1,113 @@
+//! The client's other ways, as its caller sees them.
+
+use echosphere_core::chat::{Command, Failure, Message, Notice, TalkConfig, Unsaid};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{CloseReason, DialError, Event, Machine};
+
+use crate::line::{Line, delivered, heard};
+
+fn ended(failure: Option<Failure>) -> Notice {
+    Notice::Ended { failure }
+}
+
+#[test]
+fn what_is_said_before_the_connection_is_sent_after_the_welcome() {
+    let mut line = Line::new(false, TalkConfig::default());
+    line.client_says(1, "early");
+    line.connect();
+    assert_eq!(line.to_server, [Message::Begin { session: 0 }]);
+    line.settle();
+    assert_eq!(heard(&line.server_told), ["early"]);
+}
+
+#[test]
+fn leaving_waits_for_the_acknowledgements() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.client_says(1, "x");
+    line.client(Event::Command(Command::Leave));
+    line.client_says(2, "y");
+    let why = Unsaid::Leaving;
+    assert_eq!(line.client_told.last(), Some(&Notice::Refused { key: 2, why }));
+    line.settle();
+    assert_eq!(delivered(&line.client_told), [1]);
+    assert_eq!(line.client_told.last(), Some(&ended(None)));
+    assert_eq!(line.server_told.last(), Some(&ended(None)));
+    assert!(line.client.is_zero() && line.server.is_zero());
+}
+
+#[test]
+fn hanging_up_does_not_wait() {
+    let mut line = Line::connected(true, TalkConfig::default());
+    line.client_says(1, "x");
+    line.client(Event::Command(Command::HangUp));
+    let undelivered = Notice::Undelivered { key: 1, sent: true };
+    assert!(line.client_told.ends_with(&[undelivered, ended(None)]));
+    assert_eq!(
+        line.server_told.last(),
+        Some(&ended(None)),
+        "the server heard the goodbye"
+    );
+    assert!(line.server.is_zero());
+}
+
+#[test]
+fn attempts_go_on_for_the_time_given_and_no_longer() {
+    let mut line = Line::new(true, TalkConfig::default());
+    let mut retries = 0;
+    while let Some(token) = line.dialling.take() {
+        line.client(Event::DialFailed(token, DialError::Refused));
+        retries += 1;
+        line.client_expires();
+    }
+    assert!((10..100).contains(&retries), "{retries} attempts in a minute");
+    assert!(line.now.as_nanos() <= 60_000_000_000);
+    assert_eq!(
+        line.client_told.last(),
+        Some(&ended(Some(Failure::Dial(DialError::Refused))))
+    );
+}
+
+#[test]
+fn the_servers_last_words_are_told() {
+    let mut line = Line::connected(true, TalkConfig::default());
+    let words = Message::Error(ErrorCode::ShuttingDown, "bye".into());
+    line.to_client.push_back(words);
+    line.settle();
+    line.cut(true, true);
+    let failure = Failure::Rejected(ErrorCode::ShuttingDown, "bye".into());
+    assert_eq!(line.client_told.last(), Some(&ended(Some(failure))));
+}
+
+#[test]
+fn a_connection_that_was_idle_for_too_long_is_a_loss_and_no_end() {
+    let mut line = Line::connected(true, TalkConfig::default());
+    line.to_client
+        .push_back(Message::Error(ErrorCode::IdleTimeout, "gone?".into()));
+    line.settle();
+    line.cut(true, true);
+    assert_eq!(line.client_told.last(), Some(&Notice::Lost(CloseReason::Reset)));
+    line.recover();
+    assert_eq!(line.client_told.last(), Some(&Notice::Connected { resumed: true }));
+}
+
+#[test]
+fn a_server_without_a_welcome_is_left_and_tried_again() {
+    let mut line = Line::new(true, TalkConfig::default());
+    line.connect();
+    line.to_server.clear();
+    line.client_expires();
+    line.recover();
+    assert_eq!(line.client_told.last(), Some(&Notice::Connected { resumed: false }));
+}
+
+#[test]
+fn draining_leaves() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.client_says(1, "x");
+    line.client(Event::Drain);
+    line.settle();
+    assert_eq!(line.client_told.last(), Some(&ended(None)));
+    line.client(Event::Command(Command::Connect));
+    assert_eq!(line.client_told.last(), Some(&ended(Some(Failure::ShuttingDown))));
+    assert!(line.client.is_zero());
+}

@@ -1,0 +1,212 @@
+//! A client and a server on one line: messages travel when the test says so, and the line can be cut.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use echosphere_core::chat::{
+    Client, ClientConfig, Command, Message, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
+};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+pub(crate) struct Line {
+    pub(crate) client: Client<ChaCha8Rng>,
+    pub(crate) server: Server,
+    pub(crate) now: Time,
+    /// The line that is up, by its number at each side.
+    up: Option<ConnId>,
+    dialled: u32,
+    pub(crate) dialling: Option<DialToken>,
+    pub(crate) to_server: VecDeque<Message>,
+    pub(crate) to_client: VecDeque<Message>,
+    /// What the callers were told.
+    pub(crate) client_told: Vec<Notice>,
+    pub(crate) server_told: Vec<Notice>,
+}
+
+impl Line {
+    /// With nothing connected yet.
+    pub(crate) fn new(reconnect: bool, talk: TalkConfig) -> Self {
+        let config = ClientConfig {
+            reconnect,
+            talk,
+            ..ClientConfig::default()
+        };
+        let mut line = Self {
+            client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
+            server: Server::new(ServerConfig {
+                talk,
+                ..ServerConfig::default()
+            }),
+            now: Time::ZERO,
+            up: None,
+            dialled: 0,
+            dialling: None,
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            client_told: Vec::new(),
+            server_told: Vec::new(),
+        };
+        line.client(Event::Command(Command::Connect));
+        line
+    }
+
+    /// Connected and welcomed.
+    pub(crate) fn connected(reconnect: bool, talk: TalkConfig) -> Self {
+        let mut line = Self::new(reconnect, talk);
+        line.connect();
+        line.settle();
+        line
+    }
+
+    pub(crate) fn client(&mut self, event: Event<Message, Command>) {
+        let mut actions = Actions::new();
+        self.client.handle(self.now, event, &mut actions);
+        self.client.audit().unwrap();
+        for action in actions.drain() {
+            match action {
+                Action::Dial(token) => self.dialling = Some(token),
+                Action::AbandonDial(_) => self.dialling = None,
+                Action::Send(conn, message) if self.up == Some(conn) => self.to_server.push_back(message),
+                Action::Send(..) => {}
+                Action::Close(conn, _) => self.closed_by(conn, true),
+                Action::Notify(notice) => self.client_told.push(notice),
+            }
+        }
+    }
+
+    pub(crate) fn server(&mut self, event: Event<Message, ServerCommand>) {
+        let mut actions = Actions::new();
+        self.server.handle(self.now, event, &mut actions);
+        self.server.audit().unwrap();
+        for action in actions.drain() {
+            match action {
+                Action::Send(conn, message) if self.up == Some(conn) => self.to_client.push_back(message),
+                Action::Send(..) => {}
+                Action::Close(conn, _) => self.closed_by(conn, false),
+                Action::Notify(notice) => self.server_told.push(notice),
+                Action::Dial(_) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
+            }
+        }
+    }
+
+    /// One side has closed: the other gets what was sent, and then hears of it.
+    fn closed_by(&mut self, conn: ConnId, client: bool) {
+        if self.up != Some(conn) {
+            return;
+        }
+        while client && self.step_to_server() {}
+        while !client && self.step_to_client() {}
+        self.up = None;
+        self.to_server.clear();
+        self.to_client.clear();
+        if client {
+            self.server(Event::Closed(conn, CloseReason::PeerClosed));
+        } else {
+            self.client(Event::Closed(conn, CloseReason::PeerClosed));
+        }
+    }
+
+    /// The attempt to connect succeeds.
+    pub(crate) fn connect(&mut self) {
+        let Some(token) = self.dialling.take() else {
+            return;
+        };
+        let conn = ConnId {
+            slot: 0,
+            generation: self.dialled,
+        };
+        self.dialled += 1;
+        self.up = Some(conn);
+        let opened = |dial| Opened { dial, text: false };
+        self.server(Event::Opened(conn, opened(None)));
+        self.client(Event::Opened(conn, opened(Some(token))));
+    }
+
+    /// The line is cut: what travels is lost. Each side hears of it if it is to.
+    pub(crate) fn cut(&mut self, client_notices: bool, server_notices: bool) {
+        let Some(conn) = self.up.take() else {
+            return;
+        };
+        self.to_server.clear();
+        self.to_client.clear();
+        if client_notices {
+            self.client(Event::Closed(conn, CloseReason::Reset));
+        }
+        if server_notices {
+            self.server(Event::Closed(conn, CloseReason::Reset));
+        }
+    }
+
+    pub(crate) fn step_to_server(&mut self) -> bool {
+        let (Some(conn), Some(message)) = (self.up, self.to_server.pop_front()) else {
+            return false;
+        };
+        self.server(Event::Received(conn, message));
+        true
+    }
+
+    pub(crate) fn step_to_client(&mut self) -> bool {
+        let (Some(conn), Some(message)) = (self.up, self.to_client.pop_front()) else {
+            return false;
+        };
+        self.client(Event::Received(conn, message));
+        true
+    }
+
+    /// All that travels arrives, and what follows from it.
+    pub(crate) fn settle(&mut self) {
+        while self.step_to_server() || self.step_to_client() {}
+    }
+
+    /// The client's next deadline comes.
+    pub(crate) fn client_expires(&mut self) {
+        if let Some(due) = self.client.next_deadline() {
+            self.now = self.now.max(due);
+            self.client(Event::Deadline);
+        }
+    }
+
+    /// Connects again after a loss, and all that waits arrives.
+    pub(crate) fn recover(&mut self) {
+        self.connect_again();
+        self.settle();
+    }
+
+    /// The pause before the next attempt to connect is over, and the attempt succeeds.
+    pub(crate) fn connect_again(&mut self) {
+        if self.up.is_none() {
+            self.client_expires();
+            self.connect();
+        }
+    }
+
+    pub(crate) fn client_says(&mut self, key: u64, body: impl Into<Bytes>) {
+        let body = body.into();
+        self.client(Event::Command(Command::Say { key, body }));
+    }
+
+    pub(crate) fn server_says(&mut self, key: u64, body: impl Into<Bytes>) {
+        let body = body.into();
+        self.server(Event::Command(ServerCommand::Say { key, body }));
+    }
+}
+
+/// The bodies heard, in order.
+pub(crate) fn heard(told: &[Notice]) -> Vec<Bytes> {
+    let bodies = told.iter().filter_map(|notice| match notice {
+        Notice::Heard { body, .. } => Some(body.clone()),
+        _ => None,
+    });
+    bodies.collect()
+}
+
+/// The keys of what was delivered, in order.
+pub(crate) fn delivered(told: &[Notice]) -> Vec<u64> {
+    let keys = told.iter().filter_map(|notice| match notice {
+        Notice::Delivered { key, .. } => Some(*key),
+        _ => None,
+    });
+    keys.collect()
+}

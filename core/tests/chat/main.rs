@@ -1,0 +1,11 @@
+//! The chat: bytes in and bytes out at its server, and both its machines on one line that can be cut.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod binary;
+mod client;
+mod flow;
+mod line;
+mod resuming;
+mod typed;

@@ -1,0 +1,235 @@
+//! What becomes of messages when the connection is lost.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::chat::{Failure, Message, Notice, ServerConfig, TalkConfig};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{CloseReason, Event, Machine, Time};
+use proptest::prelude::*;
+
+use crate::line::{Line, delivered, heard};
+
+fn lost_and_found() -> Line {
+    Line::connected(true, TalkConfig::default())
+}
+
+#[test]
+fn what_was_lost_on_its_way_is_sent_again() {
+    let mut line = lost_and_found();
+    line.client_says(1, "to the server");
+    line.server_says(1, "to the client");
+    line.cut(true, true);
+    line.recover();
+    assert_eq!(heard(&line.server_told), ["to the server"]);
+    assert_eq!(heard(&line.client_told), ["to the client"]);
+    assert_eq!(
+        (delivered(&line.client_told), delivered(&line.server_told)),
+        (vec![1], vec![1])
+    );
+}
+
+#[test]
+fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
+    let mut line = lost_and_found();
+    line.client_says(1, "once");
+    assert!(line.step_to_server());
+    line.cut(true, true);
+    line.client_says(2, "twice");
+    line.recover();
+    assert_eq!(heard(&line.server_told), ["once", "twice"]);
+    let none = Notice::Delivered {
+        key: 1,
+        id: 1,
+        round_trip: None,
+    };
+    assert!(line.client_told.contains(&none), "{:?}", line.client_told);
+}
+
+#[test]
+fn a_server_that_has_not_noticed_the_loss_takes_its_peer_back() {
+    let mut line = lost_and_found();
+    line.client_says(1, "a");
+    line.cut(true, false);
+    line.recover();
+    line.server_says(1, "b");
+    line.settle();
+    assert_eq!(heard(&line.server_told), ["a"]);
+    assert_eq!(heard(&line.client_told), ["b"]);
+}
+
+#[test]
+fn a_body_cut_between_its_parts_is_sent_again_whole() {
+    let talk = TalkConfig {
+        part: 3,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(true, talk);
+    line.client_says(1, "in many parts");
+    line.step_to_server();
+    line.step_to_server();
+    line.cut(true, true);
+    line.recover();
+    assert_eq!(heard(&line.server_told), ["in many parts"]);
+}
+
+#[test]
+fn a_welcome_that_was_lost_is_asked_for_again() {
+    let mut line = Line::new(true, TalkConfig::default());
+    line.client_says(1, "patience");
+    line.connect();
+    line.step_to_server();
+    line.server_says(1, "hello");
+    line.cut(true, true);
+    line.recover();
+    assert_eq!(heard(&line.server_told), ["patience"]);
+    assert_eq!(heard(&line.client_told), ["hello"]);
+    assert_eq!(line.server.counters().sessions, 1);
+}
+
+#[test]
+fn the_round_trip_of_what_is_sent_again_begins_again() {
+    let mut line = lost_and_found();
+    line.client_says(1, "x");
+    line.cut(true, true);
+    line.client_expires();
+    line.now = line.now + Duration::from_secs(3);
+    line.connect();
+    line.step_to_server();
+    line.step_to_client();
+    let sent = line.now;
+    line.now = line.now + Duration::from_millis(7);
+    line.settle();
+    let round_trip = Some(line.now.since(sent));
+    assert_eq!(round_trip, Some(Duration::from_millis(7)));
+    let expected = Notice::Delivered {
+        key: 1,
+        id: 1,
+        round_trip,
+    };
+    assert_eq!(line.client_told.last(), Some(&expected));
+}
+
+#[test]
+fn a_lost_peer_is_kept_for_a_time_and_then_told_that_it_is_forgotten() {
+    let mut line = lost_and_found();
+    line.server_says(9, "are you there?");
+    line.cut(true, true);
+    line.now = line.server.next_deadline().unwrap();
+    assert_eq!(line.now, Time::ZERO + ServerConfig::default().keep);
+    line.server(Event::Deadline);
+    let failure = Some(Failure::TimedOut);
+    assert!(
+        line.server_told
+            .ends_with(&[Notice::Undelivered { key: 9, sent: true }, Notice::Ended { failure }])
+    );
+    assert!(line.server.is_zero());
+
+    line.client_says(1, "too late");
+    line.recover();
+    let [
+        ..,
+        undelivered,
+        Notice::Ended {
+            failure: Some(Failure::Rejected(code, _)),
+        },
+    ] = &line.client_told[..]
+    else {
+        panic!("{:?}", line.client_told);
+    };
+    assert_eq!(*undelivered, Notice::Undelivered { key: 1, sent: false });
+    assert_eq!(*code, ErrorCode::UnknownSession);
+    assert!(line.client.is_zero());
+}
+
+#[test]
+fn a_client_that_does_not_come_back_says_what_is_not_delivered() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.client_says(1, "x");
+    line.cut(true, true);
+    let failure = Some(Failure::Closed(CloseReason::Reset));
+    assert!(line.client_told.ends_with(&[
+        Notice::Undelivered { key: 1, sent: true },
+        Notice::Ended {
+            failure: failure.clone()
+        }
+    ]));
+    assert_eq!(line.server_told.last(), Some(&Notice::Ended { failure }));
+    assert!(line.client.is_zero() && line.server.is_zero());
+}
+
+#[test]
+fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
+    let mut line = lost_and_found();
+    line.server_says(1, "x");
+    line.cut(true, true);
+    let other = echosphere_core::ConnId { slot: 1, generation: 0 };
+    let opened = echosphere_core::Opened {
+        dial: None,
+        text: false,
+    };
+    line.server(Event::Opened(other, opened));
+    line.server(Event::Received(other, Message::Begin { session: 77 }));
+    let failure = Some(Failure::Replaced);
+    assert!(line.server_told.ends_with(&[
+        Notice::Undelivered { key: 1, sent: true },
+        Notice::Ended { failure },
+        Notice::Connected { resumed: false }
+    ]));
+    assert_eq!(line.server.peer(), Some(other));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    ClientSays(usize),
+    ServerSays(usize),
+    ToServer(usize),
+    ToClient(usize),
+    Cut(bool),
+    Recover,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..40_usize).prop_map(Step::ClientSays),
+        4 => (0..40_usize).prop_map(Step::ServerSays),
+        6 => (1..6_usize).prop_map(Step::ToServer),
+        6 => (1..6_usize).prop_map(Step::ToClient),
+        1 => any::<bool>().prop_map(Step::Cut),
+        3 => Just(Step::Recover),
+    ];
+    prop::collection::vec(step, 1..150)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_is_heard_once_and_in_order(steps in steps()) {
+        let talk = TalkConfig { part: 7, window: 150, ..TalkConfig::default() };
+        let mut line = Line::connected(true, talk);
+        let mut said: [Vec<Bytes>; 2] = Default::default();
+        for step in steps {
+            line.now = line.now + Duration::from_millis(1);
+            match step {
+                Step::ClientSays(size) | Step::ServerSays(size) => {
+                    let from_client = matches!(step, Step::ClientSays(_));
+                    let said = &mut said[usize::from(!from_client)];
+                    let key = said.len() as u64;
+                    let body = Bytes::from(vec![key as u8; size]);
+                    said.push(body.clone());
+                    if from_client { line.client_says(key, body) } else { line.server_says(key, body) }
+                }
+                Step::ToServer(count) => (0..count).for_each(|_| { line.step_to_server(); }),
+                Step::ToClient(count) => (0..count).for_each(|_| { line.step_to_client(); }),
+                Step::Cut(server_notices) => line.cut(true, server_notices),
+                Step::Recover => line.connect_again(),
+            }
+        }
+        line.settle();
+        line.recover();
+        prop_assert_eq!(&heard(&line.server_told), &said[0]);
+        prop_assert_eq!(&heard(&line.client_told), &said[1]);
+        let keys = |said: &Vec<Bytes>| (0..said.len() as u64).collect::<Vec<_>>();
+        prop_assert_eq!(delivered(&line.client_told), keys(&said[0]));
+        prop_assert_eq!(delivered(&line.server_told), keys(&said[1]));
+    }
+}

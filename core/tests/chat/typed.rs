@@ -1,0 +1,65 @@
+//! The chat at `nc`.
+
+use echosphere_core::chat::{Notice, Unsaid};
+
+use crate::bench::{Bench, heard};
+
+#[test]
+fn each_line_is_a_message() {
+    let mut bench = Bench::new();
+    let typist = bench.accept();
+    assert_eq!(bench.exchange(typist, b"hello\r\nhow are you?\n"), b"ok 1\nok 2\n");
+    assert_eq!(
+        bench.notices(),
+        [
+            Notice::Connected { resumed: false },
+            heard(1, b"hello"),
+            heard(2, b"how are you?")
+        ]
+    );
+}
+
+#[test]
+fn messages_come_with_their_numbers_and_are_acknowledged_by_hand() {
+    let mut bench = Bench::new();
+    let typist = bench.accept();
+    bench.feed(typist, b"\n");
+    bench.say(7, b"one");
+    bench.say(8, b"two\nlines");
+    assert_eq!(bench.read(typist), b"1: one\n2: two\nlines\n");
+    bench.notices();
+    assert_eq!(bench.exchange(typist, b"ok 1\n"), b"");
+    assert!(matches!(bench.notices()[..], [Notice::Delivered { key: 7, id: 1, .. }]));
+    let told = bench.exchange(typist, b"ok 3\n");
+    assert!(told.starts_with(b"error not-held "), "{}", told.escape_ascii());
+    assert_eq!(bench.exchange(typist, b"ok 2\nok\nok x\n"), b"ok 1\nok 2\n");
+    let notices = bench.notices();
+    assert!(matches!(notices[0], Notice::Delivered { key: 8, id: 2, .. }));
+    assert_eq!(notices[1..], [heard(1, b"ok"), heard(2, b"ok x")]);
+}
+
+#[test]
+fn a_long_body_is_not_cut_into_parts_for_somebody_who_reads_lines() {
+    let mut bench = Bench::new();
+    let typist = bench.accept();
+    bench.feed(typist, b"\n");
+    bench.say(1, &[b'x'; 200_000]);
+    assert_eq!(bench.read(typist).len(), 3 + 200_000 + 1);
+}
+
+#[test]
+fn the_end_of_input_ends_the_last_line_and_leaves() {
+    let mut bench = Bench::new();
+    let typist = bench.accept();
+    bench.feed(typist, b"one\ntwo");
+    bench.fin(typist);
+    assert_eq!(bench.read(typist), b"ok 1\nok 2\n");
+    let notices = bench.notices();
+    assert_eq!(
+        notices[1..],
+        [heard(1, b"one"), heard(2, b"two"), Notice::Ended { failure: None }]
+    );
+    bench.say(1, b"gone?");
+    let why = Unsaid::NoPeer;
+    assert_eq!(bench.notices(), [Notice::Refused { key: 1, why }]);
+}
