@@ -1,5 +1,6 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
+mod chat;
 mod echo;
 mod hub;
 mod limits;
@@ -43,6 +44,7 @@ Examples:
   echosphere echo send \"any string\"        have one message acknowledged
   echosphere hub serve                     a hub on 127.0.0.1:1234
   echosphere hub connect                   be one of its users
+  echosphere chat serve                    wait for somebody to talk with
 
 Exit codes: 0 all is well; 1 it ran, and something is missing, which is said; 2 it could not start; 130 interrupted.";
 
@@ -54,6 +56,8 @@ enum System {
     /// Know who is connected, and send to users by their ids
     #[command(subcommand)]
     Hub(hub::Command),
+    /// Talk with one other, every message acknowledged
+    Chat(chat::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
     let outcome = match cli.system {
         System::Echo(command) => echo::run(command),
         System::Hub(command) => hub::run(command),
+        System::Chat(args) => chat::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -118,6 +118,13 @@ where
         (driver, handle)
     }
 
+    /// Has `notify` called with what the machine tells its caller, for a driver that serves.
+    #[must_use]
+    pub fn notifying(mut self, notify: impl FnMut(M::Notice) + Send + 'static) -> Self {
+        self.notify = Box::new(notify);
+        self
+    }
+
     fn new(endpoint: Endpoint<M, C>) -> (Self, Handle<M, C>) {
         let (sender, requests) = mpsc::channel(QUEUED_REQUESTS);
         let ready = Arc::new(Ready::default());

@@ -1,0 +1,61 @@
+use std::process::ExitCode;
+use std::time::Duration;
+
+use echosphere_core::chat::ClientConfig;
+
+use super::PORT;
+use super::side::{Bounds, Side};
+use super::talk::{Looks, Talk};
+use crate::net;
+use crate::values::duration;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  echosphere chat connect
+  echosphere chat connect example.org:9000 --reconnect
+  echosphere chat connect < file.bin       send any bytes, in messages of up to 64 KiB, and leave
+
+At a terminal, Alt-Enter begins a new line, and Ctrl-C or Ctrl-D leaves. Exit codes: 0 everything was delivered; 1 \
+something was not, or the connection was lost; 130 interrupted.")]
+pub(crate) struct Args {
+    /// Whom to talk with; port 8000 unless it says another
+    #[arg(
+        value_name = "HOST[:PORT]",
+        env = "ECHOSPHERE_CHAT",
+        default_value = "127.0.0.1:8000"
+    )]
+    to: String,
+
+    /// Connect again when the connection was lost, and deliver then what was not
+    #[arg(long, env = "ECHOSPHERE_RECONNECT")]
+    reconnect: bool,
+
+    /// Give up connecting after this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+
+    #[command(flatten)]
+    looks: Looks,
+
+    #[command(flatten)]
+    bounds: Bounds,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let to = net::resolve(&args.to, PORT).await?;
+        let config = ClientConfig {
+            reconnect: args.reconnect,
+            connect_timeout: args.timeout,
+            talk: args.bounds.talk(),
+            ..ClientConfig::default()
+        };
+        let side = Side::client(to, config, args.bounds.links()).await?;
+        Talk::new(side, &args.looks, false, args.reconnect)?.run().await
+    });
+    // Somebody may still be reading stdin.
+    runtime.shutdown_background();
+    done
+}

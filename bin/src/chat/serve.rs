@@ -1,0 +1,63 @@
+use std::process::ExitCode;
+use std::time::Duration;
+
+use echosphere_core::chat::ServerConfig;
+
+use super::PORT;
+use super::side::{Bounds, Side};
+use super::talk::{Looks, Talk};
+use crate::values::duration;
+use crate::{net, server};
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  echosphere chat serve
+  echosphere chat serve --raw --once > received.bin
+  nc 127.0.0.1 8000                        each line is a message; `ok 3` acknowledges message 3
+
+It talks with one at a time: a second one is told that it is busy. At a terminal, Alt-Enter begins a new line, and \
+Ctrl-C or Ctrl-D ends. Else, what comes on stdin is sent as it comes, in messages of up to 64 KiB.")]
+pub(crate) struct Args {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        env = "ECHOSPHERE_CHAT_LISTEN",
+        default_value = "127.0.0.1:8000"
+    )]
+    listen: String,
+
+    /// Wait so long for a client that comes back, after its connection was lost
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEP", default_value = "60s", value_parser = duration)]
+    keep: Duration,
+
+    /// End when the first has left
+    #[arg(long)]
+    once: bool,
+
+    #[command(flatten)]
+    looks: Looks,
+
+    #[command(flatten)]
+    bounds: Bounds,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let addr = net::resolve(&args.listen, PORT).await?;
+        let (listener, addr) = server::bind(addr)?;
+        let config = ServerConfig {
+            keep: args.keep,
+            talk: args.bounds.talk(),
+            ..ServerConfig::default()
+        };
+        let side = Side::server(listener, config, args.bounds.links());
+        eprintln!("listening on {addr} (Ctrl-C ends)");
+        Talk::new(side, &args.looks, args.once, false)?.run().await
+    });
+    // Somebody may still be reading stdin.
+    runtime.shutdown_background();
+    done
+}

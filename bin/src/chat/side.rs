@@ -1,0 +1,171 @@
+//! One side of a chat with its driver running, whichever side it is.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use bytesize::ByteSize;
+use echosphere_core::chat::{
+    ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
+};
+use echosphere_core::endpoint::Endpoint;
+use echosphere_core::link::LinkConfig;
+use echosphere_transport_tcp::{Driver, Gone, Handle, TcpConnector, TcpListener};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::seed;
+use crate::server::bytes;
+use crate::values::duration;
+
+/// Connections at once: the one that is talked with, those that are told busy, and those that come back.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Time-outs and bounds, the same on both sides.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Bounds")]
+pub(super) struct Bounds {
+    /// A peer that is silent for so long is gone
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_IDLE_TIMEOUT", default_value = "15s", value_parser = duration)]
+    idle_timeout: Duration,
+
+    /// Send an empty frame after sending nothing for this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEPALIVE", default_value = "5s", value_parser = duration)]
+    keepalive: Duration,
+
+    /// Bytes sent and not answered at once: an acknowledgement waits behind no more
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ECHOSPHERE_CHAT_WINDOW",
+        default_value = "256KiB"
+    )]
+    window: ByteSize,
+}
+
+impl Bounds {
+    pub(super) fn links(&self) -> LinkConfig {
+        LinkConfig {
+            idle_timeout: self.idle_timeout,
+            keepalive_interval: self.keepalive,
+            max_connections: MAX_CONNECTIONS,
+            ..LinkConfig::default()
+        }
+    }
+
+    pub(super) fn talk(&self) -> TalkConfig {
+        TalkConfig {
+            window: bytes(self.window),
+            ..TalkConfig::default()
+        }
+    }
+}
+
+/// A chat server's endpoint, with its sockets left out.
+pub(super) type ServerEndpoint = Endpoint<Server, ChatCodec>;
+
+enum Ends {
+    Client(Handle<Client<ChaCha8Rng>, ChatCodec>),
+    Server(Handle<Server, ChatCodec>),
+}
+
+/// One side of a chat, and what it is told.
+pub(super) struct Side {
+    ends: Ends,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    /// Whether everything was at zero in the end.
+    running: JoinHandle<bool>,
+}
+
+impl Side {
+    /// Starts to connect. Must be called within a runtime.
+    pub(super) async fn client(
+        to: std::net::SocketAddr,
+        config: ClientConfig,
+        links: LinkConfig,
+    ) -> anyhow::Result<Self> {
+        let client = Client::new(config, seed::generator(None)?);
+        let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
+        let (sender, notices) = mpsc::unbounded_channel();
+        let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notifier(sender));
+        let running = tokio::spawn(async move { driver.run().await.is_zero() });
+        let ends = Ends::Client(handle);
+        let side = Self { ends, notices, running };
+        side.connect().await?;
+        Ok(side)
+    }
+
+    /// Starts to listen. Must be called within a runtime.
+    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: LinkConfig) -> Self {
+        let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
+        let (sender, notices) = mpsc::unbounded_channel();
+        let (driver, handle) = Driver::serve(endpoint, listener);
+        let driver = driver.notifying(notifier(sender));
+        let running = tokio::spawn(async move { driver.run().await.is_zero() });
+        let ends = Ends::Server(handle);
+        Self { ends, notices, running }
+    }
+
+    /// Whether this side connects.
+    pub(super) const fn is_client(&self) -> bool {
+        matches!(self.ends, Ends::Client(_))
+    }
+
+    /// What happens next; `None` once the driver has ended.
+    pub(super) async fn next(&mut self) -> Option<Notice> {
+        self.notices.recv().await
+    }
+
+    /// Begins a session, on a client.
+    pub(super) async fn connect(&self) -> Result<(), Gone> {
+        match &self.ends {
+            Ends::Client(handle) => handle.command(Command::Connect).await,
+            Ends::Server(_) => Ok(()),
+        }
+    }
+
+    pub(super) async fn say(&self, key: u64, body: Bytes) -> Result<(), Gone> {
+        match &self.ends {
+            Ends::Client(handle) => handle.command(Command::Say { key, body }).await,
+            Ends::Server(handle) => handle.command(ServerCommand::Say { key, body }).await,
+        }
+    }
+
+    /// A message of so many bytes was heard and is done with.
+    pub(super) async fn read(&self, bytes: usize) -> Result<(), Gone> {
+        match &self.ends {
+            Ends::Client(handle) => handle.command(Command::Read(bytes)).await,
+            Ends::Server(handle) => handle.command(ServerCommand::Read(bytes)).await,
+        }
+    }
+
+    /// Ends the session once everything said is delivered, on a client.
+    pub(super) async fn leave_when_delivered(&self) -> Result<(), Gone> {
+        match &self.ends {
+            Ends::Client(handle) => handle.command(Command::Leave).await,
+            Ends::Server(_) => Ok(()),
+        }
+    }
+
+    /// Ends this side, and gives what is not acknowledged so long.
+    pub(super) async fn leave(&self, within: Duration) -> Result<(), Gone> {
+        match &self.ends {
+            Ends::Client(handle) => handle.drain(within).await,
+            Ends::Server(handle) => handle.drain(within).await,
+        }
+    }
+
+    /// Waits for the driver's end, and says whether everything was at zero.
+    pub(super) async fn finish(self) -> anyhow::Result<bool> {
+        drop(self.ends);
+        self.running.await.context("the driver has panicked")
+    }
+}
+
+fn notifier(sender: mpsc::UnboundedSender<Notice>) -> impl FnMut(Notice) + Send + 'static {
+    move |notice| {
+        // Whoever does not listen any more is about to end.
+        let _ = sender.send(notice);
+    }
+}
