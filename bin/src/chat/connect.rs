@@ -7,6 +7,7 @@ use super::PORT;
 use super::side::{Bounds, Side};
 use super::talk::{Looks, Talk};
 use crate::net;
+use crate::signals::Signals;
 use crate::values::duration;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -43,8 +44,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = super::runtime()?;
     let done = runtime.block_on(async {
+        let signals = Signals::catch()?;
         let to = net::resolve(&args.to, PORT).await?;
         let config = ClientConfig {
             reconnect: args.reconnect,
@@ -53,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             ..ClientConfig::default()
         };
         let side = Side::client(to, config, args.bounds.links()).await?;
-        Talk::new(side, &args.looks, false, args.reconnect)?.run().await
+        Talk::new(side, &args.looks, false, args.reconnect)?.run(signals).await
     });
     // Somebody may still be reading stdin.
     runtime.shutdown_background();

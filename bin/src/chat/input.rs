@@ -12,10 +12,13 @@ use tokio::sync::mpsc;
 /// Bytes of a pipe that become one message at most.
 const PIECE: usize = 64 * 1024;
 
+/// A terminal with fewer columns has a bare prompt.
+const STATUS_FROM: u16 = 50;
+
 /// Where messages come from.
 pub(super) struct Input {
     messages: mpsc::Receiver<Bytes>,
-    /// Prompts, each for one more line; None for a pipe, which needs no asking.
+    /// What the prompt says before its `>`, each for one more line; None for a pipe, which needs no asking.
     prompts: Option<mpsc::UnboundedSender<String>>,
 }
 
@@ -32,9 +35,15 @@ impl Input {
     /// What is typed, and what prints above the prompt.
     pub(super) fn prompt(multiline: bool) -> anyhow::Result<(Self, impl FnMut(String) -> anyhow::Result<()> + Send)> {
         let mut editor = DefaultEditor::new()?;
-        editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Insert(1, "\n".to_owned()));
+        editor.bind_sequence(
+            KeyEvent(KeyCode::Enter, Modifiers::ALT),
+            Cmd::Insert(1, "\n".to_owned()),
+        );
         if multiline {
-            editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::NONE), Cmd::Insert(1, "\n".to_owned()));
+            editor.bind_sequence(
+                KeyEvent(KeyCode::Enter, Modifiers::NONE),
+                Cmd::Insert(1, "\n".to_owned()),
+            );
             editor.bind_sequence(KeyEvent::ctrl('D'), Cmd::AcceptLine);
         }
         let mut printer = editor.create_external_printer()?;
@@ -43,15 +52,19 @@ impl Input {
         let reading = thread::Builder::new().name("input".to_owned());
         reading.spawn(move || read_prompt(&mut editor, &sender, asked))?;
         let prompts = Some(prompts);
-        let print = move |line: String| printer.print(format!("{line}\n")).context("cannot write to the terminal");
+        let print = move |line: String| {
+            printer
+                .print(format!("{line}\n"))
+                .context("cannot write to the terminal")
+        };
         Ok((Self { messages, prompts }, print))
     }
 
-    /// Asks for the next message with this prompt.
-    pub(super) fn ask(&self, prompt: String) {
+    /// Asks for the next message; the prompt says this where it has room.
+    pub(super) fn ask(&self, status: String) {
         if let Some(prompts) = &self.prompts {
             // Whoever has ended the input is not asked again.
-            let _ = prompts.send(prompt);
+            let _ = prompts.send(status);
         }
     }
 
@@ -61,12 +74,14 @@ impl Input {
     }
 }
 
-fn read_prompt(
-    editor: &mut DefaultEditor,
-    sender: &mpsc::Sender<Bytes>,
-    mut asked: mpsc::UnboundedReceiver<String>,
-) {
-    while let Some(prompt) = asked.blocking_recv() {
+fn read_prompt(editor: &mut DefaultEditor, sender: &mpsc::Sender<Bytes>, mut asked: mpsc::UnboundedReceiver<String>) {
+    while let Some(status) = asked.blocking_recv() {
+        let room = editor.dimensions().is_none_or(|(columns, _)| columns >= STATUS_FROM);
+        let prompt = if status.is_empty() || !room {
+            "> ".to_owned()
+        } else {
+            format!("{status} > ")
+        };
         match editor.readline(&prompt) {
             Ok(line) => {
                 // A line that is not remembered is no reason to stop.

@@ -61,9 +61,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Where a chat runs: its driver on a thread of its own, so that connections are kept up while stdout takes no more.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+}
+
 /// A command's arguments as they are when only this one is given.
 fn parsed<A: clap::Args>(only: Option<String>) -> anyhow::Result<A> {
     let command = A::augment_args(clap::Command::new("chat"));
-    let given = [Some("chat".to_owned()), only].into_iter().flatten().map(OsString::from);
+    let given = [Some("chat".to_owned()), only]
+        .into_iter()
+        .flatten()
+        .map(OsString::from);
     Ok(A::from_arg_matches(&command.try_get_matches_from(given)?)?)
 }

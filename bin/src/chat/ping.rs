@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if size > MAX_BODY {
         bail!("a message has at most {MAX_BODY} bytes, not {size}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = super::runtime()?;
     let trips = runtime.block_on(async {
         let mut signals = Signals::catch()?;
         tokio::select! {
@@ -154,7 +154,9 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<R
             }
             Notice::Heard { body, .. } => side.read(body.len()).await?,
             Notice::Ended { failure } => {
-                let why = failure.as_ref().map_or_else(|| "it has ended".to_owned(), show::failure);
+                let why = failure
+                    .as_ref()
+                    .map_or_else(|| "it has ended".to_owned(), show::failure);
                 bail!("{why}");
             }
             Notice::Retrying { .. }
@@ -232,7 +234,11 @@ fn report(args: &Args, trips: &RoundTrips, bare: Option<&RoundTrips>) -> anyhow:
         )
     };
     let mut text = format!("{} messages of {} bytes", thousands(trips.count()), args.size.as_u64());
-    text += if bare.is_some() { "; beside them, bare sockets\n" } else { "\n" };
+    text += if bare.is_some() {
+        "; beside them, bare sockets\n"
+    } else {
+        "\n"
+    };
     text += &row("min", &RoundTrips::min);
     text += &row("mean", &RoundTrips::mean);
     for (name, share) in SHARES {

@@ -42,6 +42,12 @@ impl RoundTrips {
         Duration::from_nanos(self.0.max())
     }
 
+    /// `0.18/0.21/0.48 ms`: the shortest, the mean and the 99th percentile; `None` if there are none.
+    pub(super) fn summary(&self) -> Option<String> {
+        let (min, mean, p99) = (self.min(), self.mean(), self.quantile(0.99));
+        (self.count() > 0).then(|| format!("{}/{}/{}", number(min), number(mean), milliseconds(p99)))
+    }
+
     /// Bars for people: how many round trips took how long, each class twice as long as the one before.
     pub(super) fn bars(&self) -> String {
         const WIDTH: u64 = 40;
@@ -67,7 +73,7 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 }
 
 /// The same without the unit.
-pub(super) fn number(duration: Duration) -> String {
+fn number(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1e3;
     let decimals = match ms {
         ms if ms < 0.1 => 3,

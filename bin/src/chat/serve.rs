@@ -6,6 +6,7 @@ use echosphere_core::chat::ServerConfig;
 use super::PORT;
 use super::side::{Bounds, Side};
 use super::talk::{Looks, Talk};
+use crate::signals::Signals;
 use crate::values::duration;
 use crate::{net, server};
 
@@ -44,8 +45,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = super::runtime()?;
     let done = runtime.block_on(async {
+        let signals = Signals::catch()?;
         let addr = net::resolve(&args.listen, PORT).await?;
         let (listener, addr) = server::bind(addr)?;
         let config = ServerConfig {
@@ -55,7 +57,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         let side = Side::server(listener, config, args.bounds.links());
         eprintln!("listening on {addr} (Ctrl-C ends)");
-        Talk::new(side, &args.looks, args.once, false)?.run().await
+        Talk::new(side, &args.looks, args.once, false)?.run(signals).await
     });
     // Somebody may still be reading stdin.
     runtime.shutdown_background();

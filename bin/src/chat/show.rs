@@ -36,9 +36,9 @@ const fn is_direction(c: char) -> bool {
     matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The same, cut where it is too long for a terminal.
+/// The same for a terminal: cut where it is too long, and later lines indented, so that none passes for one of ours.
 pub(super) fn for_terminal(body: &[u8]) -> String {
-    let text = printable(body);
+    let text = printable(body).replace('\n', "\n  ");
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], body.len()),
         None => text,
@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_between_characters() {
+        assert_eq!(for_terminal(b"two\n\xe2\x9c\x93 lines"), "two\n  ✓ lines");
         let body = "é".repeat(5000);
         let shown = for_terminal(body.as_bytes());
         assert!(shown.ends_with("é… (10000 bytes)"), "{shown}");

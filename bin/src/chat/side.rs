@@ -35,12 +35,7 @@ pub(super) struct Bounds {
     keepalive: Duration,
 
     /// Bytes sent and not answered at once: an acknowledgement waits behind no more
-    #[arg(
-        long,
-        value_name = "SIZE",
-        env = "ECHOSPHERE_CHAT_WINDOW",
-        default_value = "256KiB"
-    )]
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_WINDOW", default_value = "256KiB")]
     window: ByteSize,
 }
 

@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::input::Input;
-use super::rtt::{RoundTrips, milliseconds, number};
+use super::rtt::{RoundTrips, milliseconds};
 use super::show;
 use super::side::Side;
 use crate::output;
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::short;
 
 /// Bytes said and not delivered, after which no more is taken from a pipe.
 const AHEAD: usize = 4 * 1024 * 1024;
@@ -65,12 +64,15 @@ pub(super) struct Talk {
     once: bool,
     reconnect: bool,
     connected: bool,
+    /// It was said that attempts to connect fail.
+    retrying: bool,
     said: BTreeMap<u64, Said>,
     said_bytes: usize,
     last_key: u64,
     /// What the prompt waits for, and until when.
     prompt_due: Option<(u64, Instant)>,
     round_trips: RoundTrips,
+    undelivered: u64,
     /// Everything was delivered, and nothing failed.
     well: bool,
     over: bool,
@@ -93,11 +95,13 @@ impl Talk {
             once,
             reconnect,
             connected: false,
+            retrying: false,
             said: BTreeMap::new(),
             said_bytes: 0,
             last_key: 0,
             prompt_due: None,
             round_trips: RoundTrips::new()?,
+            undelivered: 0,
             well: true,
             over: false,
         };
@@ -112,18 +116,21 @@ impl Talk {
         }
         let (input, print) = Input::prompt(multiline)?;
         self.print = Box::new(print);
-        let sends = if multiline { "Ctrl-D sends, Ctrl-C leaves" } else { "Ctrl-D leaves" };
+        let sends = if multiline {
+            "Ctrl-D sends, Ctrl-C leaves"
+        } else {
+            "Ctrl-D leaves"
+        };
         (self.print)(format!(
             "✓ marks what was delivered, with its round trip; the prompt shows min/mean/p99. {sends}."
         ))?;
-        input.ask("> ".to_owned());
+        input.ask(String::new());
         self.input = Some(input);
         Ok(())
     }
 
     /// Talks until it is over.
-    pub(super) async fn run(mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch()?;
+    pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
         let mut interrupted = false;
         while !self.over {
             let may_read = self.mode == Mode::Prompt || (self.connected && self.said_bytes < AHEAD);
@@ -165,10 +172,12 @@ impl Talk {
         while let Some(notice) = self.side.next().await {
             self.take(notice).await?;
         }
-        if self.round_trips.count() > 0 && self.mode != Mode::Json {
-            let trips = &self.round_trips;
-            let (min, mean, p99) = (number(trips.min()), number(trips.mean()), milliseconds(trips.quantile(0.99)));
-            eprintln!("{} delivered; round trips min/mean/p99: {min}/{mean}/{p99}", trips.count());
+        if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
+            let count = self.round_trips.count();
+            eprintln!("{count} delivered; round trips min/mean/p99: {summary}");
+        }
+        if self.undelivered > 0 && self.mode != Mode::Json {
+            eprintln!("✗ {} not acknowledged", self.undelivered);
         }
         let zero = self.side.finish().await?;
         Ok(match (interrupted && !server, self.well && zero) {
@@ -219,13 +228,7 @@ impl Talk {
         let Some(input) = &self.input else {
             return;
         };
-        let trips = &self.round_trips;
-        input.ask(if trips.count() == 0 {
-            "> ".to_owned()
-        } else {
-            let (min, mean, p99) = (number(trips.min()), number(trips.mean()), milliseconds(trips.quantile(0.99)));
-            format!("{min}/{mean}/{p99} > ")
-        });
+        input.ask(self.round_trips.summary().unwrap_or_default());
     }
 
     async fn take(&mut self, notice: Notice) -> anyhow::Result<()> {
@@ -241,7 +244,12 @@ impl Talk {
             Notice::Ended { failure } => self.ended(failure).await?,
             Notice::Connected { resumed } => {
                 self.connected = true;
-                let line = if resumed { "● connected again" } else { "● connected" };
+                self.retrying = false;
+                let line = if resumed {
+                    "● connected again"
+                } else {
+                    "● connected"
+                };
                 self.tell(line.to_owned(), || json!({ "event": "connected", "resumed": resumed }))?;
             }
             Notice::Lost(reason) => {
@@ -253,9 +261,12 @@ impl Talk {
                 let line = format!("○ the connection was lost: {why}{waiting}");
                 self.tell(line, || json!({ "event": "lost", "why": why, "waiting": waiting }))?;
             }
-            Notice::Retrying { error, after } => {
+            // Said once, until it has worked.
+            Notice::Retrying { .. } if self.retrying => {}
+            Notice::Retrying { error, .. } => {
+                self.retrying = true;
                 let why = show::failure(&Failure::Dial(error));
-                let line = format!("○ {why}; trying again in {}", short(after));
+                let line = format!("○ {why}; trying again");
                 self.tell(line, || json!({ "event": "retrying", "why": why }))?;
             }
             Notice::TurnedAway => {
@@ -318,6 +329,7 @@ impl Talk {
 
     fn undelivered(&mut self, key: u64, sent: bool) -> anyhow::Result<()> {
         self.well = false;
+        self.undelivered += 1;
         let excerpt = self.said.get(&key).map(|said| said.excerpt.clone()).unwrap_or_default();
         self.settle(key);
         let how = if sent {
@@ -325,8 +337,12 @@ impl Talk {
         } else {
             "not delivered"
         };
-        let event = || json!({ "event": "undelivered", "sent": sent, "excerpt": excerpt });
-        self.tell(format!("✗ {how}: {excerpt}"), event)?;
+        match self.mode {
+            Mode::Prompt => (self.print)(format!("✗ {how}: {excerpt}"))?,
+            Mode::Json => output::json(&json!({ "event": "undelivered", "sent": sent, "excerpt": excerpt }))?,
+            // There may be very many: they are counted.
+            Mode::Text | Mode::Raw => {}
+        }
         self.prompt_after(key);
         Ok(())
     }
@@ -335,7 +351,10 @@ impl Talk {
         self.well &= self.mode == Mode::Prompt;
         self.settle(key);
         let why = show::unsaid(why);
-        self.tell(format!("✗ not sent: {why}"), || json!({ "event": "refused", "why": why }))?;
+        self.tell(
+            format!("✗ not sent: {why}"),
+            || json!({ "event": "refused", "why": why }),
+        )?;
         self.prompt_after(key);
         Ok(())
     }
@@ -380,6 +399,9 @@ impl Talk {
 const fn may_begin_again(failure: Option<&Failure>) -> bool {
     matches!(
         failure,
-        Some(Failure::Rejected(ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _))
+        Some(Failure::Rejected(
+            ErrorCode::UnknownSession | ErrorCode::ShuttingDown,
+            _
+        ))
     )
 }

@@ -45,7 +45,12 @@ impl Serving {
     pub(crate) fn start(system: &str, name: &str, args: &[&str]) -> Self {
         let all = [&[system, "serve", "--listen", "127.0.0.1:0"], args].concat();
         let mut command = echosphere(name, &all);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
