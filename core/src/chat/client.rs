@@ -178,10 +178,11 @@ impl<R: Rng> Client<R> {
         let Some(session) = &mut self.session else {
             return;
         };
-        if session.talk.resume(received, &mut self.counters, out).is_err() {
+        if session.talk.may_resume(received).is_err() {
             self.end(Some(Failure::Confused), out);
             return;
         }
+        session.talk.resume(received, &mut self.counters, out);
         let resumed = session.welcomed;
         self.counters.resumed += u64::from(resumed);
         session.welcomed = true;

@@ -142,6 +142,11 @@ impl Server {
         let Some(session) = &mut self.session else {
             return;
         };
+        // On its way for so long that a newer connection has overtaken it, or from somebody confused.
+        if let Err(error) = session.talk.may_resume(received) {
+            refuse(conn, error, out);
+            return;
+        }
         match session.link {
             Link::Open(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
             Link::Lost(timer) => {
@@ -149,10 +154,7 @@ impl Server {
             }
         }
         session.link = Link::Open(conn);
-        if let Err(error) = session.talk.resume(received, &mut self.counters, out) {
-            self.confused(conn, error, out);
-            return;
-        }
+        session.talk.resume(received, &mut self.counters, out);
         self.counters.resumed += 1;
         let received = session.talk.received();
         out.push(Action::Send(conn, Message::Welcome { received }));

@@ -310,23 +310,22 @@ impl Talk {
         self.unanswered.clear();
     }
 
-    /// The peer is back, and says how far it has heard.
-    pub(super) fn resume(
-        &mut self,
-        received: u64,
-        counters: &mut ChatCounters,
-        out: &mut Out,
-    ) -> Result<(), WireError> {
+    /// Whether the peer can have heard all up to this message, and no more.
+    pub(super) fn may_resume(&self, received: u64) -> Result<(), WireError> {
         if received < self.acked || received > self.sent {
             let (acked, sent) = (self.acked, self.sent);
             let text = format!("message {received} was the last received? {acked} was acknowledged, and {sent} sent");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
+        Ok(())
+    }
+
+    /// The peer is back, and has heard all up to this message.
+    pub(super) fn resume(&mut self, received: u64, counters: &mut ChatCounters, out: &mut Out) {
         self.lost();
-        while self.acked < received {
+        while self.acked < received && !self.queue.is_empty() {
             self.delivered(None, counters, out);
         }
-        Ok(())
     }
 
     /// The session has ended: says what was not acknowledged.

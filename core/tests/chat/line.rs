@@ -17,6 +17,7 @@ pub(crate) struct Line {
     /// The line that is up, by its number at each side.
     up: Option<ConnId>,
     dialled: u32,
+    session: u64,
     pub(crate) dialling: Option<DialToken>,
     pub(crate) to_server: VecDeque<Message>,
     pub(crate) to_client: VecDeque<Message>,
@@ -42,6 +43,7 @@ impl Line {
             now: Time::ZERO,
             up: None,
             dialled: 0,
+            session: 0,
             dialling: None,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -68,7 +70,12 @@ impl Line {
             match action {
                 Action::Dial(token) => self.dialling = Some(token),
                 Action::AbandonDial(_) => self.dialling = None,
-                Action::Send(conn, message) if self.up == Some(conn) => self.to_server.push_back(message),
+                Action::Send(conn, message) if self.up == Some(conn) => {
+                    if let Message::Begin { session } = message {
+                        self.session = session;
+                    }
+                    self.to_server.push_back(message);
+                }
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, true),
                 Action::Notify(notice) => self.client_told.push(notice),
@@ -106,6 +113,11 @@ impl Line {
         } else {
             self.client(Event::Closed(conn, CloseReason::PeerClosed));
         }
+    }
+
+    /// The number of the session that the client began last.
+    pub(crate) const fn session_number(&self) -> u64 {
+        self.session
     }
 
     /// The attempt to connect succeeds.

@@ -179,6 +179,31 @@ fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
     assert_eq!(line.server.peer(), Some(other));
 }
 
+#[test]
+fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
+    // Campaign of the simulator, seed 4864.
+    let mut line = lost_and_found();
+    line.client_says(1, "x");
+    line.settle();
+    line.server_says(1, "y");
+    line.settle();
+    let late = echosphere_core::ConnId { slot: 1, generation: 0 };
+    let opened = echosphere_core::Opened {
+        dial: None,
+        text: false,
+    };
+    let session = line.session_number();
+    let told = line.server_told.len();
+    for greeting in [Message::Begin { session }, Message::Resume { session, received: 0 }] {
+        line.server(Event::Opened(late, opened));
+        line.server(Event::Received(late, greeting));
+    }
+    assert_eq!(line.server_told.len(), told, "{:?}", line.server_told);
+    line.client_says(2, "z");
+    line.settle();
+    assert_eq!(delivered(&line.client_told), [1, 2]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     ClientSays(usize),
