@@ -197,6 +197,23 @@ Direct of hub {
     /// A relay left somebody out who did not read.
     SlowReceiver,
 }
+
+Both of chat {
+    /// Somebody was told that the server talks with somebody else.
+    ServerTalks,
+    /// A client came back to a session that was not kept.
+    SessionForgotten,
+    /// A client came back to its session.
+    Resumed,
+    /// A client came back to its session before the server had noticed that it was gone.
+    TakenOver,
+    /// A message had arrived whose acknowledgement was lost with the connection.
+    DeliveredBefore,
+    /// A session ended before a message was acknowledged that was sent.
+    PerhapsDelivered,
+    /// A session ended before a message was sent.
+    NotDelivered,
+}
 }
 
 /// Counters of marks, shared by all who can set one.

@@ -13,6 +13,7 @@ use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 
+pub mod chat;
 pub mod echo;
 mod escape;
 pub mod hub;

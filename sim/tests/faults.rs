@@ -2,6 +2,7 @@
 
 use sim::marks::{Lane, Marks};
 use sim::oracle::Workload;
+use sim::oracle::chat::Chat;
 use sim::oracle::echo::Echo;
 use sim::oracle::hub::Hub;
 use sim::seeds::seeds;
@@ -21,6 +22,11 @@ fn echo_under_faults() {
 #[test]
 fn hub_under_faults() {
     under_faults("hub_under_faults", SEEDS, Hub::of);
+}
+
+#[test]
+fn chat_under_faults() {
+    under_faults("chat_under_faults", SEEDS, Chat::of);
 }
 
 fn under_faults<W: Workload>(test: &str, count: u64, of: impl Fn(&Scenario) -> W) {

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::FailureKind;
 use sim::oracle::Workload;
+use sim::oracle::chat::Chat;
 use sim::oracle::echo::Echo;
 use sim::oracle::hub::Hub;
 use sim::plan::Plan;
@@ -23,6 +24,8 @@ pub(crate) enum System {
     Echo,
     /// The hub: identity, list, relay
     Hub,
+    /// The chat: one to one, acknowledged
+    Chat,
 }
 
 /// Runs `$do` with the type `$W` of the system `$system`.
@@ -37,6 +40,10 @@ macro_rules! with_system {
                 type $W = sim::oracle::hub::Hub;
                 $do
             }
+            $crate::commands::System::Chat => {
+                type $W = sim::oracle::chat::Chat;
+                $do
+            }
         }
     };
 }
@@ -48,6 +55,7 @@ impl System {
         match name {
             Echo::NAME => Some(Self::Echo),
             Hub::NAME => Some(Self::Hub),
+            Chat::NAME => Some(Self::Chat),
             _ => None,
         }
     }

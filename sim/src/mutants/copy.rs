@@ -97,7 +97,10 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let system = if text.contains("/src/hub/") { "hub" } else { "echo" };
+        let system = ["hub", "chat"]
+            .into_iter()
+            .find(|name| text.contains(&format!("/src/{name}/")));
+        let system = system.unwrap_or("echo");
         let row = self.try_one(name, what, system, !in_core, self.args.every_lane);
         self.refresh()?;
         Ok(row)

@@ -1,0 +1,153 @@
+//! The chat: who says what, and the model of its rules, which `docs/PROTOCOL.md` states.
+//!
+//! Every message is told from every other by its first bytes, so that the model knows of each whether it was heard, how
+//! often, and after which. The server's caller answers all that it hears, so that messages go both ways.
+
+use std::time::Duration;
+
+use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Message, Notice, Server, ServerConfig};
+use echosphere_core::link::LinkConfig;
+use rand_chacha::ChaCha8Rng;
+
+pub use self::callers::{Answering, Reading};
+use self::clients::ClientsModel;
+use self::server::ServerModel;
+use self::sessions::Sessions;
+pub use self::workload::Planned;
+use super::{Oracle, System};
+use crate::direct::story::Fact;
+use crate::marks::Marks;
+use crate::observe::{ActionOf, EventOf};
+
+mod callers;
+mod clients;
+mod server;
+mod sessions;
+mod words;
+mod workload;
+
+/// A chat's server, and what those who want to talk with it shall do.
+#[derive(Clone, Debug)]
+pub struct Chat {
+    /// How clients behave, but for `reconnect`.
+    pub client: ClientConfig,
+    /// How the server behaves.
+    pub server: ServerConfig,
+    /// Hosts whose clients do not come back after a loss.
+    pub impatient: Vec<usize>,
+    /// What clients do.
+    pub planned: Vec<Planned>,
+    /// Bytes that may wait for long for one connection, if that is not as many as ever.
+    pub max_backlog: Option<usize>,
+}
+
+impl System for Chat {
+    type Server = Answering;
+    type Client = Reading;
+    type Codec = ChatCodec;
+    type Oracle = ChatOracle;
+
+    fn server(&self, _rng: ChaCha8Rng) -> (Answering, ChatCodec) {
+        let server = Server::new(self.server.clone());
+        (Answering::new(server), ChatCodec::accepted())
+    }
+
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, ChatCodec) {
+        let config = ClientConfig {
+            reconnect: !self.impatient.contains(&host),
+            ..self.client.clone()
+        };
+        (Reading::new(Client::new(config, rng)), ChatCodec::dialled())
+    }
+
+    fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
+        ChatOracle {
+            sessions: Sessions::default(),
+            server: ServerModel::new(marks.clone()),
+            clients: ClientsModel::new(&self.planned, marks.clone()),
+            planned: self.planned.clone(),
+        }
+    }
+
+    fn size(message: &Message) -> (usize, bool) {
+        let bytes = match message {
+            Message::Part { body, .. } | Message::Error(_, body) => body.len(),
+            _ => 0,
+        };
+        (bytes + 32, matches!(message, Message::Error(..)))
+    }
+
+    fn link(&self, link: LinkConfig) -> LinkConfig {
+        LinkConfig {
+            max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            ..link
+        }
+    }
+
+    fn facts(server: &Answering) -> Vec<Fact> {
+        let peer = server.inner.peer();
+        peer.map(|conn| ("peer", format!("on {conn:?}"))).into_iter().collect()
+    }
+}
+
+/// What was seen of one run of the chat, and is to be expected next.
+#[derive(Debug)]
+pub struct ChatOracle {
+    sessions: Sessions,
+    server: ServerModel,
+    clients: ClientsModel,
+    planned: Vec<Planned>,
+}
+
+impl Oracle<Chat> for ChatOracle {
+    fn server_starts(&mut self) {
+        self.server.restart();
+    }
+
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, Command)> {
+        let life = self.clients.restart(host);
+        let numbered = (0..).zip(&self.planned).filter(|(_, planned)| planned.host() == host);
+        // Those who come back begin their sessions again, and say what has not come to an end.
+        let left = numbered.filter(|(number, planned)| !planned.is_message() || !self.clients.is_done(*number));
+        let mut plan: Vec<_> = left
+            .flat_map(|(number, planned)| planned.commands(life, number))
+            .collect();
+        plan.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
+    fn server_did(
+        &mut self,
+        server: &Answering,
+        event: &EventOf<Answering>,
+        actions: &[ActionOf<Answering>],
+    ) -> Result<(), String> {
+        server.inner.audit()?;
+        self.server.step(&mut self.sessions, server.now, event, actions)?;
+        self.server.compare(server)
+    }
+
+    fn client_did(
+        &mut self,
+        host: usize,
+        client: &Reading,
+        event: &EventOf<Reading>,
+        actions: &[ActionOf<Reading>],
+    ) -> Result<(), String> {
+        client.inner.audit()?;
+        self.clients.step(&mut self.sessions, host, client, event, actions)
+    }
+
+    fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        self.clients.told(host, notice)
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        self.clients.unfinished()
+    }
+
+    fn ends(&self) -> Result<(), String> {
+        self.clients.ends()?;
+        self.server.ends()
+    }
+}

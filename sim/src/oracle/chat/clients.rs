@@ -1,0 +1,226 @@
+//! The rules of clients: what becomes of each message is said once, and is true.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use echosphere_core::chat::{Command, Message, Notice, Unsaid};
+use echosphere_core::{Action, CloseReason, Event, Machine, Time};
+
+use super::callers::Reading;
+use super::sessions::{Sessions, Started, answered_at_once};
+use super::workload::{Planned, place};
+use crate::marks::{Mark, Marks};
+use crate::observe::{ActionOf, EventOf};
+
+#[derive(Debug)]
+pub(super) struct ClientsModel {
+    marks: Marks,
+    /// Messages that are planned and have not come to an end, by their place in the plan.
+    open: BTreeSet<u64>,
+    hosts: BTreeMap<usize, Host>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    life: u64,
+    session: Option<usize>,
+    leaving: bool,
+    connected: bool,
+    undelivered: usize,
+    started: Started,
+    notices: VecDeque<Notice>,
+}
+
+impl ClientsModel {
+    pub(super) fn new(planned: &[Planned], marks: Marks) -> Self {
+        let says = (0..)
+            .zip(planned)
+            .filter(|(_, planned)| matches!(planned, Planned::Say { .. }));
+        Self {
+            marks,
+            open: says.map(|(number, _)| number).collect(),
+            hosts: BTreeMap::new(),
+        }
+    }
+
+    /// A host begins a new life, whose number this returns.
+    pub(super) fn restart(&mut self, host: usize) -> u64 {
+        let entry = self.hosts.entry(host).or_default();
+        let life = entry.life + 1;
+        *entry = Host {
+            life,
+            ..Host::default()
+        };
+        life
+    }
+
+    /// Whether this message has come to an end.
+    pub(super) fn is_done(&self, number: u64) -> bool {
+        !self.open.contains(&number)
+    }
+
+    pub(super) fn step(
+        &mut self,
+        sessions: &mut Sessions,
+        host: usize,
+        client: &Reading,
+        event: &EventOf<Reading>,
+        actions: &[ActionOf<Reading>],
+    ) -> Result<(), String> {
+        let entry = self.hosts.entry(host).or_default();
+        match event {
+            Event::Command(Command::Connect) if entry.session.is_none() => {
+                entry.session = Some(sessions.begin());
+                entry.leaving = false;
+                entry.connected = false;
+                entry.undelivered = 0;
+            }
+            Event::Command(Command::Say { key, body }) => {
+                let refused = actions.iter().find_map(|action| match action {
+                    Action::Notify(Notice::Refused { key: of, why }) if of == key => Some(*why),
+                    _ => None,
+                });
+                let expected = match (entry.session, entry.leaving) {
+                    (None, _) => Some(Unsaid::NoPeer),
+                    (Some(_), true) => Some(Unsaid::Leaving),
+                    (Some(session), false) => {
+                        sessions.say(session, *key, body);
+                        None
+                    }
+                };
+                if refused != expected {
+                    return Err(format!(
+                        "message {key} is refused: {refused:?}, should be: {expected:?}"
+                    ));
+                }
+            }
+            Event::Command(Command::Leave) => entry.leaving = true,
+            Event::Received(conn, message) if entry.connected => answered_at_once(*conn, message, actions)?,
+            _ => {}
+        }
+        for action in actions {
+            match action {
+                Action::Send(_, message) => entry.sends(sessions, message)?,
+                Action::Close(_, CloseReason::TimedOut) => self.marks.hit(Mark::ResponseTimeout),
+                Action::AbandonDial(_) => self.marks.hit(Mark::DialAbandoned),
+                Action::Notify(notice) => {
+                    entry.told(sessions, &self.marks, client.now, event, notice)?;
+                    entry.notices.push_back(notice.clone());
+                }
+                _ => {}
+            }
+        }
+        entry.started.note(client.now, actions);
+        if entry.session.is_none() != client.is_zero() {
+            return Err(format!(
+                "host {host} is at zero and should not be, or the other way round"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The driver passed on what its machine had to tell.
+    pub(super) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        let entry = self.hosts.entry(host).or_default();
+        let said = entry.notices.pop_front();
+        if said.as_ref() != Some(notice) {
+            return Err(format!("the caller was told {notice:?}, the machine said {said:?}"));
+        }
+        if let Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } = notice
+            && !self.open.remove(&place(*key))
+        {
+            return Err(format!("message {key} comes to an end twice"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn unfinished(&self) -> Option<String> {
+        let busy = self.hosts.iter().find(|(_, host)| host.session.is_some());
+        match (self.open.first(), busy) {
+            (Some(first), _) => Some(format!("{} messages, among them number {first}", self.open.len())),
+            (None, Some((host, _))) => Some(format!("the session of host {host}")),
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn ends(&self) -> Result<(), String> {
+        self.unfinished().map_or(Ok(()), Err)
+    }
+}
+
+impl Host {
+    fn sends(&self, sessions: &mut Sessions, message: &Message) -> Result<(), String> {
+        let session = self.session.ok_or("something is sent without a session")?;
+        match *message {
+            Message::Begin { session: number } if number != 0 => sessions.number(session, number),
+            Message::Resume { received, .. } => {
+                let heard = sessions.get(session).answers as u64;
+                if received == heard {
+                    Ok(())
+                } else {
+                    Err(format!("{received} were heard, it says, and {heard} were"))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn told(
+        &mut self,
+        sessions: &mut Sessions,
+        marks: &Marks,
+        now: Time,
+        event: &EventOf<Reading>,
+        notice: &Notice,
+    ) -> Result<(), String> {
+        if let Notice::Refused { .. } = notice {
+            return Ok(());
+        }
+        let session = self.session.ok_or_else(|| format!("{notice:?} without a session"))?;
+        match notice {
+            Notice::Connected { resumed } => {
+                if *resumed != self.connected {
+                    return Err("a session is said to be resumed, or not".into());
+                }
+                self.connected = true;
+            }
+            Notice::Heard { body, .. } => sessions.answered(session, body)?,
+            Notice::Delivered { key, id, round_trip } => {
+                let entry = sessions.get(session);
+                let index = entry.delivered;
+                entry.delivered += 1;
+                let next = entry.said.get(index).map(|(key, _)| *key);
+                if next != Some(*key) || *id != index as u64 + 1 || entry.heard <= index {
+                    return Err(format!(
+                        "message {key} is said to be delivered, and is not the next to be"
+                    ));
+                }
+                match (round_trip, event) {
+                    (Some(took), Event::Received(_, Message::Taken { .. })) => self.started.check(now, *id, *took)?,
+                    (None, Event::Received(_, Message::Welcome { .. })) => marks.hit(Mark::DeliveredBefore),
+                    _ => return Err("something is delivered because of something else".into()),
+                }
+            }
+            Notice::Undelivered { key, sent } => {
+                self.undelivered += 1;
+                marks.hit(if *sent {
+                    Mark::PerhapsDelivered
+                } else {
+                    Mark::NotDelivered
+                });
+                sessions.undelivered(session, *key, *sent)?;
+            }
+            Notice::Ended { failure } => {
+                let entry = sessions.get(session);
+                if entry.delivered + self.undelivered != entry.said.len() {
+                    return Err("a session ends, and of some message nothing is known".into());
+                }
+                if failure.is_none() && self.undelivered > 0 {
+                    return Err("a session is left before everything is delivered".into());
+                }
+                self.session = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! What was said in each session, and how much of it was heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use echosphere_core::chat::Message;
+use echosphere_core::{Action, Time};
+
+use super::callers::ANSWER;
+
+/// All sessions that clients began, in all their lives.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    all: Vec<Session>,
+    of_key: BTreeMap<u64, (usize, usize)>,
+    of_number: BTreeMap<u64, usize>,
+    /// Messages of which it was said that they never reached the server.
+    never: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// What the client said, in order.
+    pub(super) said: Vec<(u64, Bytes)>,
+    /// How many of these the server has heard.
+    pub(super) heard: usize,
+    /// How many answers to these the client has heard.
+    pub(super) answers: usize,
+    /// How many of the client's messages, and of the server's, were said to be delivered.
+    pub(super) delivered: usize,
+    pub(super) answers_delivered: usize,
+}
+
+impl Sessions {
+    pub(super) fn begin(&mut self) -> usize {
+        self.all.push(Session::default());
+        self.all.len() - 1
+    }
+
+    pub(super) fn number(&mut self, session: usize, number: u64) -> Result<(), String> {
+        match self.of_number.insert(number, session) {
+            Some(other) if other != session => Err(format!("two sessions have the number {number:016x}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn by_number(&self, number: u64) -> Option<&Session> {
+        self.all.get(*self.of_number.get(&number)?)
+    }
+
+    pub(super) fn get(&mut self, session: usize) -> &mut Session {
+        &mut self.all[session]
+    }
+
+    pub(super) fn say(&mut self, session: usize, key: u64, body: &Bytes) {
+        let said = &mut self.all[session].said;
+        self.of_key.insert(key, (session, said.len()));
+        said.push((key, body.clone()));
+    }
+
+    /// The server hears a message: it must be the next of its session. Returns which session that is.
+    pub(super) fn heard(&mut self, body: &Bytes) -> Result<usize, String> {
+        let key = body.first_chunk().map(|key| u64::from_be_bytes(*key));
+        let Some((session, index)) = key.and_then(|key| self.of_key.get(&key).copied()) else {
+            return Err("the server hears what nobody said".into());
+        };
+        let (key, said) = self.all[session].said[index].clone();
+        if said != *body {
+            return Err(format!("message {key} is not heard as it was said"));
+        }
+        if self.never.contains(&key) {
+            return Err(format!("message {key} is heard, and was said to be not sent"));
+        }
+        let entry = &mut self.all[session];
+        if entry.heard != index {
+            let (next, _) = entry.said[entry.heard.min(entry.said.len() - 1)];
+            return Err(format!(
+                "message {key} is heard, where {next} comes next or all were heard"
+            ));
+        }
+        entry.heard += 1;
+        Ok(session)
+    }
+
+    /// The client hears an answer: it must be the next of its session.
+    pub(super) fn answered(&mut self, session: usize, body: &Bytes) -> Result<(), String> {
+        let entry = &mut self.all[session];
+        let (_, said) = entry.said[..entry.heard]
+            .get(entry.answers)
+            .ok_or("an answer to something that the server has not heard")?;
+        if body.strip_prefix(ANSWER) != Some(&said[..]) {
+            return Err("an answer that is not the next one".into());
+        }
+        entry.answers += 1;
+        Ok(())
+    }
+
+    pub(super) fn undelivered(&mut self, session: usize, key: u64, sent: bool) -> Result<(), String> {
+        let (of, index) = self
+            .of_key
+            .get(&key)
+            .copied()
+            .ok_or("nobody said what is not delivered")?;
+        if of != session || (!sent && self.all[session].heard > index) {
+            return Err(format!("message {key} is said to be not sent, and was"));
+        }
+        if !sent {
+            self.never.insert(key);
+        }
+        Ok(())
+    }
+}
+
+/// When each message that one side sends was begun on its present connection.
+#[derive(Debug, Default)]
+pub(super) struct Started {
+    at: BTreeMap<u64, Time>,
+    in_parts: Option<u64>,
+}
+
+impl Started {
+    /// Notes what one step sends.
+    pub(super) fn note<N>(&mut self, now: Time, actions: &[Action<Message, N>]) {
+        for action in actions {
+            match action {
+                Action::Send(_, Message::Welcome { .. } | Message::Resume { .. } | Message::Begin { .. }) => {
+                    *self = Self::default();
+                }
+                Action::Send(_, Message::Part { id, last, .. }) => {
+                    if self.in_parts != Some(*id) {
+                        self.at.insert(*id, now);
+                    }
+                    self.in_parts = (!last).then_some(*id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Checks what was said of the round trip of this message.
+    pub(super) fn check(&mut self, now: Time, id: u64, took: std::time::Duration) -> Result<(), String> {
+        let began = self.at.remove(&id).ok_or("a round trip of what was not sent")?;
+        if took != now.since(began) {
+            return Err(format!("a round trip of {took:?}, which took {:?}", now.since(began)));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a part that came is answered at once, on its own connection.
+pub(super) fn answered_at_once<N>(
+    conn: echosphere_core::ConnId,
+    message: &Message,
+    actions: &[Action<Message, N>],
+) -> Result<(), String> {
+    let Message::Part { id, last, .. } = *message else {
+        return Ok(());
+    };
+    let answer = Message::Taken { id, last };
+    let answers = actions.iter().filter_map(|action| match action {
+        Action::Send(to, message @ Message::Taken { .. }) => Some((to, message)),
+        _ => None,
+    });
+    let answers: Vec<_> = answers.collect();
+    let ended = actions.iter().any(|action| matches!(action, Action::Close(..)));
+    if answers != [(&conn, &answer)] && !ended {
+        return Err(format!("part of message {id} is answered by {answers:?}"));
+    }
+    Ok(())
+}

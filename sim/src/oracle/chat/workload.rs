@@ -1,0 +1,229 @@
+//! What clients do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::chat::{ClientConfig, Command, ServerConfig, TalkConfig};
+use echosphere_core::random::Backoff;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Chat;
+use crate::dice::{Dice, Purpose};
+use crate::oracle::Workload;
+use crate::oracle::escape::{escape, unescape};
+use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
+
+/// What a client may take to connect, and what a lost one is waited for, in these runs.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
+const KEEP: Duration = Duration::from_millis(3000);
+const BEGIN_TIMEOUT: Duration = Duration::from_millis(1000);
+
+/// Something that is planned.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// A session, if the host has none then.
+    Session {
+        /// On which host.
+        host: usize,
+        /// From when, since the run began.
+        at: Duration,
+        /// To when, or until all is delivered.
+        leaves: Duration,
+    },
+    /// Something that is said.
+    Say {
+        /// On which host.
+        host: usize,
+        /// When, since the run began.
+        at: Duration,
+        /// What, behind the bytes that tell it from all others.
+        body: Bytes,
+    },
+}
+
+/// A message's number, unlike that of any other: its host's life and its place in the plan.
+const fn key(life: u64, place: u64) -> u64 {
+    life << 32 | place
+}
+
+/// The place in the plan of the message of this number.
+pub(super) const fn place(key: u64) -> u64 {
+    key & 0xFFFF_FFFF
+}
+
+impl Planned {
+    pub(super) const fn host(&self) -> usize {
+        match self {
+            Self::Session { host, .. } | Self::Say { host, .. } => *host,
+        }
+    }
+
+    pub(super) const fn is_message(&self) -> bool {
+        matches!(self, Self::Say { .. })
+    }
+
+    /// What its host is to do in this life and when, if its place in the plan is `number`.
+    pub(super) fn commands(&self, life: u64, number: u64) -> Vec<(Duration, Command)> {
+        match self {
+            Self::Session { at, leaves, .. } => vec![(*at, Command::Connect), (*leaves, Command::Leave)],
+            Self::Say { at, body, .. } => {
+                let key = key(life, number);
+                let body = [&key.to_be_bytes(), &body[..]].concat().into();
+                vec![(*at, Command::Say { key, body })]
+            }
+        }
+    }
+}
+
+impl Chat {
+    /// Both sides with the time-outs of these runs.
+    #[must_use]
+    pub fn new(planned: Vec<Planned>, part: usize) -> Self {
+        let talk = TalkConfig {
+            part,
+            window: 4 * part,
+            ..TalkConfig::default()
+        };
+        Self {
+            client: ClientConfig {
+                reconnect: true,
+                connect_timeout: CONNECT_TIMEOUT,
+                welcome_timeout: RESPONSE_TIMEOUT,
+                backoff: Backoff {
+                    first: Duration::from_millis(50),
+                    max: BACKOFF_MAX,
+                },
+                talk,
+            },
+            server: ServerConfig {
+                keep: KEEP,
+                begin_timeout: BEGIN_TIMEOUT,
+                talk,
+            },
+            impatient: Vec::new(),
+            planned,
+            max_backlog: None,
+        }
+    }
+
+    /// What the scenario's seed says.
+    #[must_use]
+    pub fn of(scenario: &Scenario) -> Self {
+        Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
+    }
+}
+
+impl Workload for Chat {
+    const NAME: &'static str = "chat";
+
+    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let count = clients.unwrap_or_else(|| dice.among(1, 6));
+        let busy = dice.among(1, 16);
+        let part = [1000, 4000, 64 * 1024][dice.below(3)];
+        let mut planned = Vec::new();
+        for _ in 0..count {
+            let host = dice.below(hosts);
+            let (one, other) = (window.mul_f64(dice.unit()), window.mul_f64(1.3 * dice.unit()));
+            let (at, leaves) = (one.min(other), one.max(other));
+            planned.push(Planned::Session { host, at, leaves });
+            // Most while the session lasts, some too late; many at once, or one by one.
+            let stretch = if dice.chance(0.3) { 0.0 } else { 1.1 };
+            for _ in 0..dice.below(busy + 1) {
+                let at = at + (leaves - at).mul_f64(stretch * dice.unit());
+                let body = draw_body(&mut dice, part);
+                planned.push(Planned::Say { host, at, body });
+            }
+        }
+        let impatient = (0..hosts).filter(|_| dice.chance(0.25)).collect();
+        let max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        Self {
+            impatient,
+            max_backlog,
+            ..Self::new(planned, part)
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.planned.len()
+    }
+
+    fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
+        let kept = self.planned.iter().enumerate().filter(|(at, _)| keep(*at));
+        Self {
+            planned: kept.map(|(_, planned)| planned.clone()).collect(),
+            ..self.clone()
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let planned = self.planned.iter().map(|planned| match planned.clone() {
+            Planned::Session { host, at, leaves } => Written::Session { host, at, leaves },
+            Planned::Say { host, at, body } => Written::Say {
+                host,
+                at,
+                body: escape(&body),
+            },
+        });
+        json!({
+            "max_backlog": self.max_backlog,
+            "impatient": self.impatient,
+            "part": self.server.talk.part,
+            "planned": planned.collect::<Vec<_>>(),
+        })
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Whole {
+            max_backlog: Option<usize>,
+            impatient: Vec<usize>,
+            part: usize,
+            planned: Vec<Written>,
+        }
+        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = whole.planned.into_iter().map(|written| {
+            Ok(match written {
+                Written::Session { host, at, leaves } => Planned::Session { host, at, leaves },
+                Written::Say { host, at, body } => Planned::Say {
+                    host,
+                    at,
+                    body: unescape(&body)
+                        .ok_or_else(|| format!("no escaped bytes: {body:?}"))?
+                        .into(),
+                },
+            })
+        });
+        Ok(Self {
+            max_backlog: whole.max_backlog,
+            impatient: whole.impatient,
+            ..Self::new(planned.collect::<Result<_, String>>()?, whole.part)
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum Written {
+    Session {
+        host: usize,
+        at: Duration,
+        leaves: Duration,
+    },
+    Say {
+        host: usize,
+        at: Duration,
+        body: String,
+    },
+}
+
+fn draw_body(dice: &mut Dice, part: usize) -> Bytes {
+    let len = match dice.below(12) {
+        0 => 0,
+        // About the size of a part, or many.
+        1 | 2 => dice.among(part - 30, part + 30),
+        3 => dice.among(part, 10 * part).min(300_000),
+        _ => dice.among(1, 40),
+    };
+    dice.bytes(len).into()
+}
