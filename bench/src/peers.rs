@@ -174,6 +174,8 @@ impl Peer {
                 "127.0.0.1",
                 "--port",
                 &port_text,
+                "--protected-mode",
+                "no",
                 "--save",
                 "",
                 "--appendonly",
