@@ -198,6 +198,11 @@ Direct of hub {
     SlowReceiver,
 }
 
+Direct of chat {
+    /// A client came back to its session before the server had noticed that it was gone.
+    TakenOver,
+}
+
 Both of chat {
     /// Somebody was told that the server talks with somebody else.
     ServerTalks,
@@ -205,8 +210,6 @@ Both of chat {
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
-    /// A client came back to its session before the server had noticed that it was gone.
-    TakenOver,
     /// A message had arrived whose acknowledgement was lost with the connection.
     DeliveredBefore,
     /// A session ended before a message was acknowledged that was sent.

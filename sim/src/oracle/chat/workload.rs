@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{ClientConfig, Command, ServerConfig, TalkConfig};
+use echosphere_core::chat::{ClientConfig, Command, MAX_BODY, ServerConfig, TalkConfig};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
+/// More than a driver reads from one connection in one turn.
+const LARGE: usize = 300_000;
 /// What a client may take to connect, and what a lost one is waited for, in these runs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 const KEEP: Duration = Duration::from_millis(3000);
@@ -119,9 +121,15 @@ impl Workload for Chat {
 
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
-        let count = clients.unwrap_or_else(|| dice.among(1, 6));
+        let count = clients.unwrap_or_else(|| {
+            if dice.chance(0.3) {
+                dice.among(1, 2)
+            } else {
+                dice.among(2, 16)
+            }
+        });
         let busy = dice.among(1, 16);
-        let part = [1000, 4000, 64 * 1024][dice.below(3)];
+        let part = [1000, 4000, 64 * 1024, MAX_BODY][dice.below(4)];
         let mut planned = Vec::new();
         for _ in 0..count {
             let host = dice.below(hosts);
@@ -221,8 +229,8 @@ fn draw_body(dice: &mut Dice, part: usize) -> Bytes {
     let len = match dice.below(12) {
         0 => 0,
         // About the size of a part, or many.
-        1 | 2 => dice.among(part - 30, part + 30),
-        3 => dice.among(part, 10 * part).min(300_000),
+        1 | 2 => dice.among(part - 30, part + 30).min(LARGE),
+        3 => dice.among(part, 10 * part).min(LARGE),
         _ => dice.among(1, 40),
     };
     dice.bytes(len).into()
