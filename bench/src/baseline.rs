@@ -128,7 +128,7 @@ impl Table {
             match incoming {
                 Incoming::Message(x) => self.forward(key, x),
                 Incoming::Ok(x) => self.answer(x),
-                Incoming::Ready | Incoming::Nothing => {}
+                Incoming::Ready | Incoming::Named(_) | Incoming::Nothing => {}
             }
         }
         if let Some(conn) = &mut self.conns[key as usize] {

@@ -55,6 +55,8 @@ pub(crate) struct Generator {
     wire: Wire,
     poll: Poll,
     conns: Vec<Conn>,
+    /// What each is called by those who send to it.
+    addresses: Vec<u64>,
     ready: u32,
     buffer: Vec<u8>,
     keys: Vec<u32>,
@@ -84,6 +86,7 @@ impl Generator {
             wire,
             poll: Poll::new()?,
             conns: Vec::with_capacity(connections as usize),
+            addresses: (0..connections.into()).collect(),
             ready: 0,
             buffer: vec![0; READ_BYTES],
             keys: Vec::new(),
@@ -184,11 +187,15 @@ impl Generator {
             rest = &rest[used..];
             match incoming {
                 Incoming::Ready => self.ready += 1,
+                Incoming::Named(address) => {
+                    self.addresses[key as usize] = address;
+                    self.ready += 1;
+                }
                 Incoming::Nothing => {}
                 Incoming::Message(x) => {
                     let (from, _) = names(x)?;
-                    let wire = self.wire;
-                    wire.ok(from, x, self.output(key));
+                    let (wire, to) = (self.wire, self.addresses[from as usize]);
+                    wire.ok(to, x, self.output(key));
                 }
                 Incoming::Ok(x) => {
                     let (from, place) = names(x)?;
@@ -208,6 +215,7 @@ impl Generator {
     fn send(&mut self, from: u32, place: u32, now: u64) {
         let connections = self.conns.len() as u32;
         let to = self.flights.next(from, place, connections, now);
+        let to = self.addresses[to as usize];
         let conn = &mut self.conns[from as usize];
         if !conn.dirty {
             conn.dirty = true;

@@ -22,6 +22,7 @@ const STARTING: Duration = Duration::from_secs(10);
 enum Kind {
     Baseline,
     Echosphere,
+    Hub,
     Nats,
     Mosquitto,
     Redis,
@@ -40,6 +41,9 @@ pub(crate) struct Peer {
 pub(crate) const BASELINE: &str = "epoll";
 /// This workspace's server.
 pub(crate) const OURS: &str = "echosphere";
+
+/// Its hub.
+pub(crate) const HUB: &str = "echosphere hub";
 
 /// A program that may be installed.
 struct Known {
@@ -81,6 +85,7 @@ pub(crate) fn find(ours: &Path, before: Option<&Path>) -> anyhow::Result<(Vec<Pe
     let mut peers = vec![
         own(BASELINE, &env::current_exe()?, Kind::Baseline),
         own(OURS, ours, Kind::Echosphere),
+        own(HUB, ours, Kind::Hub),
     ];
     peers.extend(before.map(|program| own("before", program, Kind::Echosphere)));
     let mut missing = Vec::new();
@@ -127,6 +132,7 @@ impl Peer {
     pub(crate) const fn wire(&self) -> Wire {
         match self.kind {
             Kind::Baseline | Kind::Echosphere => Wire::Echo,
+            Kind::Hub => Wire::Hub,
             Kind::Nats => Wire::Nats,
             Kind::Mosquitto => Wire::Mqtt,
             Kind::Redis => Wire::Redis,
@@ -161,8 +167,9 @@ impl Peer {
         let port_text = port.to_string();
         let args: Vec<&str> = match self.kind {
             Kind::Baseline => vec!["baseline", "--port", &port_text],
-            Kind::Echosphere => {
-                return Ok(["echo", "serve", "--listen"]
+            Kind::Echosphere | Kind::Hub => {
+                let system = if self.kind == Kind::Hub { "hub" } else { "echo" };
+                return Ok([system, "serve", "--listen"]
                     .map(str::to_owned)
                     .into_iter()
                     .chain([format!("127.0.0.1:{port}")])

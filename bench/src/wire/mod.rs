@@ -1,6 +1,7 @@
 //! What the generator says to each kind of server, and what it understands of the answers.
 
 pub(crate) mod echo;
+mod hub;
 mod mqtt;
 mod nats;
 mod redis;
@@ -12,6 +13,8 @@ use anyhow::bail;
 pub(crate) enum Incoming<'a> {
     /// The connection can receive from now on.
     Ready,
+    /// The same, by this address.
+    Named(u64),
     /// Somebody sent this X; it is to be answered.
     Message(&'a [u8]),
     /// This X was answered.
@@ -23,11 +26,12 @@ pub(crate) enum Incoming<'a> {
 /// A whole unit that was found at the front of the input, with its length; `None` if there is none yet.
 pub(crate) type Decoded<'a> = anyhow::Result<Option<(usize, Incoming<'a>)>>;
 
-/// A server's protocol. With echo the server chooses the receiver; with the others each connection subscribes to a
-/// subject of its own, and what is published there says in its first byte whether it is a message or its answer.
+/// A server's protocol. With echo the server chooses the receiver; at the hub each connection is a user; with the others each
+/// subscribes to a subject of its own. What is sent there says in its first byte whether it is a message or its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     Echo,
+    Hub,
     Nats,
     Mqtt,
     Redis,
@@ -37,35 +41,38 @@ const MESSAGE: u8 = b'm';
 const OK: u8 = b'o';
 
 impl Wire {
-    /// Appends what connection `me` says first. With echo there is no answer to it; with the others [`Incoming::Ready`].
+    /// Appends what connection `me` says first. With echo there is no answer to it; with the others [`Incoming::Ready`]
+    /// or [`Incoming::Named`].
     pub(crate) fn hello(self, me: u32, output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::hello(output),
+            Self::Hub => hub::hello(output),
             Self::Nats => nats::hello(me, output),
             Self::Mqtt => mqtt::hello(me, output),
             Self::Redis => redis::hello(me, output),
         }
     }
 
-    /// Appends X, for connection `to`.
-    pub(crate) fn message(self, to: u32, x: &[u8], output: &mut Vec<u8>) {
+    /// Appends X, for the connection whose address is `to`.
+    pub(crate) fn message(self, to: u64, x: &[u8], output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::message(x, output),
             _ => self.publish(to, MESSAGE, x, output),
         }
     }
 
-    /// Appends the answer to X, for connection `to`.
-    pub(crate) fn ok(self, to: u32, x: &[u8], output: &mut Vec<u8>) {
+    /// Appends the answer to X, for the connection whose address is `to`.
+    pub(crate) fn ok(self, to: u64, x: &[u8], output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::ok(x, output),
             _ => self.publish(to, OK, x, output),
         }
     }
 
-    fn publish(self, to: u32, kind: u8, x: &[u8], output: &mut Vec<u8>) {
+    fn publish(self, to: u64, kind: u8, x: &[u8], output: &mut Vec<u8>) {
         match self {
             Self::Echo => {}
+            Self::Hub => hub::publish(to, kind, x, output),
             Self::Nats => nats::publish(to, kind, x, output),
             Self::Mqtt => mqtt::publish(to, kind, x, output),
             Self::Redis => redis::publish(to, kind, x, output),
@@ -80,6 +87,7 @@ impl Wire {
     pub(crate) fn decode(self, input: &[u8]) -> Decoded<'_> {
         match self {
             Self::Echo => echo::decode(input),
+            Self::Hub => hub::decode(input),
             Self::Nats => nats::decode(input),
             Self::Mqtt => mqtt::decode(input),
             Self::Redis => redis::decode(input),

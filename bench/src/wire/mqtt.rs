@@ -24,7 +24,7 @@ pub(super) fn hello(me: u32, output: &mut Vec<u8>) {
     output.push(0);
 }
 
-pub(super) fn publish(to: u32, kind: u8, x: &[u8], output: &mut Vec<u8>) {
+pub(super) fn publish(to: u64, kind: u8, x: &[u8], output: &mut Vec<u8>) {
     let digits = to.checked_ilog10().unwrap_or(0) as usize + 1;
     output.push(PUBLISH);
     put_length(2 + digits + 1 + x.len(), output);

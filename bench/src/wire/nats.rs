@@ -10,7 +10,7 @@ pub(super) fn hello(me: u32, output: &mut Vec<u8>) {
     output.extend_from_slice(subscribe.as_bytes());
 }
 
-pub(super) fn publish(to: u32, kind: u8, x: &[u8], output: &mut Vec<u8>) {
+pub(super) fn publish(to: u64, kind: u8, x: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(b"PUB ");
     put_number(to as usize, output);
     output.push(b' ');

@@ -10,7 +10,7 @@ pub(super) fn hello(me: u32, output: &mut Vec<u8>) {
     put_text(name.as_bytes(), output);
 }
 
-pub(super) fn publish(to: u32, kind: u8, x: &[u8], output: &mut Vec<u8>) {
+pub(super) fn publish(to: u64, kind: u8, x: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$");
     put_number(to.checked_ilog10().unwrap_or(0) as usize + 1, output);
     output.extend_from_slice(b"\r\n");

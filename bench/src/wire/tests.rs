@@ -1,11 +1,12 @@
 use super::*;
 
-const ALL: [Wire; 4] = [Wire::Echo, Wire::Nats, Wire::Mqtt, Wire::Redis];
+const ALL: [Wire; 5] = [Wire::Echo, Wire::Hub, Wire::Nats, Wire::Mqtt, Wire::Redis];
 
 #[test]
 fn what_is_cut_short_is_waited_for() {
-    let inputs: [(Wire, &[u8]); 4] = [
+    let inputs: [(Wire, &[u8]); 5] = [
         (Wire::Echo, b"\0\0\0\x0amessage hi"),
+        (Wire::Hub, b"\0\0\0\x0c\x85\0\0\0\0\0\0\0\x05mhi"),
         (Wire::Nats, b"MSG 12 1 3\r\nmhi\r\n"),
         (Wire::Mqtt, b"\x30\x07\0\x0212mhi"),
         (Wire::Redis, b">3\r\n$7\r\nmessage\r\n$2\r\n12\r\n$3\r\nmhi\r\n"),
@@ -27,8 +28,9 @@ fn what_is_published_is_well_formed() {
         output
     };
     let outputs = ALL.map(encoded);
-    let expected: [&[u8]; 4] = [
+    let expected: [&[u8]; 5] = [
         b"\0\0\0\x05ok hi",
+        b"\0\0\0\x0d\x04\x01\0\0\0\0\0\0\0\x6bohi",
         b"PUB 107 3\r\nohi\r\n",
         b"\x30\x08\0\x03107ohi",
         b"*3\r\n$7\r\nPUBLISH\r\n$3\r\n107\r\n$3\r\nohi\r\n",
@@ -70,8 +72,9 @@ fn lengths_of_many_bytes_are_read_back() {
 
 #[test]
 fn errors_of_a_server_are_not_taken_for_answers() {
-    let errors: [(Wire, &[u8]); 4] = [
+    let errors: [(Wire, &[u8]); 5] = [
         (Wire::Echo, b"\0\0\0\x0aerror busy"),
+        (Wire::Hub, b"\0\0\0\x03\xffno"),
         (Wire::Nats, b"-ERR 'Slow Consumer'\r\n"),
         (Wire::Mqtt, b"\x20\x02\0\x05"),
         (Wire::Redis, b"-ERR unknown command\r\n"),
