@@ -69,6 +69,7 @@ pub(super) struct Tally {
     delivered: u64,
     unsent: u64,
     latencies: Histogram<u64>,
+    filling: Filling,
     wrong: Vec<String>,
     more_wrong: u64,
 }
@@ -87,6 +88,7 @@ impl Tally {
             delivered: 0,
             unsent: 0,
             latencies: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+            filling: Filling::new(plan.size - HEADER),
             wrong: Vec::new(),
             more_wrong: 0,
         })
@@ -171,7 +173,7 @@ impl Tally {
         self.users[user as usize].sent += 1;
         let to = self.receivers();
         let sent = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let body = body(user, number, sent, self.plan.size);
+        let body = self.filling.body(user, number, sent);
         self.ask(user.into(), Request::Relay { to, body });
     }
 
@@ -194,7 +196,7 @@ impl Tally {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.delivered += 1;
         self.users[receiver as usize].received += 1;
-        let mut rest = whole.clone();
+        let mut rest = whole;
         if rest.len() != self.plan.size {
             self.wrong(format!("a body of {} bytes, not {}", rest.len(), self.plan.size));
             return;
@@ -204,7 +206,7 @@ impl Tally {
             self.wrong(format!("a body of user {sender} is said to be from {from}"));
             return;
         }
-        if whole != body(sender, number, sent, self.plan.size) {
+        if rest != self.filling.of(sender, number) {
             self.wrong(format!("body {number} of user {sender} is not what was sent"));
         }
         if let Some(before) = self.last.insert((receiver, sender), number)
@@ -282,14 +284,31 @@ impl Tally {
     }
 }
 
-fn body(sender: u32, number: u32, sent: u64, size: usize) -> Bytes {
-    let mut body = BytesMut::with_capacity(size);
-    body.put_u32(sender);
-    body.put_u32(number);
-    body.put_u64(sent);
-    let first = sender.wrapping_mul(31).wrapping_add(number) as u8;
-    body.extend((0..size - HEADER).map(|at| first.wrapping_add(at as u8)));
-    body.freeze()
+/// What fills bodies after their header: bytes that count up, from another one for each body.
+struct Filling {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Filling {
+    fn new(len: usize) -> Self {
+        let bytes = (0..len + 256).map(|at| at as u8).collect();
+        Self { bytes, len }
+    }
+
+    fn of(&self, sender: u32, number: u32) -> &[u8] {
+        let first = usize::from(sender.wrapping_mul(31).wrapping_add(number) as u8);
+        &self.bytes[first..first + self.len]
+    }
+
+    fn body(&self, sender: u32, number: u32, sent: u64) -> Bytes {
+        let mut body = BytesMut::with_capacity(HEADER + self.len);
+        body.put_u32(sender);
+        body.put_u32(number);
+        body.put_u64(sent);
+        body.put_slice(self.of(sender, number));
+        body.freeze()
+    }
 }
 
 /// The whole report.
