@@ -195,7 +195,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             self.counters.malformed += 1;
             let reason = CloseReason::Malformed(ErrorCode::Truncated);
             self.lose(now, id, reason, None, effects);
-        } else {
+        } else if !self.machine.goes_on_after_fin(id) {
             self.counters.closed_by_peer += 1;
             self.lose(now, id, CloseReason::PeerClosed, None, effects);
         }

@@ -10,6 +10,7 @@
 //! | [`echo`] | the echo protocol: server, client, wire format |
 //! | [`chat`] | the chat protocol: server, client, wire format |
 //! | [`hub`] | the hub protocol: server, client, wire format |
+//! | [`numbers`] | the numbers protocol: server, client, wire format |
 //! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
 //! | [`endpoint`] | a machine with all its connections: what a driver drives |
 //! | [`link`] | one connection's time-outs and bounds |
@@ -35,6 +36,7 @@ pub mod hub;
 pub mod link;
 mod links;
 pub mod machine;
+pub mod numbers;
 pub mod random;
 pub mod timers;
 pub mod wire;

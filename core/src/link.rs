@@ -262,12 +262,22 @@ impl<C: Codec> Link<C> {
     fn regular_deadline(&self, config: &LinkConfig) -> Time {
         match self.state {
             State::Handshaking => self.since + config.handshake_timeout,
-            State::Open if self.is_text() => self.last_heard + config.idle_timeout_text,
-            State::Open => {
-                let idle = self.last_heard + config.idle_timeout;
-                idle.min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL))
-            }
+            State::Open if self.is_text() => self.idle_deadline(config),
+            State::Open => self
+                .idle_deadline(config)
+                .min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL)),
             State::Closing => self.since + config.linger,
+        }
+    }
+
+    /// When the peer has been silent for too long. One that has finished sending has a right to be.
+    fn idle_deadline(&self, config: &LinkConfig) -> Time {
+        if self.peer_finished {
+            Time::FAR
+        } else if self.is_text() {
+            self.last_heard + config.idle_timeout_text
+        } else {
+            self.last_heard + config.idle_timeout
         }
     }
 
@@ -281,9 +291,7 @@ impl<C: Codec> Link<C> {
         match self.state {
             State::Handshaking => Expiry::Close(CloseReason::HandshakeTimeout),
             State::Open if backlog => Expiry::SlowConsumer,
-            State::Open if self.is_text() || now >= self.last_heard + config.idle_timeout => {
-                Expiry::Close(CloseReason::IdleTimeout)
-            }
+            State::Open if now >= self.idle_deadline(config) => Expiry::Close(CloseReason::IdleTimeout),
             State::Open => {
                 self.last_sent = now;
                 // A peer that has not read the last ones yet learns nothing from one more.

@@ -16,6 +16,9 @@ impl Time {
     /// The moment the driver started.
     pub const ZERO: Self = Self(0);
 
+    /// The far end of time.
+    pub const FAR: Self = Self(u64::MAX);
+
     /// The moment `nanos` nanoseconds after the driver started.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
@@ -245,6 +248,14 @@ pub trait Machine {
         event: Event<Self::Message, Self::Command>,
         actions: &mut Actions<Self::Message, Self::Notice>,
     );
+
+    /// Whether a connection stays open whose peer has sent its end of stream (FIN), because the peer may still read what
+    /// there is to come. Asked once, when the FIN comes; if so, the machine is to close the connection itself, and it hears
+    /// [`Event::Closed`] only if the connection breaks. By default it hears that it is closed.
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        let _ = id;
+        false
+    }
 
     /// When to call again with [`Event::Deadline`] at the latest; `None` if there is nothing to wait for.
     fn next_deadline(&self) -> Option<Time>;

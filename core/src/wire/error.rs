@@ -70,7 +70,23 @@ codes! {
     /// A relay to something that is no user id. It was not done.
     BadReceiver = "bad-receiver", "not a user id";
     /// A session that the server does not know, or no longer. The connection is closed.
-    UnknownSession = "unknown-session", "no such session is kept here; begin a new one";
+    UnknownSession = "unknown-session", "no such session is kept here, or no longer; begin a new one";
+    /// The stream of this connection has begun. The request was not done; the stream goes on.
+    AlreadyRunning = "already-running", "server was already running; END this stream, or use another connection";
+    /// The server does not give this kind of stream. The request was not done.
+    WrongMode = "wrong-mode", "this server does not give this kind of stream";
+    /// Not a uuid. The request was not done.
+    InvalidUuid = "invalid-uuid", "invalid uuid";
+    /// Not a count of numbers that a session can have. The request was not done.
+    InvalidCount = "invalid-n", "invalid n value";
+    /// A session of this name was begun already. The request was not done.
+    UuidTaken = "uuid-taken", "uuid already taken; CONTINUE it, or choose another";
+    /// A number that the stream does not hold, or that was not sent yet. The request was not done.
+    BadNumber = "bad-number", "that number was not sent in this session";
+    /// The server keeps as many sessions as it can. The request was not done.
+    TooManySessions = "too-many-sessions", "the server keeps as many sessions as it can; START again later";
+    /// The session is gone on with on another connection. This one is closed.
+    TakenOver = "taken-over", "the session goes on on another connection";
     /// A body over the limit. The request was not done.
     BodyTooLong = "body-too-long", "a body can have 1048576 bytes at most";
 }
@@ -85,6 +101,8 @@ impl ErrorCode {
                 | Self::Full
                 | Self::TooManyWaiting
                 | Self::Busy
+                | Self::TooManySessions
+                | Self::TakenOver
                 | Self::HandshakeTimeout
                 | Self::IdleTimeout
                 | Self::Truncated

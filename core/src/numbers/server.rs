@@ -1,0 +1,542 @@
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::format;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::time::Duration;
+
+use bytes::Bytes;
+use rand_core::Rng;
+use uuid::Uuid;
+
+use super::caller::{Mode, ServerConfig};
+use super::message::Message;
+use super::sequence::{Checksum, Sequence};
+use crate::conn_set::ConnSet;
+use crate::counters::counters;
+use crate::machine::{Actions, Event, Machine};
+use crate::random::below;
+use crate::timers::{TimerId, Timers};
+use crate::wire::{ErrorCode, WireError};
+use crate::{Action, CloseReason, ConnId, Time};
+
+/// The largest first number of a stateless stream.
+const LARGEST_FIRST: u32 = 0xFF;
+/// What a stateless stream multiplies by.
+const FACTOR: u64 = 3;
+/// Shorter periods are taken for this one, or sending what is due would never end.
+const SHORTEST_PERIOD: Duration = Duration::from_micros(1);
+
+counters! {
+    /// What a numbers server did, since it was made.
+    ServerCounters {
+        /// Stateless streams begun, and gone on with.
+        streams,
+        /// Sessions begun.
+        sessions,
+        /// Times that a session was gone on with.
+        resumed,
+        /// Connections closed because their session was gone on with on another.
+        taken_over,
+        /// Sessions all of whose numbers and checksum were sent.
+        finished,
+        /// Sessions discarded because nobody had come back to them in time.
+        expired,
+        /// Numbers sent, and checksums at the end.
+        numbers,
+        /// Numbers that waited for a period because the client did not read.
+        held_back,
+        /// Requests answered with an error.
+        refused,
+    }
+}
+
+/// The side that sends numbers.
+#[derive(Debug)]
+pub struct Server<R> {
+    config: ServerConfig,
+    rng: R,
+    conns: ConnSet<Stream>,
+    sessions: BTreeMap<Uuid, Session>,
+    timers: Timers<Due>,
+    draining: bool,
+    counters: ServerCounters,
+}
+
+/// What a connection is sent.
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Nothing,
+    /// A stateless stream, by its next number.
+    Plain {
+        next: u64,
+        timer: TimerId,
+    },
+    Session {
+        uuid: Uuid,
+        timer: TimerId,
+    },
+}
+
+/// A session. The server can make any of its numbers, so it keeps only places: how many numbers come before one.
+#[derive(Debug)]
+struct Session {
+    n: u16,
+    /// The next number's place.
+    place: u16,
+    /// The highest place so far: the client cannot have got more.
+    reached: u16,
+    /// Of the numbers before `place`.
+    checksum: Checksum,
+    /// Its end was sent, or the client has shown that it got something.
+    underway: bool,
+    holder: Holder,
+}
+
+impl Session {
+    const fn new(n: u16, conn: ConnId) -> Self {
+        Self {
+            n,
+            place: 0,
+            reached: 0,
+            checksum: Checksum(0),
+            underway: false,
+            holder: Holder::Conn(conn),
+        }
+    }
+
+    /// How many numbers a client has got that says so; an error if it cannot have.
+    fn proven(&self, sequence: &mut Sequence, last: u64, count: Option<u16>) -> Result<u16, WireError> {
+        let found = match count {
+            None => sequence.count_to_latest(last, self.reached),
+            Some(0) => Some(0),
+            Some(count) if count > self.reached => None,
+            Some(count) => (sequence.after(count - 1).next().map(u64::from) == Some(last)).then_some(count),
+        };
+        found.ok_or_else(|| ErrorCode::BadNumber.into())
+    }
+
+    /// Has the number at `place` be the next. Costs as much as that is far from where it was.
+    fn move_to(&mut self, sequence: &mut Sequence, place: u16) {
+        let (from, to) = (self.place.min(place), self.place.max(place));
+        let between = sequence.after(from).take(usize::from(to - from));
+        self.checksum = if place > self.place {
+            between.fold(self.checksum, Checksum::plus)
+        } else {
+            between.fold(self.checksum, Checksum::minus)
+        };
+        self.place = place;
+    }
+
+    /// The next number, and its successor's place; `None` if there are no more.
+    fn next(&mut self, uuid: Uuid) -> Option<u32> {
+        if self.place == self.n {
+            return None;
+        }
+        let number = Sequence::new(uuid).after(self.place).next()?;
+        self.place += 1;
+        self.reached = self.reached.max(self.place);
+        self.checksum = self.checksum.plus(number);
+        Some(number)
+    }
+}
+
+/// Who a session's numbers are sent to.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Conn(ConnId),
+    /// Nobody, until somebody comes back or the timer is due.
+    Nobody(TimerId),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// The connection's next number.
+    Number(ConnId),
+    /// Nobody has come back to the session.
+    Session(Uuid),
+}
+
+type Out = Actions<Message, Infallible>;
+
+impl<R: Rng> Server<R> {
+    /// A server without sessions, which draws the begin of stateless streams from `rng`.
+    pub fn new(config: ServerConfig, rng: R) -> Self {
+        Self {
+            config,
+            rng,
+            conns: ConnSet::new(),
+            sessions: BTreeMap::new(),
+            timers: Timers::new(),
+            draining: false,
+            counters: ServerCounters::default(),
+        }
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub const fn counters(&self) -> &ServerCounters {
+        &self.counters
+    }
+
+    /// Sessions kept, those that are being sent included.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Checks what must hold after every step: connections and sessions know each other, each has its one timer, and the
+    /// checksums are right. O(n): for tests and simulation.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn audit(&self) -> Result<(), &'static str> {
+        let mut timers = 0;
+        for (uuid, session) in &self.sessions {
+            let held = match session.holder {
+                Holder::Conn(conn) => {
+                    matches!(self.conns.get(conn), Some(Stream::Session { uuid: other, .. }) if other == uuid)
+                }
+                Holder::Nobody(_) => {
+                    timers += 1;
+                    true
+                }
+            };
+            if !held {
+                return Err("a session is held by a connection that is not sent it");
+            }
+            if session.place > session.reached || session.reached > session.n {
+                return Err("a session's places are out of order");
+            }
+            let numbers = Sequence::new(*uuid)
+                .after(0)
+                .take(session.place.into())
+                .fold(Checksum::default(), Checksum::plus);
+            if numbers != session.checksum {
+                return Err("a session's checksum is wrong");
+            }
+        }
+        for (conn, stream) in self.conns.iter() {
+            match stream {
+                Stream::Nothing => continue,
+                Stream::Plain { .. } => {}
+                Stream::Session { uuid, .. } => {
+                    let holder = self.sessions.get(uuid).map(|session| session.holder);
+                    if !matches!(holder, Some(Holder::Conn(holder)) if holder == conn) {
+                        return Err("a connection is sent a session that it does not hold");
+                    }
+                }
+            }
+            timers += 1;
+        }
+        if timers != self.timers.len() {
+            return Err("not every stream and every session without a connection has one timer");
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
+        let Some(stream) = self.conns.get(conn) else {
+            return;
+        };
+        let idle = matches!(stream, Stream::Nothing);
+        let done = match *message {
+            Message::End => {
+                self.end(conn, out);
+                Ok(())
+            }
+            Message::Start | Message::Continue(_) | Message::StartSession { .. } | Message::ContinueSession { .. }
+                if !idle =>
+            {
+                Err(ErrorCode::AlreadyRunning.into())
+            }
+            Message::Start => self.start(now, conn, None, out),
+            Message::Continue(last) => self.start(now, conn, Some(last), out),
+            Message::StartSession { uuid, n } => self.start_session(now, conn, uuid, n, out),
+            Message::ContinueSession { uuid, last, count } => self.continue_session(now, conn, uuid, last, count, out),
+            // No codec makes a request of these.
+            Message::Number(_) | Message::Error(..) => Ok(()),
+        };
+        if let Err(error) = done {
+            self.counters.refused += 1;
+            out.push(Action::Send(conn, told(error)));
+        }
+    }
+
+    fn start(&mut self, now: Time, conn: ConnId, after: Option<u64>, out: &mut Out) -> Result<(), WireError> {
+        if self.config.mode == Mode::Stateful {
+            let text = "this server is stateful; expected START <uuid> <n>, or CONTINUE <uuid> <number>";
+            return Err(WireError::new(ErrorCode::WrongMode, text));
+        }
+        let next = after.map_or_else(
+            || u64::from(1 + below(&mut self.rng, LARGEST_FIRST)),
+            |last| last.wrapping_mul(FACTOR),
+        );
+        self.counters.streams += 1;
+        let timer = self.timers.set(now, Due::Number(conn));
+        self.set(conn, Stream::Plain { next, timer });
+        self.send_next(now, conn, out);
+        Ok(())
+    }
+
+    fn start_session(&mut self, now: Time, conn: ConnId, uuid: Uuid, n: u16, out: &mut Out) -> Result<(), WireError> {
+        self.check_stateful()?;
+        self.expire_session(now, uuid);
+        let full = self.sessions.len() >= self.config.max_sessions;
+        let session = Session::new(n, conn);
+        match self.sessions.entry(uuid) {
+            Entry::Vacant(_) if full => return Err(ErrorCode::TooManySessions.into()),
+            Entry::Vacant(entry) => {
+                self.counters.sessions += 1;
+                entry.insert(session);
+            }
+            Entry::Occupied(mut entry) => {
+                // A client that was cut off before the first number has nothing to go on from but this.
+                match entry.get() {
+                    Session {
+                        n: same,
+                        holder: Holder::Nobody(timer),
+                        underway: false,
+                        ..
+                    } if *same == n => {
+                        self.timers.cancel(*timer);
+                        entry.insert(session);
+                    }
+                    _ => return Err(ErrorCode::UuidTaken.into()),
+                }
+            }
+        }
+        self.hold(now, conn, uuid, out);
+        Ok(())
+    }
+
+    fn continue_session(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        uuid: Uuid,
+        last: u64,
+        count: Option<u16>,
+        out: &mut Out,
+    ) -> Result<(), WireError> {
+        self.check_stateful()?;
+        self.expire_session(now, uuid);
+        let Some(session) = self.sessions.get_mut(&uuid) else {
+            return Err(self.unknown_session());
+        };
+        let mut sequence = Sequence::new(uuid);
+        let place = session.proven(&mut sequence, last, count)?;
+        session.move_to(&mut sequence, place);
+        session.underway = true;
+        let checksum = session.checksum;
+        match core::mem::replace(&mut session.holder, Holder::Conn(conn)) {
+            Holder::Nobody(timer) => {
+                self.timers.cancel(timer);
+            }
+            // Most likely a connection of the same client, which is gone without that having been noticed yet.
+            Holder::Conn(before) => {
+                self.counters.taken_over += 1;
+                self.forget(before);
+                out.push(Action::Send(before, told(ErrorCode::TakenOver.into())));
+                out.push(Action::Close(before, CloseReason::Finished));
+            }
+        }
+        self.counters.resumed += 1;
+        out.push(Action::Send(conn, Message::Number(place.into())));
+        out.push(Action::Send(conn, Message::Number(checksum.value().into())));
+        self.hold(now, conn, uuid, out);
+        Ok(())
+    }
+
+    fn unknown_session(&self) -> WireError {
+        let text = format!(
+            "no such session is kept here: it was not begun, or nobody came back to it for {:?} and it was discarded; \
+             START it again",
+            self.config.session_ttl
+        );
+        WireError::new(ErrorCode::UnknownSession, text)
+    }
+
+    fn check_stateful(&self) -> Result<(), WireError> {
+        if self.config.mode == Mode::Stateless {
+            let text = "this server is stateless; expected START, or CONTINUE <number>";
+            return Err(WireError::new(ErrorCode::WrongMode, text));
+        }
+        Ok(())
+    }
+
+    /// Sends the session's numbers to the connection from now on.
+    fn hold(&mut self, now: Time, conn: ConnId, uuid: Uuid, out: &mut Out) {
+        let timer = self.timers.set(now, Due::Number(conn));
+        self.set(conn, Stream::Session { uuid, timer });
+        self.send_next(now, conn, out);
+    }
+
+    fn set(&mut self, conn: ConnId, stream: Stream) {
+        if let Some(entry) = self.conns.get_mut(conn) {
+            *entry = stream;
+        }
+    }
+
+    /// Sends the number that is due, if the connection takes more, and sets the next one's time.
+    fn send_next(&mut self, now: Time, conn: ConnId, out: &mut Out) {
+        let Some(stream) = self.conns.get_mut(conn) else {
+            return;
+        };
+        let (Stream::Plain { timer, .. } | Stream::Session { timer, .. }) = stream else {
+            return;
+        };
+        let period = self.config.period.max(SHORTEST_PERIOD);
+        let mut next_due = timer.at() + period;
+        if next_due <= now {
+            next_due = now + period;
+        }
+        self.timers.cancel(*timer);
+        *timer = self.timers.set(next_due, Due::Number(conn));
+        if out.is_behind(conn) {
+            self.counters.held_back += 1;
+            return;
+        }
+        self.counters.numbers += 1;
+        match stream {
+            Stream::Nothing => {}
+            Stream::Plain { next, .. } => {
+                out.push(Action::Send(conn, Message::Number(*next)));
+                *next = next.wrapping_mul(FACTOR);
+            }
+            Stream::Session { uuid, .. } => {
+                let uuid = *uuid;
+                let Some(session) = self.sessions.get_mut(&uuid) else {
+                    return;
+                };
+                if let Some(number) = session.next(uuid) {
+                    out.push(Action::Send(conn, Message::Number(number.into())));
+                } else {
+                    let checksum = session.checksum.value();
+                    out.push(Action::Send(conn, Message::Number(checksum.into())));
+                    out.push(Action::Close(conn, CloseReason::Finished));
+                    session.underway = true;
+                    self.counters.finished += 1;
+                    // Should the end be lost, the client can come back for it.
+                    self.leave(now, conn);
+                }
+            }
+        }
+    }
+
+    /// The client wants no more: what it has begun ends.
+    fn end(&mut self, conn: ConnId, out: &mut Out) {
+        if let Some(Stream::Session { uuid, .. }) = self.forget(conn) {
+            self.sessions.remove(&uuid);
+        }
+        out.push(Action::Close(conn, CloseReason::Finished));
+    }
+
+    /// Forgets the connection. What it was sent has no timer any more, and a session has a stale holder.
+    fn forget(&mut self, conn: ConnId) -> Option<Stream> {
+        let stream = self.conns.remove(conn)?;
+        if let Stream::Plain { timer, .. } | Stream::Session { timer, .. } = stream {
+            self.timers.cancel(timer);
+        }
+        Some(stream)
+    }
+
+    /// Forgets the connection, and keeps its session for some time.
+    fn leave(&mut self, now: Time, conn: ConnId) {
+        let Some(Stream::Session { uuid, .. }) = self.forget(conn) else {
+            return;
+        };
+        if self.draining {
+            self.sessions.remove(&uuid);
+        } else if let Some(session) = self.sessions.get_mut(&uuid) {
+            let timer = self.timers.set(now + self.config.session_ttl, Due::Session(uuid));
+            session.holder = Holder::Nobody(timer);
+        }
+    }
+
+    fn expire(&mut self, now: Time, out: &mut Out) {
+        while let Some((_, due)) = self.timers.pop_due(now) {
+            match due {
+                Due::Number(conn) => self.send_next(now, conn, out),
+                Due::Session(uuid) => self.discard(uuid),
+            }
+        }
+    }
+
+    /// Whichever of a request and an expiry of the same moment comes first: the session has expired.
+    fn expire_session(&mut self, now: Time, uuid: Uuid) {
+        if let Some(Holder::Nobody(timer)) = self.sessions.get(&uuid).map(|session| session.holder)
+            && timer.at() <= now
+        {
+            self.timers.cancel(timer);
+            self.discard(uuid);
+        }
+    }
+
+    fn discard(&mut self, uuid: Uuid) {
+        self.counters.expired += 1;
+        self.sessions.remove(&uuid);
+    }
+
+    /// Streams that end by themselves may do so.
+    fn drain(&mut self, out: &mut Out) {
+        self.draining = true;
+        let endless: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, stream)| !matches!(stream, Stream::Session { .. }))
+            .map(|(conn, _)| conn)
+            .collect();
+        for conn in endless {
+            self.forget(conn);
+            out.push(Action::Close(conn, CloseReason::ShuttingDown));
+        }
+        let timers = &mut self.timers;
+        self.sessions.retain(|_, session| match session.holder {
+            Holder::Conn(_) => true,
+            Holder::Nobody(timer) => {
+                timers.cancel(timer);
+                false
+            }
+        });
+    }
+}
+
+fn told(error: WireError) -> Message {
+    Message::Error(error.code, Bytes::from(error.text.into_owned()))
+}
+
+impl<R: Rng> Machine for Server<R> {
+    type Message = Message;
+    type Command = Infallible;
+    type Notice = Infallible;
+
+    fn handle(&mut self, now: Time, event: Event<Message, Infallible>, out: &mut Out) {
+        match event {
+            Event::Opened(conn, _) if self.draining => out.push(Action::Close(conn, CloseReason::ShuttingDown)),
+            Event::Opened(conn, _) => {
+                self.conns.insert(conn, Stream::Nothing);
+            }
+            Event::Received(conn, message) => self.received(now, conn, &message, out),
+            Event::Closed(conn, _) => self.leave(now, conn),
+            Event::Deadline => self.expire(now, out),
+            Event::Drain => self.drain(out),
+            Event::Command(never) => match never {},
+            // It dials nobody.
+            Event::DialFailed(..) => {}
+        }
+    }
+
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        matches!(self.conns.get(id), Some(Stream::Plain { .. } | Stream::Session { .. }))
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    fn is_zero(&self) -> bool {
+        self.conns.is_empty() && self.sessions.is_empty() && self.timers.is_empty()
+    }
+}

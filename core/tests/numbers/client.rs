@@ -1,0 +1,357 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use echosphere_core::machine::{Actions, DialError, Opened};
+use echosphere_core::numbers::{Client, ClientConfig, Command, Failure, Message, Notice, Total, Uuid, Want};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::bench::{UUID, whole};
+
+const KEY: u64 = 1;
+
+/// A client with one stream, whose connections the test plays.
+struct Play {
+    client: Client<ChaCha8Rng>,
+    now: Time,
+    conn: u32,
+}
+
+impl Play {
+    fn new(want: Want) -> (Self, Vec<Action<Message, Notice>>) {
+        let mut play = Self {
+            client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
+            now: Time::ZERO,
+            conn: 0,
+        };
+        let actions = play.event(Event::Command(Command::Get { key: KEY, want }));
+        (play, actions)
+    }
+
+    fn event(&mut self, event: Event<Message, Command>) -> Vec<Action<Message, Notice>> {
+        let mut actions = Actions::new();
+        self.client.handle(self.now, event, &mut actions);
+        actions.drain().collect()
+    }
+
+    fn id(&self) -> ConnId {
+        ConnId {
+            slot: 0,
+            generation: self.conn,
+        }
+    }
+
+    /// The dial that `actions` ask for succeeds; returns the request.
+    fn connect(&mut self, actions: &[Action<Message, Notice>]) -> Message {
+        let [Action::Dial(token)] = *actions else {
+            panic!("{actions:?}")
+        };
+        self.conn += 1;
+        let dial = Some(token);
+        let actions = self.event(Event::Opened(self.id(), Opened { dial, text: false }));
+        match actions.as_slice() {
+            [Action::Send(conn, request)] if *conn == self.id() => request.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hear(&mut self, message: Message) -> Vec<Action<Message, Notice>> {
+        self.event(Event::Received(self.id(), message))
+    }
+
+    fn number(&mut self, number: u64) -> Vec<Action<Message, Notice>> {
+        self.hear(Message::Number(number))
+    }
+
+    fn error(&mut self, code: ErrorCode) -> Vec<Action<Message, Notice>> {
+        self.hear(Message::Error(code, Bytes::from_static(b"why")))
+    }
+
+    fn break_connection(&mut self) -> Vec<Action<Message, Notice>> {
+        self.event(Event::Closed(self.id(), CloseReason::Reset))
+    }
+
+    /// The next deadline comes.
+    fn wait(&mut self) -> Vec<Action<Message, Notice>> {
+        self.now = self.client.next_deadline().unwrap();
+        self.event(Event::Deadline)
+    }
+}
+
+fn session(n: u16, after: Option<u64>) -> Want {
+    let uuid = Uuid::try_parse(UUID).unwrap();
+    Want::Session { uuid, n, after }
+}
+
+fn number(place: u32, number: u64) -> Action<Message, Notice> {
+    Action::Notify(Notice::Number {
+        key: KEY,
+        place,
+        number,
+    })
+}
+
+fn pause(actions: &[Action<Message, Notice>]) -> (Duration, Failure) {
+    match actions {
+        [.., Action::Notify(Notice::Retrying { key: KEY, why, after })] => (*after, why.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failure(actions: &[Action<Message, Notice>]) -> Failure {
+    match actions.last() {
+        Some(Action::Notify(Notice::Failed { key: KEY, failure })) => failure.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 2, after: None });
+    assert_eq!(play.connect(&dial), Message::Start);
+    assert_eq!(play.number(u64::MAX), [number(1, u64::MAX)]);
+    let total = Total::Sum(u128::from(u64::MAX) + u128::from(u64::MAX - 2));
+    let conn = play.id();
+    assert_eq!(
+        play.number(u64::MAX - 2),
+        [
+            number(2, u64::MAX - 2),
+            Action::Send(conn, Message::End),
+            Action::Close(conn, CloseReason::Finished),
+            Action::Notify(Notice::Done { key: KEY, total }),
+        ]
+    );
+    assert!(play.client.is_zero());
+}
+
+#[test]
+fn a_stateless_stream_goes_on_after_its_last_number() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 3, after: None });
+    play.connect(&dial);
+    play.number(5);
+    pause(&play.break_connection());
+    let dial = play.wait();
+    assert_eq!(play.connect(&dial), Message::Continue(5));
+    let resumed = Action::Notify(Notice::Resumed { key: KEY, count: 1 });
+    assert_eq!(play.number(15), [resumed, number(2, 15)]);
+    assert_eq!(failure(&play.number(46)), Failure::Confused, "not what comes after 15");
+}
+
+#[test]
+fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
+    let all = whole(UUID, 3);
+    let (mut play, dial) = Play::new(session(3, None));
+    assert!(matches!(play.connect(&dial), Message::StartSession { n: 3, .. }));
+    play.number(all[0]);
+    play.break_connection();
+    let dial = play.wait();
+    let request = play.connect(&dial);
+    assert!(
+        matches!(request, Message::ContinueSession { last, count: Some(1), .. } if last == all[0]),
+        "{request:?}"
+    );
+    assert_eq!(play.number(1), []);
+    assert_eq!(play.number(all[0] % 123_456), []);
+    let resumed = Action::Notify(Notice::Resumed { key: KEY, count: 1 });
+    assert_eq!(play.number(all[1]), [resumed, number(2, all[1])]);
+    play.number(all[2]);
+    let valid = Total::Checksum {
+        said: all[3],
+        valid: true,
+    };
+    let done = Notice::Done { key: KEY, total: valid };
+    assert_eq!(play.number(all[3]).last(), Some(&Action::Notify(done)));
+    assert!(play.client.is_zero());
+}
+
+#[test]
+fn a_checksum_that_does_not_match_is_told() {
+    let all = whole(UUID, 1);
+    let (mut play, dial) = Play::new(session(1, None));
+    play.connect(&dial);
+    play.number(all[0] ^ 1);
+    let total = Total::Checksum {
+        said: all[1],
+        valid: false,
+    };
+    let done = Notice::Done { key: KEY, total };
+    assert_eq!(play.number(all[1]).last(), Some(&Action::Notify(done)));
+}
+
+#[test]
+fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
+    for replies in [[2, 0], [1, 0]] {
+        let (mut play, dial) = Play::new(session(3, None));
+        play.connect(&dial);
+        play.number(7);
+        play.break_connection();
+        let dial = play.wait();
+        play.connect(&dial);
+        let told: Vec<_> = replies.into_iter().flat_map(|reply| play.number(reply)).collect();
+        assert_eq!(failure(&told), Failure::Confused);
+    }
+}
+
+#[test]
+fn a_session_of_an_earlier_run_takes_its_count_and_checksum_from_the_server() {
+    let all = whole(UUID, 3);
+    let (mut play, dial) = Play::new(session(3, Some(all[1])));
+    let request = play.connect(&dial);
+    assert!(
+        matches!(request, Message::ContinueSession { count: None, .. }),
+        "{request:?}"
+    );
+    play.number(2);
+    play.number((all[0] % 123_456 + all[1] % 123_456) % 123_456);
+    assert_eq!(play.number(all[2]).last(), Some(&number(3, all[2])));
+    let total = Total::Checksum {
+        said: all[3],
+        valid: true,
+    };
+    assert_eq!(
+        play.number(all[3]).last(),
+        Some(&Action::Notify(Notice::Done { key: KEY, total }))
+    );
+}
+
+#[test]
+fn a_client_cut_off_before_the_first_number_finds_out_whether_its_session_was_begun() {
+    let (mut play, dial) = Play::new(session(3, None));
+    play.connect(&dial);
+    play.break_connection();
+    let dial = play.wait();
+    let request = play.connect(&dial);
+    assert!(
+        matches!(
+            request,
+            Message::ContinueSession {
+                last: 0,
+                count: Some(0),
+                ..
+            }
+        ),
+        "{request:?}"
+    );
+    let instead = play.error(ErrorCode::UnknownSession);
+    assert!(
+        matches!(instead.as_slice(), [Action::Send(_, Message::StartSession { .. })]),
+        "{instead:?}"
+    );
+    // Not again: somebody else has it.
+    assert!(matches!(
+        failure(&play.error(ErrorCode::UuidTaken)),
+        Failure::Rejected(ErrorCode::UuidTaken, _)
+    ));
+}
+
+#[test]
+fn a_session_that_the_server_has_forgotten_is_over() {
+    let (mut play, dial) = Play::new(session(3, None));
+    play.connect(&dial);
+    play.number(7);
+    play.break_connection();
+    let dial = play.wait();
+    play.connect(&dial);
+    let failed = failure(&play.error(ErrorCode::UnknownSession));
+    assert_eq!(
+        failed,
+        Failure::Rejected(ErrorCode::UnknownSession, Bytes::from_static(b"why"))
+    );
+    assert!(play.client.is_zero());
+}
+
+#[test]
+fn pauses_double_and_a_reply_begins_them_anew() {
+    let (mut play, mut dial) = Play::new(Want::Plain { n: 9, after: None });
+    let mut value = 1;
+    for round in 0..2 {
+        for retry in 0..4_u32 {
+            let Some(Action::Dial(token)) = dial.first().cloned() else {
+                panic!("{dial:?}")
+            };
+            let (after, why) = pause(&play.event(Event::DialFailed(token, DialError::Refused)));
+            assert_eq!(why, Failure::Dial(DialError::Refused));
+            let step = Duration::from_millis(500) * 2_u32.pow(retry + round);
+            assert!(step / 2 <= after && after <= step, "{after:?} of {step:?}");
+            dial = play.wait();
+        }
+        play.connect(&dial);
+        play.number(value);
+        value = value.wrapping_mul(3);
+        // This break is the first after a reply.
+        pause(&play.break_connection());
+        dial = play.wait();
+    }
+}
+
+#[test]
+fn without_a_reply_in_time_it_gives_up() {
+    let (mut play, mut actions) = Play::new(Want::Plain { n: 9, after: None });
+    loop {
+        match actions.as_slice() {
+            [Action::Dial(token)] => actions = play.event(Event::DialFailed(*token, DialError::Refused)),
+            [Action::Notify(Notice::Retrying { .. })] => actions = play.wait(),
+            other => {
+                assert_eq!(failure(other), Failure::Dial(DialError::Refused));
+                break;
+            }
+        }
+    }
+    assert!(play.now <= Time::ZERO + ClientConfig::default().give_up);
+    assert!(play.now.since(Time::ZERO) > ClientConfig::default().give_up / 2);
+    assert!(play.client.is_zero());
+}
+
+#[test]
+fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    play.connect(&dial);
+    let actions = play.wait();
+    assert!(actions.contains(&Action::Close(play.id(), CloseReason::TimedOut)));
+    assert_eq!(pause(&actions).1, Failure::TimedOut);
+    // Between numbers, as much time may pass as the server's period is long.
+    let dial = play.wait();
+    play.connect(&dial);
+    play.number(3);
+    assert_eq!(play.client.next_deadline(), None);
+}
+
+#[test]
+fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
+    for code in [
+        ErrorCode::Full,
+        ErrorCode::ShuttingDown,
+        ErrorCode::TooManySessions,
+        ErrorCode::TakenOver,
+    ] {
+        let (mut play, dial) = Play::new(session(3, None));
+        play.connect(&dial);
+        let why = pause(&play.error(code)).1;
+        assert_eq!(why, Failure::Rejected(code, Bytes::from_static(b"why")));
+    }
+    for code in [
+        ErrorCode::WrongMode,
+        ErrorCode::UuidTaken,
+        ErrorCode::BadNumber,
+        ErrorCode::Unknown,
+    ] {
+        let (mut play, dial) = Play::new(session(3, None));
+        play.connect(&dial);
+        failure(&play.error(code));
+        assert!(play.client.is_zero());
+    }
+}
+
+#[test]
+fn a_client_that_drains_ends_its_streams() {
+    let (mut play, dial) = Play::new(session(3, None));
+    let [Action::Dial(DialToken(token))] = *dial else {
+        panic!("{dial:?}")
+    };
+    let actions = play.event(Event::Drain);
+    assert_eq!(actions[0], Action::AbandonDial(DialToken(token)));
+    assert_eq!(failure(&actions), Failure::ShuttingDown);
+    assert!(play.client.is_zero());
+}

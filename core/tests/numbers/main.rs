@@ -1,0 +1,12 @@
+//! Numbers: bytes in and bytes out at the server, and its client's machine with a server that the test plays.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod bounds;
+mod client;
+mod codec;
+mod resuming;
+mod sequence;
+mod sessions;
+mod stateless;
