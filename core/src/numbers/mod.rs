@@ -8,6 +8,7 @@ mod message;
 mod progress;
 mod sequence;
 mod server;
+mod session;
 
 pub use caller::{ClientConfig, Command, Failure, Mode, Notice, ServerConfig, Total, Want};
 pub use client::{Client, ClientCounters};

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::caller::{Mode, ServerConfig};
 use super::message::Message;
 use super::sequence::{Checksum, Sequence};
+use super::session::{Holder, Session};
 use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
@@ -76,77 +77,6 @@ enum Stream {
         uuid: Uuid,
         timer: TimerId,
     },
-}
-
-/// A session. The server can make any of its numbers, so it keeps only places: how many numbers come before one.
-#[derive(Debug)]
-struct Session {
-    n: u16,
-    /// The next number's place.
-    place: u16,
-    /// The highest place so far: the client cannot have got more.
-    reached: u16,
-    /// Of the numbers before `place`.
-    checksum: Checksum,
-    /// Its end was sent, or the client has shown that it got something.
-    underway: bool,
-    holder: Holder,
-}
-
-impl Session {
-    const fn new(n: u16, conn: ConnId) -> Self {
-        Self {
-            n,
-            place: 0,
-            reached: 0,
-            checksum: Checksum(0),
-            underway: false,
-            holder: Holder::Conn(conn),
-        }
-    }
-
-    /// How many numbers a client has got that says so; an error if it cannot have.
-    fn proven(&self, sequence: &mut Sequence, last: u64, count: Option<u16>) -> Result<u16, WireError> {
-        let found = match count {
-            None => sequence.count_to_latest(last, self.reached),
-            Some(0) => Some(0),
-            Some(count) if count > self.reached => None,
-            Some(count) => (sequence.after(count - 1).next().map(u64::from) == Some(last)).then_some(count),
-        };
-        found.ok_or_else(|| ErrorCode::BadNumber.into())
-    }
-
-    /// Has the number at `place` be the next. Costs as much as that is far from where it was.
-    fn move_to(&mut self, sequence: &mut Sequence, place: u16) {
-        let (from, to) = (self.place.min(place), self.place.max(place));
-        let between = sequence.after(from).take(usize::from(to - from));
-        self.checksum = if place > self.place {
-            between.fold(self.checksum, Checksum::plus)
-        } else {
-            between.fold(self.checksum, Checksum::minus)
-        };
-        self.place = place;
-    }
-
-    /// The next number, and its successor's place; `None` if there are no more.
-    fn next(&mut self, uuid: Uuid) -> Option<u32> {
-        if self.place == self.n {
-            return None;
-        }
-        let number = Sequence::new(uuid).after(self.place).next()?;
-        self.place += 1;
-        self.reached = self.reached.max(self.place);
-        self.checksum = self.checksum.plus(number);
-        Some(number)
-    }
-}
-
-/// Who a session's numbers are sent to.
-#[derive(Clone, Copy, Debug)]
-enum Holder {
-    Conn(ConnId),
-    /// Nobody, until somebody comes back or the timer is due.
-    Nobody(TimerId),
 }
 
 #[derive(Clone, Copy, Debug)]
