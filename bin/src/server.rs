@@ -12,7 +12,8 @@ use echosphere_core::Machine;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
-use echosphere_transport_tcp::{Driver, Handle, TcpListener};
+use echosphere_driver::{Driver, Handle};
+use echosphere_transport_tcp::TcpListener;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 

@@ -81,9 +81,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     ///
     /// # Errors
     ///
-    /// What to tell the peer, as one line of text, before its socket is dropped: there are
+    /// What to tell the peer before its socket is dropped, see [`Codec::encode_error`]: there are
     /// [`LinkConfig::max_connections`] already, or this side is shutting down.
     pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
+        self.accept_speaking(now, self.codec.clone())
+    }
+
+    /// A peer has connected that speaks as `codec` does, and not as the others do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Endpoint::accept`].
+    pub fn accept_speaking(&mut self, now: Time, codec: C) -> Result<ConnId, WireError> {
         if self.draining || self.links.len() >= self.links.config().max_connections {
             self.counters.refused += 1;
             let code = if self.draining {
@@ -94,7 +103,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             return Err(code.into());
         }
         self.counters.accepted += 1;
-        Ok(self.links.insert(Link::accepted(self.codec.clone(), now)))
+        Ok(self.links.insert(Link::accepted(codec, now)))
     }
 
     /// An attempt to connect that [`Effects::dial`] asked for has succeeded.
@@ -353,6 +362,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     #[must_use]
     pub const fn counters(&self) -> &LinkCounters {
         &self.counters
+    }
+
+    /// What connections speak by default.
+    #[must_use]
+    pub const fn codec(&self) -> &C {
+        &self.codec
     }
 
     /// The machine.

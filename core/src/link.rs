@@ -262,7 +262,7 @@ impl<C: Codec> Link<C> {
     fn regular_deadline(&self, config: &LinkConfig) -> Time {
         match self.state {
             State::Handshaking => self.since + config.handshake_timeout,
-            State::Open if self.is_text() => self.idle_deadline(config),
+            State::Open if self.is_text() || self.codec.is_kept_alive() => self.idle_deadline(config),
             State::Open => self
                 .idle_deadline(config)
                 .min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL)),
@@ -272,7 +272,7 @@ impl<C: Codec> Link<C> {
 
     /// When the peer has been silent for too long. One that has finished sending has a right to be.
     fn idle_deadline(&self, config: &LinkConfig) -> Time {
-        if self.peer_finished {
+        if self.peer_finished || self.codec.is_kept_alive() {
             Time::FAR
         } else if self.is_text() {
             self.last_heard + config.idle_timeout_text

@@ -11,7 +11,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::machine::Machine;
 use echosphere_core::wire::Codec;
 use echosphere_core::{CloseReason, Event};
-use echosphere_transport_tcp::{Driver, Handle};
+use echosphere_driver::{Driver, Handle};
 use tokio::time::{sleep, timeout};
 
 use crate::dice::{Dice, Purpose, rng};

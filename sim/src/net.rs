@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use echosphere_transport_tcp as transport;
+use echosphere_driver as transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::dice::Dice;

@@ -3,36 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use tokio::io::{AsyncRead, AsyncWrite};
+use echosphere_driver::{Connector, Listener};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
-
-/// A connection's bytes, both ways.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// Where connections come from.
-#[async_trait]
-pub trait Listener: Send {
-    /// What a connection is.
-    type Stream: Stream;
-
-    /// Waits for the next connection.
-    async fn accept(&mut self) -> io::Result<Self::Stream>;
-}
-
-/// How connections are made.
-#[async_trait]
-pub trait Connector: Send + Sync {
-    /// What a connection is.
-    type Stream: Stream;
-
-    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
-    async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
-}
 
 /// Listens on a TCP port.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::link::LinkConfig;
-use echosphere_transport_tcp::Listener;
+use echosphere_driver::Listener;
 use socket2::SockRef;
 use support::{Bystander, Framing, Peer, Relay, frame, localhost};
 use tokio::io::AsyncWriteExt;

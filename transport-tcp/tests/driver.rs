@@ -10,7 +10,8 @@ use std::time::Duration;
 use echosphere_core::DialError;
 use echosphere_core::echo::{Failure, Notice};
 use echosphere_core::link::LinkConfig;
-use echosphere_transport_tcp::{Gone, TcpConnector, TcpListener};
+use echosphere_driver::Gone;
+use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use support::{Bystander, Dialler, Framing, Peer, Relay, frame, localhost, patient, soon};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -293,7 +294,7 @@ async fn clients_take_their_source_addresses_in_turn() {
     use std::net::IpAddr;
 
     use echosphere_core::DialToken;
-    use echosphere_transport_tcp::Connector;
+    use echosphere_driver::Connector;
 
     let relay = Relay::start(LinkConfig::default());
     let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::link::LinkConfig;
-use echosphere_transport_tcp::{Driver, Listener, Stream};
+use echosphere_driver::{Driver, Listener, Stream};
 use rand_chacha::rand_core::Rng;
 use support::{Dialler, Framing, MAX_MESSAGE, Network, NetworkListener, Peer, Relay, echo_server, patient, rng};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};

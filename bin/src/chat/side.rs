@@ -10,7 +10,8 @@ use echosphere_core::chat::{
 };
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
-use echosphere_transport_tcp::{Driver, Gone, Handle, TcpConnector, TcpListener};
+use echosphere_driver::{Driver, Gone, Handle};
+use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

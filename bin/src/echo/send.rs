@@ -12,7 +12,8 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Backoff;
 use echosphere_core::wire::MAX_FRAME;
-use echosphere_transport_tcp::{Driver, TcpConnector};
+use echosphere_driver::Driver;
+use echosphere_transport_tcp::TcpConnector;
 use serde_json::json;
 use tokio::sync::mpsc;
 

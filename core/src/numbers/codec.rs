@@ -1,6 +1,6 @@
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::fmt::Write;
 use core::str::{self, FromStr};
 
 use bytes::{Bytes, BytesMut};
@@ -59,24 +59,12 @@ impl Codec for NumbersCodec {
     }
 
     fn encode(&mut self, message: &Message, output: &mut Outbox) {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = match message {
-            Message::Start => write!(text, "START"),
-            Message::Continue(last) => write!(text, "CONTINUE {last}"),
-            Message::StartSession { uuid, n } => write!(text, "START {uuid} {n}"),
-            Message::ContinueSession { uuid, last, count } => match count {
-                Some(count) => write!(text, "CONTINUE {uuid} {last} {count}"),
-                None => write!(text, "CONTINUE {uuid} {last}"),
-            },
-            Message::End => write!(text, "END"),
-            Message::Number(number) => write!(text, "{number}"),
-            Message::Error(code, why) => {
-                self.framer.write(format!("error {code} ").as_bytes(), why, output);
-                return;
-            }
-        };
-        self.framer.write(text.as_bytes(), &Bytes::new(), output);
+        let nothing = Bytes::new();
+        match message {
+            Message::Number(number) => self.framer.write(format!("{number}").as_bytes(), &nothing, output),
+            Message::Error(code, why) => self.framer.write(format!("error {code} ").as_bytes(), why, output),
+            request => self.framer.write(write_request(request).as_bytes(), &nothing, output),
+        }
     }
 
     fn encode_keepalive(&mut self, output: &mut Outbox) {
@@ -124,6 +112,28 @@ pub fn parse_request(text: &[u8]) -> Result<Message, WireError> {
     };
     // The tuple takes four words.
     words.next().map_or(Ok(request), |_| Err(unknown()))
+}
+
+/// Writes a request as [`parse_request`] reads it. What is no request is nothing.
+#[must_use]
+pub fn write_request(request: &Message) -> String {
+    match request {
+        Message::Start => "START".to_owned(),
+        Message::Continue(last) => format!("CONTINUE {last}"),
+        Message::StartSession { uuid, n } => format!("START {uuid} {n}"),
+        Message::ContinueSession {
+            uuid,
+            last,
+            count: Some(count),
+        } => format!("CONTINUE {uuid} {last} {count}"),
+        Message::ContinueSession {
+            uuid,
+            last,
+            count: None,
+        } => format!("CONTINUE {uuid} {last}"),
+        Message::End => "END".to_owned(),
+        Message::Number(_) | Message::Error(..) => String::new(),
+    }
 }
 
 fn parse_uuid(word: &str) -> Result<Uuid, WireError> {

@@ -12,7 +12,7 @@ mod session;
 
 pub use caller::{ClientConfig, Command, Failure, Mode, Notice, ServerConfig, Total, Want};
 pub use client::{Client, ClientCounters};
-pub use codec::{MAX_LINE, NumbersCodec, parse_request};
+pub use codec::{MAX_LINE, NumbersCodec, parse_request, write_request};
 pub use message::Message;
 pub use sequence::{CHECKSUM_MODULUS, Checksum, Sequence};
 pub use server::{Server, ServerCounters};

@@ -1,9 +1,11 @@
 //! Between bytes and messages: the [`Codec`] contract, the two framings, and what waits to be written.
 
+mod either;
 mod error;
 mod framing;
 mod outbox;
 
+pub use either::EitherCodec;
 pub use error::{ErrorCode, WireError};
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
@@ -66,4 +68,10 @@ pub trait Codec {
 
     /// The framing the two speak, once that is known.
     fn framing(&self) -> Option<Framing>;
+
+    /// Whether the transport keeps connections alive and notices by itself that a peer is gone: then there are no keepalives,
+    /// and no silence is too long.
+    fn is_kept_alive(&self) -> bool {
+        false
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::echo::Command;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_transport_tcp::Driver;
+use echosphere_driver::Driver;
 use sim::dice::{Dice, Purpose};
 use sim::marks::Marks;
 use sim::net::{Chop, Chopper, Connector, Listener, Rules};

@@ -6,7 +6,7 @@ use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Backoff;
-use echosphere_transport_tcp::{Connector, Driver, Handle};
+use echosphere_driver::{Connector, Driver, Handle};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

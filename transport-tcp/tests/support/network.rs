@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use echosphere_transport_tcp::{Connector, Listener, Stream};
+use echosphere_driver::{Connector, Listener, Stream};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 

@@ -12,7 +12,8 @@ use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAG
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::unit;
-use echosphere_transport_tcp::{Driver, Handle, TcpConnector};
+use echosphere_driver::{Driver, Handle};
+use echosphere_transport_tcp::TcpConnector;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::Want;
-use echosphere_core::wire::{Codec, WireError};
+use echosphere_core::wire::{Codec, Outbox, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 use slab::Slab;
 use tokio::io::AsyncWrite;
@@ -39,6 +39,7 @@ const SLICES: usize = 32;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Speaks<S, C> = Box<dyn Fn(&S) -> C + Send>;
 type Accept<S> = Boxed<(Box<dyn Listener<Stream = S>>, io::Result<S>)>;
 
 /// Owns an endpoint and its sockets, and runs them until all is done.
@@ -49,6 +50,8 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
 
     conns: Vec<Option<Conn<S>>>,
     accept: Option<Accept<S>>,
+    /// What an accepted connection speaks, if not all speak the same.
+    speaks: Option<Speaks<S, C>>,
     connector: Option<Arc<dyn Connector<Stream = S>>>,
     dials: Slab<Dial<S>>,
     dial_of: BTreeMap<DialToken, usize>,
@@ -125,6 +128,13 @@ where
         self
     }
 
+    /// Has `speaks` say what each accepted connection speaks, for a listener whose connections are of several kinds.
+    #[must_use]
+    pub fn speaking(mut self, speaks: impl Fn(&S) -> C + Send + 'static) -> Self {
+        self.speaks = Some(Box::new(speaks));
+        self
+    }
+
     fn new(endpoint: Endpoint<M, C>) -> (Self, Handle<M, C>) {
         let (sender, requests) = mpsc::channel(QUEUED_REQUESTS);
         let ready = Arc::new(Ready::default());
@@ -142,6 +152,7 @@ where
             notify: Box::new(drop),
             conns: Vec::new(),
             accept: None,
+            speaks: None,
             connector: None,
             dials: Slab::new(),
             dial_of: BTreeMap::new(),
@@ -221,10 +232,16 @@ where
             };
             self.accept = Some(accept_from(listener));
             match result {
-                Ok(stream) => match self.endpoint.accept(now) {
-                    Ok(id) => self.insert(id, stream),
-                    Err(refusal) => refuse(stream, &refusal),
-                },
+                Ok(stream) => {
+                    let codec = match &self.speaks {
+                        Some(speaks) => speaks(&stream),
+                        None => self.endpoint.codec().clone(),
+                    };
+                    match self.endpoint.accept_speaking(now, codec.clone()) {
+                        Ok(id) => self.insert(id, stream),
+                        Err(refusal) => refuse(stream, codec, &refusal),
+                    }
+                }
                 Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
             }
         }
@@ -447,12 +464,13 @@ fn accept_from<S: Stream>(mut listener: Box<dyn Listener<Stream = S>>) -> Accept
     })
 }
 
-/// Tells a peer why it is not let in, if its socket takes a line at once, and drops it.
-fn refuse(mut stream: impl AsyncWrite + Unpin, refusal: &WireError) {
-    let line = format!("error {refusal}\n");
+/// Tells a peer why it is not let in, if its socket takes that at once, and drops it.
+fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &WireError) {
+    let mut farewell = Outbox::new();
+    codec.encode_error(refusal.code, &refusal.text, &mut farewell);
     let mut cx = Context::from_waker(Waker::noop());
     // Whether it got there or not, there is nobody to tell.
-    let _ = Pin::new(&mut stream).poll_write(&mut cx, line.as_bytes());
+    let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
 }
 
 fn poll_write<'a>(

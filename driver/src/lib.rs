@@ -1,0 +1,22 @@
+//! Drives any machine of `echosphere-core` over any transport whose connections are streams of bytes that tokio can poll.
+//!
+//! One future, the [`Driver`], owns an [`Endpoint`](echosphere_core::endpoint::Endpoint) and all its connections. It never
+//! waits for a peer: it reads what is there, lets the machine act, writes what the connections take, and sleeps until the
+//! next connection, deadline or command. Everything between bytes and machine is the endpoint's; nothing here knows a
+//! protocol, or a socket.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `driver` | the future, a turn at a time |
+//! | `handle` | commands, draining and looking inside, from other tasks |
+//! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
+//! | `ready` | which of the driver's many connections woke it |
+
+mod driver;
+mod handle;
+mod net;
+mod ready;
+
+pub use driver::Driver;
+pub use handle::{Gone, Handle};
+pub use net::{Both, Connector, Listener, Stream};

@@ -1,0 +1,49 @@
+use std::io;
+
+use async_trait::async_trait;
+use echosphere_core::DialToken;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::either::Either;
+
+/// A connection's bytes, both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// Where connections come from.
+#[async_trait]
+pub trait Listener: Send {
+    /// What a connection is.
+    type Stream: Stream;
+
+    /// Waits for the next connection. A wait that is given up loses none.
+    async fn accept(&mut self) -> io::Result<Self::Stream>;
+}
+
+/// How connections are made.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// What a connection is.
+    type Stream: Stream;
+
+    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
+}
+
+/// Two ways to be connected to, for one machine: its connections are those of either. See
+/// [`Driver::speaking`](crate::Driver::speaking) if they speak differently.
+#[derive(Debug)]
+pub struct Both<A, B>(pub A, pub B);
+
+#[async_trait]
+impl<A: Listener, B: Listener> Listener for Both<A, B> {
+    type Stream = Either<A::Stream, B::Stream>;
+
+    async fn accept(&mut self) -> io::Result<Self::Stream> {
+        tokio::select! {
+            biased;
+            one = self.0.accept() => one.map(Either::Left),
+            other = self.1.accept() => other.map(Either::Right),
+        }
+    }
+}

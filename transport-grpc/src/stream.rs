@@ -1,0 +1,161 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio_util::io::poll_read_buf;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// Bytes that wait between a call and its HTTP/2 connection. What the peer does not take waits in the driver's outbox,
+/// which has bounds of its own.
+const PIPE_BYTES: usize = 16 * 1024;
+/// Bytes in one frame of data.
+const FRAME_BYTES: usize = 8 * 1024;
+
+/// A call, as the bytes of its messages.
+#[derive(Debug)]
+pub struct GrpcStream {
+    incoming: Body,
+    unread: Bytes,
+    outgoing: DuplexStream,
+    finished: Arc<AtomicBool>,
+    /// What the call was made on.
+    _channel: Option<Channel>,
+}
+
+/// What a call sends, as the body of its request or response.
+struct Outgoing {
+    pipe: DuplexStream,
+    buffer: BytesMut,
+    /// Everything was said. If not so at the pipe's end, the call was broken off.
+    finished: Arc<AtomicBool>,
+    is_server: bool,
+    is_over: bool,
+}
+
+/// The two ends of what one side sends.
+pub(crate) struct Pipe {
+    driver: DuplexStream,
+    finished: Arc<AtomicBool>,
+}
+
+impl Pipe {
+    /// The driver's end, and the body that takes what it writes.
+    pub(crate) fn new(is_server: bool) -> (Self, Body) {
+        let (driver, pipe) = tokio::io::duplex(PIPE_BYTES);
+        let finished = Arc::new(AtomicBool::new(false));
+        let outgoing = Outgoing {
+            pipe,
+            buffer: BytesMut::new(),
+            finished: Arc::clone(&finished),
+            is_server,
+            is_over: false,
+        };
+        (Self { driver, finished }, Body::new(outgoing))
+    }
+}
+
+impl GrpcStream {
+    /// A call that receives `incoming` and sends through `pipe`.
+    pub(crate) fn new(incoming: Body, pipe: Pipe, channel: Option<Channel>) -> Self {
+        Self {
+            incoming,
+            unread: Bytes::new(),
+            outgoing: pipe.driver,
+            finished: pipe.finished,
+            _channel: channel,
+        }
+    }
+}
+
+impl AsyncRead for GrpcStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(status)) => return Poll::Ready(Err(broken(&status))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.unread = data,
+                    Err(frame) => check(frame.trailers_ref())?,
+                },
+            }
+        }
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread[..length]);
+        self.unread.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for GrpcStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.outgoing).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.outgoing).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finished.store(true, Ordering::Release);
+        Pin::new(&mut self.outgoing).poll_shutdown(cx)
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let Self { pipe, buffer, .. } = &mut *self;
+        buffer.reserve(FRAME_BYTES);
+        let read =
+            ready!(poll_read_buf(Pin::new(pipe), cx, buffer)).map_err(|error| Status::from_error(error.into()))?;
+        if read > 0 {
+            return Poll::Ready(Some(Ok(Frame::data(self.buffer.split().freeze()))));
+        }
+        self.is_over = true;
+        let finished = self.finished.load(Ordering::Acquire);
+        Poll::Ready(match (finished, self.is_server) {
+            (true, false) => None,
+            (true, true) => Some(trailers(&Status::ok(""))),
+            (false, true) => Some(trailers(&Status::aborted("the call was broken off"))),
+            (false, false) => Some(Err(Status::cancelled("the call was broken off"))),
+        })
+    }
+}
+
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut headers = HeaderMap::new();
+    status.add_header(&mut headers)?;
+    Ok(Frame::trailers(headers))
+}
+
+/// Whether a call that has these headers or trailers goes, or went, well.
+pub(crate) fn check(headers: Option<&HeaderMap>) -> io::Result<()> {
+    match headers.and_then(Status::from_header_map) {
+        Some(status) if status.code() != Code::Ok => Err(broken(&status)),
+        _ => Ok(()),
+    }
+}
+
+fn broken(status: &Status) -> io::Error {
+    let kind = match status.code() {
+        Code::Unavailable => io::ErrorKind::ConnectionRefused,
+        _ => io::ErrorKind::ConnectionReset,
+    };
+    io::Error::new(
+        kind,
+        format!("the call ended with status {}: {}", status.code(), status.message()),
+    )
+}
