@@ -5,6 +5,7 @@ mod echo;
 mod hub;
 mod limits;
 mod net;
+mod numbers;
 mod output;
 mod seed;
 mod server;
@@ -44,6 +45,8 @@ Examples:
   echosphere echo send \"any string\"        have one message acknowledged
   echosphere hub serve                     a hub on 127.0.0.1:1234
   echosphere hub connect                   be one of its users
+  echosphere numbers serve                 numbers over gRPC on 127.0.0.1:1337
+  echosphere numbers get 5                 five of them, and their sum
   echosphere chat serve                    wait for somebody to talk with
 
 Exit codes: 0 all is well; 1 it ran, and something is missing, which is said; 2 it could not start; 130 interrupted.";
@@ -56,6 +59,9 @@ enum System {
     /// Know who is connected, and send to users by their ids
     #[command(subcommand)]
     Hub(hub::Command),
+    /// Send streams of numbers that a client can go on with after a loss, or get one
+    #[command(subcommand)]
+    Numbers(numbers::Command),
     /// Talk with one other, every message acknowledged
     Chat(chat::Args),
 }
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
     let outcome = match cli.system {
         System::Echo(command) => echo::run(command),
         System::Hub(command) => hub::run(command),
+        System::Numbers(command) => numbers::run(command),
         System::Chat(args) => chat::run(args),
     };
     outcome.unwrap_or_else(|error| {

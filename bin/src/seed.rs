@@ -11,14 +11,19 @@ pub(crate) fn generator(seed: Option<u64>) -> anyhow::Result<ChaCha8Rng> {
     if let Some(seed) = seed {
         return Ok(ChaCha8Rng::seed_from_u64(seed));
     }
-    let mut key = [0; 32];
-    SysRng.try_fill_bytes(&mut key).map_err(no_randomness)?;
-    Ok(ChaCha8Rng::from_seed(key))
+    Ok(ChaCha8Rng::from_seed(bytes()?))
 }
 
 /// A number of the system's randomness, as short as a seed that people may type again.
 pub(crate) fn draw() -> anyhow::Result<u32> {
     SysRng.try_next_u32().map_err(no_randomness)
+}
+
+/// Bytes of the system's randomness.
+pub(crate) fn bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    SysRng.try_fill_bytes(&mut bytes).map_err(no_randomness)?;
+    Ok(bytes)
 }
 
 fn no_randomness(error: impl std::error::Error) -> anyhow::Error {

@@ -12,7 +12,7 @@ use echosphere_core::Machine;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Driver, Handle};
+use echosphere_driver::{Driver, Handle, Stream};
 use echosphere_transport_tcp::TcpListener;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -89,13 +89,18 @@ impl LinkBounds {
     }
 }
 
-/// Binds to an address, and says what to do where that fails. Must be called within a runtime.
-pub(crate) fn bind(addr: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(addr).with_context(|| {
-        format!("cannot listen on {addr}; if another server runs there, choose another address with --listen ADDR:PORT (port 0 takes a free one)")
-    })?;
+/// Binds to an address that `flag` gave, and says what to do where that fails. Must be called within a runtime.
+pub(crate) fn bind(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(addr).with_context(|| cannot_listen(addr, flag))?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
+}
+
+/// What to say where an address that `flag` gave cannot be listened on.
+pub(crate) fn cannot_listen(addr: SocketAddr, flag: &str) -> String {
+    format!(
+        "cannot listen on {addr}; if another server runs there, choose another address with {flag} ADDR:PORT (port 0 takes a free one)"
+    )
 }
 
 /// Serves on `addr` until a signal, then drains for at most `within`. Returns what is left.
@@ -109,11 +114,26 @@ where
     C: Codec<Message = M::Message> + Clone + Send + 'static,
     M::Command: Send,
 {
-    let (listener, addr) = bind(addr)?;
+    let (listener, addr) = bind(addr, "--listen")?;
     let (driver, handle) = Driver::serve(endpoint, listener);
-    let mut signals = Signals::catch()?;
     eprintln!("listening on {addr} (Ctrl-C drains)");
+    until_drained(driver, handle, within).await
+}
 
+/// Runs a driver that serves until a signal, then drains for at most `within`. Returns what is left.
+pub(crate) async fn until_drained<M, C, S>(
+    driver: Driver<M, C, S>,
+    handle: Handle<M, C>,
+    within: Duration,
+) -> anyhow::Result<Endpoint<M, C>>
+where
+    M: Machine + Send + 'static,
+    C: Codec<Message = M::Message> + Clone + Send + 'static,
+    M::Command: Send,
+    M::Notice: 'static,
+    S: Stream,
+{
+    let mut signals = Signals::catch()?;
     let drain = async move {
         signals.next().await;
         eprintln!(
@@ -210,7 +230,7 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             runtime.block_on(async {
-                let bound = bind((Ipv4Addr::LOCALHOST, 0).into()).map(|(listener, addr)| {
+                let bound = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").map(|(listener, addr)| {
                     let (driver, handle) = Driver::serve(endpoint, listener);
                     (driver, (addr, handle))
                 });

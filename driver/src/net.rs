@@ -47,3 +47,16 @@ impl<A: Listener, B: Listener> Listener for Both<A, B> {
         }
     }
 }
+
+/// Nobody connects to a listener that is not there.
+#[async_trait]
+impl<L: Listener> Listener for Option<L> {
+    type Stream = L::Stream;
+
+    async fn accept(&mut self) -> io::Result<Self::Stream> {
+        match self {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    }
+}

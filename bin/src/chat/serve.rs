@@ -49,7 +49,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let done = runtime.block_on(async {
         let signals = Signals::catch()?;
         let addr = net::resolve(&args.listen, PORT).await?;
-        let (listener, addr) = server::bind(addr)?;
+        let (listener, addr) = server::bind(addr, "--listen")?;
         let config = ServerConfig {
             keep: args.keep,
             talk: args.bounds.talk(),

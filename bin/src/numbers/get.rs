@@ -1,0 +1,162 @@
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use echosphere_core::endpoint::Endpoint;
+use echosphere_core::link::LinkConfig;
+use echosphere_core::numbers::{Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want};
+use echosphere_core::wire::Codec;
+use echosphere_driver::{Connector, Driver};
+use echosphere_transport_grpc::GrpcConnector;
+use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
+use echosphere_transport_tcp::TcpConnector;
+use tokio::sync::mpsc;
+
+use super::show::Show;
+use super::{PORT, Transport};
+use crate::signals::{INTERRUPTED, Signals};
+use crate::values::duration;
+use crate::{net, seed};
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  echosphere numbers get 5
+  echosphere numbers get --resume 1215 5                      the five after 1215
+  echosphere numbers get --stateful 100
+  echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 100
+  echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 --resume 984080323 100
+
+Numbers go to stdout, one a line as they come, then their sum or checksum. Exit codes: 0 all have come, and a checksum \
+matches; 1 not so, which is said; 130 interrupted.")]
+pub(crate) struct Args {
+    /// How many numbers; of a session, how many it has in all
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    n: u16,
+
+    /// Get a session, which the server keeps while the connection is lost, and its checksum
+    #[arg(long, env = "ECHOSPHERE_STATEFUL")]
+    stateful: bool,
+
+    /// The session's name, which decides its numbers; a random one unless said
+    #[arg(long, value_name = "UUID")]
+    uuid: Option<Uuid>,
+
+    /// Go on after this number, which is the last that came before
+    #[arg(long, value_name = "LAST")]
+    resume: Option<u64>,
+
+    /// The server
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "ECHOSPHERE_NUMBERS",
+        default_value = "127.0.0.1:1337"
+    )]
+    to: String,
+
+    /// How to reach it
+    #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
+    transport: Transport,
+
+    /// Give up if nothing comes for so long, whatever is tried
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_GIVE_UP", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+
+    /// Print one JSON object for each event
+    #[arg(long, env = "ECHOSPHERE_JSON")]
+    json: bool,
+}
+
+impl Args {
+    fn want(&self) -> anyhow::Result<Want> {
+        let (n, after) = (self.n, self.resume);
+        if !self.stateful && self.uuid.is_none() {
+            anyhow::ensure!(
+                after != Some(0),
+                "0 is in no stream; --resume takes the last number that came"
+            );
+            return Ok(Want::Plain { n, after });
+        }
+        anyhow::ensure!(
+            after.is_none() || self.uuid.is_some(),
+            "which session to resume? Say --uuid, as it was said when it began"
+        );
+        let uuid = self.uuid.map_or_else(random_uuid, Ok)?;
+        Ok(Want::Session { uuid, n, after })
+    }
+}
+
+fn random_uuid() -> anyhow::Result<Uuid> {
+    let bytes = seed::bytes().context("no uuid; choose one with --uuid")?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let want = args.want()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let to = net::resolve(&args.to, PORT).await?;
+        let show = Show::new(&args.to, args.transport, want, args.json);
+        match args.transport {
+            Transport::Grpc => {
+                let connector = GrpcConnector::<GetNumbers>::new(to)?;
+                get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
+            }
+            Transport::Tcp => get(&args, want, tcp(to), NumbersCodec::dialled(), show).await,
+        }
+    })
+}
+
+const fn tcp(to: SocketAddr) -> TcpConnector {
+    TcpConnector::new(to)
+}
+
+/// Gets the numbers over connections of this kind.
+async fn get<C>(
+    args: &Args,
+    want: Want,
+    connector: impl Connector + 'static,
+    codec: C,
+    mut show: Show,
+) -> anyhow::Result<ExitCode>
+where
+    C: Codec<Message = Message> + Clone + Send + 'static,
+{
+    let config = ClientConfig {
+        give_up: args.timeout,
+        response_timeout: ClientConfig::default().response_timeout.min(args.timeout),
+        ..ClientConfig::default()
+    };
+    let client = Client::new(config, seed::generator(None)?);
+    let endpoint = Endpoint::new(client, codec, LinkConfig::default());
+    let (sender, mut notices) = mpsc::unbounded_channel();
+    let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
+        // Whoever does not listen any more is about to end.
+        let _ = sender.send(notice);
+    });
+    let mut signals = Signals::catch()?;
+    handle.command(Command::Get { key: 1, want }).await?;
+    let running = tokio::spawn(driver.run());
+    show.begin();
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = signals.next() => break Some(ExitCode::from(INTERRUPTED)),
+            notice = notices.recv() => {
+                let notice = notice.context("the client's driver has ended")?;
+                if let Some(well) = show.notice(notice)? {
+                    break Some(ExitCode::from(u8::from(!well)));
+                }
+            }
+        }
+    };
+    if ended == Some(ExitCode::from(INTERRUPTED)) {
+        show.interrupted();
+        handle.drain(Duration::ZERO).await?;
+    }
+    drop(handle);
+    running.await.context("the client's driver has panicked")?;
+    Ok(ended.unwrap_or(ExitCode::SUCCESS))
+}

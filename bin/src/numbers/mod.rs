@@ -1,0 +1,31 @@
+mod get;
+mod serve;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+
+/// The port of numbers unless told otherwise.
+const PORT: u16 = 1337;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send numbers to those who ask, until Ctrl-C
+    Serve(serve::Args),
+    /// Get numbers, whatever happens to the connection, and check them
+    Get(get::Args),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    Grpc,
+    Tcp,
+}
+
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Get(args) => get::run(args),
+    }
+}

@@ -1,0 +1,175 @@
+//! What is seen of a stream, by people and by programs.
+
+use echosphere_core::DialError;
+use echosphere_core::numbers::{Failure, Notice, Total, Want};
+use echosphere_core::wire::ErrorCode;
+use serde_json::json;
+
+use super::Transport;
+use crate::output;
+use crate::values::short;
+
+/// Shows what comes of one stream.
+pub(super) struct Show {
+    to: String,
+    transport: Transport,
+    want: Want,
+    last: Option<u64>,
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn new(to: &str, transport: Transport, want: Want, json: bool) -> Self {
+        Self {
+            to: to.to_owned(),
+            transport,
+            want,
+            last: None,
+            json,
+        }
+    }
+
+    /// Says what is about to come, where it is not what was typed.
+    pub(super) fn begin(&self) {
+        if let Want::Session { uuid, after: None, .. } = self.want {
+            eprintln!("session {uuid}");
+        }
+    }
+
+    /// Shows what the client tells. Returns whether all went well, once it is over.
+    pub(super) fn notice(&mut self, notice: Notice) -> anyhow::Result<Option<bool>> {
+        match notice {
+            Notice::Number { place, number, .. } => {
+                self.last = Some(number);
+                if self.json {
+                    output::json(&json!({ "event": "number", "place": place, "number": number }))?;
+                } else {
+                    output::bytes(format!("{number}\n").as_bytes())?;
+                }
+            }
+            Notice::Retrying { why, after, .. } => {
+                if self.json {
+                    let (why, after) = (self.explain(&why), after.as_secs_f64());
+                    output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
+                } else {
+                    eprintln!("{}; trying again in {}", self.explain(&why), short(after));
+                }
+            }
+            Notice::Resumed { count, .. } => {
+                if self.json {
+                    output::json(&json!({ "event": "resumed", "count": count }))?;
+                } else if count > 0 {
+                    eprintln!("going on after {count} numbers");
+                }
+            }
+            Notice::Done { total, .. } => return self.done(total).map(Some),
+            Notice::Failed { failure, .. } => {
+                let why = self.explain(&failure);
+                if self.json {
+                    output::json(&json!({ "event": "failed", "why": why }))?;
+                } else {
+                    eprintln!("error: {why}");
+                }
+                self.hint(&failure);
+                return Ok(Some(false));
+            }
+        }
+        Ok(None)
+    }
+
+    fn done(&self, total: Total) -> anyhow::Result<bool> {
+        match total {
+            Total::Sum(sum) => {
+                if self.json {
+                    // JSON numbers of this size are read as others by some programs.
+                    output::json(&json!({ "event": "done", "sum": sum.to_string() }))?;
+                } else {
+                    output::bytes(format!("sum {sum}\n").as_bytes())?;
+                }
+                Ok(true)
+            }
+            Total::Checksum { said, valid } => {
+                if self.json {
+                    output::json(&json!({ "event": "done", "checksum": said, "valid": valid }))?;
+                } else {
+                    let verdict = if valid { "valid" } else { "NOT valid" };
+                    output::bytes(format!("checksum {said} {verdict}\n").as_bytes())?;
+                }
+                if !valid {
+                    eprintln!(
+                        "error: the numbers that came do not have this checksum; was the session begun with another N?"
+                    );
+                }
+                Ok(valid)
+            }
+        }
+    }
+
+    /// Says how to go on later.
+    pub(super) fn interrupted(&self) {
+        self.how_to_resume();
+    }
+
+    fn hint(&self, failure: &Failure) {
+        match failure {
+            // The session is lost: there is nothing to go on with.
+            Failure::Rejected(ErrorCode::UnknownSession, _) => {
+                if let Want::Session { uuid, n, .. } = self.want {
+                    eprintln!("The server has restarted or waited too long. From the start, with the same numbers:");
+                    eprintln!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
+                }
+            }
+            Failure::Rejected(..) | Failure::Confused => {}
+            _ => self.how_to_resume(),
+        }
+    }
+
+    fn how_to_resume(&self) {
+        let Some(last) = self.last else {
+            return;
+        };
+        let (which, n) = match self.want {
+            Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
+            Want::Plain { .. } => (String::new(), "N".to_owned()),
+        };
+        eprintln!(
+            "to go on: echosphere numbers get{which} --resume {last}{} {n}",
+            self.whereto()
+        );
+    }
+
+    /// The flags that say where the server is, if they are needed.
+    fn whereto(&self) -> String {
+        let to = (self.to != "127.0.0.1:1337").then(|| format!(" --to {}", self.to));
+        let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");
+        to.unwrap_or_default() + tcp.unwrap_or_default()
+    }
+
+    fn explain(&self, failure: &Failure) -> String {
+        let to = &self.to;
+        let flag = match self.transport {
+            Transport::Grpc => "--grpc",
+            Transport::Tcp => "--tcp",
+        };
+        match failure {
+            Failure::Dial(DialError::Refused) => {
+                format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
+            }
+            Failure::Dial(DialError::Unreachable) => {
+                format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
+            }
+            Failure::Closed(_) => format!("the connection to {to} was lost"),
+            Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),
+            Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
+            Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
+            Failure::ShuttingDown => "shutting down".to_owned(),
+        }
+    }
+
+    const fn transport_name(&self) -> &'static str {
+        match self.transport {
+            Transport::Grpc => "gRPC",
+            Transport::Tcp => "numbers over TCP",
+        }
+    }
+}
