@@ -471,6 +471,7 @@ fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &
     let mut cx = Context::from_waker(Waker::noop());
     // Whether it got there or not, there is nobody to tell.
     let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
+    let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
 }
 
 fn poll_write<'a>(

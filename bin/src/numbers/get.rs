@@ -139,7 +139,9 @@ where
     let mut signals = Signals::catch()?;
     handle.command(Command::Get { key: 1, want }).await?;
     let running = tokio::spawn(driver.run());
-    show.begin();
+    if args.uuid.is_none() {
+        show.begin();
+    }
     let ended = loop {
         tokio::select! {
             biased;

@@ -5,5 +5,6 @@
 mod chat;
 mod echo;
 mod hub;
+mod numbers;
 mod settings;
 mod support;

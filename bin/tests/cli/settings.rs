@@ -15,6 +15,7 @@ fn the_example_settings_are_the_defaults_of_flags_that_exist() {
             "hub",
             &["serve", "connect", "identity", "list", "relay", "listen", "load"],
         ),
+        ("numbers", &["serve", "get"]),
         ("chat", &["serve", "connect", "ping"]),
     ];
     let commands = commands
