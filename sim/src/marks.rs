@@ -201,6 +201,8 @@ Direct of hub {
 Direct of chat {
     /// A client came back to its session before the server had noticed that it was gone.
     TakenOver,
+    /// A client's greeting came after that of a newer connection of its own.
+    Overtaken,
 }
 
 Both of chat {

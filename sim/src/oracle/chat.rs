@@ -63,8 +63,8 @@ impl System for Chat {
     fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
         ChatOracle {
             sessions: Sessions::default(),
-            server: ServerModel::new(marks.clone()),
-            clients: ClientsModel::new(&self.planned, marks.clone()),
+            server: ServerModel::new(self.server.clone(), marks.clone()),
+            clients: ClientsModel::new(&self.planned, self.client.talk.window, marks.clone()),
             planned: self.planned.clone(),
         }
     }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echosphere_core::chat::{Command, Message, Notice, Unsaid};
+use echosphere_core::chat::{Command, Failure, Message, Notice, Unsaid};
+use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, Event, Machine, Time};
 
 use super::callers::Reading;
-use super::sessions::{Sessions, Started, answered_at_once};
+use super::sessions::{Sending, Sessions, answered_at_once};
 use super::workload::{Planned, place};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -14,6 +15,8 @@ use crate::observe::{ActionOf, EventOf};
 #[derive(Debug)]
 pub(super) struct ClientsModel {
     marks: Marks,
+    /// How many bytes may be sent and not answered.
+    window: usize,
     /// Messages that are planned and have not come to an end, by their place in the plan.
     open: BTreeSet<u64>,
     hosts: BTreeMap<usize, Host>,
@@ -26,17 +29,18 @@ struct Host {
     leaving: bool,
     connected: bool,
     undelivered: usize,
-    started: Started,
+    sending: Sending,
     notices: VecDeque<Notice>,
 }
 
 impl ClientsModel {
-    pub(super) fn new(planned: &[Planned], marks: Marks) -> Self {
+    pub(super) fn new(planned: &[Planned], window: usize, marks: Marks) -> Self {
         let says = (0..)
             .zip(planned)
             .filter(|(_, planned)| matches!(planned, Planned::Say { .. }));
         Self {
             marks,
+            window,
             open: says.map(|(number, _)| number).collect(),
             hosts: BTreeMap::new(),
         }
@@ -94,9 +98,16 @@ impl ClientsModel {
                 }
             }
             Event::Command(Command::Leave) => entry.leaving = true,
-            Event::Received(conn, message) if entry.connected => answered_at_once(*conn, message, actions)?,
+            Event::Received(_, Message::Welcome { received }) => entry.sending = Sending::after(*received),
+            Event::Received(conn, message) if entry.connected => {
+                if let Message::Taken { .. } = message {
+                    entry.sending.answered();
+                }
+                answered_at_once(*conn, message, actions)?;
+            }
             _ => {}
         }
+        let session = entry.session;
         for action in actions {
             match action {
                 Action::Send(_, message) => entry.sends(sessions, message)?,
@@ -109,7 +120,15 @@ impl ClientsModel {
                 _ => {}
             }
         }
-        entry.started.note(client.now, actions);
+        if let (Event::Received(_, Message::Welcome { received }), Some(session)) = (event, session) {
+            let delivered = sessions.get(session).delivered as u64;
+            if delivered != *received {
+                return Err(format!(
+                    "{received} are there, says the server, and {delivered} are delivered"
+                ));
+            }
+        }
+        entry.sending.note(client.now, self.window, actions)?;
         if entry.session.is_none() != client.is_zero() {
             return Err(format!(
                 "host {host} is at zero and should not be, or the other way round"
@@ -195,7 +214,7 @@ impl Host {
                     ));
                 }
                 match (round_trip, event) {
-                    (Some(took), Event::Received(_, Message::Taken { .. })) => self.started.check(now, *id, *took)?,
+                    (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Welcome { .. })) => marks.hit(Mark::DeliveredBefore),
                     _ => return Err("something is delivered because of something else".into()),
                 }
@@ -217,10 +236,20 @@ impl Host {
                 if failure.is_none() && self.undelivered > 0 {
                     return Err("a session is left before everything is delivered".into());
                 }
+                not_confused(failure.as_ref())?;
                 self.session = None;
             }
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Nobody breaks the protocol in these runs, so nobody may think so, on either side.
+fn not_confused(failure: Option<&Failure>) -> Result<(), String> {
+    match failure {
+        Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
+        Some(Failure::Confused | Failure::Rejected(..)) => Err(format!("a session ends with {failure:?}")),
+        _ => Ok(()),
     }
 }

@@ -1,21 +1,27 @@
 //! The rules of the server: one peer at a time, everything heard once, lost sessions kept.
 
-use echosphere_core::chat::{Message, Notice};
+use std::collections::{BTreeMap, BTreeSet};
+
+use echosphere_core::chat::{Failure, Message, Notice, ServerConfig};
 use echosphere_core::wire::ErrorCode;
-use echosphere_core::{Action, ConnId, Event, Machine, Time};
+use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
 use super::callers::Answering;
-use super::sessions::{Sessions, Started, answered_at_once};
+use super::sessions::{Sending, Sessions, answered_at_once};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
 #[derive(Debug)]
 pub(super) struct ServerModel {
+    config: ServerConfig,
     marks: Marks,
     draining: bool,
     talk: Option<Talk>,
-    strangers: std::collections::BTreeSet<ConnId>,
-    started: Started,
+    /// Connections that have not said what they want, and since when.
+    strangers: BTreeMap<ConnId, Time>,
+    /// Connections that neither side has closed.
+    open: BTreeSet<ConnId>,
+    sending: Sending,
 }
 
 /// Whom the server talks with.
@@ -24,26 +30,37 @@ struct Talk {
     number: u64,
     /// None while the peer is lost.
     conn: Option<ConnId>,
+    /// Since when it is.
+    lost: Option<Time>,
     /// Known once something was heard.
     session: Option<usize>,
+    /// Answers given, and those of them that were said to be delivered, or not to be.
     said: u64,
+    delivered: u64,
+    undelivered: u64,
 }
 
 type Step<'a> = (&'a EventOf<Answering>, &'a [ActionOf<Answering>]);
 
 impl ServerModel {
-    pub(super) fn new(marks: Marks) -> Self {
+    pub(super) fn new(config: ServerConfig, marks: Marks) -> Self {
         Self {
+            config,
             marks,
             draining: false,
             talk: None,
-            strangers: Default::default(),
-            started: Started::default(),
+            strangers: BTreeMap::new(),
+            open: BTreeSet::new(),
+            sending: Sending::default(),
         }
     }
 
     pub(super) fn restart(&mut self) {
-        *self = Self::new(self.marks.clone());
+        *self = Self::new(self.config.clone(), self.marks.clone());
+    }
+
+    fn peer(&self) -> Option<ConnId> {
+        self.talk.as_ref()?.conn
     }
 
     pub(super) fn step(
@@ -53,18 +70,24 @@ impl ServerModel {
         event: &EventOf<Answering>,
         actions: &[ActionOf<Answering>],
     ) -> Result<(), String> {
-        let peer = self.talk.as_ref().and_then(|talk| talk.conn);
+        let step = (event, actions);
         match event {
-            Event::Opened(conn, _) if !self.draining => {
-                self.strangers.insert(*conn);
+            Event::Opened(conn, _) => {
+                self.open.insert(*conn);
+                if !self.draining {
+                    self.strangers.insert(*conn, now);
+                }
             }
-            Event::Received(conn, message) if self.strangers.remove(conn) => {
+            Event::Received(conn, message) if self.strangers.remove(conn).is_some() => {
                 self.introduced(sessions, *conn, message, actions)?;
             }
-            Event::Received(conn, message) if peer == Some(*conn) => answered_at_once(*conn, message, actions)?,
-            Event::Closed(conn, _) if peer == Some(*conn) => self.lost((event, actions))?,
+            Event::Received(conn, message) if self.peer() == Some(*conn) => self.hears(*conn, message, actions)?,
             Event::Closed(conn, _) => {
+                self.open.remove(conn);
                 self.strangers.remove(conn);
+                if self.peer() == Some(*conn) {
+                    self.lost(now, actions)?;
+                }
             }
             Event::Drain => {
                 self.draining = true;
@@ -72,23 +95,30 @@ impl ServerModel {
             }
             _ => {}
         }
-        let mut talked = self.talk.is_some();
         for action in actions {
             match action {
-                Action::Notify(notice) => self.told(sessions, now, notice, (event, actions), &mut talked)?,
-                Action::Send(conn, Message::Part { .. } | Message::Taken { .. } | Message::Welcome { .. })
-                    if self.talk.as_ref().and_then(|talk| talk.conn) != Some(*conn) && talked =>
-                {
+                Action::Notify(notice) => self.told(sessions, now, notice, step)?,
+                Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
+                Action::Send(conn, Message::Part { .. } | Message::Taken { .. }) if self.peer() != Some(*conn) => {
                     return Err(format!("{conn:?} is talked with, and is not the peer"));
                 }
-                Action::Close(conn, _) => {
-                    self.strangers.remove(conn);
-                }
+                Action::Close(conn, reason) => self.closes(now, *conn, *reason)?,
                 _ => {}
             }
         }
-        self.started.note(now, actions);
-        Ok(())
+        self.check_got(sessions, step)?;
+        self.sending.note(now, self.config.talk.window, actions)
+    }
+
+    /// The peer says something.
+    fn hears(&mut self, conn: ConnId, message: &Message, actions: &[ActionOf<Answering>]) -> Result<(), String> {
+        let ends = |action: &ActionOf<Answering>| matches!(action, Action::Notify(Notice::Ended { .. }));
+        match message {
+            Message::Taken { .. } => self.sending.answered(),
+            Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
+            _ => {}
+        }
+        answered_at_once(conn, message, actions)
     }
 
     /// The first message of a connection: the server talks with it, or says why not.
@@ -137,11 +167,11 @@ impl ServerModel {
                 "{message:?} is answered by the error {refused:?}, should be {refusal:?}"
             ));
         }
-        if refusal.is_some() {
-            self.marks.hit(if taken {
-                Mark::ServerTalks
-            } else {
-                Mark::SessionForgotten
+        if let Some(code) = refusal {
+            self.marks.hit(match code {
+                ErrorCode::Busy => Mark::ServerTalks,
+                ErrorCode::UnknownSession => Mark::SessionForgotten,
+                _ => Mark::Overtaken,
             });
             return if welcome.is_none() {
                 Ok(())
@@ -160,26 +190,72 @@ impl ServerModel {
                 self.marks.hit(Mark::TakenOver);
             }
         }
-        match &mut self.talk {
-            Some(talk) if known => talk.conn = Some(conn),
-            talk => {
-                *talk = Some(Talk {
-                    number,
-                    conn: Some(conn),
-                    session: None,
-                    said: 0,
-                });
-            }
-        }
         Ok(())
     }
 
+    /// The server talks with this connection from now on, which has just said who it is.
+    fn welcomes(&mut self, conn: ConnId, event: &EventOf<Answering>) -> Result<(), String> {
+        let (number, received) = match *event {
+            Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
+            Event::Received(from, Message::Resume { session, received }) if from == conn => (session, received),
+            _ => return Err(format!("{conn:?} is welcomed, and did not greet")),
+        };
+        self.sending = Sending::after(received);
+        let known = self.talk.take().filter(|talk| number != 0 && talk.number == number);
+        let new = Talk {
+            number,
+            conn: None,
+            lost: None,
+            session: None,
+            said: 0,
+            delivered: 0,
+            undelivered: 0,
+        };
+        self.talk = Some(Talk {
+            conn: Some(conn),
+            lost: None,
+            ..known.unwrap_or(new)
+        });
+        Ok(())
+    }
+
+    fn closes(&mut self, now: Time, conn: ConnId, reason: CloseReason) -> Result<(), String> {
+        self.open.remove(&conn);
+        let since = self.strangers.remove(&conn);
+        match (reason, since) {
+            (CloseReason::HandshakeTimeout, Some(since)) if now >= since + self.config.begin_timeout => Ok(()),
+            (CloseReason::HandshakeTimeout, _) => Err(format!("{conn:?} is given up too early")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A client that comes back has got all that it says, and nothing else.
+    fn check_got(&self, sessions: &mut Sessions, (event, actions): Step<'_>) -> Result<(), String> {
+        let welcome = |action: &ActionOf<Answering>| matches!(action, Action::Send(_, Message::Welcome { .. }));
+        match (event, &self.talk) {
+            (Event::Received(_, Message::Resume { received, .. }), Some(talk)) if actions.iter().any(welcome) => {
+                let delivered = talk
+                    .session
+                    .map_or(0, |session| sessions.get(session).answers_delivered);
+                if delivered as u64 == *received {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "{received} are there, says the client, and {delivered} are delivered"
+                    ))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The peer's connection is gone: one that may come back is waited for.
-    fn lost(&mut self, (_, actions): Step<'_>) -> Result<(), String> {
+    fn lost(&mut self, now: Time, actions: &[ActionOf<Answering>]) -> Result<(), String> {
         let Some(talk) = &mut self.talk else {
             return Ok(());
         };
         talk.conn = None;
+        talk.lost = Some(now);
         let kept = actions
             .iter()
             .any(|action| matches!(action, Action::Notify(Notice::Lost(_))));
@@ -189,14 +265,7 @@ impl ServerModel {
         Ok(())
     }
 
-    fn told(
-        &mut self,
-        sessions: &mut Sessions,
-        now: Time,
-        notice: &Notice,
-        (event, actions): Step<'_>,
-        talked: &mut bool,
-    ) -> Result<(), String> {
+    fn told(&mut self, sessions: &mut Sessions, now: Time, notice: &Notice, step: Step<'_>) -> Result<(), String> {
         match notice {
             Notice::Heard { body, .. } => {
                 let session = sessions.heard(body)?;
@@ -204,32 +273,31 @@ impl ServerModel {
                 if talk.session.replace(session).is_some_and(|other| other != session) {
                     return Err("something is heard of another session".into());
                 }
+                // A server that drains says nothing more.
+                talk.said += u64::from(!self.draining);
             }
             Notice::Delivered { id, round_trip, .. } => {
                 let talk = self.talk.as_mut().ok_or("something is delivered to nobody")?;
-                talk.said += 1;
+                talk.delivered += 1;
                 let session = talk.session.ok_or("an answer is delivered where nothing was heard")?;
                 let entry = sessions.get(session);
                 entry.answers_delivered += 1;
-                if *id != talk.said || entry.answers_delivered > entry.answers {
+                if *id != talk.delivered || entry.answers_delivered > entry.answers {
                     return Err(format!("answer {id} is said to be delivered, and was not heard"));
                 }
-                match (round_trip, event) {
-                    (Some(took), Event::Received(_, Message::Taken { .. })) => self.started.check(now, *id, *took)?,
+                match (round_trip, step.0) {
+                    (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Resume { .. })) => {}
                     _ => return Err("something is delivered because of something else".into()),
                 }
             }
-            Notice::Ended { .. } => {
-                // Replaced, in the step in which somebody else has come.
-                let replaced = matches!(event, Event::Received(_, Message::Begin { .. }))
-                    && actions
-                        .iter()
-                        .any(|action| matches!(action, Action::Send(_, Message::Welcome { .. })));
-                if !replaced {
-                    self.talk = None;
-                    *talked = false;
-                }
+            Notice::Undelivered { .. } => {
+                let talk = self.talk.as_mut().ok_or("an answer to nobody is not delivered")?;
+                talk.undelivered += 1;
+            }
+            Notice::Ended { failure } => {
+                let talk = self.talk.take().ok_or("no session ends")?;
+                self.check_end(&talk, now, failure.as_ref(), step)?;
             }
             Notice::Refused { .. } if self.talk.is_some() && !self.draining => {
                 return Err("an answer is refused".into());
@@ -239,12 +307,50 @@ impl ServerModel {
         Ok(())
     }
 
+    /// A session ends: it had to, and of every answer it is known what became of it.
+    fn check_end(&self, talk: &Talk, now: Time, failure: Option<&Failure>, step: Step<'_>) -> Result<(), String> {
+        let over = talk.lost.is_some_and(|since| now >= since + self.config.keep);
+        let right = match (step.0, failure) {
+            (Event::Received(_, Message::Bye), None) => true,
+            (Event::Received(_, Message::Begin { .. }), Some(Failure::Replaced)) => talk.conn.is_none(),
+            (Event::Closed(_, CloseReason::PeerClosed), failure) => failure.is_none(),
+            (Event::Closed(_, reason), Some(Failure::Closed(why))) => why == reason,
+            (Event::Deadline, Some(Failure::TimedOut)) => over,
+            (Event::Received(..) | Event::Drain, Some(Failure::ShuttingDown)) => {
+                self.draining && (talk.conn.is_none() || talk.undelivered == 0)
+            }
+            _ => false,
+        };
+        if !right {
+            return Err(format!("a session ends with {failure:?} after {:?}", step.0));
+        }
+        if talk.delivered + talk.undelivered != talk.said {
+            return Err("a session ends, and of some answer nothing is known".into());
+        }
+        Ok(())
+    }
+
     pub(super) fn compare(&self, server: &Answering) -> Result<(), String> {
-        let peer = self.talk.as_ref().and_then(|talk| talk.conn);
+        let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(
                 "the server talks with {:?}, should with {peer:?}",
                 server.inner.peer()
+            ));
+        }
+        let wanted: BTreeSet<ConnId> = self.strangers.keys().copied().chain(peer).collect();
+        if let Some(conn) = self.open.symmetric_difference(&wanted).next() {
+            return Err(format!(
+                "{conn:?} is kept, and is neither new nor the peer, or is closed, and is"
+            ));
+        }
+        let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
+        let lost = self.talk.as_ref().and_then(|talk| talk.lost);
+        let due = strangers.chain(lost.map(|since| since + self.config.keep)).min();
+        if server.next_deadline() != due {
+            return Err(format!(
+                "something is due at {:?}, should be at {due:?}",
+                server.next_deadline()
             ));
         }
         let nothing = self.talk.is_none() && self.strangers.is_empty();

@@ -1,12 +1,15 @@
 //! What was said in each session, and how much of it was heard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use echosphere_core::chat::Message;
 use echosphere_core::{Action, Time};
 
 use super::callers::ANSWER;
+
+/// What a part counts beside its bytes.
+const AROUND: usize = 32;
 
 /// All sessions that clients began, in all their lives.
 #[derive(Debug, Default)]
@@ -111,35 +114,59 @@ impl Sessions {
     }
 }
 
-/// When each message that one side sends was begun on its present connection.
+/// What one side sends on its present connection.
 #[derive(Debug, Default)]
-pub(super) struct Started {
-    at: BTreeMap<u64, Time>,
-    in_parts: Option<u64>,
+pub(super) struct Sending {
+    /// The id that comes next, and whether a part of that message was sent.
+    next: u64,
+    in_parts: bool,
+    /// Parts that are not answered: their bytes, and what each counts beside them.
+    unanswered: VecDeque<usize>,
+    /// When each message was begun.
+    began: BTreeMap<u64, Time>,
 }
 
-impl Started {
-    /// Notes what one step sends.
-    pub(super) fn note<N>(&mut self, now: Time, actions: &[Action<Message, N>]) {
-        for action in actions {
-            match action {
-                Action::Send(_, Message::Welcome { .. } | Message::Resume { .. } | Message::Begin { .. }) => {
-                    *self = Self::default();
-                }
-                Action::Send(_, Message::Part { id, last, .. }) => {
-                    if self.in_parts != Some(*id) {
-                        self.at.insert(*id, now);
-                    }
-                    self.in_parts = (!last).then_some(*id);
-                }
-                _ => {}
-            }
+impl Sending {
+    /// A connection on which the peer says that it has got all up to this message: what follows comes next.
+    pub(super) fn after(received: u64) -> Self {
+        Self {
+            next: received + 1,
+            ..Self::default()
         }
+    }
+
+    /// The peer has answered a part.
+    pub(super) fn answered(&mut self) {
+        self.unanswered.pop_front();
+    }
+
+    /// Notes the parts that one step sends: all of a message in order, then of the next; and no more while so many bytes
+    /// are not answered.
+    pub(super) fn note<N>(&mut self, now: Time, window: usize, actions: &[Action<Message, N>]) -> Result<(), String> {
+        for action in actions {
+            let Action::Send(_, Message::Part { id, body, last }) = action else {
+                continue;
+            };
+            if *id != self.next {
+                return Err(format!("message {id} is sent, where {} comes next", self.next));
+            }
+            let unanswered: usize = self.unanswered.iter().sum();
+            if unanswered >= window && !self.unanswered.is_empty() {
+                return Err(format!("more is sent while {unanswered} bytes are not answered"));
+            }
+            self.unanswered.push_back(body.len() + AROUND);
+            if !self.in_parts {
+                self.began.insert(*id, now);
+            }
+            self.in_parts = !last;
+            self.next += u64::from(*last);
+        }
+        Ok(())
     }
 
     /// Checks what was said of the round trip of this message.
     pub(super) fn check(&mut self, now: Time, id: u64, took: std::time::Duration) -> Result<(), String> {
-        let began = self.at.remove(&id).ok_or("a round trip of what was not sent")?;
+        let began = self.began.remove(&id).ok_or("a round trip of what was not sent")?;
         if took != now.since(began) {
             return Err(format!("a round trip of {took:?}, which took {:?}", now.since(began)));
         }
