@@ -8,6 +8,7 @@ use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
+use crate::direct::Rates;
 use crate::direct::story::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
@@ -44,6 +45,11 @@ pub trait System: Send + Sync + 'static {
     #[must_use]
     fn link(&self, link: LinkConfig) -> LinkConfig {
         link
+    }
+    /// `rates` as they suit the system, in the direct lane. Where nothing goes wrong, nothing may.
+    #[must_use]
+    fn rates(&self, rates: Rates) -> Rates {
+        rates
     }
     /// What all may take in the liveness phase beyond what the network and the hosts are the cause of.
     #[must_use]

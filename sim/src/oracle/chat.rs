@@ -15,6 +15,7 @@ use self::server::ServerModel;
 use self::sessions::Sessions;
 pub use self::workload::Planned;
 use super::{Oracle, System};
+use crate::direct::Rates;
 use crate::direct::story::Fact;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
@@ -39,6 +40,8 @@ pub struct Chat {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one connection, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl System for Chat {
@@ -80,7 +83,18 @@ impl System for Chat {
     fn link(&self, link: LinkConfig) -> LinkConfig {
         LinkConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            idle_timeout: self.idle_timeout.unwrap_or(link.idle_timeout),
+            handshake_timeout: workload::HANDSHAKE_TIMEOUT,
+            keepalive_interval: self.idle_timeout.map_or(link.keepalive_interval, |idle| idle / 3),
             ..link
+        }
+    }
+
+    fn rates(&self, rates: Rates) -> Rates {
+        // One at a time talks, so few segments are under way; and a greeting must be late to be overtaken.
+        Rates {
+            stall: rates.stall * 4.0,
+            ..rates
         }
     }
 

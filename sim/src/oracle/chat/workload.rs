@@ -19,6 +19,8 @@ const LARGE: usize = 300_000;
 /// What a client may take to connect, and what a lost one is waited for, in these runs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 const KEEP: Duration = Duration::from_millis(3000);
+/// Longer than a segment may be delayed, so that a greeting may come long after a newer one.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2000);
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Something that is planned.
@@ -106,6 +108,7 @@ impl Chat {
             impatient: Vec::new(),
             planned,
             max_backlog: None,
+            idle_timeout: None,
         }
     }
 
@@ -128,16 +131,25 @@ impl Workload for Chat {
                 dice.among(2, 16)
             }
         });
-        let busy = dice.among(1, 16);
+        // Somebody who talks for long, and whom nobody keeps from coming back.
+        let alone = dice.chance(0.5).then(|| dice.below(hosts));
+        let (count, busy) = match alone {
+            Some(_) if clients.is_none() => (1, dice.among(1, 60)),
+            _ => (count, dice.among(1, 16)),
+        };
         let part = [1000, 4000, 64 * 1024, MAX_BODY][dice.below(4)];
         let mut planned = Vec::new();
         for _ in 0..count {
-            let host = dice.below(hosts);
+            let host = alone.unwrap_or_else(|| dice.below(hosts));
             let (one, other) = (window.mul_f64(dice.unit()), window.mul_f64(1.3 * dice.unit()));
-            let (at, leaves) = (one.min(other), one.max(other));
+            let (at, leaves) = match alone {
+                Some(_) => (one.mul_f64(0.2), window.max(other)),
+                None => (one.min(other), one.max(other)),
+            };
             planned.push(Planned::Session { host, at, leaves });
             // Most while the session lasts, some too late; many at once, or one by one.
-            let stretch = if dice.chance(0.3) { 0.0 } else { 1.1 };
+            let at_once = if alone.is_some() { 0.6 } else { 0.3 };
+            let stretch = if dice.chance(at_once) { 0.0 } else { 1.1 };
             for _ in 0..dice.below(busy + 1) {
                 let at = at + (leaves - at).mul_f64(stretch * dice.unit());
                 let body = draw_body(&mut dice, part);
@@ -146,10 +158,20 @@ impl Workload for Chat {
         }
         let impatient = (0..hosts).filter(|_| dice.chance(0.25)).collect();
         let max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        // Less than a segment may be delayed, so that the next attempt overtakes the one that is given up.
+        let welcome_timeout = if dice.chance(0.5) {
+            dice.millis(150, 400)
+        } else {
+            RESPONSE_TIMEOUT
+        };
+        let idle_timeout = dice.chance(0.4).then(|| dice.millis(250, 500));
+        let mut chat = Self::new(planned, part);
+        chat.client.welcome_timeout = welcome_timeout;
         Self {
             impatient,
             max_backlog,
-            ..Self::new(planned, part)
+            idle_timeout,
+            ..chat
         }
     }
 
@@ -176,7 +198,9 @@ impl Workload for Chat {
         });
         json!({
             "max_backlog": self.max_backlog,
+            "idle_timeout": self.idle_timeout,
             "impatient": self.impatient,
+            "welcome_timeout": self.client.welcome_timeout,
             "part": self.server.talk.part,
             "planned": planned.collect::<Vec<_>>(),
         })
@@ -186,7 +210,9 @@ impl Workload for Chat {
         #[derive(Deserialize)]
         struct Whole {
             max_backlog: Option<usize>,
+            idle_timeout: Option<Duration>,
             impatient: Vec<usize>,
+            welcome_timeout: Duration,
             part: usize,
             planned: Vec<Written>,
         }
@@ -203,10 +229,13 @@ impl Workload for Chat {
                 },
             })
         });
+        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, whole.part);
+        chat.client.welcome_timeout = whole.welcome_timeout;
         Ok(Self {
             max_backlog: whole.max_backlog,
+            idle_timeout: whole.idle_timeout,
             impatient: whole.impatient,
-            ..Self::new(planned.collect::<Result<_, String>>()?, whole.part)
+            ..chat
         })
     }
 }
