@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request, Server};
+use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request};
 use echosphere_core::link::LinkConfig;
 use rand_chacha::ChaCha8Rng;
 
+pub use self::asked::Asked;
 use self::server::ServerModel;
 use self::users::UsersModel;
 pub use self::workload::Planned;
@@ -18,6 +19,7 @@ use crate::direct::story::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
+mod asked;
 mod server;
 mod users;
 mod words;
@@ -35,13 +37,13 @@ pub struct Hub {
 }
 
 impl System for Hub {
-    type Server = Server;
+    type Server = Asked;
     type Client = Client<ChaCha8Rng>;
     type Codec = HubCodec;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Server, HubCodec) {
-        (Server::new(), HubCodec::accepted())
+    fn server(&self, _rng: ChaCha8Rng) -> (Asked, HubCodec) {
+        (Asked::default(), HubCodec::accepted())
     }
 
     fn client(&self, _host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, HubCodec) {
@@ -78,8 +80,11 @@ impl System for Hub {
         }
     }
 
-    fn facts(server: &Server) -> Vec<Fact> {
-        let users = server.users().map(|(id, conn)| ("users", format!("{id} on {conn:?}")));
+    fn facts(server: &Asked) -> Vec<Fact> {
+        let users = server
+            .inner
+            .users()
+            .map(|(id, conn)| ("users", format!("{id} on {conn:?}")));
         users.collect()
     }
 }
@@ -108,12 +113,12 @@ impl Oracle<Hub> for HubOracle {
 
     fn server_did(
         &mut self,
-        server: &Server,
-        event: &EventOf<Server>,
-        actions: &[ActionOf<Server>],
+        server: &Asked,
+        event: &EventOf<Asked>,
+        actions: &[ActionOf<Asked>],
     ) -> Result<(), String> {
-        self.server.step(event, actions)?;
-        self.server.compare(server)
+        self.server.step(&server.behind, event, actions)?;
+        self.server.compare(&server.inner)
     }
 
     fn client_did(

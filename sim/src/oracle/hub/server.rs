@@ -47,8 +47,13 @@ impl ServerModel {
         *self = Self::new(self.deep, self.max_backlog, self.marks.clone());
     }
 
-    /// Checks that `actions` are what `event` must lead to.
-    pub(super) fn step(&mut self, event: &EventOf<Server>, actions: &[ActionOf<Server>]) -> Result<(), String> {
+    /// Checks that `actions` are what `event` must lead to, if `behind` are those for whom too much waits.
+    pub(super) fn step(
+        &mut self,
+        behind: &BTreeSet<ConnId>,
+        event: &EventOf<Server>,
+        actions: &[ActionOf<Server>],
+    ) -> Result<(), String> {
         match event {
             Event::Opened(conn, _) if self.draining => {
                 nothing_but(actions, &[Action::Close(*conn, CloseReason::ShuttingDown)])
@@ -63,7 +68,7 @@ impl ServerModel {
                 nothing_but(actions, &[])
             }
             Event::Received(conn, Message::Request(request)) => match self.ids.get(conn) {
-                Some(&user) => self.asked(user, *conn, request, actions),
+                Some(&user) => self.asked(user, *conn, request, behind, actions),
                 None => Err(format!("{conn:?} is heard, and is no user")),
             },
             Event::Closed(conn, _) => {
@@ -96,6 +101,7 @@ impl ServerModel {
         user: u64,
         conn: ConnId,
         request: &Request,
+        behind: &BTreeSet<ConnId>,
         actions: &[ActionOf<Server>],
     ) -> Result<(), String> {
         for action in actions {
@@ -111,7 +117,7 @@ impl ServerModel {
             Request::Relay { to, body } => {
                 let named: BTreeSet<u64> = to.iter().collect();
                 self.mark_relay(user, &named, to.len());
-                return self.relayed(user, conn, &named, body, actions);
+                return self.relayed(user, conn, &named, body, behind, actions);
             }
         };
         nothing_but(actions, &[Action::Send(conn, Message::Reply(reply))])
@@ -124,6 +130,7 @@ impl ServerModel {
         conn: ConnId,
         named: &BTreeSet<u64>,
         body: &bytes::Bytes,
+        behind: &BTreeSet<ConnId>,
         actions: &[ActionOf<Server>],
     ) -> Result<(), String> {
         let Some((Action::Send(to, Message::Reply(Reply::Relayed { sent, unsent })), deliveries)) =
@@ -140,6 +147,9 @@ impl ServerModel {
                 return Err("a relay leads to something else than deliveries".into());
             };
             let receiver = self.ids.get(to).ok_or("a delivery to nobody")?;
+            if behind.contains(to) {
+                return Err(format!("user {receiver} is sent more, though it does not read"));
+            }
             if *said != from {
                 return Err(format!("a body of user {from} is said to be from {said}"));
             }
@@ -166,7 +176,9 @@ impl ServerModel {
             let user = self.users.get(id);
             match (why, user) {
                 (Unsent::Unknown, None) => self.marks.hit(Mark::UnknownReceiver),
-                (Unsent::TooSlow, Some(user)) if user.sent > self.max_backlog => self.marks.hit(Mark::SlowReceiver),
+                (Unsent::TooSlow, Some(user)) if behind.contains(&user.conn) && user.sent > self.max_backlog => {
+                    self.marks.hit(Mark::SlowReceiver);
+                }
                 _ => return Err(format!("the receipt says {why:?} of user {id}, which is not so")),
             }
         }
