@@ -35,7 +35,7 @@ pub struct Campaign {
     pub until: Option<Instant>,
     /// How many seeds at once.
     pub jobs: usize,
-    /// Whether the first failure ends it.
+    /// Whether the first failure ends it, or choices that are seen not to be fair.
     pub stop_at_first: bool,
     /// A run that takes longer, in real time, hangs.
     pub hang: Duration,
@@ -129,7 +129,10 @@ impl Campaign {
     }
 
     fn is_over(&self, tally: &Tally) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until) || self.stop_at_first && !tally.failures.is_empty()
+        // Looked at when there is twice as much of it, so that many looks do not make a false alarm likely.
+        let unfair = || tally.seeds.is_power_of_two() && tally.fairness.check().is_err();
+        self.until.is_some_and(|until| Instant::now() >= until)
+            || self.stop_at_first && (!tally.failures.is_empty() || unfair())
     }
 
     fn hanging(&self, at: &[At]) -> Option<u64> {

@@ -179,7 +179,7 @@ impl<'a> Copy<'a> {
             if let Some(rule) = failure["rule"].as_str() {
                 caught(failure["seed"].as_u64(), rule)
             } else if let Some(unfair) = report["unfair"].as_str() {
-                caught(None, unfair)
+                caught(report["seeds"].as_u64().map(|seeds| seeds - 1), unfair)
             } else if report.is_object() {
                 caught(None, &format!("never happened: {}", report["never_happened"]))
             } else {
