@@ -339,10 +339,11 @@ impl ServerModel {
             ));
         }
         let wanted: BTreeSet<ConnId> = self.strangers.keys().copied().chain(peer).collect();
-        if let Some(conn) = self.open.symmetric_difference(&wanted).next() {
-            return Err(format!(
-                "{conn:?} is kept, and is neither new nor the peer, or is closed, and is"
-            ));
+        if let Some(conn) = self.open.difference(&wanted).next() {
+            return Err(format!("{conn:?} stays connected, and is neither the peer nor new"));
+        }
+        if let Some(conn) = wanted.difference(&self.open).next() {
+            return Err(format!("{conn:?} is closed, and is the peer or new"));
         }
         let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
         let lost = self.talk.as_ref().and_then(|talk| talk.lost);
