@@ -97,11 +97,7 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let system = ["hub", "chat"]
-            .into_iter()
-            .find(|name| text.contains(&format!("/src/{name}/")));
-        let system = system.unwrap_or("echo");
-        let row = self.try_one(name, what, system, !in_core, self.args.every_lane);
+        let row = self.try_one(name, what, system_of(&text), !in_core, self.args.every_lane);
         self.refresh()?;
         Ok(row)
     }
@@ -247,6 +243,13 @@ impl<'a> Copy<'a> {
         child.wait()?;
         Ok(None)
     }
+}
+
+/// The system that a patch is tried on.
+pub(super) fn system_of(patch: &str) -> &'static str {
+    let others = ["hub", "chat"].into_iter();
+    let mut named = others.filter(|name| patch.contains(&format!("/src/{name}/")));
+    named.next().unwrap_or("echo")
 }
 
 /// Where cargo has put this program and all that it was built of, if it is built for release.

@@ -137,31 +137,9 @@ impl ServerModel {
             Action::Send(to, Message::Error(code, _)) if *to == conn => Some(*code),
             _ => None,
         });
-        let (number, resumes) = match *message {
-            Message::Begin { session } => (session, false),
-            Message::Resume { session, .. } => (session, true),
-            _ => return Err(format!("a client begins with {message:?}")),
-        };
-        let known = self
-            .talk
-            .as_ref()
-            .is_some_and(|talk| number != 0 && talk.number == number);
-        let taken = self.talk.as_ref().is_some_and(|talk| talk.conn.is_some());
-        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection.
-        let heard = match *message {
-            Message::Resume { received, .. } => received,
-            _ => 0,
-        };
-        let told = sessions
-            .by_number(number)
-            .map_or(0, |session| session.answers_delivered as u64);
-        let refusal = match (known, resumes, taken) {
-            (true, ..) if heard < told => Some(ErrorCode::UnknownRequest),
-            (true, ..) => None,
-            (false, true, _) => Some(ErrorCode::UnknownSession),
-            (false, false, true) => Some(ErrorCode::Busy),
-            (false, false, false) => None,
-        };
+        let (number, refusal) = self.greeted(sessions, message)?;
+        let known = self.knows(number);
+        let taken = self.peer().is_some();
         if refused != refusal {
             return Err(format!(
                 "{message:?} is answered by the error {refused:?}, should be {refusal:?}"
@@ -179,7 +157,7 @@ impl ServerModel {
                 Err("both refused and welcomed".into())
             };
         }
-        let session = sessions.by_number(number).filter(|_| number != 0 && known);
+        let session = sessions.by_number(number).filter(|_| known);
         let heard = session.map_or(0, |session| session.heard as u64);
         if welcome != Some(heard) {
             return Err(format!("welcomed with {welcome:?} messages heard, where {heard} were"));
@@ -193,6 +171,31 @@ impl ServerModel {
         Ok(())
     }
 
+    /// Whether this is the session that it talks in, or waits for.
+    fn knows(&self, number: u64) -> bool {
+        let talk = self.talk.as_ref();
+        talk.is_some_and(|talk| number != 0 && talk.number == number)
+    }
+
+    /// Which session a greeting is for, and why it is refused, if it is.
+    fn greeted(&self, sessions: &Sessions, message: &Message) -> Result<(u64, Option<ErrorCode>), String> {
+        let (number, resumes, heard) = match *message {
+            Message::Begin { session } => (session, false, 0),
+            Message::Resume { session, received } => (session, true, received),
+            _ => return Err(format!("a client begins with {message:?}")),
+        };
+        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection.
+        let told = sessions
+            .by_number(number)
+            .map_or(0, |session| session.answers_delivered as u64);
+        let refusal = match (self.knows(number), resumes) {
+            (true, _) => (heard < told).then_some(ErrorCode::UnknownRequest),
+            (false, true) => Some(ErrorCode::UnknownSession),
+            (false, false) => self.peer().map(|_| ErrorCode::Busy),
+        };
+        Ok((number, refusal))
+    }
+
     /// The server talks with this connection from now on, which has just said who it is.
     fn welcomes(&mut self, conn: ConnId, event: &EventOf<Answering>) -> Result<(), String> {
         let (number, received) = match *event {
@@ -201,7 +204,8 @@ impl ServerModel {
             _ => return Err(format!("{conn:?} is welcomed, and did not greet")),
         };
         self.sending = Sending::after(received);
-        let known = self.talk.take().filter(|talk| number != 0 && talk.number == number);
+        let known = self.knows(number);
+        let known = self.talk.take().filter(|_| known);
         let new = Talk {
             number,
             conn: None,
