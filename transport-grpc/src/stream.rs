@@ -26,8 +26,8 @@ pub struct GrpcStream {
     unread: Bytes,
     outgoing: DuplexStream,
     finished: Arc<AtomicBool>,
-    /// What the call was made on.
-    _channel: Option<Channel>,
+    /// What the call was made on, on the client's side.
+    channel: Option<Channel>,
 }
 
 /// What a call sends, as the body of its request or response.
@@ -70,8 +70,12 @@ impl GrpcStream {
             unread: Bytes::new(),
             outgoing: pipe.driver,
             finished: pipe.finished,
-            _channel: channel,
+            channel,
         }
+    }
+
+    const fn is_client(&self) -> bool {
+        self.channel.is_some()
     }
 }
 
@@ -96,7 +100,11 @@ impl AsyncRead for GrpcStream {
 
 impl AsyncWrite for GrpcStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.outgoing).poll_write(cx, bytes)
+        match ready!(Pin::new(&mut self.outgoing).poll_write(cx, bytes)) {
+            // The server has answered for good and takes no more: what it said is there to be read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.is_client() => Poll::Ready(Ok(bytes.len())),
+            written => Poll::Ready(written),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
