@@ -47,7 +47,8 @@ impl Default for ServerConfig {
 /// How a numbers client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From a request to the first reply; after it the connection counts as lost. Default 10 s.
+    /// From a request to the first reply, and before that as long for the connection; after it the attempt counts as lost.
+    /// Default 10 s.
     pub response_timeout: Duration,
     /// From the last reply, or from the begin if there was none; if a connection is lost and there is none by then, the
     /// client gives up. Default 60 s.

@@ -110,11 +110,11 @@ impl<R: Rng> Client<R> {
         if self.draining {
             self.end(key, Err(Failure::ShuttingDown), out);
         } else {
-            self.dial(key, out);
+            self.dial(now, key, out);
         }
     }
 
-    fn dial(&mut self, key: u64, out: &mut Out) {
+    fn dial(&mut self, now: Time, key: u64, out: &mut Out) {
         let Some(get) = self.gets.get_mut(&key) else {
             return;
         };
@@ -122,8 +122,9 @@ impl<R: Rng> Client<R> {
         let token = DialToken(self.last_dial);
         self.counters.attempts += 1;
         get.stage = Stage::Dialling(token);
-        let due = get.since + self.config.give_up.max(SHORTEST);
-        self.set_timer(key, Some(due));
+        let last = get.since + self.config.give_up.max(SHORTEST);
+        let due = now + self.config.response_timeout.max(SHORTEST);
+        self.set_timer(key, Some(due.min(last)));
         self.dials.insert(token, key);
         out.push(Action::Dial(token));
     }
@@ -232,8 +233,12 @@ impl<R: Rng> Client<R> {
             };
             get.timer = None;
             match get.stage {
-                Stage::Waiting => self.dial(key, out),
-                Stage::Dialling(_) => self.end(key, Err(Failure::TimedOut), out),
+                Stage::Waiting => self.dial(now, key, out),
+                Stage::Dialling(token) => {
+                    self.dials.remove(&token);
+                    out.push(Action::AbandonDial(token));
+                    self.retry(now, key, Failure::TimedOut, out);
+                }
                 Stage::Open(conn) => {
                     self.conns.remove(conn);
                     out.push(Action::Close(conn, CloseReason::TimedOut));

@@ -319,6 +319,20 @@ fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
 }
 
 #[test]
+fn an_attempt_to_connect_that_nobody_answers_is_given_up_and_made_again() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    let Some(Action::Dial(token)) = dial.first().cloned() else {
+        panic!("{dial:?}")
+    };
+    let actions = play.wait();
+    assert_eq!(actions[0], Action::AbandonDial(token));
+    assert_eq!(pause(&actions).1, Failure::TimedOut);
+    assert!(play.now.since(Time::ZERO) < ClientConfig::default().give_up / 2);
+    let dial = play.wait();
+    assert_eq!(play.connect(&dial), Message::Start);
+}
+
+#[test]
 fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
     for code in [
         ErrorCode::Full,
