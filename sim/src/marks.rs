@@ -219,6 +219,58 @@ Both of chat {
     /// A session ended before a message was sent.
     NotDelivered,
 }
+
+Both of numbers {
+    /// A stateless stream began with a number that the server drew.
+    FirstDrawn,
+    /// A client went on with a stream.
+    WentOn,
+    /// A client that was cut off before the first number began its session because the server did not know it.
+    BegunInstead,
+    /// A session was gone on with from a place before the highest that was reached.
+    ResumedWithFewer,
+    /// A session was gone on with from a place before one that was proven already: a late request.
+    LateContinue,
+    /// A session was gone on with while another connection had it.
+    SessionTakenOver,
+    /// A session was discarded because nobody came back.
+    SessionExpired,
+    /// A session was gone on with less than a period before it was to be discarded.
+    JustInTime,
+    /// Somebody asked for a session at the very moment of its expiry.
+    ExpiredAtThatMoment,
+    /// A session was to begin whose uuid is taken.
+    UuidTaken,
+    /// A session began again because its connection had broken before it was gone on with.
+    BegunAgain,
+    /// A session was asked for that was lost with an earlier life of the server.
+    SessionLost,
+    /// A session was discarded because its client wanted no more.
+    SessionEnded,
+    /// A session was gone on with after its checksum was sent.
+    ChecksumAgain,
+    /// A session was asked for with a number that was not sent.
+    NotProven,
+    /// A session was gone on with by a number that had been sent twice.
+    LatestPlace,
+    /// A session was to begin, and the server kept as many as it keeps.
+    TooManySessions,
+    /// A number of a session was sent while the server drained.
+    SentInDrain,
+    /// A number was sent to a peer that had finished sending.
+    FinishedSender,
+    /// A second stream was asked for on a connection.
+    AlreadyRunning,
+    /// A kind of stream was asked for that the server does not give.
+    WrongMode,
+    /// A client gave up.
+    GaveUp,
+}
+
+Direct of numbers {
+    /// A number waited because its peer did not read.
+    HeldBack,
+}
 }
 
 /// Counters of marks, shared by all who can set one.

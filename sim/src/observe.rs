@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::hash::Hash;
 use std::time::Duration;
 
-use echosphere_core::{Action, Actions, Event, Machine, Time};
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 
 use crate::trace::Brief;
 
@@ -71,6 +71,10 @@ where
         let seen = event.clone();
         self.inner.handle(now, event, actions);
         (self.observer)(&self.inner, &seen, &actions.as_slice()[before..]);
+    }
+
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        self.inner.goes_on_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

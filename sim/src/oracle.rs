@@ -18,6 +18,7 @@ pub mod chat;
 pub mod echo;
 mod escape;
 pub mod hub;
+pub mod numbers;
 
 /// A protocol with its two machines.
 pub trait System: Send + Sync + 'static {
@@ -55,6 +56,12 @@ pub trait System: Send + Sync + 'static {
     #[must_use]
     fn patience(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Whether a connection may go on whose peer has finished sending.
+    #[must_use]
+    fn goes_on_after_fin() -> bool {
+        false
     }
 
     /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.

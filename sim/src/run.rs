@@ -182,7 +182,7 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
         system: Arc::new(system),
         marks: marks.clone(),
         healed: Arc::default(),
-        rules: Arc::new(Rules::new(scenario.link.linger)),
+        rules: Arc::new(Rules::new(scenario.link.linger, S::goes_on_after_fin())),
         shared: Arc::new(Mutex::new(Shared::new(oracle, Lines::Recent.or_print()))),
     };
     let mut run = Run {

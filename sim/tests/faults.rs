@@ -5,6 +5,7 @@ use sim::oracle::Workload;
 use sim::oracle::chat::Chat;
 use sim::oracle::echo::Echo;
 use sim::oracle::hub::Hub;
+use sim::oracle::numbers::Numbers;
 use sim::seeds::seeds;
 use sim::{Scenario, run};
 
@@ -29,6 +30,11 @@ fn chat_under_faults() {
     // One at a time talks, so that less happens in a run.
     // So few connect that a link's failure is hardly ever seen by the refusal of somebody who does.
     under_faults("chat_under_faults", 2 * SEEDS, &[Mark::LinkFailure], Chat::of);
+}
+
+#[test]
+fn numbers_under_faults() {
+    under_faults("numbers_under_faults", SEEDS, &[], Numbers::of);
 }
 
 fn under_faults<W: Workload>(test: &str, count: u64, rare: &[Mark], of: impl Fn(&Scenario) -> W) {

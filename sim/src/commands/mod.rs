@@ -15,6 +15,7 @@ use sim::oracle::Workload;
 use sim::oracle::chat::Chat;
 use sim::oracle::echo::Echo;
 use sim::oracle::hub::Hub;
+use sim::oracle::numbers::Numbers;
 use sim::plan::Plan;
 
 /// The systems that can be run.
@@ -26,6 +27,8 @@ pub(crate) enum System {
     Hub,
     /// The chat: one to one, acknowledged
     Chat,
+    /// Numbers: resumable streams
+    Numbers,
 }
 
 /// Runs `$do` with the type `$W` of the system `$system`.
@@ -44,6 +47,10 @@ macro_rules! with_system {
                 type $W = sim::oracle::chat::Chat;
                 $do
             }
+            $crate::commands::System::Numbers => {
+                type $W = sim::oracle::numbers::Numbers;
+                $do
+            }
         }
     };
 }
@@ -56,6 +63,7 @@ impl System {
             Echo::NAME => Some(Self::Echo),
             Hub::NAME => Some(Self::Hub),
             Chat::NAME => Some(Self::Chat),
+            Numbers::NAME => Some(Self::Numbers),
             _ => None,
         }
     }

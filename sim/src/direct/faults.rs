@@ -56,7 +56,7 @@ impl<S: System> World<'_, S> {
                 for index in self.net.open(Some(host)) {
                     if self.net.decisions.chance(share) {
                         self.hit(Mark::HalfOpen);
-                        self.net.conns[index].dead = true;
+                        self.net.die(index);
                     }
                 }
                 return;

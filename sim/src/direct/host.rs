@@ -131,7 +131,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.conns[index].ends[side as usize].id = None;
             net.conns[index].ends[side as usize].crashed = true;
             if unnoticed {
-                net.conns[index].dead = true;
+                net.die(index);
             } else if !net.conns[index].ends[side as usize].fin_sent {
                 let in_order = net.decisions.chance(0.5);
                 net.send(index, side, if in_order { Segment::Fin } else { Segment::Reset });
@@ -278,7 +278,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         match arrival {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
-            Arrival::Fin => endpoint.peer_closed(now, id, &mut self.effects),
+            Arrival::Fin => {
+                net.conns[index].ends[self.side as usize].fin_heard = true;
+                endpoint.peer_closed(now, id, &mut self.effects);
+            }
             Arrival::Reset => {
                 // This side says nothing more; what the other has sent, and what is on its way to it, goes on.
                 net.conns[index].ends[self.side as usize].fin_sent = true;
@@ -288,6 +291,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.check_order(net);
         self.check_ended(net, now, Some((id, known, arrival)));
         if known && arrival == Arrival::Fin {
+            if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
+                socket.spoken.finished = true;
+            }
             self.check_all_heard(net, index);
         }
         let conn = &mut net.conns[index];

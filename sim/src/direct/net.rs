@@ -24,6 +24,8 @@ pub(super) const MILLISECOND: Nanos = 1_000_000;
 const SLOW_READ: usize = 7;
 /// Until it takes the next.
 const SLOW_PAUSE: Nanos = 5 * MILLISECOND;
+/// How long a host's system waits for an acknowledgement, at most.
+const GIVE_UP: Nanos = 2000 * MILLISECOND;
 
 /// A side of a connection, and at once the index of what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,10 @@ pub(super) struct End {
     pub(super) id: Option<ConnId>,
     pub(super) blocked: bool,
     pub(super) fin_sent: bool,
+    /// It has read the other side's end of stream.
+    pub(super) fin_heard: bool,
+    /// Its host gives up the connection, or is about to, because nothing is acknowledged.
+    given_up: bool,
     /// Its host has lost what it had not written.
     pub(super) crashed: bool,
 }
@@ -230,6 +236,27 @@ impl Net {
         }
     }
 
+    /// Nothing passes any more, and nobody is told.
+    pub(super) fn die(&mut self, index: usize) {
+        self.conns[index].dead = true;
+        for side in Side::BOTH {
+            self.unacknowledged(index, side);
+        }
+    }
+
+    /// What this side sent is acknowledged by nobody. If it waits for nothing more to come, no silence tells it so; but its
+    /// host's system does in the end.
+    fn unacknowledged(&mut self, index: usize, from: Side) {
+        let at = self.now + GIVE_UP;
+        let conn = &mut self.conns[index];
+        let serial = conn.serial;
+        let end = &mut conn.ends[from as usize];
+        if conn.dead && end.fin_heard && conn.pipes[from as usize].bytes > 0 && !end.given_up {
+            end.given_up = true;
+            self.at(at, What::Arrive(index as u32, serial, from == Side::Client));
+        }
+    }
+
     /// How many bytes this side could write now.
     pub(super) fn room(&self, index: usize, from: Side) -> usize {
         let window = self.rates.window;
@@ -261,6 +288,7 @@ impl Net {
             // Written into the void; the window fills, as it would.
             if let Segment::Data(bytes) = &segment {
                 conn.pipes[from as usize].bytes += bytes.len();
+                self.unacknowledged(index, from);
             }
             return;
         }
@@ -281,7 +309,7 @@ impl Net {
         let join = self.rates.join;
         let conn = &mut self.conns[index];
         if conn.dead {
-            return None;
+            return conn.ends[from.other() as usize].given_up.then_some(Arrival::Reset);
         }
         let pipe = &mut conn.pipes[from as usize];
         if self.links[conn.host].held[from as usize] > 0 {

@@ -156,6 +156,8 @@ pub(super) struct Spoken {
     pub(super) heard: Time,
     pub(super) said: Time,
     pub(super) frames: Frames,
+    /// The other side has finished sending.
+    pub(super) finished: bool,
 }
 
 impl Spoken {
@@ -164,6 +166,7 @@ impl Spoken {
             heard: now,
             said: now,
             frames: Frames::default(),
+            finished: false,
         }
     }
 
@@ -192,6 +195,9 @@ impl Spoken {
             link.idle_timeout
         };
         let silence = now.since(self.heard);
+        if reason == CloseReason::IdleTimeout && self.finished {
+            return Err("closed for its silence, though it has finished sending".to_owned());
+        }
         if reason == CloseReason::IdleTimeout && silence < idle {
             return Err(format!("closed for its silence, having been heard {silence:?} ago"));
         }

@@ -247,7 +247,7 @@ impl<'a> Copy<'a> {
 
 /// The system that a patch is tried on.
 pub(super) fn system_of(patch: &str) -> &'static str {
-    let others = ["hub", "chat"].into_iter();
+    let others = ["hub", "chat", "numbers"].into_iter();
     let mut named = others.filter(|name| patch.contains(&format!("/src/{name}/")));
     named.next().unwrap_or("echo")
 }

@@ -14,16 +14,20 @@ const SLACK: Duration = Duration::from_millis(30);
 pub struct Rules {
     /// How long a stream may be kept after its peer's end was read.
     linger: Duration,
+    /// Whether it may be kept as long as it is written to.
+    goes_on: bool,
     broken: Mutex<Option<String>>,
     torn_down: AtomicBool,
 }
 
 impl Rules {
-    /// For drivers whose closing connections may take `linger`.
+    /// For drivers whose closing connections may take `linger`. If a stream `goes_on` whose peer has finished sending, that
+    /// is from when something was written last.
     #[must_use]
-    pub const fn new(linger: Duration) -> Self {
+    pub const fn new(linger: Duration, goes_on: bool) -> Self {
         Self {
             linger,
+            goes_on,
             broken: Mutex::new(None),
             torn_down: AtomicBool::new(false),
         }
@@ -58,7 +62,7 @@ pub(super) struct Conduct {
     has_written: bool,
     shut_down: bool,
     failed: bool,
-    /// When its peer's end was read.
+    /// When its peer's end was read, or, if it may go on, something was written since.
     ended: Option<Duration>,
     /// Whether and when the driver, who was told to wait before it writes, was told to go on.
     waits: Option<Arc<Woken>>,
@@ -108,6 +112,9 @@ impl Conduct {
         self.has_written |= !shutdown;
         self.shut_down |= shutdown;
         self.failed |= matches!(result, Poll::Ready(Err(_)));
+        if self.rules.goes_on && self.ended.is_some() {
+            self.ended = turmoil::sim_elapsed();
+        }
         result
     }
 

@@ -1,7 +1,7 @@
 //! What a host's sockets see, held against the rules of connections.
 
 use echosphere_core::wire::Codec;
-use echosphere_core::{CloseReason, ConnId, Time};
+use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
 use super::Host;
 use crate::direct::net::{Arrival, MILLISECOND, Nanos, Net};
@@ -34,8 +34,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 self.check(Err(format!("{id:?} ended as {reason:?}, though nothing goes wrong")));
             }
         }
+        // A stream may go on whose peer has finished sending.
+        let goes_on = |id| {
+            self.endpoint
+                .as_ref()
+                .is_some_and(|endpoint| endpoint.machine().goes_on_after_fin(id))
+        };
         if let Some((id, true, arrival)) = after
             && arrival != Arrival::Data
+            && !(arrival == Arrival::Fin && goes_on(id))
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(

@@ -1,0 +1,171 @@
+//! Numbers: who wants which, and the model of the rules, which `docs/PROTOCOL.md` states.
+//!
+//! The server draws nothing but the first number of a stateless stream, and a client nothing but its pauses; so the
+//! models of both say exactly what each event must lead to, at the very moment. What callers are told is held against the
+//! sequences that the uuids stand for, over all lives of a host.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use echosphere_core::link::LinkConfig;
+use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCodec, Server, ServerConfig};
+use rand_chacha::ChaCha8Rng;
+
+use self::callers::CallersModel;
+use self::clients::ClientModel;
+use self::machines::for_client;
+pub use self::machines::{Callers, Errand, Watched};
+use self::server::ServerModel;
+pub use self::workload::{Ask, Name, Planned, Wanted};
+use super::{Oracle, System};
+use crate::dice::{Dice, Purpose};
+use crate::direct::story::Fact;
+use crate::fairness::Fairness;
+use crate::marks::Marks;
+use crate::observe::{ActionOf, EventOf};
+
+mod callers;
+mod clients;
+mod draws;
+mod machines;
+mod odd;
+mod sequence;
+mod server;
+mod words;
+mod workload;
+
+/// A numbers server, and what its clients shall do.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// How the server behaves.
+    pub server: ServerConfig,
+    /// How clients behave.
+    pub client: ClientConfig,
+    /// What is asked for.
+    pub planned: Vec<Planned>,
+    /// Bytes that may wait for long for one connection, if that is not as many as ever.
+    pub max_backlog: Option<usize>,
+}
+
+impl System for Numbers {
+    type Server = Watched;
+    type Client = Callers;
+    type Codec = NumbersCodec;
+    type Oracle = NumbersOracle;
+
+    fn server(&self, rng: ChaCha8Rng) -> (Watched, NumbersCodec) {
+        let server = Server::new(self.server.clone(), rng);
+        (Watched::new(server), NumbersCodec::accepted())
+    }
+
+    fn client(&self, _host: usize, rng: ChaCha8Rng) -> (Callers, NumbersCodec) {
+        let client = Client::new(self.client.clone(), rng);
+        (Callers::new(client), NumbersCodec::dialled())
+    }
+
+    fn oracle(&self, deep: bool, marks: &Marks) -> NumbersOracle {
+        let backlog = self.link(LinkConfig::default()).max_backlog;
+        NumbersOracle {
+            server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
+            clients: BTreeMap::new(),
+            callers: CallersModel::new(self),
+            config: self.client.clone(),
+            marks: marks.clone(),
+        }
+    }
+
+    fn size(message: &Message) -> (usize, bool) {
+        let bytes = match message {
+            Message::Error(_, text) => text.len(),
+            _ => 0,
+        };
+        (bytes + 96, matches!(message, Message::Error(..)))
+    }
+
+    fn link(&self, link: LinkConfig) -> LinkConfig {
+        LinkConfig {
+            max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            ..link
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        workload::patience(self)
+    }
+
+    fn goes_on_after_fin() -> bool {
+        true
+    }
+
+    fn facts(server: &Watched) -> Vec<Fact> {
+        vec![("sessions", server.inner.sessions().to_string())]
+    }
+}
+
+/// What was seen of one run, and is to be expected next.
+#[derive(Debug)]
+pub struct NumbersOracle {
+    server: ServerModel,
+    clients: BTreeMap<usize, ClientModel>,
+    callers: CallersModel,
+    config: ClientConfig,
+    marks: Marks,
+}
+
+impl Oracle<Numbers> for NumbersOracle {
+    fn server_starts(&mut self) {
+        self.server.restart();
+    }
+
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, Errand)> {
+        let client = ClientModel::new(self.config.clone(), self.marks.clone());
+        self.clients.insert(host, client);
+        self.callers.errands(host)
+    }
+
+    fn server_did(
+        &mut self,
+        server: &Watched,
+        event: &EventOf<Watched>,
+        actions: &[ActionOf<Watched>],
+    ) -> Result<(), String> {
+        self.server.step(server, event, actions)
+    }
+
+    fn client_did(
+        &mut self,
+        host: usize,
+        client: &Callers,
+        event: &EventOf<Callers>,
+        actions: &[ActionOf<Callers>],
+    ) -> Result<(), String> {
+        let model = self.clients.get_mut(&host).ok_or("a host that has not begun")?;
+        match (client.by_inner, for_client(event.clone())) {
+            (Some(count), Some(event)) => model.step(client, &event, &actions[..count]),
+            _ => Ok(()),
+        }
+    }
+
+    fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        let model = self.clients.get_mut(&host).ok_or("a host that has not begun")?;
+        model.told(notice)?;
+        self.callers.told(notice)
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        self.callers.unfinished()
+    }
+
+    fn add_choices(&self, seed: u64, fairness: &mut Fairness) {
+        let mut dice = Dice::new(seed, Purpose::Statistics);
+        for first in &self.server.drawn {
+            let rank = *first as usize - 1;
+            fairness.ranked("first number", rank, server::LARGEST_FIRST as usize, dice.unit());
+        }
+    }
+
+    fn ends(&self) -> Result<(), String> {
+        self.clients.values().try_for_each(ClientModel::ends)?;
+        self.server.ends()
+    }
+}

@@ -1,0 +1,239 @@
+//! What callers are told, over all lives of their hosts: each number once and in order, and a total that is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use echosphere_core::numbers::{Command, Failure, Mode, Notice, Total, Want};
+use echosphere_core::wire::ErrorCode;
+
+use super::Numbers;
+use super::machines::Errand;
+use super::sequence::Sequences;
+use super::server::LARGEST_FIRST;
+use super::workload::{Ask, Name, Planned, Wanted};
+
+#[derive(Debug)]
+pub(super) struct CallersModel {
+    planned: Vec<Planned>,
+    mode: Mode,
+    callers: Vec<Caller>,
+    /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
+    mixed: BTreeSet<Name>,
+    sequences: Sequences,
+}
+
+/// Who asked for one stream.
+#[derive(Debug, Default)]
+struct Caller {
+    /// The place of the number that it was told last.
+    place: Option<u32>,
+    /// How many it was told.
+    told: u16,
+    last: Option<u64>,
+    over: bool,
+}
+
+impl CallersModel {
+    pub(super) fn new(numbers: &Numbers) -> Self {
+        let mut counts: BTreeMap<Name, BTreeSet<u16>> = BTreeMap::new();
+        for (name, n) in numbers.planned.iter().flat_map(Planned::begins) {
+            counts.entry(name).or_default().insert(n);
+        }
+        counts.retain(|_, counts| counts.len() > 1);
+        Self {
+            planned: numbers.planned.clone(),
+            mode: numbers.server.mode,
+            callers: numbers.planned.iter().map(|_| Caller::default()).collect(),
+            mixed: counts.into_keys().collect(),
+            sequences: Sequences::default(),
+        }
+    }
+
+    /// What a host is to do in its next life: all that has not come to an end, from where it was.
+    pub(super) fn errands(&mut self, host: usize) -> Vec<(Duration, Errand)> {
+        let mut errands = Vec::new();
+        for (number, planned) in self.planned.clone().iter().enumerate() {
+            match planned {
+                Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
+                    if let Some(want) = self.left(number, want) {
+                        let key = number as u64;
+                        errands.push((*at, Errand::Get(Command::Get { key, want })));
+                    }
+                }
+                Planned::Odd {
+                    host: of,
+                    at,
+                    script,
+                    stays,
+                } if *of == host => {
+                    let said = script.iter().map(|(after, ask)| (*after, self.request(ask)));
+                    let script = said.collect();
+                    errands.push((*at, Errand::Odd { script, stays: *stays }));
+                }
+                Planned::Get { .. } | Planned::Odd { .. } => {}
+            }
+        }
+        errands.sort_by_key(|(at, _)| *at);
+        errands
+    }
+
+    fn left(&mut self, number: usize, want: &Wanted) -> Option<Want> {
+        let caller = &mut self.callers[number];
+        match *want {
+            Wanted::Plain { n, after } => {
+                let left = n.saturating_sub(caller.told);
+                caller.over |= left == 0;
+                (left > 0).then_some(Want::Plain {
+                    n: left,
+                    after: caller.last.or(after),
+                })
+            }
+            Wanted::Session { name, n, after } => {
+                let after = after.map(|place| self.sequences.at(name.uuid(), place));
+                Some(Want::Session {
+                    uuid: name.uuid(),
+                    n,
+                    after: caller.last.or(after),
+                })
+            }
+        }
+    }
+
+    fn request(&mut self, ask: &Ask) -> echosphere_core::numbers::Message {
+        use echosphere_core::numbers::Message;
+        match *ask {
+            Ask::Start => Message::Start,
+            Ask::Continue(last) => Message::Continue(last),
+            Ask::StartSession(name, n) => Message::StartSession { uuid: name.uuid(), n },
+            Ask::ContinueSession(name, place, count) => Message::ContinueSession {
+                uuid: name.uuid(),
+                last: self.sequences.at(name.uuid(), place),
+                count,
+            },
+            Ask::End => Message::End,
+        }
+    }
+
+    /// A caller was told something.
+    pub(super) fn told(&mut self, notice: &Notice) -> Result<(), String> {
+        let (Notice::Number { key, .. }
+        | Notice::Retrying { key, .. }
+        | Notice::Resumed { key, .. }
+        | Notice::Done { key, .. }
+        | Notice::Failed { key, .. }) = *notice;
+        let number = key as usize;
+        let Some(Planned::Get { want, .. }) = self.planned.get(number) else {
+            return Err(format!("somebody is told of stream {key}, and nobody asked for it"));
+        };
+        let want = want.clone();
+        if self.callers[number].over {
+            return Err(format!("stream {key} is over, and its caller is told {notice:?}"));
+        }
+        match (&want, notice) {
+            (_, Notice::Retrying { .. }) => Ok(()),
+            (Wanted::Plain { .. }, _) => self.plain(number, &want, notice),
+            (Wanted::Session { .. }, _) => self.session(number, &want, notice),
+        }
+        .map_err(|rule| format!("stream {key}: {rule}"))
+    }
+
+    fn plain(&mut self, at: usize, want: &Wanted, notice: &Notice) -> Result<(), String> {
+        let Wanted::Plain { n, after } = *want else {
+            return Ok(());
+        };
+        let caller = &mut self.callers[at];
+        match notice {
+            Notice::Number { number, .. } => {
+                let right = match caller.last.or(after) {
+                    Some(last) => last.wrapping_mul(3) == *number,
+                    None => (1..=LARGEST_FIRST).contains(number),
+                };
+                if !right {
+                    return Err(format!("{number} does not follow {:?}", caller.last.or(after)));
+                }
+                caller.last = Some(*number);
+                caller.told += 1;
+            }
+            Notice::Done { .. } => {
+                caller.over = true;
+                if caller.told != n {
+                    return Err(format!("done after {} numbers of {n}", caller.told));
+                }
+            }
+            Notice::Failed { failure, .. } => {
+                caller.over = true;
+                let wrong_mode = self.mode == Mode::Stateful;
+                let fair = match failure {
+                    Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
+                    Failure::Rejected(code, _) => code.is_temporary(),
+                    Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
+                    Failure::Confused => false,
+                };
+                if !fair {
+                    return Err(format!("a stateless stream failed: {failure:?}"));
+                }
+            }
+            Notice::Resumed { .. } | Notice::Retrying { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, at: usize, want: &Wanted, notice: &Notice) -> Result<(), String> {
+        let Wanted::Session { name, n, after } = *want else {
+            return Ok(());
+        };
+        let pure = !self.mixed.contains(&name);
+        let first = after.map(|place| self.sequences.at(name.uuid(), place));
+        let all = self.sequences.first(name.uuid(), n);
+        let caller = &mut self.callers[at];
+        match *notice {
+            Notice::Resumed { count, .. } if pure => {
+                let number = (count as usize).checked_sub(1).and_then(|before| all.get(before));
+                let last = caller.last.or(first);
+                if number.copied() != last {
+                    return Err(format!("resumed after {count} numbers, having {last:?}"));
+                }
+                // Where the number repeats, a caller that has forgotten the count may be told another.
+                if !name.repeats() && caller.place.unwrap_or(count) != count {
+                    return Err(format!("resumed after {count} numbers, having {:?}", caller.place));
+                }
+                caller.place = Some(count);
+            }
+            Notice::Number { place, number, .. } => {
+                if pure && (place != caller.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
+                    return Err(format!("{number} is told at place {place} after {:?}", caller.place));
+                }
+                caller.place = Some(place);
+                caller.last = Some(number);
+            }
+            Notice::Done { total, .. } => {
+                caller.over = true;
+                let said = self.sequences.checksum(name.uuid(), n);
+                let right = Total::Checksum { said, valid: true };
+                if pure && (total != right || caller.place != Some(n.into())) {
+                    return Err(format!("done with {total:?} after {:?} numbers", caller.place));
+                }
+            }
+            Notice::Failed { ref failure, .. } => {
+                caller.over = true;
+                if pure && *failure == Failure::Confused {
+                    return Err("a session made no sense".into());
+                }
+            }
+            Notice::Resumed { .. } | Notice::Retrying { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn unfinished(&self) -> Option<String> {
+        let open = |(number, planned): &(usize, &Planned)| {
+            matches!(planned, Planned::Get { .. }) && !self.callers[*number].over
+        };
+        let mut open = self.planned.iter().enumerate().filter(open);
+        let (first, _) = open.next()?;
+        let count = open.count() + 1;
+        Some(format!(
+            "{count} streams have not come to an end, among them number {first}"
+        ))
+    }
+}

@@ -1,0 +1,482 @@
+//! The rules of clients: what they ask for, what each reply has them tell their caller, when they try again and give up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::slice::Iter;
+use std::time::Duration;
+
+use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, Total, Want};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
+
+use super::machines::Callers;
+use super::sequence::checksum;
+use crate::marks::{Mark, Marks};
+
+/// One host's client, in one of its lives.
+#[derive(Debug)]
+pub(super) struct ClientModel {
+    config: ClientConfig,
+    marks: Marks,
+    now: Time,
+    draining: bool,
+    gets: BTreeMap<u64, Get>,
+    /// Timers set so far.
+    set: u64,
+    /// What the machine said and its driver has not passed on yet.
+    notices: VecDeque<Notice>,
+}
+
+/// A stream that was asked for.
+#[derive(Debug)]
+struct Get {
+    want: Want,
+    /// What an earlier run of the caller got: how many, if that is known, and their checksum.
+    before: Option<(u16, u64)>,
+    /// What has come since, in order.
+    got: Vec<u64>,
+    began: bool,
+    request: Message,
+    /// Replies to it that were no errors.
+    replies: usize,
+    /// When the last such reply came.
+    since: Time,
+    retries: u32,
+    stage: Stage,
+    /// When what is waited for is due, and which timer that is.
+    due: Option<(Time, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pause,
+    Dialling(DialToken),
+    Open(ConnId),
+}
+
+type Did<'a> = Iter<'a, Action<Message, Notice>>;
+
+impl Get {
+    const fn new(want: Want, since: Time) -> Self {
+        let known = !matches!(want, Want::Session { after: Some(_), .. });
+        Self {
+            want,
+            before: if known { Some((0, 0)) } else { None },
+            got: Vec::new(),
+            began: false,
+            request: Message::End,
+            replies: 0,
+            since,
+            retries: 0,
+            stage: Stage::Pause,
+            due: None,
+        }
+    }
+
+    fn count(&self) -> Option<u16> {
+        self.before.map(|(count, _)| count + self.got.len() as u16)
+    }
+
+    fn last(&self) -> Option<u64> {
+        let (Want::Plain { after, .. } | Want::Session { after, .. }) = self.want;
+        self.got.last().copied().or(after)
+    }
+
+    fn checksum(&self) -> Option<u64> {
+        let (_, before) = self.before?;
+        Some(checksum(&[&self.got[..], &[before]].concat()))
+    }
+
+    /// What is to be asked for on a new connection.
+    fn next_request(&self) -> Message {
+        match self.want {
+            Want::Plain { .. } => self.last().map_or(Message::Start, Message::Continue),
+            Want::Session { uuid, n, .. } if !self.began && self.count() == Some(0) => {
+                Message::StartSession { uuid, n }
+            }
+            Want::Session { uuid, .. } => Message::ContinueSession {
+                uuid,
+                last: self.last().unwrap_or(0),
+                count: self.count(),
+            },
+        }
+    }
+
+    /// How many replies there are before the first number.
+    const fn head(&self) -> usize {
+        if matches!(self.request, Message::ContinueSession { .. }) {
+            2
+        } else {
+            0
+        }
+    }
+
+    /// Takes a reply. Says what that has the caller be told, or how the stream ends.
+    fn hear(&mut self, key: u64, value: u64) -> (Vec<Notice>, Option<Result<Total, Failure>>) {
+        self.replies += 1;
+        let confused = (Vec::new(), Some(Err(Failure::Confused)));
+        let head = self.head();
+        match (self.want, self.replies) {
+            (Want::Session { n, .. }, 1) if head == 2 => {
+                if value > n.into() || self.count().is_some_and(|count| u64::from(count) != value) {
+                    return confused;
+                }
+                if self.before.is_none() {
+                    self.before = Some((value as u16, u64::MAX));
+                }
+                return (Vec::new(), None);
+            }
+            (Want::Session { .. }, 2) if head == 2 => {
+                if value >= 123_456 {
+                    return confused;
+                }
+                if let Some((_, unknown @ u64::MAX)) = &mut self.before {
+                    *unknown = value;
+                }
+                if self.checksum() != Some(value) {
+                    return confused;
+                }
+                return (Vec::new(), None);
+            }
+            _ => {}
+        }
+        let mut told = Vec::new();
+        let count = self.count().unwrap_or(0);
+        let goes_on = !matches!(self.request, Message::Start | Message::StartSession { .. });
+        if goes_on && self.replies == head + 1 {
+            told.push(Notice::Resumed {
+                key,
+                count: count.into(),
+            });
+        }
+        match self.want {
+            Want::Session { n, .. } if count == n => {
+                let valid = self.checksum() == Some(value);
+                return (told, Some(Ok(Total::Checksum { said: value, valid })));
+            }
+            Want::Session { .. } if value > u32::MAX.into() => return (told, Some(Err(Failure::Confused))),
+            Want::Plain { .. } if self.last().is_some_and(|last| last.wrapping_mul(3) != value) => {
+                return (told, Some(Err(Failure::Confused)));
+            }
+            _ => {}
+        }
+        self.got.push(value);
+        told.push(Notice::Number {
+            key,
+            place: u32::from(count) + 1,
+            number: value,
+        });
+        (told, None)
+    }
+
+    /// What a stateless stream comes to, if that was its last number.
+    fn total(&self) -> Option<Total> {
+        match self.want {
+            Want::Plain { n, .. } if self.got.len() == usize::from(n) => {
+                Some(Total::Sum(self.got.iter().map(|&number| u128::from(number)).sum()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl ClientModel {
+    pub(super) const fn new(config: ClientConfig, marks: Marks) -> Self {
+        Self {
+            config,
+            marks,
+            now: Time::ZERO,
+            draining: false,
+            gets: BTreeMap::new(),
+            set: 0,
+            notices: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        client: &Callers,
+        event: &Event<Message, Command>,
+        actions: &[Action<Message, Notice>],
+    ) -> Result<(), String> {
+        self.now = client.now;
+        let did = &mut actions.iter();
+        match event {
+            Event::Command(Command::Get { key, want }) => self.get(*key, *want, did)?,
+            Event::Opened(conn, opened) => {
+                let key = self.at(opened.dial.map(Stage::Dialling));
+                let key = key.ok_or_else(|| format!("{conn:?} opens, and nobody has asked for it"))?;
+                self.opened(key, *conn, did)?;
+            }
+            Event::DialFailed(token, error) => {
+                let key = self.at(Some(Stage::Dialling(*token)));
+                let key = key.ok_or_else(|| format!("{token:?} fails, and is not under way"))?;
+                self.retry(key, &Failure::Dial(*error), did)?;
+            }
+            Event::Received(conn, message) => {
+                let key = self.at(Some(Stage::Open(*conn)));
+                let key = key.ok_or_else(|| format!("{conn:?} is heard, and is no stream's"))?;
+                match message {
+                    Message::Number(value) => self.heard(key, *conn, *value, did)?,
+                    Message::Error(code, text) => {
+                        let why = Failure::Rejected(*code, text.clone());
+                        self.refused(key, *conn, *code, why, did)?;
+                    }
+                    other => return Err(format!("a client is asked for {other:?}")),
+                }
+            }
+            Event::Closed(conn, reason) => {
+                let key = self.at(Some(Stage::Open(*conn)));
+                let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
+                self.retry(key, &Failure::Closed(*reason), did)?;
+            }
+            Event::Deadline => self.expire(did)?,
+            Event::Drain => {
+                self.draining = true;
+                for key in self.gets.keys().copied().collect::<Vec<_>>() {
+                    self.end(key, Err(Failure::ShuttingDown), did)?;
+                }
+            }
+        }
+        if let Some(more) = did.next() {
+            return Err(format!("a client did this for no reason: {more:?}"));
+        }
+        let told = actions.iter().filter_map(|action| match action {
+            Action::Notify(notice) => Some(notice.clone()),
+            _ => None,
+        });
+        self.notices.extend(told);
+        self.compare(client)
+    }
+
+    /// The stream that is at this stage.
+    fn at(&self, stage: Option<Stage>) -> Option<u64> {
+        let mut all = self.gets.iter();
+        all.find(|(_, get)| Some(get.stage) == stage).map(|(key, _)| *key)
+    }
+
+    fn of(&mut self, key: u64) -> Result<&mut Get, String> {
+        self.gets.get_mut(&key).ok_or_else(|| format!("stream {key} is over"))
+    }
+
+    fn wait(&mut self, key: u64, until: Option<Time>) -> Result<(), String> {
+        self.set += 1;
+        let set = self.set;
+        self.of(key)?.due = until.map(|until| (until, set));
+        Ok(())
+    }
+
+    fn get(&mut self, key: u64, want: Want, did: &mut Did<'_>) -> Result<(), String> {
+        if self.gets.contains_key(&key) {
+            return Ok(());
+        }
+        self.gets.insert(key, Get::new(want, self.now));
+        if self.draining {
+            return self.end(key, Err(Failure::ShuttingDown), did);
+        }
+        self.dial(key, did)
+    }
+
+    fn dial(&mut self, key: u64, did: &mut Did<'_>) -> Result<(), String> {
+        let Some(Action::Dial(token)) = did.next() else {
+            return Err(format!("stream {key} should be connected, and nobody dials"));
+        };
+        if self.at(Some(Stage::Dialling(*token))).is_some() {
+            return Err(format!("{token:?} is used twice"));
+        }
+        let (patience, give_up) = (self.now + self.config.response_timeout, self.config.give_up);
+        let get = self.of(key)?;
+        get.stage = Stage::Dialling(*token);
+        let until = patience.min(get.since + give_up);
+        self.wait(key, Some(until))
+    }
+
+    fn opened(&mut self, key: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+        let get = self.of(key)?;
+        get.stage = Stage::Open(conn);
+        let request = get.next_request();
+        self.ask(key, conn, request, did)
+    }
+
+    fn ask(&mut self, key: u64, conn: ConnId, request: Message, did: &mut Did<'_>) -> Result<(), String> {
+        let get = self.of(key)?;
+        get.began |= matches!(request, Message::StartSession { .. });
+        get.request = request.clone();
+        get.replies = 0;
+        must(did, &Action::Send(conn, request))?;
+        self.wait(key, Some(self.now + self.config.response_timeout))
+    }
+
+    fn heard(&mut self, key: u64, conn: ConnId, value: u64, did: &mut Did<'_>) -> Result<(), String> {
+        let now = self.now;
+        self.wait(key, None)?;
+        let get = self.of(key)?;
+        get.since = now;
+        get.retries = 0;
+        let (told, end) = get.hear(key, value);
+        let total = get.total();
+        for notice in told {
+            if matches!(notice, Notice::Resumed { .. }) {
+                self.marks.hit(Mark::WentOn);
+            }
+            must(did, &Action::Notify(notice))?;
+        }
+        if let Some(total) = total {
+            must(did, &Action::Send(conn, Message::End))?;
+            return self.end(key, Ok(total), did);
+        }
+        end.map_or(Ok(()), |end| self.end(key, end, did))
+    }
+
+    fn refused(
+        &mut self,
+        key: u64,
+        conn: ConnId,
+        code: ErrorCode,
+        why: Failure,
+        did: &mut Did<'_>,
+    ) -> Result<(), String> {
+        let get = self.of(key)?;
+        let asked_by_count = get.replies == 0 && matches!(get.request, Message::ContinueSession { count: Some(0), .. });
+        if let (ErrorCode::UnknownSession, true, Want::Session { uuid, n, .. }) = (code, asked_by_count, get.want) {
+            self.marks.hit(Mark::BegunInstead);
+            return self.ask(key, conn, Message::StartSession { uuid, n }, did);
+        }
+        let passes = [
+            ErrorCode::ShuttingDown,
+            ErrorCode::Full,
+            ErrorCode::TooManyWaiting,
+            ErrorCode::Busy,
+            ErrorCode::TooManySessions,
+            ErrorCode::TakenOver,
+            ErrorCode::HandshakeTimeout,
+            ErrorCode::IdleTimeout,
+            ErrorCode::Truncated,
+        ];
+        if passes.contains(&code) {
+            must(did, &Action::Close(conn, CloseReason::Finished))?;
+            return self.retry(key, &why, did);
+        }
+        self.end(key, Err(why), did)
+    }
+
+    /// There is a pause, or no time for one.
+    fn retry(&mut self, key: u64, why: &Failure, did: &mut Did<'_>) -> Result<(), String> {
+        let (now, backoff, give_up) = (self.now, self.config.backoff, self.config.give_up);
+        let get = self.of(key)?;
+        get.stage = Stage::Pause;
+        let doubled = backoff
+            .first
+            .saturating_mul(1_u32.checked_shl(get.retries).unwrap_or(u32::MAX));
+        let longest = doubled.min(backoff.max);
+        let passed = now.since(get.since);
+        match did.next() {
+            Some(Action::Notify(Notice::Retrying {
+                key: of,
+                why: said,
+                after,
+            })) if *of == key && said == why => {
+                // Halves are rounded.
+                if *after + Duration::from_nanos(2) < longest / 2 || *after > longest {
+                    return Err(format!(
+                        "stream {key} pauses for {after:?}, should for {longest:?} at most, or half of it"
+                    ));
+                }
+                if passed + *after > give_up {
+                    return Err(format!(
+                        "stream {key} tries again {:?} after its last reply",
+                        passed + *after
+                    ));
+                }
+                get.retries += 1;
+                self.wait(key, Some(now + *after))
+            }
+            Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
+                if passed + longest <= give_up {
+                    return Err(format!("stream {key} gives up {passed:?} after its last reply"));
+                }
+                self.marks.hit(Mark::GaveUp);
+                self.gets.remove(&key);
+                Ok(())
+            }
+            other => Err(format!(
+                "stream {key} should pause or give up because of {why:?}, but: {other:?}"
+            )),
+        }
+    }
+
+    fn expire(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+        loop {
+            let due = self.gets.iter().filter_map(|(key, get)| Some((get.due?, *key))).min();
+            let Some((_, key)) = due.filter(|((at, _), _)| *at <= self.now) else {
+                return Ok(());
+            };
+            let get = self.of(key)?;
+            get.due = None;
+            match get.stage {
+                Stage::Pause => self.dial(key, did)?,
+                Stage::Dialling(token) => {
+                    must(did, &Action::AbandonDial(token))?;
+                    self.retry(key, &Failure::TimedOut, did)?;
+                }
+                Stage::Open(conn) => {
+                    self.marks.hit(Mark::ResponseTimeout);
+                    must(did, &Action::Close(conn, CloseReason::TimedOut))?;
+                    self.retry(key, &Failure::TimedOut, did)?;
+                }
+            }
+        }
+    }
+
+    /// The stream is over, and what it had goes with it.
+    fn end(&mut self, key: u64, outcome: Result<Total, Failure>, did: &mut Did<'_>) -> Result<(), String> {
+        match self.of(key)?.stage {
+            Stage::Pause => {}
+            Stage::Dialling(token) => must(did, &Action::AbandonDial(token))?,
+            Stage::Open(conn) => must(did, &Action::Close(conn, CloseReason::Finished))?,
+        }
+        self.gets.remove(&key);
+        let notice = match outcome {
+            Ok(total) => Notice::Done { key, total },
+            Err(failure) => Notice::Failed { key, failure },
+        };
+        must(did, &Action::Notify(notice))
+    }
+
+    fn compare(&self, client: &Callers) -> Result<(), String> {
+        let due = self.gets.values().filter_map(|get| get.due).min();
+        let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
+        if is != should {
+            return Err(format!("the client's next deadline is {is:?}, should be {should:?}"));
+        }
+        if client.inner.is_zero() != self.gets.is_empty() {
+            return Err(format!(
+                "the client has {} streams, and says otherwise",
+                self.gets.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The driver passed on what its machine had to tell.
+    pub(super) fn told(&mut self, notice: &Notice) -> Result<(), String> {
+        let said = self.notices.pop_front();
+        if said.as_ref() != Some(notice) {
+            return Err(format!("the caller was told {notice:?}, the machine said {said:?}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn ends(&self) -> Result<(), String> {
+        match self.gets.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(format!("stream {key} is left")),
+        }
+    }
+}
+
+fn must(did: &mut Did<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
+    match did.next() {
+        Some(next) if next == action => Ok(()),
+        other => Err(format!("a client should do {action:?}, but: {other:?}")),
+    }
+}
