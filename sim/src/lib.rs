@@ -73,6 +73,7 @@
 //! | a crash closes the host's connections in order | every crash also comes unnoticed, as a power failure: the links are cut first and mended once the host is back |
 //! | a link that breaks by itself does not tell | it is inferred from refusals that nothing else explains, so that the mark means something |
 //! | more SYNs in one step than the window has segments is a panic, and so is the end of the ports | both are set, far above what a scenario can need |
+//! | who waits for room to write is not woken by a reset, nor by a peer that never reads on behind a hole | [`net::Chopped`] gives up a connection whose peer has finished sending, after a time, as a host's system would |
 //! | the window counts segments, of any size, and FIN needs room but takes none: behind a full window it is lost | that is a lost FIN, for which there are the idle and the linger time-outs |
 //! | writes are whole, not vectored; a socket is never spuriously unready | [`net::Chopped`] splits, shortens, stalls and gathers |
 //! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | not simulated |

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
@@ -21,6 +22,9 @@ mod conduct;
 
 /// Where the server listens.
 pub const PORT: u16 = 8000;
+
+/// How long a host's system waits for room to write to a peer that has finished sending.
+const GIVE_UP: Duration = Duration::from_millis(2000);
 
 /// How streams are chopped. The default leaves them alone, but for vectored writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,7 +201,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
         }
         let Self { inner, chopper, .. } = &mut *self;
         let result = ready!(chopper.read(inner, cx, buf));
-        self.conduct.has_read(&result);
+        self.conduct.stuck_for(GIVE_UP, |conduct| conduct.has_read(&result));
         Poll::Ready(result.map(drop))
     }
 }
@@ -209,7 +213,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
             chopper,
             conduct,
         } = &mut *self;
-        conduct.writes(cx, false, |cx| chopper.write(inner, cx, buf))
+        if conduct.stuck().is_some_and(|stuck| stuck >= GIVE_UP) {
+            let failed = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return conduct.writes(cx, false, |_| failed);
+        }
+        conduct.stuck_for(GIVE_UP, |conduct| {
+            conduct.writes(cx, false, |cx| chopper.write(inner, cx, buf))
+        })
     }
 
     fn poll_write_vectored(

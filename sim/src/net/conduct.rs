@@ -66,6 +66,8 @@ pub(super) struct Conduct {
     ended: Option<Duration>,
     /// Whether and when the driver, who was told to wait before it writes, was told to go on.
     waits: Option<Arc<Woken>>,
+    /// Since when nothing could be written.
+    stuck: Option<Duration>,
 }
 
 impl Conduct {
@@ -78,6 +80,7 @@ impl Conduct {
             failed: false,
             ended: None,
             waits: None,
+            stuck: None,
         }
     }
 
@@ -108,12 +111,37 @@ impl Conduct {
             at: Mutex::new(None),
         });
         let result = attempt(&mut Context::from_waker(&Waker::from(Arc::clone(&woken))));
+        self.stuck = result
+            .is_pending()
+            .then(|| self.stuck.or_else(turmoil::sim_elapsed))
+            .flatten();
         self.waits = result.is_pending().then_some(woken);
         self.has_written |= !shutdown;
         self.shut_down |= shutdown;
         self.failed |= matches!(result, Poll::Ready(Err(_)));
         if self.rules.goes_on && self.ended.is_some() {
             self.ended = turmoil::sim_elapsed();
+        }
+        result
+    }
+
+    /// How long nothing could be written to a peer that has finished sending: a hole in what it gets would be noticed by the
+    /// system, and by nobody here.
+    pub(super) fn stuck(&self) -> Option<Duration> {
+        self.ended?;
+        Some(turmoil::sim_elapsed()?.saturating_sub(self.stuck?))
+    }
+
+    /// Does something that may leave the stream stuck. If so, its driver is told to try again after `time`.
+    pub(super) fn stuck_for<T>(&mut self, time: Duration, act: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.stuck().is_some();
+        let result = act(self);
+        if let (false, Some(_), Some(woken)) = (before, self.stuck(), &self.waits) {
+            let driver = woken.driver.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(time).await;
+                driver.wake();
+            });
         }
         result
     }
@@ -134,7 +162,8 @@ impl Drop for Conduct {
         self.check_waiting();
         if let Some((ended, now)) = self.ended.zip(turmoil::sim_elapsed()) {
             let since = now.saturating_sub(ended);
-            self.rules.check(since <= self.rules.linger + SLACK, || {
+            let stuck = self.rules.goes_on && self.waits.is_some();
+            self.rules.check(stuck || since <= self.rules.linger + SLACK, || {
                 format!("a stream was kept for {since:?} after its end was read")
             });
         }

@@ -415,6 +415,7 @@ impl ClientModel {
             match get.stage {
                 Stage::Pause => self.dial(key, did)?,
                 Stage::Dialling(token) => {
+                    self.marks.hit(Mark::DialAbandoned);
                     must(did, &Action::AbandonDial(token))?;
                     self.retry(key, &Failure::TimedOut, did)?;
                 }
