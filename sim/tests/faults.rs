@@ -35,7 +35,12 @@ fn chat_under_faults() {
 #[test]
 fn numbers_under_faults() {
     // What is said is so short that it is one slice.
-    under_faults("numbers_under_faults", SEEDS, &[Mark::PartialVectoredWrite], Numbers::of);
+    under_faults(
+        "numbers_under_faults",
+        SEEDS,
+        &[Mark::PartialVectoredWrite],
+        Numbers::of,
+    );
 }
 
 fn under_faults<W: Workload>(test: &str, count: u64, rare: &[Mark], of: impl Fn(&Scenario) -> W) {

@@ -34,6 +34,8 @@ pub(super) struct ServerModel {
     sessions: BTreeMap<Uuid, Session>,
     /// Sessions that were lost with earlier lives.
     lost: BTreeSet<Uuid>,
+    /// When sessions were discarded.
+    over: BTreeMap<Uuid, Time>,
     counters: ServerCounters,
     /// What is to follow from the event, for each connection in order.
     owed: BTreeMap<ConnId, Vec<Owed>>,
@@ -118,6 +120,7 @@ impl ServerModel {
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             lost: BTreeSet::new(),
+            over: BTreeMap::new(),
             counters: ServerCounters::default(),
             owed: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -322,11 +325,12 @@ impl ServerModel {
 
     fn discard_if_over(&mut self, uuid: Uuid) {
         let until = self.sessions.get(&uuid).and_then(|session| session.held.err());
-        if let Some(until) = until.filter(|until| *until <= self.now) {
-            if until == self.now {
-                self.marks.hit(Mark::ExpiredAtThatMoment);
-            }
+        if until.is_some_and(|until| until <= self.now) {
             self.discard(uuid);
+        }
+        // Whether its timer or the request comes first.
+        if self.over.get(&uuid) == Some(&self.now) {
+            self.marks.hit(Mark::ExpiredAtThatMoment);
         }
     }
 
@@ -334,6 +338,7 @@ impl ServerModel {
         self.marks.hit(Mark::SessionExpired);
         self.counters.expired += 1;
         self.sessions.remove(&uuid);
+        self.over.insert(uuid, self.now);
     }
 
     /// Sends what is due to the connection, if it takes more.
