@@ -302,8 +302,8 @@ async fn a_drain_is_told_by_the_health_service_and_by_new_calls() {
         "{:?}",
         told.last()
     );
-    assert!(running.driver.await.unwrap().is_zero());
     drop(kept);
+    assert!(running.driver.await.unwrap().is_zero());
     running.serving.ended().await.unwrap();
 }
 
