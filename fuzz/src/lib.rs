@@ -2,6 +2,7 @@
 //! and does the same with the same bytes, in any build.
 
 mod client;
+mod codecs;
 mod peer;
 mod plan;
 mod server;
@@ -10,6 +11,7 @@ mod world;
 
 use std::path::PathBuf;
 
+pub use codecs::codecs;
 pub use wire::wire;
 
 use plan::Plan;

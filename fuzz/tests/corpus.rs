@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use echosphere_fuzz::{client, replay, server, wire};
+use echosphere_fuzz::{client, codecs, replay, server, wire};
 
 fn corpus(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
@@ -18,6 +18,11 @@ fn corpus(name: &str, target: fn(&[u8])) {
 #[test]
 fn the_corpus_of_wire_passes() {
     corpus("wire", wire);
+}
+
+#[test]
+fn the_corpus_of_codecs_passes() {
+    corpus("codecs", codecs);
 }
 
 #[test]
