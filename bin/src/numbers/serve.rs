@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// Keep a session for so long that nobody is connected for
+    /// How long a session is kept while nobody is connected for it
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = duration)]
     session_ttl: Duration,
 
