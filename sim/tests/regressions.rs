@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sim::oracle::Workload;
+use sim::oracle::chat::Chat;
 use sim::oracle::echo::Echo;
 use sim::oracle::hub::Hub;
+use sim::oracle::numbers::Numbers;
 use sim::record::Record;
 
 fn files() -> Vec<PathBuf> {
@@ -33,6 +35,8 @@ fn what_was_wrong_once_is_right_now() {
         match record.system.as_str() {
             Echo::NAME => replay::<Echo>(&record, path),
             Hub::NAME => replay::<Hub>(&record, path),
+            Chat::NAME => replay::<Chat>(&record, path),
+            Numbers::NAME => replay::<Numbers>(&record, path),
             other => panic!("{}: no system is called {other}", path.display()),
         }
     }

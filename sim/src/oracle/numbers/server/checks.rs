@@ -1,0 +1,71 @@
+//! Whether a server did what it should have, and keeps what it should.
+
+use std::collections::BTreeMap;
+
+use echosphere_core::numbers::Message;
+use echosphere_core::{Action, ConnId, Machine};
+
+use super::{Owed, ServerModel, Watched};
+use crate::observe::ActionOf;
+
+/// Bytes of a number on the wire, at most.
+const NUMBER: usize = 24;
+/// The same of an error.
+const ERROR: usize = 500;
+
+impl ServerModel {
+    /// Checks that what was done is what was owed.
+    pub(super) fn settle(&mut self, actions: &[ActionOf<Watched>]) -> Result<(), String> {
+        let mut done: BTreeMap<ConnId, Vec<Owed>> = BTreeMap::new();
+        for action in actions {
+            let (conn, what) = match action {
+                Action::Send(conn, Message::Number(number)) => (*conn, Owed::Number(*number)),
+                Action::Send(conn, Message::Error(code, _)) => (*conn, Owed::Error(*code)),
+                Action::Close(conn, reason) => (*conn, Owed::Close(*reason)),
+                other => return Err(format!("the server does {other:?}")),
+            };
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.sent += if matches!(what, Owed::Error(_)) { ERROR } else { NUMBER };
+            }
+            done.entry(conn).or_default().push(what);
+        }
+        let owed = std::mem::take(&mut self.owed);
+        if done != owed {
+            return Err(format!("the server did {done:?}, should have {owed:?}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare(&mut self, server: &Watched) -> Result<(), String> {
+        if self.deep {
+            server.inner.audit()?;
+        }
+        if *server.inner.counters() != self.counters {
+            let (is, should) = (server.inner.counters(), self.counters);
+            return Err(format!("the books do not add up: {is:?}, expected {should:?}"));
+        }
+        let streams = self.peers.values_mut().filter_map(|peer| peer.stream.as_mut());
+        let sessions = self.sessions.values().filter_map(|session| session.held.err());
+        let next = streams.map(|stream| *stream.due()).chain(sessions).min();
+        if server.next_deadline() != next {
+            let is = server.next_deadline();
+            return Err(format!("the server's next deadline is {is:?}, should be {next:?}"));
+        }
+        if server.inner.sessions() != self.sessions.len() {
+            let (is, should) = (server.inner.sessions(), self.sessions.len());
+            return Err(format!("{is} sessions are kept, should be {should}"));
+        }
+        let zero = self.peers.is_empty() && self.sessions.is_empty();
+        if server.is_zero() != zero {
+            return Err(format!("the server says that it is at zero: {}", server.is_zero()));
+        }
+        Ok(())
+    }
+
+    pub(in crate::oracle::numbers) fn ends(&self) -> Result<(), String> {
+        match (self.peers.keys().next(), self.sessions.keys().next()) {
+            (None, None) => Ok(()),
+            left => Err(format!("the run is over, and these are left: {left:?}")),
+        }
+    }
+}
