@@ -13,11 +13,17 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Bytes as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    part(bytes)?;
+    Ok(())
+}
+
+/// Bytes of something that goes on. `false` if whoever reads has enough.
+pub(crate) fn part(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        // Whoever reads has enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -104,13 +103,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let connector = GrpcConnector::<GetNumbers>::new(to)?;
                 get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
             }
-            Transport::Tcp => get(&args, want, tcp(to), NumbersCodec::dialled(), show).await,
+            Transport::Tcp => get(&args, want, TcpConnector::new(to), NumbersCodec::dialled(), show).await,
         }
     })
-}
-
-const fn tcp(to: SocketAddr) -> TcpConnector {
-    TcpConnector::new(to)
 }
 
 /// Gets the numbers over connections of this kind.
@@ -142,23 +137,23 @@ where
     if args.uuid.is_none() {
         show.begin();
     }
-    let ended = loop {
+    let code = loop {
         tokio::select! {
             biased;
-            () = signals.next() => break Some(ExitCode::from(INTERRUPTED)),
+            () = signals.next() => {
+                show.interrupted();
+                break ExitCode::from(INTERRUPTED);
+            }
             notice = notices.recv() => {
                 let notice = notice.context("the client's driver has ended")?;
                 if let Some(well) = show.notice(notice)? {
-                    break Some(ExitCode::from(u8::from(!well)));
+                    break ExitCode::from(u8::from(!well));
                 }
             }
         }
     };
-    if ended == Some(ExitCode::from(INTERRUPTED)) {
-        show.interrupted();
-        handle.drain(Duration::ZERO).await?;
-    }
+    handle.drain(Duration::ZERO).await?;
     drop(handle);
     running.await.context("the client's driver has panicked")?;
-    Ok(ended.unwrap_or(ExitCode::SUCCESS))
+    Ok(code)
 }

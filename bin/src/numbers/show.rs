@@ -36,15 +36,18 @@ impl Show {
         }
     }
 
-    /// Shows what the client tells. Returns whether all went well, once it is over.
+    /// Shows what the client tells. Returns whether all went well, once it is over or nobody looks any more.
     pub(super) fn notice(&mut self, notice: Notice) -> anyhow::Result<Option<bool>> {
         match notice {
             Notice::Number { place, number, .. } => {
                 self.last = Some(number);
-                if self.json {
-                    output::json(&json!({ "event": "number", "place": place, "number": number }))?;
+                let line = if self.json {
+                    format!("{}\n", json!({ "event": "number", "place": place, "number": number }))
                 } else {
-                    output::bytes(format!("{number}\n").as_bytes())?;
+                    format!("{number}\n")
+                };
+                if !output::part(line.as_bytes())? {
+                    return Ok(Some(true));
                 }
             }
             Notice::Retrying { why, after, .. } => {

@@ -215,6 +215,22 @@ fn a_stateless_stream_goes_on_through_a_restart_and_a_session_is_said_to_be_lost
 }
 
 #[test]
+fn it_ends_when_nobody_reads_its_numbers() {
+    let serving = Serving::start("numbers-unread", &[]);
+    let args = ["numbers", "get", "65535", "--to", &serving.grpc];
+    let mut child = echosphere("numbers-unread", &args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    serving.end();
+}
+
+#[test]
 fn lines_are_answered_to_people() {
     let serving = Serving::start("numbers-lines", &[]);
     let said = serving.say(&format!("START {UUID} 5\n"));
