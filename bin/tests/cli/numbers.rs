@@ -88,6 +88,12 @@ impl Serving {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Ends without a word.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn end(mut self) -> Output {
         self.signal(Signal::INT);
         self.stderr.read_to_string(&mut String::new()).unwrap();
@@ -187,7 +193,7 @@ fn a_stateless_stream_goes_on_through_a_restart_and_a_session_is_said_to_be_lost
     };
     let plain = begin(&["--resume", "1", "300"]);
     let session = begin(&["--uuid", UUID, "300"]);
-    serving.signal(Signal::KILL);
+    serving.kill();
     let restarted = Serving::at("numbers-restart", &addr, &[]);
 
     let rest = |(mut child, mut out, first): (Child, BufReader<_>, String)| {

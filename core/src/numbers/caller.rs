@@ -50,8 +50,8 @@ pub struct ClientConfig {
     /// From a request to the first reply, and before that as long for the connection; after it the attempt counts as lost.
     /// Default 10 s.
     pub response_timeout: Duration,
-    /// From the last reply, or from the begin if there was none; if a connection is lost and there is none by then, the
-    /// client gives up. Default 60 s.
+    /// From the loss of the connection that the last reply came on, or from the begin if there was none: without another
+    /// reply by then, the client gives up. Default 60 s.
     pub give_up: Duration,
     /// The wait before trying again. Any reply but an error begins it anew. Default from 0.5 s to 16 s.
     pub backoff: Backoff,

@@ -57,7 +57,7 @@ struct Get {
     stage: Stage,
     /// Ends a pause, or the wait for a connection or its first reply. None if numbers are under way.
     timer: Option<TimerId>,
-    /// The last reply that was no error, or the begin.
+    /// The last reply that was no error, or the loss of the connection that it came on, or the begin.
     since: Time,
     retries: u32,
 }
@@ -137,6 +137,15 @@ impl<R: Rng> Client<R> {
             self.timers.cancel(timer);
         }
         get.timer = due.map(|due| self.timers.set(due, key));
+    }
+
+    /// The connection is of no use any more. While numbers came, however slowly, there was nothing to wait for: the time
+    /// after which it gives up begins now.
+    fn lost(&mut self, now: Time, key: u64, why: Failure, out: &mut Out) {
+        if let Some(get) = self.gets.get_mut(&key).filter(|get| get.timer.is_none()) {
+            get.since = now;
+        }
+        self.retry(now, key, why, out);
     }
 
     /// Tries again after a pause, if there is time for it.
@@ -220,7 +229,7 @@ impl<R: Rng> Client<R> {
         if code.is_temporary() {
             self.conns.remove(conn);
             out.push(Action::Close(conn, CloseReason::Finished));
-            self.retry(now, key, why, out);
+            self.lost(now, key, why, out);
         } else {
             self.end(key, Err(why), out);
         }
@@ -312,7 +321,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Received(..) => {}
             Event::Closed(conn, reason) => {
                 if let Some(key) = self.conns.remove(conn) {
-                    self.retry(now, key, Failure::Closed(reason), out);
+                    self.lost(now, key, Failure::Closed(reason), out);
                 }
             }
             Event::Deadline => self.expire(now, out),

@@ -305,6 +305,18 @@ fn without_a_reply_in_time_it_gives_up() {
 }
 
 #[test]
+fn a_stream_slower_than_its_patience_is_gone_on_with() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    play.connect(&dial);
+    play.number(5);
+    play.now = play.now + 10 * ClientConfig::default().give_up;
+    let (after, _) = pause(&play.break_connection());
+    assert!(after <= ClientConfig::default().backoff.first);
+    let dial = play.wait();
+    assert_eq!(play.connect(&dial), Message::Continue(5));
+}
+
+#[test]
 fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
     let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
     play.connect(&dial);

@@ -227,7 +227,7 @@ impl ClientModel {
             Event::Closed(conn, reason) => {
                 let key = self.at(Some(Stage::Open(*conn)));
                 let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
-                self.retry(key, &Failure::Closed(*reason), did)?;
+                self.lost(key, &Failure::Closed(*reason), did)?;
             }
             Event::Deadline => self.expire(did)?,
             Event::Drain => {
@@ -354,9 +354,19 @@ impl ClientModel {
         ];
         if passes.contains(&code) {
             must(did, &Action::Close(conn, CloseReason::Finished))?;
-            return self.retry(key, &why, did);
+            return self.lost(key, &why, did);
         }
         self.end(key, Err(why), did)
+    }
+
+    /// A connection ends on which nothing, or the next number, was awaited.
+    fn lost(&mut self, key: u64, why: &Failure, did: &mut Did<'_>) -> Result<(), String> {
+        let now = self.now;
+        let get = self.of(key)?;
+        if get.due.is_none() {
+            get.since = now;
+        }
+        self.retry(key, why, did)
     }
 
     /// There is a pause, or no time for one.
@@ -383,7 +393,7 @@ impl ClientModel {
                 }
                 if passed + *after > give_up {
                     return Err(format!(
-                        "stream {key} tries again {:?} after its last reply",
+                        "stream {key} tries again {:?} after its last reply or its loss",
                         passed + *after
                     ));
                 }
@@ -392,7 +402,9 @@ impl ClientModel {
             }
             Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
                 if passed + longest <= give_up {
-                    return Err(format!("stream {key} gives up {passed:?} after its last reply"));
+                    return Err(format!(
+                        "stream {key} gives up {passed:?} after its last reply or its loss"
+                    ));
                 }
                 self.marks.hit(Mark::GaveUp);
                 self.gets.remove(&key);
