@@ -142,7 +142,9 @@ where
             biased;
             () = signals.next() => {
                 show.interrupted();
-                break ExitCode::from(INTERRUPTED);
+                // The server would finish a stream whose client has only finished sending.
+                running.abort();
+                return Ok(ExitCode::from(INTERRUPTED));
             }
             notice = notices.recv() => {
                 let notice = notice.context("the client's driver has ended")?;
@@ -152,8 +154,11 @@ where
             }
         }
     };
-    handle.drain(Duration::ZERO).await?;
-    drop(handle);
-    running.await.context("the client's driver has panicked")?;
+    if show.is_over() {
+        drop(handle);
+        running.await.context("the client's driver has panicked")?;
+    } else {
+        running.abort();
+    }
     Ok(code)
 }

@@ -15,6 +15,7 @@ pub(super) struct Show {
     transport: Transport,
     want: Want,
     last: Option<u64>,
+    over: bool,
     json: bool,
 }
 
@@ -25,6 +26,7 @@ impl Show {
             transport,
             want,
             last: None,
+            over: false,
             json,
         }
     }
@@ -65,8 +67,12 @@ impl Show {
                     eprintln!("going on after {count} numbers");
                 }
             }
-            Notice::Done { total, .. } => return self.done(total).map(Some),
+            Notice::Done { total, .. } => {
+                self.over = true;
+                return self.done(total).map(Some);
+            }
             Notice::Failed { failure, .. } => {
+                self.over = true;
                 let why = self.explain(&failure);
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
@@ -78,6 +84,11 @@ impl Show {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the stream has ended.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
     }
 
     fn done(&self, total: Total) -> anyhow::Result<bool> {
