@@ -243,10 +243,7 @@ impl Ledger {
         mut each: impl FnMut(ConnId, &Bytes),
         freed: &mut Vec<ConnId>,
     ) -> Answer {
-        let Some((entry, answered)) = self
-            .find(x)
-            .and_then(|entry| Some((entry, self.held_by(entry, holder)?)))
-        else {
+        let Some((entry, answered)) = self.held(x, holder) else {
             return match self.conns.get_mut(holder) {
                 Some(conn) if conn.late > 0 => {
                     conn.late -= 1;
@@ -432,6 +429,17 @@ impl Ledger {
     fn find_hashed(&self, hash: u64, x: &[u8]) -> Option<u32> {
         let found = self.by_x.find(hash, |&at| self.entries[at as usize].x == x);
         found.copied()
+    }
+
+    /// A flight of `x` that `holder` holds, and its entry. Most answer in order: what came first needs no hash of X.
+    fn held(&self, x: &[u8], holder: ConnId) -> Option<(u32, u32)> {
+        if let Some(first) = self.conns.get(holder)?.held.first()
+            && self.x(first) == x
+        {
+            return Some((self.flights[first as usize].entry, first));
+        }
+        let entry = self.find(x)?;
+        Some((entry, self.held_by(entry, holder)?))
     }
 
     /// A flight of `entry` that `holder` holds. Looks through whichever of the two lists is shorter.
