@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::ConnId;
 use crate::conn_set::ConnSet;
-use crate::wire::keep;
+use crate::wire::{keep, send_on};
 
 /// One forwarded message that has not been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +204,9 @@ impl Ledger {
         }
     }
 
-    /// Notes that `x` came from `originator` and is forwarded to `holder`; both are live. Returns X as it is kept.
-    pub(super) fn add(&mut self, x: &Bytes, originator: ConnId, holder: ConnId) -> Bytes {
-        let entry = self.entry_or_insert(x);
+    /// Notes that `x` came from `originator` and is forwarded to `holder`; both are live. Returns X, to be sent.
+    pub(super) fn add(&mut self, x: Bytes, originator: ConnId, holder: ConnId) -> Bytes {
+        let entry = self.entry_or_insert(&x);
         self.entries[entry as usize].waits += 1;
         self.bytes += x.len();
         let flight = self.flights.insert(Node {
@@ -231,16 +231,16 @@ impl Ledger {
         if let Some(conn) = self.conns.get_mut(holder) {
             push(&mut self.flights, By::Holder, &mut conn.held, flight);
         }
-        self.entries[entry as usize].x.clone()
+        send_on(x, &self.entries[entry as usize].x)
     }
 
     /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
     /// originator; `freed` collects every connection that waited for `x` or held it.
     pub(super) fn answer(
         &mut self,
-        x: &[u8],
+        x: &Bytes,
         holder: ConnId,
-        mut each: impl FnMut(ConnId, &Bytes),
+        mut each: impl FnMut(ConnId, Bytes),
         freed: &mut Vec<ConnId>,
     ) -> Answer {
         let Some((entry, answered)) = self.held(x, holder) else {
@@ -252,6 +252,7 @@ impl Ledger {
                 _ => Answer::Unexpected,
             };
         };
+        let mut each = |id, kept: &Bytes| each(id, send_on(x.clone(), kept));
         self.close_entry(entry, Some(answered), &mut each, freed);
         Answer::Counted
     }

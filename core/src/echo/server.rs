@@ -155,7 +155,7 @@ impl<R: Rng> Server<R> {
         };
         self.counters.forwards += 1;
         self.counters.forwards_to_self += u64::from(holder == originator);
-        let x = self.ledger.add(&x, originator, holder);
+        let x = self.ledger.add(x, originator, holder);
         out.push(Action::Send(holder, Message::Message(x)));
     }
 
@@ -185,9 +185,9 @@ impl<R: Rng> Server<R> {
         }
         let mut freed = mem::take(&mut self.freed);
         let forwarded = &mut self.counters.oks_forwarded;
-        let each = |originator, x: &Bytes| {
+        let each = |originator, x| {
             *forwarded += 1;
-            out.push(Action::Send(originator, Message::Ok(x.clone())));
+            out.push(Action::Send(originator, Message::Ok(x)));
         };
         match self.ledger.answer(x, holder, each, &mut freed) {
             Answer::Counted => self.counters.oks += 1,

@@ -26,6 +26,12 @@ pub fn keep(body: &Bytes) -> Bytes {
     }
 }
 
+/// Which of two equal bodies to send on: `came`, which shares the read buffer, if it is copied into an outbox anyway; else
+/// the one that is `kept`.
+pub(crate) fn send_on(came: Bytes, kept: &Bytes) -> Bytes {
+    if outbox::is_copied(&came) { came } else { kept.clone() }
+}
+
 /// What a codec took off the front of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<M> {

@@ -11,6 +11,11 @@ const SHARE_FROM: usize = 2 * 1024;
 /// empties must not keep all that ever passed through it.
 const COMPACT_FROM: usize = 64 * 1024;
 
+/// Whether a body is copied into the outbox, and not shared.
+pub(super) const fn is_copied(body: &Bytes) -> bool {
+    body.len() < SHARE_FROM
+}
+
 /// What waits to be written to one connection, in order. Small frames are joined so that a burst is one write; large
 /// bodies are shared. Holds no memory once all is written.
 #[derive(Debug, Default)]
@@ -41,7 +46,7 @@ impl Outbox {
 
     /// Appends bytes, sharing them if they are many.
     pub fn put_shared(&mut self, bytes: &Bytes) {
-        if bytes.len() < SHARE_FROM {
+        if is_copied(bytes) {
             self.put(bytes);
             return;
         }
