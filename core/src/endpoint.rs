@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::mem;
 
 use bytes::BytesMut;
 
@@ -170,11 +171,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             }
             Decoded::Invalid(error) => {
                 self.counters.invalid += 1;
-                if let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) {
-                    link.send_error(now, &error);
-                    self.sent(now, id, effects);
-                    self.drop_overflowed(now, effects);
-                }
+                self.append(now, id, effects, |link| link.send_error(now, &error));
+                self.drop_overflowed(now, effects);
             }
         }
     }
@@ -246,11 +244,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     /// The first `written` bytes of the connection's outbox were written.
     pub fn wrote(&mut self, id: ConnId, written: usize) {
-        let config = *self.links.config();
-        let Some(link) = self.links.get_mut(id) else {
+        let Some((link, config)) = self.links.with_config(id) else {
             return;
         };
-        if link.wrote(written, &config) {
+        if link.wrote(written, config) {
             self.actions.set_behind(id, false);
         }
         let buffer = link.outbox.take_buffer();
@@ -379,11 +376,13 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     fn handle(&mut self, now: Time, event: Event<M::Message, M::Command>, effects: &mut Effects<M::Notice>) {
         self.machine.handle(now, event, &mut self.actions);
         self.apply(now, effects);
-        self.drop_overflowed(now, effects);
+        if !self.overflowed.is_empty() {
+            self.drop_overflowed(now, effects);
+        }
     }
 
     fn apply(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        let mut actions = core::mem::take(&mut self.applied);
+        let mut actions = mem::take(&mut self.applied);
         self.actions.swap(&mut actions);
         for action in actions.drain(..) {
             match action {
@@ -409,31 +408,39 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     fn send(&mut self, now: Time, id: ConnId, message: &M::Message, effects: &mut Effects<M::Notice>) {
-        let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
-            return;
+        if self.append(now, id, effects, |link| link.send(now, message)) {
+            self.counters.messages_out += 1;
+        }
+    }
+
+    /// Has `put` append to the outbox of a connection that is open, has that flushed, and notes if it is too much. `false`
+    /// if it is not open.
+    fn append(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        effects: &mut Effects<M::Notice>,
+        put: impl FnOnce(&mut Link<C>),
+    ) -> bool {
+        let Some((link, config)) = self.links.with_config(id).filter(|(link, _)| link.is_open()) else {
+            return false;
         };
         if link.outbox.has_no_buffer()
             && let Some(buffer) = self.buffers.pop()
         {
             link.outbox.give_buffer(buffer);
         }
-        link.send(now, message);
-        self.counters.messages_out += 1;
-        self.sent(now, id, effects);
-    }
-
-    /// Something was appended to the outbox: have it flushed, and note if it is too much.
-    fn sent(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
-        let config = *self.links.config();
-        if let Some(link) = self.links.get_mut(id) {
-            if link.outbox.len() > config.max_outbox {
-                self.overflowed.push(id);
-            } else if link.note_backlog(now, &config) {
-                self.links.arm(id);
-                self.actions.set_behind(id, true);
-            }
+        put(link);
+        if !mem::replace(&mut link.flush_due, true) {
+            effects.flush.push(id);
         }
-        self.mark_for_flush(id, effects);
+        if link.outbox.len() > config.max_outbox {
+            self.overflowed.push(id);
+        } else if link.note_backlog(now, config) {
+            self.links.arm(id);
+            self.actions.set_behind(id, true);
+        }
+        true
     }
 
     /// Drops the connections whose outbox is over its cap. The machine hears of it and may send more elsewhere.
@@ -489,9 +496,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     fn mark_for_flush(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
         if let Some(link) = self.links.get_mut(id)
-            && !link.flush_due
+            && !mem::replace(&mut link.flush_due, true)
         {
-            link.flush_due = true;
             effects.flush.push(id);
         }
     }

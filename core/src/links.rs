@@ -77,9 +77,15 @@ impl<C: Codec> Links<C> {
     }
 
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Link<C>> {
+        self.with_config(id).map(|(link, _)| link)
+    }
+
+    /// A connection, and what it is configured by.
+    pub(crate) fn with_config(&mut self, id: ConnId) -> Option<(&mut Link<C>, &LinkConfig)> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         let generation = slot.generation;
-        slot.link.as_mut().filter(|_| generation == id.generation)
+        let link = slot.link.as_mut().filter(|_| generation == id.generation)?;
+        Some((link, &self.config))
     }
 
     /// The connections that are as `wanted`, by slot.
