@@ -15,15 +15,15 @@ use rand_core::Rng;
 use siphasher::sip::SipHasher13;
 use slab::Slab;
 
+use super::kept::{Kept, Spare};
 use crate::ConnId;
 use crate::conn_set::ConnSet;
-use crate::wire::{keep, send_on};
 
 /// One forwarded message that has not been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight<'a> {
     /// What was sent.
-    pub x: &'a Bytes,
+    pub x: &'a [u8],
     /// Who waits for its ok; `None` if it left while others still wait for the same X.
     pub originator: Option<ConnId>,
     /// Who was sent it and may answer.
@@ -47,6 +47,7 @@ pub(super) struct Ledger {
     /// The connections that can be sent any bytes.
     binary: ConnSet<()>,
     entries: Slab<Entry>,
+    spare: Spare,
     by_x: HashTable<u32>,
     flights: Slab<Node>,
     keys: (u64, u64),
@@ -64,7 +65,7 @@ struct Conn {
 
 #[derive(Debug)]
 struct Entry {
-    x: Bytes,
+    x: Kept,
     hash: u64,
     flights: List,
     waits: u32,
@@ -123,6 +124,7 @@ impl Ledger {
             conns: ConnSet::new(),
             binary: ConnSet::new(),
             entries: Slab::new(),
+            spare: Spare::new(),
             by_x: HashTable::new(),
             flights: Slab::new(),
             keys,
@@ -231,7 +233,7 @@ impl Ledger {
         if let Some(conn) = self.conns.get_mut(holder) {
             push(&mut self.flights, By::Holder, &mut conn.held, flight);
         }
-        send_on(x, &self.entries[entry as usize].x)
+        self.entries[entry as usize].x.to_send(x)
     }
 
     /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
@@ -252,7 +254,7 @@ impl Ledger {
                 _ => Answer::Unexpected,
             };
         };
-        let mut each = |id, kept: &Bytes| each(id, send_on(x.clone(), kept));
+        let mut each = |id, kept: &Kept| each(id, kept.to_send(x.clone()));
         self.close_entry(entry, Some(answered), &mut each, freed);
         Answer::Counted
     }
@@ -292,7 +294,7 @@ impl Ledger {
     }
 
     /// What a flight carries.
-    pub(super) fn x(&self, flight: u32) -> &Bytes {
+    pub(super) fn x(&self, flight: u32) -> &Kept {
         &self.entries[self.flights[flight as usize].entry as usize].x
     }
 
@@ -378,7 +380,7 @@ impl Ledger {
         &mut self,
         entry: u32,
         answered: Option<u32>,
-        each: &mut impl FnMut(ConnId, &Bytes),
+        each: &mut impl FnMut(ConnId, &Kept),
         freed: &mut Vec<ConnId>,
     ) {
         let hash = self.entries[entry as usize].hash;
@@ -405,6 +407,7 @@ impl Ledger {
                 freed.push(id);
             }
         }
+        self.spare.drop(entry.x);
     }
 
     fn entry_or_insert(&mut self, x: &Bytes) -> u32 {
@@ -413,7 +416,7 @@ impl Ledger {
             return entry;
         }
         let entry = self.entries.insert(Entry {
-            x: keep(x),
+            x: self.spare.keep(x),
             hash,
             flights: List::default(),
             waits: 0,
@@ -428,14 +431,14 @@ impl Ledger {
     }
 
     fn find_hashed(&self, hash: u64, x: &[u8]) -> Option<u32> {
-        let found = self.by_x.find(hash, |&at| self.entries[at as usize].x == x);
+        let found = self.by_x.find(hash, |&at| *self.entries[at as usize].x == *x);
         found.copied()
     }
 
     /// A flight of `x` that `holder` holds, and its entry. Most answer in order: what came first needs no hash of X.
     fn held(&self, x: &[u8], holder: ConnId) -> Option<(u32, u32)> {
         if let Some(first) = self.conns.get(holder)?.held.first()
-            && self.x(first) == x
+            && **self.x(first) == *x
         {
             return Some((self.flights[first as usize].entry, first));
         }

@@ -2,6 +2,7 @@
 
 mod client;
 mod codec;
+mod kept;
 mod ledger;
 mod server;
 

@@ -211,7 +211,7 @@ impl<R: Rng> Server<R> {
             };
             self.counters.reforwards += 1;
             self.ledger.hand_over(flight, holder);
-            let x = self.ledger.x(flight).clone();
+            let x = self.ledger.x(flight).to_send_again();
             out.push(Action::Send(holder, Message::Message(x)));
         }
         self.settle(freed, out);

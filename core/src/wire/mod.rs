@@ -9,6 +9,7 @@ pub use either::EitherCodec;
 pub use error::{ErrorCode, WireError};
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
+pub(crate) use outbox::is_copied;
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,12 +25,6 @@ pub fn keep(body: &Bytes) -> Bytes {
     } else {
         body.clone()
     }
-}
-
-/// Which of two equal bodies to send on: `came`, which shares the read buffer, if it is copied into an outbox anyway; else
-/// the one that is `kept`.
-pub(crate) fn send_on(came: Bytes, kept: &Bytes) -> Bytes {
-    if outbox::is_copied(&came) { came } else { kept.clone() }
 }
 
 /// What a codec took off the front of a stream.

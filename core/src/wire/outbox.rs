@@ -12,7 +12,7 @@ const SHARE_FROM: usize = 2 * 1024;
 const COMPACT_FROM: usize = 64 * 1024;
 
 /// Whether a body is copied into the outbox, and not shared.
-pub(super) const fn is_copied(body: &Bytes) -> bool {
+pub(crate) const fn is_copied(body: &Bytes) -> bool {
     body.len() < SHARE_FROM
 }
 

@@ -45,9 +45,9 @@ fn an_ok_for_one_x_leaves_all_others_waiting() {
         bench.message(alone, x);
     }
     assert_eq!(bench.ok(alone, "x"), [acknowledge(alone, "x")]);
-    let mut waiting: Vec<_> = bench.server.flights().map(|flight| flight.x.clone()).collect();
+    let mut waiting: Vec<_> = bench.server.flights().map(|flight| flight.x).collect();
     waiting.sort();
-    assert_eq!(waiting, ["", "xx"]);
+    assert_eq!(waiting, [&b""[..], b"xx"]);
 }
 
 #[test]

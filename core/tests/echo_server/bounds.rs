@@ -15,7 +15,7 @@ fn alone(config: ServerConfig) -> (Bench, ConnId) {
 
 /// `refused` is answered with `code` and leaves no trace; once `held` is answered, it is taken.
 fn assert_refused_until_answered(mut bench: Bench, from: ConnId, refused: &'static str, code: ErrorCode) {
-    let held: Vec<_> = bench.server.flights().map(|flight| flight.x.clone()).collect();
+    let held: Vec<_> = bench.server.flights().map(|flight| flight.x.to_vec()).collect();
     let taken = bench.counters().messages;
     assert_eq!(bench.message(from, refused), [tell(from, code)]);
     assert_eq!(bench.server.flight_count(), held.len());

@@ -108,7 +108,7 @@ impl Reference {
         let live: Vec<ConnId> = self.live.keys().copied().collect();
         assert_eq!(sorted(server.connections().collect()), sorted(live));
         let flights = server.flights().map(|flight| Flight {
-            x: flight.x.clone(),
+            x: Bytes::copy_from_slice(flight.x),
             originator: flight.originator,
             holder: Some(flight.holder),
         });
