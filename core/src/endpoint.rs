@@ -6,17 +6,13 @@ use core::mem;
 
 use bytes::BytesMut;
 
+use crate::buffers::Buffers;
 use crate::counters::LinkCounters;
 use crate::link::{Expiry, Link, LinkConfig, Want};
 use crate::links::Links;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine, Opened};
 use crate::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// Empty outbox buffers kept for the next connection that writes.
-const POOLED_BUFFERS: usize = 64;
-/// Larger ones go back to the allocator.
-const POOLED_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a driver has to do after calling an [`Endpoint`]. Owned by the driver, appended to by every call.
 #[derive(Debug)]
@@ -58,7 +54,7 @@ pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     /// Kept for its memory.
     applied: Vec<Action<M::Message, M::Notice>>,
     overflowed: Vec<ConnId>,
-    buffers: Vec<Vec<u8>>,
+    buffers: Buffers,
 }
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
@@ -74,7 +70,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             actions: Actions::new(),
             applied: Vec::new(),
             overflowed: Vec::new(),
-            buffers: Vec::new(),
+            buffers: Buffers::new(),
         }
     }
 
@@ -252,11 +248,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         let buffer = link.outbox.take_buffer();
         self.counters.bytes_out += written as u64;
-        if let Some(buffer) = buffer
-            && self.buffers.len() < POOLED_BUFFERS
-            && buffer.capacity() <= POOLED_BUFFER_BYTES
-        {
-            self.buffers.push(buffer);
+        if let Some(buffer) = buffer {
+            self.buffers.put(buffer);
         }
     }
 
@@ -426,7 +419,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             return false;
         };
         if link.outbox.has_no_buffer()
-            && let Some(buffer) = self.buffers.pop()
+            && let Some(buffer) = self.buffers.take()
         {
             link.outbox.give_buffer(buffer);
         }

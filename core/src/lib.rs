@@ -27,6 +27,7 @@
 
 extern crate alloc;
 
+mod buffers;
 pub mod chat;
 pub mod conn_set;
 pub mod counters;
