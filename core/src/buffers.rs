@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use crate::wire::Outbox;
+
 /// Kept at most.
 const BUFFERS: usize = 4096;
 /// All of those kept together.
@@ -23,13 +25,21 @@ impl Buffers {
         }
     }
 
-    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
-        let buffer = self.spare.pop()?;
-        self.bytes -= buffer.capacity();
-        Some(buffer)
+    /// Gives one to an outbox that has none.
+    pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
+        if outbox.has_no_buffer()
+            && let Some(buffer) = self.spare.pop()
+        {
+            self.bytes -= buffer.capacity();
+            outbox.give_buffer(buffer);
+        }
     }
 
-    pub(crate) fn put(&mut self, buffer: Vec<u8>) {
+    /// Takes that of an outbox that is empty.
+    pub(crate) fn take_back(&mut self, outbox: &mut Outbox) {
+        let Some(buffer) = outbox.take_buffer() else {
+            return;
+        };
         let capacity = buffer.capacity();
         if self.spare.len() < BUFFERS && capacity <= BUFFER_BYTES && self.bytes + capacity <= BYTES {
             self.bytes += capacity;

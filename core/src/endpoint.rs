@@ -246,11 +246,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if link.wrote(written, config) {
             self.actions.set_behind(id, false);
         }
-        let buffer = link.outbox.take_buffer();
+        self.buffers.take_back(&mut link.outbox);
         self.counters.bytes_out += written as u64;
-        if let Some(buffer) = buffer {
-            self.buffers.put(buffer);
-        }
     }
 
     /// The writing side of the connection's socket was shut down.
@@ -418,11 +415,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some((link, config)) = self.links.with_config(id).filter(|(link, _)| link.is_open()) else {
             return false;
         };
-        if link.outbox.has_no_buffer()
-            && let Some(buffer) = self.buffers.take()
-        {
-            link.outbox.give_buffer(buffer);
-        }
+        self.buffers.lend(&mut link.outbox);
         put(link);
         if !mem::replace(&mut link.flush_due, true) {
             effects.flush.push(id);

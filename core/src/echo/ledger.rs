@@ -100,6 +100,10 @@ enum By {
 }
 
 const NONE: u32 = u32::MAX;
+const UNLINKED: Links = Links {
+    previous: NONE,
+    next: NONE,
+};
 
 impl List {
     fn first(&self) -> Option<u32> {
@@ -209,23 +213,16 @@ impl Ledger {
     /// Notes that `x` came from `originator` and is forwarded to `holder`; both are live. Returns X, to be sent.
     pub(super) fn add(&mut self, x: Bytes, originator: ConnId, holder: ConnId) -> Bytes {
         let entry = self.entry_or_insert(&x);
-        self.entries[entry as usize].waits += 1;
+        let kept = &mut self.entries[entry as usize];
+        kept.waits += 1;
         self.bytes += x.len();
         let flight = self.flights.insert(Node {
             entry,
             originator: Some(originator),
             holder,
-            links: [Links {
-                previous: NONE,
-                next: NONE,
-            }; 3],
+            links: [UNLINKED; 3],
         }) as u32;
-        push(
-            &mut self.flights,
-            By::X,
-            &mut self.entries[entry as usize].flights,
-            flight,
-        );
+        push(&mut self.flights, By::X, &mut kept.flights, flight);
         if let Some(conn) = self.conns.get_mut(originator) {
             push(&mut self.flights, By::Originator, &mut conn.sent, flight);
             conn.sent_bytes += x.len();
@@ -233,7 +230,7 @@ impl Ledger {
         if let Some(conn) = self.conns.get_mut(holder) {
             push(&mut self.flights, By::Holder, &mut conn.held, flight);
         }
-        self.entries[entry as usize].x.to_send(x)
+        kept.x.to_send(x)
     }
 
     /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
@@ -361,14 +358,8 @@ impl Ledger {
             .filter(|(_, node)| node.originator.is_some())
             .count();
         let totals = (listed, held, sent, bytes, sent_bytes, self.by_x.len());
-        let expected = (
-            self.flights.len(),
-            self.flights.len(),
-            with_originator,
-            self.bytes,
-            0,
-            self.entries.len(),
-        );
+        let flights = self.flights.len();
+        let expected = (flights, flights, with_originator, self.bytes, 0, self.entries.len());
         if totals != expected {
             return Err(format!("the books do not add up: {totals:?}, expected {expected:?}"));
         }
