@@ -143,7 +143,7 @@ impl<M: Method> Listener for GrpcListener<M> {
     async fn accept(&mut self) -> io::Result<GrpcStream> {
         match self.calls.recv().await {
             Some(call) => Ok(call),
-            // The server has failed, which was logged. Other listeners of the same driver go on.
+            // The HTTP/2 server ends before this listener only if it panics. Other listeners of the same driver go on.
             None => std::future::pending().await,
         }
     }
