@@ -56,7 +56,7 @@
 //! | `cargo run --release -p sim -- crowd --clients 100000 --faults` | a great many clients in one run on the direct lane |
 //! | `cargo run --release -p sim -- exhaust --clients 2` | every schedule of two clients |
 //! | `cargo run --release -p sim --example crowd` | 100,000 clients over a minute, on turmoil |
-//! | `cargo run --release -p sim -- mutants` | applies each planted bug of `sim/mutants/` to a copy of the workspace, and says what catches it: `docs/PLANTED-BUGS.md`; `--slice` takes six |
+//! | `cargo run --release -p sim -- mutants` | applies each planted bug of `sim/mutants/` to a copy of the workspace, and says what catches it: `docs/PLANTED-BUGS.md`; `--slice` takes three |
 //!
 //! A seed means the same as long as the code that draws does. One that found something is added to `FOUND` in
 //! `tests/faults.rs`, with what it found.
