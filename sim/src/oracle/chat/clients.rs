@@ -204,7 +204,7 @@ impl Host {
             }
             Notice::Heard { body, .. } => sessions.answered(session, body)?,
             Notice::Delivered { key, id, round_trip } => {
-                let entry = sessions.get(session);
+                let entry = sessions.get_mut(session);
                 let index = entry.delivered;
                 entry.delivered += 1;
                 let next = entry.said.get(index).map(|(key, _)| *key);
@@ -229,7 +229,7 @@ impl Host {
                 sessions.undelivered(session, *key, *sent)?;
             }
             Notice::Ended { failure } => {
-                let entry = sessions.get(session);
+                let entry = sessions.get_mut(session);
                 if entry.delivered + self.undelivered != entry.said.len() {
                     return Err("a session ends, and of some message nothing is known".into());
                 }

@@ -7,7 +7,7 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
 use super::callers::Answering;
-use super::sessions::{Sending, Sessions, answered_at_once};
+use super::sessions::{Sending, Session, Sessions, answered_at_once};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
@@ -157,8 +157,9 @@ impl ServerModel {
                 Err("both refused and welcomed".into())
             };
         }
-        let session = sessions.by_number(number).filter(|_| known);
-        let heard = session.map_or(0, |session| session.heard as u64);
+        let heard = self
+            .talked_of(sessions, number)
+            .map_or(0, |session| session.heard as u64);
         if welcome != Some(heard) {
             return Err(format!("welcomed with {welcome:?} messages heard, where {heard} were"));
         }
@@ -177,6 +178,13 @@ impl ServerModel {
         talk.is_some_and(|talk| number != 0 && talk.number == number)
     }
 
+    /// What was said in the session of this number, if the server still knows it. One that has ended, and is begun again by a
+    /// greeting that was overtaken, is a new one to the server: nothing was said in it.
+    fn talked_of<'a>(&self, sessions: &'a Sessions, number: u64) -> Option<&'a Session> {
+        let talk = self.talk.as_ref().filter(|_| self.knows(number))?;
+        talk.session.map(|session| sessions.get(session))
+    }
+
     /// Which session a greeting is for, and why it is refused, if it is.
     fn greeted(&self, sessions: &Sessions, message: &Message) -> Result<(u64, Option<ErrorCode>), String> {
         let (number, resumes, heard) = match *message {
@@ -185,8 +193,8 @@ impl ServerModel {
             _ => return Err(format!("a client begins with {message:?}")),
         };
         // A greeting that says less than what the client has said to have heard was overtaken by a newer connection.
-        let told = sessions
-            .by_number(number)
+        let told = self
+            .talked_of(sessions, number)
             .map_or(0, |session| session.answers_delivered as u64);
         let refusal = match (self.knows(number), resumes) {
             (true, _) => (heard < told).then_some(ErrorCode::UnknownRequest),
@@ -284,7 +292,7 @@ impl ServerModel {
                 let talk = self.talk.as_mut().ok_or("something is delivered to nobody")?;
                 talk.delivered += 1;
                 let session = talk.session.ok_or("an answer is delivered where nothing was heard")?;
-                let entry = sessions.get(session);
+                let entry = sessions.get_mut(session);
                 entry.answers_delivered += 1;
                 if *id != talk.delivered || entry.answers_delivered > entry.answers {
                     return Err(format!("answer {id} is said to be delivered, and was not heard"));

@@ -47,11 +47,11 @@ impl Sessions {
         }
     }
 
-    pub(super) fn by_number(&self, number: u64) -> Option<&Session> {
-        self.all.get(*self.of_number.get(&number)?)
+    pub(super) fn get(&self, session: usize) -> &Session {
+        &self.all[session]
     }
 
-    pub(super) fn get(&mut self, session: usize) -> &mut Session {
+    pub(super) fn get_mut(&mut self, session: usize) -> &mut Session {
         &mut self.all[session]
     }
 
