@@ -328,7 +328,7 @@ impl Ledger {
             if waits == 0 || waits != entry.waits {
                 return Err(format!("an X counts {} waits and has {waits}", entry.waits));
             }
-            if self.find(&entry.x) != Some(at as u32) {
+            if self.by_x.find(entry.hash, |&found| found as usize == at).is_none() {
                 return Err(format!("X number {at} cannot be found"));
             }
         }

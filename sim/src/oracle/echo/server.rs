@@ -38,6 +38,7 @@ pub(super) struct ServerModel {
     /// Whether everything is compared after this event.
     due: bool,
     flight_count: usize,
+    flight_bytes: usize,
     opened: u64,
     forwarded: u64,
     draining: bool,
@@ -78,8 +79,10 @@ impl Conn {
 }
 
 /// Connections and flights that are compared at every event, and so many more for each event where there are more.
-const WHOLE: usize = 256;
-const MORE: usize = 4;
+const WHOLE: usize = 64;
+const MORE: usize = 2;
+/// So many bytes of X cost as much as a flight.
+const BYTES: usize = 256;
 
 impl ServerModel {
     pub(super) fn new(deep: bool, limits: &Limits, lens: Vec<usize>, no_lines: BTreeSet<X>, marks: Marks) -> Self {
@@ -98,6 +101,7 @@ impl ServerModel {
             credit: 0,
             due: false,
             flight_count: 0,
+            flight_bytes: 0,
             opened: 0,
             forwarded: 0,
             draining: false,
@@ -107,7 +111,7 @@ impl ServerModel {
     /// An event comes. Returns whether everything is to be compared after it.
     pub(super) fn begin(&mut self) -> bool {
         self.credit += MORE;
-        let size = self.conns.len() + self.flight_count;
+        let size = self.conns.len() + self.flight_count + self.flight_bytes / BYTES;
         self.due = self.deep && size <= self.credit.max(WHOLE);
         if self.due {
             self.credit = 0;
@@ -124,6 +128,7 @@ impl ServerModel {
         self.conns.clear();
         self.flights.clear();
         self.flight_count = 0;
+        self.flight_bytes = 0;
         self.generations.clear();
         self.draining = false;
     }
@@ -280,6 +285,7 @@ impl ServerModel {
         }
         self.forwarded += 1;
         self.flight_count += 1;
+        self.flight_bytes += self.lens[x as usize];
         self.flights.entry(x).or_default().push(Flight {
             waiter,
             holder,
@@ -330,7 +336,7 @@ impl ServerModel {
 
     fn ok_counts(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
         let flights = self.flights.remove(&x).unwrap_or_default();
-        self.flight_count -= flights.len();
+        self.ended(x, flights.len());
         let mut waiting: Vec<ConnId> = flights.iter().filter_map(|flight| flight.waiter).collect();
         let mut told = Vec::new();
         for action in actions {
@@ -359,6 +365,12 @@ impl ServerModel {
         Ok(())
     }
 
+    /// So many flights of `x` are no more.
+    fn ended(&mut self, x: X, count: usize) {
+        self.flight_count -= count;
+        self.flight_bytes -= count * self.lens[x as usize];
+    }
+
     /// Nobody waits for `x` or holds it any more.
     fn forget(&mut self, x: X, flights: &[Flight]) {
         for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
@@ -383,12 +395,12 @@ impl ServerModel {
             }
             if flights.iter().all(|flight| flight.waiter.is_none()) {
                 let flights = self.flights.remove(&x).unwrap_or_default();
-                self.flight_count -= flights.len();
+                self.ended(x, flights.len());
                 self.forget(x, &flights);
                 continue;
             }
             let held: Vec<Flight> = flights.extract_if(.., |flight| flight.holder == id).collect();
-            self.flight_count -= held.len();
+            self.ended(x, held.len());
             orphaned.insert(x, held.into_iter().filter(|flight| flight.waiter.is_some()).collect());
         }
         for action in actions {
