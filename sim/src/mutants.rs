@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::copy::Copy;
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// Run turmoil's lane also for what the direct driver has caught
     #[arg(long)]
     every_lane: bool,
+    /// Make the run that the direct driver caught it with small, and say how small
+    #[arg(long)]
+    shrink: bool,
     /// A run that takes longer counts as hung, which is caught
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     limit: u64,
@@ -84,6 +88,15 @@ enum Verdict {
 struct Run {
     verdict: Verdict,
     seconds: f64,
+    shrunk: Option<Shrunk>,
+}
+
+/// What shrinking made of the run that caught a planted bug.
+#[derive(Debug, Serialize, Deserialize)]
+struct Shrunk {
+    messages: u64,
+    faults: u64,
+    seconds: f64,
 }
 
 /// A planted bug and what came of it. A lane that was not run is `None`.
@@ -106,7 +119,17 @@ impl Run {
     fn cell(&self) -> String {
         let seconds = self.seconds;
         match &self.verdict {
-            Verdict::Caught { seed: Some(seed), .. } => format!("seed {seed}, {seconds:.1} s"),
+            Verdict::Caught { seed: Some(seed), .. } => {
+                let shrunk = self.shrunk.as_ref().map(|shrunk| {
+                    let Shrunk {
+                        messages,
+                        faults,
+                        seconds,
+                    } = shrunk;
+                    format!("; small: {messages} messages, {faults} faults, {seconds:.1} s")
+                });
+                format!("seed {seed}, {seconds:.1} s{}", shrunk.unwrap_or_default())
+            }
             Verdict::Caught { seed: None, .. } => format!("yes, {seconds:.1} s"),
             Verdict::Hung => "hung".to_owned(),
             Verdict::Escaped => "escaped".to_owned(),
@@ -119,7 +142,8 @@ impl Run {
             Verdict::Hung => (true, None, Some(HUNG)),
             Verdict::Escaped => (false, None, None),
         };
-        json!({ "caught": caught, "seed": seed, "rule": rule, "seconds": self.seconds })
+        let shrunk = &self.shrunk;
+        json!({ "caught": caught, "seed": seed, "rule": rule, "seconds": self.seconds, "shrunk": shrunk })
     }
 }
 

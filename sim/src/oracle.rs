@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use echosphere_core::Machine;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
@@ -97,6 +98,11 @@ pub trait Workload: System + Clone + Sync {
     /// The same with only some of them, chosen by number.
     #[must_use]
     fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self;
+
+    /// The bodies that are sent, to be made shorter.
+    fn bodies(&mut self) -> Vec<&mut Bytes> {
+        Vec::new()
+    }
 
     /// In words that [`Workload::from_json`] reads.
     fn to_json(&self) -> Value;

@@ -1,4 +1,5 @@
-//! Making a failing run small: fewer messages, fewer faults, less going wrong on the way, as long as it fails alike.
+//! Making a failing run small: fewer messages, fewer faults, shorter bodies, less going wrong on the way, as long as it fails
+//! alike.
 
 use crate::direct::{Case, Options, Rates, run_direct};
 use crate::oracle::Workload;
@@ -16,6 +17,9 @@ pub struct Failing<W> {
     /// Runs that it took to find.
     pub runs: u64,
 }
+
+/// What is left of a body that is made shorter: enough to tell bodies apart.
+const SHORT: usize = 16;
 
 /// The smallest run that it finds, within `budget` runs, that fails as `failing` does: the same kind of failure of the
 /// same rule, numbers aside. `progress` is told the runs made so far.
@@ -64,6 +68,7 @@ pub fn shrink<W: Workload>(failing: Failing<W>, budget: u64, mut progress: impl 
             |best, keep| (best.case.clone(), best.workload.keep(keep)),
             &mut try_one,
         );
+        smaller |= cut_bodies(&mut best, &mut try_one);
         if !smaller {
             best.runs = runs;
             return best;
@@ -154,6 +159,33 @@ fn drop_chunks<W: Workload>(
             }
         }
         chunk /= 2;
+    }
+    any
+}
+
+/// Cuts all long bodies, or as many of them as can be.
+fn cut_bodies<W: Workload>(best: &mut Failing<W>, try_one: Variant<'_, W>) -> bool {
+    let count = best.workload.bodies().len();
+    let mut cut = |cut: &dyn Fn(usize) -> bool| {
+        let mut workload = best.workload.clone();
+        let mut any = false;
+        for (at, body) in workload.bodies().into_iter().enumerate() {
+            if cut(at) && body.len() > SHORT {
+                body.truncate(SHORT);
+                any = true;
+            }
+        }
+        any && {
+            let case = best.case.clone();
+            try_one(best, case, workload)
+        }
+    };
+    if cut(&|_| true) {
+        return true;
+    }
+    let mut any = false;
+    for at in 0..count {
+        any |= cut(&|body| body == at);
     }
     any
 }

@@ -4,11 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::json;
 use sim::direct::{Case, Options, Outcome, run_direct};
 use sim::draw::Drawing;
 use sim::oracle::Workload;
 use sim::record::Record;
 use sim::shrink::{self, Failing};
+
+use tokio::time::Instant;
 
 use super::{Runs, System, exit_code, progress_bar, with_system, wrong_use};
 
@@ -35,6 +38,9 @@ pub(crate) struct ShrinkArgs {
     /// Runs to spend
     #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
     budget: u64,
+    /// Print what came of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -148,9 +154,11 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         failure,
         runs: 0,
     };
+    let start = Instant::now();
     let bar = progress_bar(args.budget, "runs");
     let small = shrink::shrink(failing, args.budget, |runs| bar.set_position(runs));
     bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
     let (record, outcome) = Record::of(&small.case, &small.workload);
     if let Err(error) = record.write(&args.output) {
         return wrong_use(&error);
@@ -163,6 +171,16 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         args.output.display(),
         args.output.display()
     );
+    if args.json {
+        let (messages, faults) = (small.workload.len(), small.case.faults.len());
+        let rule = &small.failure.rule;
+        let told =
+            json!({ "messages": messages, "faults": faults, "runs": small.runs, "seconds": seconds, "rule": rule });
+        println!("{told}");
+        return outcome
+            .result
+            .map_or_else(|failure| ExitCode::from(exit_code(failure.kind)), |_| ExitCode::SUCCESS);
+    }
     tell(&outcome)
 }
 

@@ -37,7 +37,6 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     pub(super) life: u32,
     started: Nanos,
     clock: f64,
-    armed: Option<Nanos>,
     /// In which millisecond its timer last rang, and how often.
     wakes: (Nanos, u32),
     pub(super) paused_until: Nanos,
@@ -72,7 +71,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             life: 0,
             started: 0,
             clock,
-            armed: None,
             wakes: (0, 0),
             paused_until: 0,
             dark: false,
@@ -123,7 +121,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
         self.effects = Effects::default();
-        self.armed = None;
+        net.timers[self.number] = None;
         self.plan.clear();
         self.dark = unnoticed;
         let side = self.side;
@@ -167,7 +165,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     pub(super) fn wake(&mut self, net: &mut Net) {
-        self.armed = None;
         self.check_wakes(net.now);
         let now = self.local(net.now);
         if let Some(endpoint) = &mut self.endpoint {
@@ -401,15 +398,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    fn arm(&mut self, net: &mut Net) {
-        let Some(deadline) = self.endpoint.as_ref().and_then(Endpoint::next_deadline) else {
-            return;
-        };
-        let after = (deadline.as_nanos() as f64 / self.clock).ceil() as Nanos;
-        let at = self.started.saturating_add(after).max(net.now + 1);
-        if self.armed.is_none_or(|armed| at < armed) {
-            self.armed = Some(at);
-            net.at(at, What::Wake(self.number as u32, self.life));
-        }
+    fn arm(&self, net: &mut Net) {
+        let deadline = self.endpoint.as_ref().and_then(Endpoint::next_deadline);
+        net.timers[self.number] = deadline.map(|deadline| {
+            let after = (deadline.as_nanos() as f64 / self.clock).ceil() as Nanos;
+            self.started.saturating_add(after).max(net.now + 1)
+        });
     }
 }

@@ -294,17 +294,10 @@ impl<S: System> World<'_, S> {
                     self.client(host, what, |client, net, _| client.answered(net, index as usize, yes));
                 }
             }
-            What::Wake(host, life) if host as usize == self.case.hosts => {
-                if life == self.server.life {
-                    self.server(what, |server, net, _| server.wake(net));
-                }
+            What::Wake(host) if host as usize == self.case.hosts => {
+                self.server(what, |server, net, _| server.wake(net))
             }
-            What::Wake(host, life) => {
-                let host = host as usize;
-                if life == self.clients[host].life {
-                    self.client(host, what, |client, net, _| client.wake(net));
-                }
-            }
+            What::Wake(host) => self.client(host as usize, what, |client, net, _| client.wake(net)),
             What::Command(host, life) => {
                 let host = host as usize;
                 if life == self.clients[host].life {
@@ -322,7 +315,7 @@ impl<S: System> World<'_, S> {
     /// Has the server do something now, or when its pause is over.
     fn server(&mut self, what: What, act: impl FnOnce(&mut Host<S::Server, S::Codec>, &mut Net, &mut BytesMut)) {
         if self.server.paused_until > self.net.now {
-            self.net.at(self.server.paused_until, what);
+            self.net.put_off(self.server.paused_until, what);
             return;
         }
         act(&mut self.server, &mut self.net, &mut self.input);
@@ -338,7 +331,7 @@ impl<S: System> World<'_, S> {
     ) {
         let client = &mut self.clients[host];
         if client.paused_until > self.net.now {
-            self.net.at(client.paused_until, what);
+            self.net.put_off(client.paused_until, what);
             return;
         }
         act(client, &mut self.net, &mut self.input);

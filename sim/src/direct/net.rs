@@ -57,7 +57,7 @@ pub(super) enum What {
     /// The answer to it reaches the client: yes or no.
     Answer(u32, u32, bool),
     /// A host's timer rings; hosts of clients have their numbers, the server is the last.
-    Wake(u32, u32),
+    Wake(u32),
     /// A host of clients is asked for the next thing in its plan.
     Command(u32, u32),
     /// This one of the planned faults begins.
@@ -134,6 +134,8 @@ pub(super) struct Net {
     queue: BinaryHeap<Reverse<(Nanos, u32, What)>>,
     /// Orders what happens at the same time.
     sequence: u32,
+    /// When each host's timer rings, if it is set.
+    pub(super) timers: Vec<Option<Nanos>>,
     pub(super) conns: Slab<Conn>,
     serial: u32,
     pub(super) links: Vec<Link>,
@@ -151,6 +153,7 @@ impl Net {
             now: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
+            timers: vec![None; hosts + 1],
             conns: Slab::new(),
             serial: 0,
             links: vec![Link::default(); hosts],
@@ -167,15 +170,35 @@ impl Net {
         self.queue.push(Reverse((at, self.sequence, what)));
     }
 
-    /// Takes the next thing that happens before `end`, and goes to its time.
+    /// What was to happen now happens then, for its host pauses.
+    pub(super) fn put_off(&mut self, until: Nanos, what: What) {
+        match what {
+            What::Wake(host) => self.timers[host as usize] = Some(until),
+            what => self.at(until, what),
+        }
+    }
+
+    /// Takes the next thing that happens before `end`, and goes to its time. A timer rings after all else of its moment.
     pub(super) fn next(&mut self, end: Nanos) -> Option<What> {
-        let Reverse((at, ..)) = self.queue.peek()?;
-        if *at > end {
+        let timers = (0..).zip(&self.timers);
+        let ring = timers.filter_map(|(host, at)| at.map(|at| (at, host))).min();
+        let queued = self.queue.peek().map(|Reverse((at, ..))| *at);
+        let (at, rings) = match (queued, ring) {
+            (Some(at), Some((ring, host))) if ring < at => (ring, Some(host)),
+            (Some(at), _) => (at, None),
+            (None, ring) => ring.map(|(at, host)| (at, Some(host)))?,
+        };
+        if at > end {
             return None;
         }
-        let Reverse((at, _, what)) = self.queue.pop()?;
         self.now = at;
-        Some(what)
+        match rings {
+            Some(host) => {
+                self.timers[host] = None;
+                Some(What::Wake(host as u32))
+            }
+            None => self.queue.pop().map(|Reverse((.., what))| what),
+        }
     }
 
     pub(super) fn get(&mut self, index: u32, serial: u32) -> Option<&mut Conn> {

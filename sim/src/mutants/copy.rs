@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Args, Row, Run, Verdict, workspace};
+use super::{Args, Row, Run, Shrunk, Verdict, workspace};
 
 /// Memory that a run may take, in KiB: a bug may make it take all there is.
 const MEMORY_KIB: u64 = 6 * 1024 * 1024;
@@ -117,7 +117,11 @@ impl<'a> Copy<'a> {
                 return row;
             }
             row.calm = Some(self.direct(&["--system", system, "--no-faults"]));
-            row.direct = Some(self.direct(&["--system", system]));
+            let mut direct = self.direct(&["--system", system]);
+            if self.args.shrink {
+                direct.shrunk = self.shrunk(&direct, system);
+            }
+            row.direct = Some(direct);
         }
         if every_lane || !row.is_caught() {
             let built = self.build(&["test", "--test", "faults", "--no-run"]);
@@ -138,6 +142,7 @@ impl<'a> Copy<'a> {
             .args(["--release", "--package", "sim", "--message-format", "json"])
             // Built more often than run.
             .args(["--config", "profile.release.package.sim.opt-level=1"])
+            .args(["--config", "profile.release.package.sim.codegen-units=64"])
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", self.scratch.join(TARGET))
             .env("CARGO_INCREMENTAL", "1")
@@ -150,7 +155,6 @@ impl<'a> Copy<'a> {
     }
 
     fn direct(&self, more: &[&str]) -> Run {
-        let program = self.scratch.join(TARGET).join("release/sim");
         let seeds = self.args.seeds.to_string();
         let args = [
             "campaign",
@@ -165,7 +169,7 @@ impl<'a> Copy<'a> {
             "--seeds",
             &seeds,
         ];
-        self.run(&program, &[&args, more].concat(), |output| {
+        self.run(&self.program(), &[&args, more].concat(), |output| {
             let report: Value = serde_json::from_str(output).unwrap_or_default();
             let caught = |seed, rule: &str| Verdict::Caught {
                 seed,
@@ -182,6 +186,22 @@ impl<'a> Copy<'a> {
                 caught(None, "crash: the campaign itself died")
             }
         })
+    }
+
+    /// Makes the run that caught the bug small.
+    fn shrunk(&self, caught: &Run, system: &str) -> Option<Shrunk> {
+        let Verdict::Caught { seed: Some(seed), .. } = caught.verdict else {
+            return None;
+        };
+        let shrunk = Command::new(self.program())
+            .args(["shrink", &seed.to_string(), "--system", system, "--json", "--output"])
+            .arg(self.scratch.join("small.json"))
+            .output();
+        serde_json::from_slice(&shrunk.ok()?.stdout).ok()
+    }
+
+    fn program(&self) -> PathBuf {
+        self.scratch.join(TARGET).join("release/sim")
     }
 
     fn turmoil(&self, program: &Path, system: &str) -> Run {
@@ -214,6 +234,7 @@ impl<'a> Copy<'a> {
         Run {
             verdict,
             seconds: start.elapsed().as_secs_f64(),
+            shrunk: None,
         }
     }
 

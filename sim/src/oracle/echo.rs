@@ -239,7 +239,8 @@ impl EchoOracle {
             }
         }
         let due = self.server.begin();
-        let listed = if due {
+        let forwards = matches!(event, Heard::Received(_, Said::Message(_)) | Heard::Closed(_));
+        let listed = if due || forwards && self.server.counts_choices() {
             server.connections().collect()
         } else {
             Vec::new()

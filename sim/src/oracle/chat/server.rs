@@ -34,6 +34,8 @@ struct Talk {
     lost: Option<Time>,
     /// Known once something was heard.
     session: Option<usize>,
+    /// The last answer that was sent whole.
+    sent: u64,
     /// Answers given, and those of them that were said to be delivered, or not to be.
     said: u64,
     delivered: u64,
@@ -101,6 +103,10 @@ impl ServerModel {
                 Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
                 Action::Send(conn, Message::Part { .. } | Message::Taken { .. }) if self.peer() != Some(*conn) => {
                     return Err(format!("{conn:?} is talked with, and is not the peer"));
+                }
+                Action::Send(_, Message::Part { id, last: true, .. }) => {
+                    let talk = self.talk.as_mut().ok_or("something is said to nobody")?;
+                    talk.sent = talk.sent.max(*id);
                 }
                 Action::Close(conn, reason) => self.closes(now, *conn, *reason)?,
                 _ => {}
@@ -192,12 +198,14 @@ impl ServerModel {
             Message::Resume { session, received } => (session, true, received),
             _ => return Err(format!("a client begins with {message:?}")),
         };
-        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection.
+        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
+        // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
         let told = self
             .talked_of(sessions, number)
             .map_or(0, |session| session.answers_delivered as u64);
+        let sent = self.talk.as_ref().map_or(0, |talk| talk.sent);
         let refusal = match (self.knows(number), resumes) {
-            (true, _) => (heard < told).then_some(ErrorCode::UnknownRequest),
+            (true, _) => (heard < told || heard > sent).then_some(ErrorCode::UnknownRequest),
             (false, true) => Some(ErrorCode::UnknownSession),
             (false, false) => self.peer().map(|_| ErrorCode::Busy),
         };
@@ -219,6 +227,7 @@ impl ServerModel {
             conn: None,
             lost: None,
             session: None,
+            sent: 0,
             said: 0,
             delivered: 0,
             undelivered: 0,

@@ -187,6 +187,14 @@ impl Workload for Chat {
         }
     }
 
+    fn bodies(&mut self) -> Vec<&mut Bytes> {
+        let bodies = self.planned.iter_mut().filter_map(|planned| match planned {
+            Planned::Say { body, .. } => Some(body),
+            Planned::Session { .. } => None,
+        });
+        bodies.collect()
+    }
+
     fn to_json(&self) -> Value {
         let planned = self.planned.iter().map(|planned| match planned.clone() {
             Planned::Session { host, at, leaves } => Written::Session { host, at, leaves },

@@ -83,6 +83,8 @@ const WHOLE: usize = 64;
 const MORE: usize = 2;
 /// So many bytes of X cost as much as a flight.
 const BYTES: usize = 256;
+/// Choices among more connections than these are not counted, unless everything is compared.
+const COUNTED: usize = 128;
 
 impl ServerModel {
     pub(super) fn new(deep: bool, limits: &Limits, lens: Vec<usize>, no_lines: BTreeSet<X>, marks: Marks) -> Self {
@@ -119,6 +121,11 @@ impl ServerModel {
         self.due
     }
 
+    /// Whether what a step chooses from matters to the statistics.
+    pub(super) fn counts_choices(&self) -> bool {
+        self.due || self.deep && self.conns.len() <= COUNTED
+    }
+
     /// How many flights there are.
     pub(super) const fn flight_count(&self) -> usize {
         self.flight_count
@@ -133,7 +140,8 @@ impl ServerModel {
         self.draining = false;
     }
 
-    /// `listed` are the connections that the server says are live, in its own order; looked at only if a comparison is due.
+    /// `listed` are the connections that the server says are live, in its own order; looked at only if a comparison is due or
+    /// choices count.
     pub(super) fn step(
         &mut self,
         event: &Heard<'_, Infallible>,
@@ -264,7 +272,7 @@ impl ServerModel {
 
     /// `x` was sent to `holder`, on behalf of `waiter`.
     fn forward(&mut self, x: X, waiter: Option<ConnId>, holder: ConnId, first: bool) -> Result<(), String> {
-        if self.due && self.conns.contains(holder) {
+        if self.counts_choices() && self.conns.contains(holder) {
             self.note_choice(x, holder, first.then_some(waiter == Some(holder)));
         }
         let Some(conn) = self.conns.get_mut(holder) else {

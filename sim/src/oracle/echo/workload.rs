@@ -19,8 +19,11 @@ use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 
-/// Where somebody asks for more clients than these, a smaller share sends long X: so many bytes take all of a run's
-/// time, and tell nothing that those of a few do not.
+/// In so many runs of a campaign some X are long: bytes take nearly all of such a run's time, and most rules are not about
+/// them.
+const LONG_RUNS: f64 = 0.3;
+
+/// Where somebody asks for more clients than these, a smaller share sends long X.
 const LONG: f64 = 20.0;
 
 /// A message to be sent.
@@ -71,14 +74,10 @@ impl Echo {
     /// What the scenario's seed says.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
-        Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
+        Self::drawn(scenario.seed, scenario.hosts, scenario.safety, None, 1.0)
     }
-}
 
-impl Workload for Echo {
-    const NAME: &'static str = "echo";
-
-    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
+    fn drawn(seed: u64, hosts: usize, window: Duration, clients: Option<usize>, long_runs: f64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
         let ack_delay = match dice.below(4) {
             0 => Delay::None,
@@ -94,7 +93,10 @@ impl Workload for Echo {
             1..6 => dice.among(2, 20),
             _ => dice.among(20, 80),
         };
-        let long = clients.map_or(1.0, |clients| (LONG / clients.max(1) as f64).min(1.0));
+        let long = match clients {
+            Some(clients) => (LONG / clients.max(1) as f64).min(1.0),
+            None => f64::from(u8::from(long_runs >= 1.0 || dice.chance(long_runs))),
+        };
         let clients = clients.unwrap_or(drawn);
         let window = if dice.chance(0.3) {
             // All at once.
@@ -133,6 +135,14 @@ impl Workload for Echo {
         }
         echo
     }
+}
+
+impl Workload for Echo {
+    const NAME: &'static str = "echo";
+
+    fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
+        Self::drawn(seed, hosts, window, clients, LONG_RUNS)
+    }
 
     fn len(&self) -> usize {
         self.messages.len()
@@ -145,6 +155,10 @@ impl Workload for Echo {
             messages: kept.map(|(_, message)| message.clone()).collect(),
             ..self.clone()
         }
+    }
+
+    fn bodies(&mut self) -> Vec<&mut Bytes> {
+        self.messages.iter_mut().map(|message| &mut message.x).collect()
     }
 
     fn to_json(&self) -> Value {

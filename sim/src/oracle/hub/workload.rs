@@ -160,6 +160,17 @@ impl Workload for Hub {
         hub
     }
 
+    fn bodies(&mut self) -> Vec<&mut Bytes> {
+        let bodies = self.planned.iter_mut().filter_map(|planned| match planned {
+            Planned::Ask {
+                request: Request::Echo(body) | Request::Relay { body, .. },
+                ..
+            } => Some(body),
+            _ => None,
+        });
+        bodies.collect()
+    }
+
     fn to_json(&self) -> Value {
         let planned = self.planned.iter().map(Written::from);
         json!({
