@@ -479,16 +479,23 @@ fn poll_write<'a>(
     cx: &mut Context<'_>,
     mut chunks: impl Iterator<Item = &'a [u8]>,
 ) -> Poll<io::Result<Option<usize>>> {
-    let written = if stream.is_write_vectored() {
+    let first = chunks.next().unwrap_or_default();
+    let second = if stream.is_write_vectored() {
+        chunks.next()
+    } else {
+        None
+    };
+    // Most writes have one chunk, and for that there is a cheaper way.
+    let written = if let Some(second) = second {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        for (slice, chunk) in slices.iter_mut().zip([first, second].into_iter().chain(chunks)) {
             *slice = IoSlice::new(chunk);
             count += 1;
         }
         stream.poll_write_vectored(cx, &slices[..count])
     } else {
-        stream.poll_write(cx, chunks.next().unwrap_or_default())
+        stream.poll_write(cx, first)
     };
     written.map(|result| match result {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),

@@ -67,7 +67,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if size > MAX_BODY {
         bail!("a message has at most {MAX_BODY} bytes, not {size}");
     }
-    let runtime = super::runtime()?;
+    // One thread: a second would be scheduled between a message and its acknowledgement.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let trips = runtime.block_on(async {
         let mut signals = Signals::catch()?;
         tokio::select! {
