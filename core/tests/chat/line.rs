@@ -69,7 +69,9 @@ impl Line {
         for action in actions.drain() {
             match action {
                 Action::Dial(token) => self.dialling = Some(token),
-                Action::AbandonDial(_) => self.dialling = None,
+                Action::AbandonDial(token) => {
+                    assert_eq!(self.dialling.take(), Some(token), "what is abandoned was asked for")
+                }
                 Action::Send(conn, message) if self.up == Some(conn) => {
                     if let Message::Begin { session } = message {
                         self.session = session;
