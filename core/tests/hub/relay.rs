@@ -1,5 +1,6 @@
 //! Who gets what.
 
+use echosphere_core::hub::ServerCounters;
 use echosphere_core::link::LinkConfig;
 
 use crate::bench::{Bench, delivery, frame, relay};
@@ -87,6 +88,34 @@ fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
     bench.endpoint.expire(due, &mut bench.effects);
     assert_eq!(bench.effects.release, [slow]);
     assert_eq!(bench.ask(one, &[2]), frame([0x82]));
+}
+
+#[test]
+fn what_is_done_is_counted() {
+    let config = LinkConfig {
+        max_backlog: 1000,
+        ..LinkConfig::default()
+    };
+    let mut bench = Bench::with(config);
+    let [one, two, _slow] = [bench.user(), bench.user(), bench.user()];
+    bench.ask(one, &relay(&[3], &[0; 1000]));
+    bench.ask(one, &relay(&[2, 3, 9], b"x"));
+    bench.fin(two);
+    for request in [&[1][..], &[1], &[2], &[2], &[3], &[3]] {
+        bench.ask(one, request);
+    }
+    let expected = ServerCounters {
+        opened: 3,
+        peak_users: 3,
+        identities: 2,
+        lists: 2,
+        echoes: 2,
+        relays: 2,
+        deliveries: 2,
+        unknown_receivers: 1,
+        slow_receivers: 1,
+    };
+    assert_eq!(*bench.endpoint.machine().counters(), expected);
 }
 
 #[test]
