@@ -83,7 +83,7 @@ impl<R: Rng> Client<R> {
         &self.counters
     }
 
-    /// Checks what must hold after every step: the books' sums are right. O(n): for tests and simulation.
+    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
     ///
     /// # Errors
     ///
@@ -284,7 +284,7 @@ impl<R: Rng> Client<R> {
             return;
         };
         let stage = mem::replace(&mut session.stage, Stage::Waiting);
-        if session.number == 0 {
+        if session.number == 0 || self.draining {
             self.end(Some(Failure::Closed(reason)), out);
             return;
         }
