@@ -1,5 +1,6 @@
 //! Who gets what.
 
+use echosphere_core::Machine;
 use echosphere_core::hub::ServerCounters;
 use echosphere_core::link::LinkConfig;
 
@@ -123,6 +124,7 @@ fn nothing_is_left_when_all_have_left() {
     let mut bench = Bench::new();
     let users = [bench.user(), bench.typist(), bench.accept()];
     bench.feed(users[0], &frame(relay(&[1, 2], b"x")));
+    assert!(!bench.endpoint.machine().is_zero());
     for user in users {
         bench.read(user);
         bench.fin(user);

@@ -104,6 +104,8 @@ fn ids_are_read_and_written_with_commas() {
     assert_eq!(read.len(), 3);
     assert_eq!(read.to_string(), "2,3,18446744073709551615");
     assert_eq!(format!("{read:?}"), "[2,3,18446744073709551615]");
+    let most = (1..=255).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    assert_eq!(most.parse::<Ids>().unwrap().len(), 255);
     assert_eq!("2,3 x".parse::<Ids>().unwrap_err().code, ErrorCode::BadReceiver);
     assert_eq!("".parse::<Ids>().unwrap_err().code, ErrorCode::NoReceivers);
 }
