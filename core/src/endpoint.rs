@@ -158,6 +158,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             // The other time-outs may be shorter than the handshake's.
             self.links.arm(id);
             self.handle(now, Event::Opened(id, opened), effects);
+            if !self.links.get(id).is_some_and(Link::is_open) {
+                return;
+            }
         }
         match decoded {
             Decoded::Keepalive => {}

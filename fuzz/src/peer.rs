@@ -2,38 +2,56 @@
 
 use std::collections::VecDeque;
 
+use arbitrary::Arbitrary;
 use bytes::BytesMut;
-use echosphere_core::echo::{EchoCodec, Message};
-use echosphere_core::wire::{Codec, Decoded, MAX_FRAME, Outbox};
+use echosphere_core::wire::{Codec, Decoded, Outbox};
 
-use crate::plan;
+use crate::world::Subject;
 
-pub(crate) struct Peer {
-    codec: EchoCodec,
+pub(crate) struct Peer<M: Subject> {
+    codec: M::Codec,
+    /// It has said something.
+    begun: bool,
+    /// It speaks lines, and what it reads is for people.
+    person: bool,
     unread: BytesMut,
-    unanswered: VecDeque<bytes::Bytes>,
+    answers: VecDeque<M::Message>,
+    /// The system's own note of how far the peer has come.
+    said: u64,
 }
 
-impl Peer {
+impl<M: Subject> Peer<M> {
     pub(crate) fn new() -> Self {
         Self {
-            codec: EchoCodec::accepted(MAX_FRAME),
+            codec: M::peer(),
+            begun: false,
+            person: false,
             unread: BytesMut::new(),
-            unanswered: VecDeque::new(),
+            answers: VecDeque::new(),
+            said: 0,
         }
     }
 
     /// Reads what was written to it, which must make sense.
     pub(crate) fn read(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
+        if self.person {
+            let lines = self
+                .unread
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |end| end + 1);
+            let _ = self.unread.split_to(lines);
+            return;
+        }
         while let Some(decoded) = self
             .codec
             .decode(&mut self.unread)
             .expect("a stream that can be read on")
         {
             match decoded {
-                Decoded::Message(Message::Message(y)) => self.unanswered.push_back(y),
-                Decoded::Message(_) | Decoded::Keepalive => {}
+                Decoded::Message(message) => M::answer(&message, &mut self.said, &mut self.answers),
+                Decoded::Keepalive => {}
                 Decoded::Invalid(error) => panic!("was sent what is no request: {error}"),
             }
         }
@@ -45,44 +63,61 @@ impl Peer {
     }
 
     /// What it sends.
-    pub(crate) fn write(&mut self, what: &plan::Bytes) -> Vec<u8> {
-        match what {
-            plan::Bytes::Hello => frame(b""),
-            plan::Bytes::Message(x) => frame(&[b"message ", &word(*x)[..]].concat()),
-            plan::Bytes::Ok(x) => frame(&[b"ok ", &word(*x)[..]].concat()),
-            plan::Bytes::Large(length) => frame(&[b"message ", &vec![b'x'; (*length).into()][..]].concat()),
-            plan::Bytes::Error(code) => {
-                frame(format!("error {} text", ERRORS[usize::from(*code) % ERRORS.len()]).as_bytes())
-            }
-            plan::Bytes::EmptyLine => b"\n".to_vec(),
-            plan::Bytes::LineMessage(x) => [b"message ", &word(*x)[..], b"\r\n"].concat(),
-            plan::Bytes::LineOk(x) => [b"ok ", &word(*x)[..], b"\n"].concat(),
-            plan::Bytes::Answers(most) => self.answers((*most).into()),
-            plan::Bytes::Any(bytes) => bytes.clone(),
+    pub(crate) fn write(&mut self, what: &M::Said) -> Vec<u8> {
+        let bytes = M::say(what, self);
+        if let Some(&first) = bytes.first()
+            && !self.begun
+        {
+            self.begun = true;
+            self.person = M::PEOPLE && first != 0;
         }
+        bytes
     }
 
-    fn answers(&mut self, most: usize) -> Vec<u8> {
+    /// The answers to what it was sent and has not answered, the oldest first.
+    pub(crate) fn answers(&mut self, most: usize) -> Vec<u8> {
+        let most = most.min(self.answers.len());
+        let answers: Vec<_> = self.answers.drain(..most).collect();
+        self.encode(&answers)
+    }
+
+    fn encode(&mut self, messages: &[M::Message]) -> Vec<u8> {
         let mut outbox = Outbox::new();
-        for y in self.unanswered.drain(..most.min(self.unanswered.len())) {
-            self.codec.encode(&Message::Ok(y), &mut outbox);
+        for message in messages {
+            self.codec.encode(message, &mut outbox);
         }
         outbox.chunks().collect::<Vec<_>>().concat()
     }
 }
 
-const ERRORS: [&str; 4] = ["busy", "not-held", "unknown-request", "what"];
-
-/// Few different ones, so that they meet: one is empty, and one can only be sent by length.
-pub(crate) fn word(x: u8) -> Vec<u8> {
-    match x % 8 {
-        0 => Vec::new(),
-        1 => b"a\nb".to_vec(),
-        x => vec![b'0' + x],
-    }
+/// What a peer says whose system's words are `W`.
+#[derive(Arbitrary, Debug)]
+pub(crate) enum Said<W> {
+    Hello,
+    Word(W),
+    /// The right answers to what it was sent.
+    Answers(u8),
+    Line(u8),
+    Any(Vec<u8>),
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
-    let length = payload.len() as u32;
-    [&length.to_be_bytes(), payload].concat()
+impl<W> Said<W> {
+    /// Its bytes. `word` makes a message of a word, given how far the peer has come; `lines` are what people type.
+    pub(crate) fn bytes<M: Subject>(
+        &self,
+        peer: &mut Peer<M>,
+        word: impl FnOnce(&W, &mut u64) -> M::Message,
+        lines: &[&str],
+    ) -> Vec<u8> {
+        match self {
+            Self::Hello => vec![0; 4],
+            Self::Word(what) => {
+                let message = word(what, &mut peer.said);
+                peer.encode(&[message])
+            }
+            Self::Answers(most) => peer.answers((*most).into()),
+            Self::Line(which) => lines[usize::from(*which) % lines.len()].into(),
+            Self::Any(bytes) => bytes.clone(),
+        }
+    }
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use echosphere_core::echo::{ClientConfig, ServerConfig};
+use bytes::Bytes;
 use echosphere_core::link::LinkConfig;
-use echosphere_core::random::{Backoff, Delay};
+use echosphere_core::random::Backoff;
+use echosphere_core::wire::ErrorCode;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 /// Tenths of a second.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -17,21 +20,21 @@ impl From<Tenths> for Duration {
     }
 }
 
-/// Time-outs and bounds, all of them small enough to be met.
+/// Time-outs and bounds, all of them small enough to be met. What is called after echo's bounds are others in other systems.
 #[derive(Arbitrary, Clone, Debug, Default)]
 pub(crate) struct Settings {
-    pub(crate) seed: u8,
+    seed: u8,
     times: [u8; 6],
     max_backlog: u16,
     max_outbox: u16,
     max_connections: u8,
-    max_waiting: u8,
-    max_waiting_bytes: u16,
-    max_flights: u8,
-    max_bytes: u16,
-    client_times: [u8; 5],
-    ack_delay: u8,
-    max_delayed_acks: u8,
+    pub(crate) max_waiting: u8,
+    pub(crate) max_waiting_bytes: u16,
+    pub(crate) max_flights: u8,
+    pub(crate) max_bytes: u16,
+    machine_times: [u8; 5],
+    pub(crate) ack_delay: u8,
+    pub(crate) max_delayed_acks: u8,
 }
 
 impl Settings {
@@ -50,53 +53,29 @@ impl Settings {
         }
     }
 
-    pub(crate) fn server(&self) -> ServerConfig {
-        ServerConfig {
-            max_waiting: self.max_waiting.into(),
-            max_waiting_bytes: self.max_waiting_bytes.into(),
-            max_flights: self.max_flights.into(),
-            max_bytes: self.max_bytes.into(),
-        }
+    pub(crate) fn rng(&self) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(self.seed.into())
     }
 
-    pub(crate) fn client(&self) -> ClientConfig {
-        let [response_timeout, first, max, give_up, delay] = self.client_times.map(|time| Tenths(time).into());
-        ClientConfig {
-            response_timeout,
-            backoff: Backoff { first, max },
-            give_up_after: Some(give_up).filter(|give_up| !give_up.is_zero()),
-            ack_delay: match self.ack_delay % 4 {
-                0 => Delay::None,
-                1 => Delay::Constant(delay),
-                2 => Delay::Uniform(Duration::ZERO, delay),
-                _ => Delay::Exponential(delay),
-            },
-            max_delayed_acks: self.max_delayed_acks.into(),
+    /// One of the machine's five times.
+    pub(crate) fn time(&self, which: usize) -> Duration {
+        Tenths(self.machine_times[which]).into()
+    }
+
+    /// Of the machine's second and third time.
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff {
+            first: self.time(1),
+            max: self.time(2),
         }
     }
 }
 
-/// What a peer sends.
+/// What happens next; `S` is what a peer says. A `Which` is for any connection there is, or for one that is gone.
 #[derive(Arbitrary, Clone, Debug)]
-pub(crate) enum Bytes {
-    Hello,
-    Message(u8),
-    Ok(u8),
-    Large(u16),
-    Error(u8),
-    EmptyLine,
-    LineMessage(u8),
-    LineOk(u8),
-    /// What it was sent and has not answered, the oldest first.
-    Answers(u8),
-    Any(Vec<u8>),
-}
-
-/// What happens next. A `Which` is for any connection there is, or for one that is gone.
-#[derive(Arbitrary, Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<S> {
     Accept,
-    Receive(Which, Bytes),
+    Receive(Which, S),
     Fin(Which),
     Fail(Which),
     /// The driver does what is wanted, and the socket takes this many bytes.
@@ -107,6 +86,11 @@ pub(crate) enum Step {
     DialFailed(u8, bool),
     Drain,
     CloseAll,
+}
+
+/// A body of so many bytes.
+pub(crate) fn body(length: impl Into<usize>) -> Bytes {
+    vec![b'x'; length.into()].into()
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -124,7 +108,7 @@ impl<'a> Plan<'a> {
         Settings::arbitrary(&mut self.0).unwrap_or_default()
     }
 
-    pub(crate) fn steps(&mut self) -> impl Iterator<Item = Step> {
+    pub(crate) fn steps<S: Arbitrary<'a>>(&mut self) -> impl Iterator<Item = Step<S>> {
         std::iter::from_fn(|| {
             if self.0.is_empty() {
                 return None;
@@ -132,4 +116,19 @@ impl<'a> Plan<'a> {
             Step::arbitrary(&mut self.0).ok()
         })
     }
+}
+
+/// One of the errors that peers are told: some that pass, and some that do not.
+pub(crate) fn error(which: u8) -> ErrorCode {
+    const CODES: [ErrorCode; 8] = [
+        ErrorCode::Busy,
+        ErrorCode::ShuttingDown,
+        ErrorCode::Full,
+        ErrorCode::UnknownRequest,
+        ErrorCode::UnknownSession,
+        ErrorCode::IdleTimeout,
+        ErrorCode::BadReceiver,
+        ErrorCode::Unknown,
+    ];
+    CODES[usize::from(which) % CODES.len()]
 }

@@ -1,19 +1,20 @@
 //! One endpoint, and all that its driver, its peers and its caller can do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Debug;
 use std::time::Duration;
 
+use arbitrary::Arbitrary;
 use bytes::BytesMut;
-use echosphere_core::echo::{EchoCodec, Message};
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::Want;
+use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use crate::peer::Peer;
-use crate::plan::{self, Settings, Step, Which};
+use crate::plan::{Settings, Step, Which};
+use crate::watched::Watched;
 
-/// Large enough for bodies that are shared and for outboxes that are compacted.
-pub(crate) const MAX_MESSAGE: u32 = 60_000;
 /// What may wait over [`LinkConfig::max_outbox`](echosphere_core::link::LinkConfig::max_outbox): an error that is
 /// told to a peer that is given up.
 const FAREWELL: usize = 200;
@@ -23,31 +24,53 @@ const MAX_DEADLINES: usize = 1000;
 const MAX_CALLS: u32 = 3;
 
 /// A machine to be fuzzed.
-pub(crate) trait Subject: Machine<Message = Message> + Sized {
-    fn endpoint(settings: &Settings) -> Endpoint<Self, EchoCodec>;
+pub(crate) trait Subject: Machine<Message: Debug> + Sized {
+    type Codec: Codec<Message = Self::Message> + Clone;
+    /// What a peer may say to it.
+    type Said: for<'a> Arbitrary<'a>;
+
+    /// Whether a peer that speaks lines is sent what only people can read.
+    const PEOPLE: bool = false;
+
+    fn new(settings: &Settings) -> Self;
+
+    fn codec() -> Self::Codec;
+
+    /// What its peers speak.
+    fn peer() -> Self::Codec;
+
+    fn say(said: &Self::Said, peer: &mut Peer<Self>) -> Vec<u8>;
+
+    /// Appends what a peer that keeps to the protocol says to `message`; `said` is its note of how far it has come.
+    fn answer(message: &Self::Message, said: &mut u64, answers: &mut VecDeque<Self::Message>);
 
     /// What its caller asks, if it has one; `id` is new.
     fn command(id: u64, what: u16) -> Option<Self::Command>;
 
+    /// Whether a notice says how the command has ended.
+    fn is_awaited(_: &Self::Command) -> bool {
+        true
+    }
+
     /// The id of the command that has ended.
     fn ended(notice: &Self::Notice) -> Option<u64>;
 
-    fn check(&self);
+    fn check(&self, settings: &Settings);
 }
 
-struct Socket {
-    peer: Peer,
+struct Socket<M: Subject> {
+    peer: Peer<M>,
     /// The driver was told to flush, or the socket is full: it will be flushed.
     due: bool,
     shut_down: bool,
 }
 
 pub(crate) struct World<M: Subject> {
-    endpoint: Endpoint<M, EchoCodec>,
+    endpoint: Endpoint<Watched<M>, M::Codec>,
     effects: Effects<M::Notice>,
-    max_outbox: usize,
+    settings: Settings,
     now: Time,
-    sockets: BTreeMap<ConnId, Socket>,
+    sockets: BTreeMap<ConnId, Socket<M>>,
     gone: BTreeSet<ConnId>,
     dialling: Vec<DialToken>,
     commands: u64,
@@ -55,11 +78,12 @@ pub(crate) struct World<M: Subject> {
 }
 
 impl<M: Subject> World<M> {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let machine = Watched::new(M::new(&settings));
         Self {
-            endpoint: M::endpoint(settings),
+            endpoint: Endpoint::new(machine, M::codec(), settings.link()),
             effects: Effects::default(),
-            max_outbox: settings.link().max_outbox,
+            settings,
             now: Time::ZERO,
             sockets: BTreeMap::new(),
             gone: BTreeSet::new(),
@@ -69,14 +93,14 @@ impl<M: Subject> World<M> {
         }
     }
 
-    pub(crate) fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step<M::Said>) {
         match step {
             Step::Accept => {
                 if let Ok(id) = self.endpoint.accept(self.now) {
                     self.opened(id);
                 }
             }
-            Step::Receive(which, bytes) => self.receive(*which, bytes),
+            Step::Receive(which, said) => self.receive(*which, said),
             Step::Fin(which) => {
                 if let Some(id) = self.pick(*which) {
                     self.endpoint.peer_closed(self.now, id, &mut self.effects);
@@ -124,6 +148,7 @@ impl<M: Subject> World<M> {
             self.step(&Step::DialFailed(0, true));
         }
         self.step(&Step::CloseAll);
+        assert!(self.endpoint.machine().is_zero(), "nothing waits for anything");
         let ids: Vec<ConnId> = self.sockets.keys().copied().collect();
         for id in ids {
             self.write(id, usize::MAX);
@@ -161,13 +186,13 @@ impl<M: Subject> World<M> {
         assert!(self.sockets.insert(id, socket).is_none(), "{id:?} is used twice");
     }
 
-    fn receive(&mut self, which: Which, bytes: &plan::Bytes) {
+    fn receive(&mut self, which: Which, said: &M::Said) {
         let Some(id) = self.pick(which) else {
             return;
         };
         let bytes = match self.sockets.get_mut(&id) {
-            Some(socket) => socket.peer.write(bytes),
-            None => Peer::new().write(bytes),
+            Some(socket) => socket.peer.write(said),
+            None => Peer::<M>::new().write(said),
         };
         let mut input = BytesMut::from(&bytes[..]);
         self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
@@ -216,7 +241,7 @@ impl<M: Subject> World<M> {
 
     fn command(&mut self, what: u16) {
         if let Some(command) = M::command(self.commands, what) {
-            self.commands += 1;
+            self.commands += u64::from(M::is_awaited(&command));
             self.endpoint.command(self.now, command, &mut self.effects);
         }
     }
@@ -253,6 +278,7 @@ impl<M: Subject> World<M> {
     }
 
     fn check(&self) {
+        let max_outbox = self.settings.link().max_outbox;
         assert_eq!(self.endpoint.connections(), self.sockets.len());
         assert_eq!(
             self.endpoint.timers(),
@@ -264,11 +290,11 @@ impl<M: Subject> World<M> {
             assert!(want == Want::Nothing || socket.due, "nobody was told to flush {id:?}");
             let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
             assert!(waiting == 0 || !socket.shut_down, "{id:?} is sent to after its end");
-            assert!(waiting <= self.max_outbox + FAREWELL, "{waiting} bytes wait for {id:?}");
+            assert!(waiting <= max_outbox + FAREWELL, "{waiting} bytes wait for {id:?}");
         }
         for &id in self.gone.iter().rev().take(4) {
             assert!(self.endpoint.outbox(id).is_none(), "{id:?} is gone");
         }
-        self.endpoint.machine().check();
+        self.endpoint.machine().inner.check(&self.settings);
     }
 }

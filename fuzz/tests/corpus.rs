@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use echosphere_fuzz::{client, codecs, replay, server, wire};
+use echosphere_fuzz::{chat, client, codecs, hub, numbers, replay, server, wire};
 
 fn corpus(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
@@ -33,4 +33,19 @@ fn the_corpus_of_server_passes() {
 #[test]
 fn the_corpus_of_client_passes() {
     corpus("client", client);
+}
+
+#[test]
+fn the_corpus_of_hub_passes() {
+    corpus("hub", hub);
+}
+
+#[test]
+fn the_corpus_of_chat_passes() {
+    corpus("chat", chat);
+}
+
+#[test]
+fn the_corpus_of_numbers_passes() {
+    corpus("numbers", numbers);
 }

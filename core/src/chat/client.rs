@@ -83,7 +83,7 @@ impl<R: Rng> Client<R> {
         &self.counters
     }
 
-    /// Checks what must hold after every step: the books' sums are right. O(n): for tests and simulation.
+    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
     ///
     /// # Errors
     ///
@@ -135,12 +135,12 @@ impl<R: Rng> Client<R> {
     /// Waits before the next attempt; `None` if the time for attempts is over.
     fn wait(&mut self, now: Time) -> Option<Duration> {
         let session = self.session.as_mut()?;
+        session.stage = Stage::Waiting;
         let after = self.config.backoff.draw(session.retries, &mut self.rng).max(SHORTEST);
         if now.since(session.since) + after > self.config.connect_timeout {
             return None;
         }
         session.retries += 1;
-        session.stage = Stage::Waiting;
         session.due = Some(now + after);
         Some(after)
     }
@@ -284,7 +284,7 @@ impl<R: Rng> Client<R> {
             return;
         };
         let stage = mem::replace(&mut session.stage, Stage::Waiting);
-        if session.number == 0 {
+        if session.number == 0 || self.draining {
             self.end(Some(Failure::Closed(reason)), out);
             return;
         }

@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    /// Checks what must hold after every step: the books' sums are right. O(n): for tests and simulation.
+    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
     ///
     /// # Errors
     ///

@@ -145,7 +145,7 @@ impl Talk {
         self.received
     }
 
-    /// Whether the sums are those of what they sum up.
+    /// Whether the sums are those of what they sum up, and no more is kept than may be.
     pub(super) fn audit(&self) -> Result<(), &'static str> {
         let queued: usize = self.queue.iter().map(|said| said.body.len() + OVERHEAD).sum();
         let flight: usize = self.flight.iter().map(|flight| flight.bytes).sum();
@@ -154,6 +154,16 @@ impl Talk {
         }
         if self.next > self.queue.len() || (self.offset > 0 && self.next == self.queue.len()) {
             return Err("the next to be sent is beyond the end");
+        }
+        let TalkConfig {
+            max_body,
+            max_queued,
+            max_unread,
+            ..
+        } = self.config;
+        if self.queued_bytes > max_queued || self.partial.len() > max_body || self.unread > max_unread.saturating_mul(2)
+        {
+            return Err("more is kept than may be");
         }
         Ok(())
     }

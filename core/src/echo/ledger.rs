@@ -465,8 +465,8 @@ fn push(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
     let previous = mem::replace(&mut list.last, flight);
     flights[flight as usize].links[by as usize] = Links { previous, next: NONE };
     match flights.get_mut(previous as usize) {
-        Some(node) if previous != NONE => node.links[by as usize].next = flight,
-        _ => list.first = flight,
+        Some(node) => node.links[by as usize].next = flight,
+        None => list.first = flight,
     }
     list.len += 1;
 }

@@ -25,8 +25,6 @@ pub(super) enum Reading {
     Bytes(Box<(Ids, usize)>),
     /// The rest of a relay that was refused: as many bytes, and the end of the line.
     SkipBytes(usize),
-    /// The end of the line in which a body of so many bytes stood.
-    LineEnd,
 }
 
 /// The body of a relay, as far as it has come.
@@ -51,20 +49,9 @@ impl Reading {
                     if let Some(decoded) = self.take_bytes(input) {
                         return Ok(Some(decoded));
                     }
-                    if input.is_empty() || !matches!(self, Self::LineEnd) {
+                    if !matches!(self, Self::Command) {
                         return Ok(None);
                     }
-                }
-                Self::LineEnd => {
-                    // What follows the body is the end of its line; whoever leaves that out has begun the next request.
-                    let end = match &input[..] {
-                        [] | [b'\r'] => return Ok(None),
-                        [b'\n', ..] => 1,
-                        [b'\r', b'\n', ..] => 2,
-                        _ => 0,
-                    };
-                    input.advance(end);
-                    *self = Self::Command;
                 }
                 Self::Command | Self::Receivers | Self::Lines(_) => {
                     let Some(line) = framer.next(input)? else {
@@ -86,13 +73,13 @@ impl Reading {
             last.truncate(last.len() - 1);
         }
         let whole = match self {
-            Self::Command | Self::Lines(_) if !last.is_empty() => self.line(&last),
+            Self::Command | Self::Lines(_) => self.line(&last),
             _ => None,
         };
         whole.or_else(|| match mem::take(self) {
             Self::Lines(body) => body.end(),
             Self::Receivers | Self::Bytes(..) => Some(Decoded::Invalid(ErrorCode::Truncated.into())),
-            Self::Command | Self::SkipBytes(_) | Self::LineEnd => None,
+            Self::Command | Self::SkipBytes(_) => None,
         })
     }
 
@@ -105,7 +92,8 @@ impl Reading {
                 }
                 let body = input.split_to(*length).freeze();
                 let to = mem::take(to);
-                *self = Self::LineEnd;
+                // The end of its line, if it is not left out, is then an empty one.
+                *self = Self::Command;
                 Some(Decoded::Message(Message::Request(Request::Relay { to, body })))
             }
             Self::SkipBytes(left) => {
@@ -113,7 +101,7 @@ impl Reading {
                 input.advance(skipped);
                 *left -= skipped;
                 if *left == 0 {
-                    *self = Self::LineEnd;
+                    *self = Self::Command;
                 }
                 None
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use echosphere_core::chat::{Failure, Notice, ServerConfig, Unsaid};
+use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, Time};
 
 use crate::bench::{Bench, frame, heard};
@@ -185,4 +186,32 @@ fn a_server_that_drains_waits_for_its_acknowledgements() {
     let farewell = bench.exchange(peer, &frame(b"\x07\x01"));
     assert!(farewell[4..].starts_with(b"\xffshutting-down "));
     assert_eq!(bench.endpoint.machine().peer(), None);
+}
+
+#[test]
+fn a_server_that_drains_says_nothing_new() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.say(1, b"last words");
+    bench.endpoint.drain(bench.now, &mut bench.effects);
+    bench.say(2, b"one more thing");
+    let why = Unsaid::Leaving;
+    assert_eq!(bench.notices().last(), Some(&Notice::Refused { key: 2, why }));
+    bench.fin(peer);
+}
+
+#[test]
+fn a_message_cut_by_the_end_of_its_stream_is_not_heard() {
+    let mut bench = Bench::new();
+    let peer = bench.begin(0);
+    bench.read(peer);
+    bench.feed(peer, &frame(b"\x05\x01hi")[..6]);
+    bench.fin(peer);
+    assert!(bench.read(peer)[4..].starts_with(b"\xfftruncated "));
+    let failure = Some(Failure::Closed(CloseReason::Malformed(ErrorCode::Truncated)));
+    let notices = bench.notices();
+    assert_eq!(
+        notices,
+        [Notice::Connected { resumed: false }, Notice::Ended { failure }]
+    );
 }

@@ -1,6 +1,6 @@
 //! The client's other ways, as its caller sees them.
 
-use echosphere_core::chat::{Command, Failure, Message, Notice, TalkConfig, Unsaid};
+use echosphere_core::chat::{ChatCounters, Command, Failure, Message, Notice, TalkConfig, Unsaid};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, DialError, Event, Machine};
 
@@ -110,4 +110,83 @@ fn draining_leaves() {
     line.client(Event::Command(Command::Connect));
     assert_eq!(line.client_told.last(), Some(&ended(Some(Failure::ShuttingDown))));
     assert!(line.client.is_zero());
+}
+
+#[test]
+fn whoever_drains_does_not_come_back_after_a_loss() {
+    let mut line = Line::connected(true, TalkConfig::default());
+    line.client_says(1, "x");
+    line.client(Event::Drain);
+    line.cut(true, true);
+    let undelivered = Notice::Undelivered { key: 1, sent: true };
+    let failure = Some(Failure::Closed(CloseReason::Reset));
+    assert!(line.client_told.ends_with(&[undelivered, ended(failure)]));
+    assert!(line.client.is_zero());
+}
+
+#[test]
+fn what_comes_out_of_turn_ends_the_session() {
+    let part = Message::Part {
+        id: 1,
+        body: "x".into(),
+        last: true,
+    };
+    for message in [part, Message::Taken { id: 1, last: true }] {
+        let mut line = Line::new(false, TalkConfig::default());
+        line.connect();
+        line.to_client.push_back(message);
+        line.step_to_client();
+        assert_eq!(line.client_told, [ended(Some(Failure::Confused))], "before the welcome");
+    }
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.to_client.push_back(Message::Welcome { received: 0 });
+    line.step_to_client();
+    assert_eq!(line.client_told.last(), Some(&ended(Some(Failure::Confused))));
+}
+
+#[test]
+fn what_is_done_is_counted() {
+    let talk = TalkConfig {
+        window: 1,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(true, talk);
+    line.client_says(1, "a");
+    line.server_says(1, "b");
+    line.settle();
+    line.cut(true, true);
+    assert!(!line.client.is_zero() && !line.server.is_zero());
+    line.recover();
+    assert!(!line.client.is_zero() && !line.server.is_zero());
+    line.client_says(2, "sent");
+    line.client_says(3, "waits");
+    line.server_says(2, "sent");
+    line.server_says(3, "waits");
+    line.client(Event::Command(Command::HangUp));
+    line.client_says(4, "to nobody");
+    line.server_says(4, "to nobody");
+    let client = ChatCounters {
+        sessions: 1,
+        lost: 1,
+        resumed: 1,
+        turned_away: 0,
+        said: 3,
+        delivered: 1,
+        undelivered: 2,
+        refused: 1,
+        heard: 1,
+    };
+    assert_eq!(*line.client.counters(), client);
+    assert_eq!(*line.server.counters(), ChatCounters { heard: 2, ..client });
+    for told in [&line.client_told, &line.server_told] {
+        let left: Vec<bool> = told.iter().filter_map(sent_and_undelivered).collect();
+        assert_eq!(left, [true, false]);
+    }
+}
+
+const fn sent_and_undelivered(notice: &Notice) -> Option<bool> {
+    match notice {
+        Notice::Undelivered { sent, .. } => Some(*sent),
+        _ => None,
+    }
 }

@@ -91,7 +91,7 @@ fn too_much_said_at_once_is_refused() {
     line.client_says(1, vec![0; 901]);
     line.client_says(2, vec![0; 500]);
     line.client_says(3, vec![0; 500]);
-    line.client_says(4, vec![0; 400]);
+    line.client_says(4, vec![0; 436]);
     let refused = |key, why| Notice::Refused { key, why };
     assert_eq!(
         line.client_told[1..],
@@ -118,11 +118,50 @@ fn a_caller_that_does_not_read_holds_the_peer_up() {
     // With the fourth it is too much; the window lets one more come.
     assert_eq!(heard(&line.client_told).len(), 5);
     assert_eq!(delivered(&line.server_told), [0, 1, 2]);
-    for _ in 0..10 {
+    line.client(Event::Command(Command::Read(20)));
+    line.settle();
+    assert_eq!(delivered(&line.server_told), [0, 1, 2], "still too much");
+    for _ in 0..9 {
         line.client(Event::Command(Command::Read(20)));
         line.settle();
     }
     assert_eq!(delivered(&line.server_told), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_every_message_takes_beside_its_bytes_counts() {
+    const OVERHEAD: usize = 32;
+    let talk = TalkConfig {
+        max_unread: 3 * OVERHEAD,
+        window: 3 * OVERHEAD,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(false, talk);
+    for key in 0..4 {
+        line.server_says(key, "");
+    }
+    assert_eq!(line.to_client.len(), 3, "the window");
+    for id in 1..=3 {
+        line.step_to_client();
+        assert_eq!(line.to_server.len(), id, "as much as may be unread is answered");
+    }
+    line.to_client.clear();
+    let part = |id, last| Message::Part {
+        id,
+        body: Bytes::new(),
+        last,
+    };
+    line.to_client.extend([part(4, true), part(5, false)]);
+    while line.step_to_client() {}
+    assert_eq!(line.to_server.len(), 3, "more is not");
+    assert!(
+        !matches!(line.client_told.last(), Some(Notice::Ended { .. })),
+        "twice as much"
+    );
+    line.to_client.push_back(part(5, false));
+    line.step_to_client();
+    let failure = Some(Failure::Confused);
+    assert_eq!(line.client_told.last(), Some(&Notice::Ended { failure }));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A client and a server on one line: messages travel when the test says so, and the line can be cut.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use echosphere_core::chat::{
@@ -19,6 +19,7 @@ pub(crate) struct Line {
     dialled: u32,
     session: u64,
     pub(crate) dialling: Option<DialToken>,
+    tokens: BTreeSet<DialToken>,
     pub(crate) to_server: VecDeque<Message>,
     pub(crate) to_client: VecDeque<Message>,
     /// What the callers were told.
@@ -45,6 +46,7 @@ impl Line {
             dialled: 0,
             session: 0,
             dialling: None,
+            tokens: BTreeSet::new(),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             client_told: Vec::new(),
@@ -68,8 +70,13 @@ impl Line {
         self.client.audit().unwrap();
         for action in actions.drain() {
             match action {
-                Action::Dial(token) => self.dialling = Some(token),
-                Action::AbandonDial(_) => self.dialling = None,
+                Action::Dial(token) => {
+                    assert!(self.tokens.insert(token), "{token:?} is used again");
+                    self.dialling = Some(token);
+                }
+                Action::AbandonDial(token) => {
+                    assert_eq!(self.dialling.take(), Some(token), "what is abandoned was asked for")
+                }
                 Action::Send(conn, message) if self.up == Some(conn) => {
                     if let Message::Begin { session } = message {
                         self.session = session;

@@ -8,4 +8,5 @@ mod client;
 mod flow;
 mod line;
 mod resuming;
+mod spoken;
 mod typed;

@@ -1,5 +1,6 @@
 //! The chat at `nc`.
 
+use echosphere_core::Machine;
 use echosphere_core::chat::{Notice, Unsaid};
 
 use crate::bench::{Bench, heard};
@@ -59,7 +60,20 @@ fn the_end_of_input_ends_the_last_line_and_leaves() {
         notices[1..],
         [heard(1, b"one"), heard(2, b"two"), Notice::Ended { failure: None }]
     );
+    assert!(bench.endpoint.machine().is_zero());
     bench.say(1, b"gone?");
     let why = Unsaid::NoPeer;
     assert_eq!(bench.notices(), [Notice::Refused { key: 1, why }]);
+}
+
+#[test]
+fn an_end_of_input_after_a_whole_line_says_nothing_more() {
+    let mut bench = Bench::new();
+    let typist = bench.accept();
+    bench.feed(typist, b"one\n");
+    bench.fin(typist);
+    assert_eq!(
+        bench.notices()[1..],
+        [heard(1, b"one"), Notice::Ended { failure: None }]
+    );
 }

@@ -96,6 +96,17 @@ fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connectio
 }
 
 #[test]
+fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
+    let mut bench = connected(Delay::Constant(SECOND));
+    bench.receive(CONN, message("a"));
+    bench.now = bench.now + SECOND / 2;
+    bench.receive(CONN, message("b"));
+    bench.wait();
+    bench.receive(CONN, ok("x"));
+    assert!(bench.client.is_zero());
+}
+
+#[test]
 fn no_answer_is_owed_on_a_connection_that_was_lost() {
     let mut bench = connected(Delay::Constant(SECOND));
     bench.receive(CONN, message("a"));

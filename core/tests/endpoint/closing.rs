@@ -1,11 +1,13 @@
 //! How connections end, whoever ends them.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use echosphere_core::echo::MAX_MESSAGE;
+use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message};
+use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
-use echosphere_core::{ConnId, Machine};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Time};
 
 use crate::bench::{Bench, frame};
 
@@ -226,4 +228,39 @@ fn a_backlog_does_not_shorten_the_time_to_close_in_order() {
     bench.pass(Duration::from_nanos(1));
     assert_eq!(bench.released(), [client]);
     assert_eq!(bench.endpoint.counters().slow_consumers, 0);
+}
+
+/// Wants no connection, and hears nothing but that they open.
+struct Unwilling;
+
+impl Machine for Unwilling {
+    type Message = Message;
+    type Command = Infallible;
+    type Notice = Infallible;
+
+    fn handle(&mut self, _: Time, event: Event<Message, Infallible>, actions: &mut Actions<Message, Infallible>) {
+        let Event::Opened(id, _) = event else {
+            panic!("nothing follows for a connection that was closed: {event:?}");
+        };
+        actions.push(Action::Close(id, CloseReason::Finished));
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    fn is_zero(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn the_first_message_of_a_connection_that_is_closed_as_it_opens_is_nobodys() {
+    let mut endpoint = Endpoint::new(Unwilling, EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+    let mut effects = Effects::default();
+    let client = endpoint.accept(Time::ZERO).unwrap();
+    let mut input = BytesMut::from("message x\nmessage y\n");
+    endpoint.receive(Time::ZERO, client, &mut input, &mut effects);
+    assert!(input.is_empty());
+    assert_eq!(endpoint.want(client), Want::Shutdown);
 }

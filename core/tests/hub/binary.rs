@@ -100,6 +100,15 @@ fn the_longest_relay_to_the_most_receivers_is_taken() {
 }
 
 #[test]
+fn the_longest_echo_and_the_shortest_relay_are_taken() {
+    let (mut bench, [one, two]) = two();
+    let longest = [&[3], &vec![b'x'; 1024 * 1024][..]].concat();
+    assert_eq!(bench.ask(one, &longest).len(), 4 + longest.len());
+    assert_eq!(bench.ask(one, &relay(&[2], b"")), frame([0x84, 1]));
+    assert_eq!(bench.read(two), frame(delivery(1, b"")));
+}
+
+#[test]
 fn the_example_of_the_protocols_description() {
     let (mut bench, [one, two]) = two();
     let identity = [0, 0, 0, 1, 1];

@@ -6,4 +6,5 @@ mod bench;
 mod binary;
 mod relay;
 mod sessions;
+mod spoken;
 mod typed;

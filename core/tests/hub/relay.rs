@@ -1,5 +1,7 @@
 //! Who gets what.
 
+use echosphere_core::Machine;
+use echosphere_core::hub::ServerCounters;
 use echosphere_core::link::LinkConfig;
 
 use crate::bench::{Bench, delivery, frame, relay};
@@ -90,10 +92,39 @@ fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
 }
 
 #[test]
+fn what_is_done_is_counted() {
+    let config = LinkConfig {
+        max_backlog: 1000,
+        ..LinkConfig::default()
+    };
+    let mut bench = Bench::with(config);
+    let [one, two, _slow] = [bench.user(), bench.user(), bench.user()];
+    bench.ask(one, &relay(&[3], &[0; 1000]));
+    bench.ask(one, &relay(&[2, 3, 9], b"x"));
+    bench.fin(two);
+    for request in [&[1][..], &[1], &[2], &[2], &[3], &[3]] {
+        bench.ask(one, request);
+    }
+    let expected = ServerCounters {
+        opened: 3,
+        peak_users: 3,
+        identities: 2,
+        lists: 2,
+        echoes: 2,
+        relays: 2,
+        deliveries: 2,
+        unknown_receivers: 1,
+        slow_receivers: 1,
+    };
+    assert_eq!(*bench.endpoint.machine().counters(), expected);
+}
+
+#[test]
 fn nothing_is_left_when_all_have_left() {
     let mut bench = Bench::new();
     let users = [bench.user(), bench.typist(), bench.accept()];
     bench.feed(users[0], &frame(relay(&[1, 2], b"x")));
+    assert!(!bench.endpoint.machine().is_zero());
     for user in users {
         bench.read(user);
         bench.fin(user);

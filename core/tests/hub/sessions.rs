@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{Client, ClientConfig, Command, Failure, Message, Notice, Reply, Request};
+use echosphere_core::hub::{Client, ClientConfig, ClientCounters, Command, Failure, Message, Notice, Reply, Request};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialError, DialToken, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
@@ -176,15 +176,19 @@ fn connecting_is_tried_again_until_its_time_is_over() {
     bench.command(Command::Connect { session: 1 });
     bench.ask(1, Request::Identity);
     let mut dial = 1;
+    let mut longest = Duration::ZERO;
     let did = loop {
         let did = bench.handle(Event::DialFailed(DialToken(dial), DialError::Refused));
-        if !matches!(did[..], [Action::Notify(Notice::Retrying { .. })]) {
+        let [Action::Notify(Notice::Retrying { after, .. })] = did[..] else {
             break did;
-        }
+        };
+        longest = longest.max(after);
         dial += 1;
         assert_eq!(bench.expire(), [Action::Dial(DialToken(dial))]);
     };
     assert!(dial > 5, "{dial} attempts");
+    let first = ClientConfig::default().backoff.first;
+    assert!(longest > first * 4, "pauses grow: {longest:?}");
     assert_eq!(did, [unanswered(1), ended(Some(Failure::Dial(DialError::Refused)))]);
     assert!(bench.now <= Time::ZERO + ClientConfig::default().connect_timeout);
     assert!(bench.client.is_zero());
@@ -214,4 +218,33 @@ fn draining_lets_what_was_asked_be_answered() {
     let did = bench.hear(Reply::Identity(1));
     assert_eq!(did[1], Action::Close(CONN, CloseReason::Finished));
     assert!(bench.client.is_zero());
+}
+
+#[test]
+fn what_is_done_is_counted() {
+    let mut bench = Bench::new();
+    bench.command(Command::Connect { session: 1 });
+    bench.ask(1, Request::Identity);
+    assert!(!bench.client.is_zero());
+    bench.handle(opened(1));
+    bench.ask(2, Request::List);
+    bench.ask(3, Request::List);
+    bench.hear(Reply::Identity(1));
+    bench.hear(Reply::Delivery {
+        from: 2,
+        body: Bytes::new(),
+    });
+    assert!(!bench.client.is_zero());
+    bench.handle(Event::Closed(CONN, CloseReason::Reset));
+    bench.ask(4, Request::List);
+    let expected = ClientCounters {
+        sessions: 1,
+        attempts: 1,
+        asked: 3,
+        answered: 1,
+        unanswered: 3,
+        delivered: 1,
+        failed: 1,
+    };
+    assert_eq!(*bench.client.counters(), expected);
 }

@@ -95,11 +95,13 @@ fn the_end_of_input_ends_a_relay_too() {
 
 #[test]
 fn a_request_without_its_line_end_counts_at_the_end_of_input() {
-    let mut bench = Bench::new();
-    let typist = bench.accept();
-    bench.feed(typist, b"identity");
-    bench.fin(typist);
-    assert_eq!(bench.read_text(typist), "identity 1\n");
+    for typed in ["identity", "identity\r"] {
+        let mut bench = Bench::new();
+        let typist = bench.accept();
+        bench.feed(typist, typed.as_bytes());
+        bench.fin(typist);
+        assert_eq!(bench.read_text(typist), "identity 1\n");
+    }
 }
 
 #[test]
@@ -133,6 +135,7 @@ fn mistakes_are_told_and_the_next_request_is_understood() {
     let long = "x".repeat(1024 * 1024 + 1);
     for (typed, code) in [
         ("hello\n".to_owned(), "unknown-request"),
+        (" identity\n".to_owned(), "unknown-request"),
         ("identity please\n".to_owned(), "unknown-request"),
         ("list \u{1}\n".to_owned(), "unknown-request"),
         ("relay two,3 x\n".to_owned(), "bad-receiver"),
@@ -145,11 +148,16 @@ fn mistakes_are_told_and_the_next_request_is_understood() {
         ("relay\n2,x\nidentity\n\nlist\n\n\n".to_owned(), "bad-receiver"),
         ("relay 2,x\nidentity\n\n\n".to_owned(), "bad-receiver"),
         ("relay\n2,x 9\nidentity\n\n".to_owned(), "bad-receiver"),
+        ("relay\nx, 9\nidentity\nlist\n\n\n".to_owned(), "bad-receiver"),
         ("relay\n2 many\nidentity\n\n\n".to_owned(), "bad-receiver"),
         (format!("relay\n{many}\nidentity\n\n\n"), "too-many-receivers"),
         (format!("relay\n2 1048577\n{long}\n"), "body-too-long"),
         (
             format!("relay\n2\n{}\n{}\nidentity\n\n\n", &long[..600_000], &long[..600_000]),
+            "body-too-long",
+        ),
+        (
+            format!("relay\n2\n{}\nx\n\n\n", &long[..1024 * 1024 - 1]),
             "body-too-long",
         ),
         (format!("relay 2 {long}\n"), "body-too-long"),
@@ -177,4 +185,21 @@ fn a_body_of_the_longest_length_is_taken_in_every_form() {
         assert_eq!(bench.type_in(typist, &typed), "relayed to 1\n");
         assert_eq!(bench.read(two), frame(delivery(1, long.as_bytes())));
     }
+}
+
+#[test]
+fn an_echo_of_the_longest_length_is_taken() {
+    let (mut bench, [typist, ..]) = three();
+    let typed = format!("echo {}\n", "x".repeat(1024 * 1024));
+    assert_eq!(bench.type_in(typist, &typed), typed);
+}
+
+#[test]
+fn what_is_wrong_is_shown_as_far_as_it_is_short() {
+    let (mut bench, [typist, ..]) = three();
+    let (fits, long) = ("x".repeat(24), "x".repeat(25));
+    let told = bench.type_in(typist, &format!("relay {fits} hello\n"));
+    assert!(told.contains(&format!("\"{fits}\" ")), "{told}");
+    let told = bench.type_in(typist, &format!("relay {long} hello\n"));
+    assert!(told.contains(&format!("\"{fits}…\" ")), "{told}");
 }

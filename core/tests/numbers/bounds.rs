@@ -16,6 +16,7 @@ fn a_server_keeps_so_many_sessions_and_tells_the_next() {
     bench.open(&format!("START {} 9\n", uuid(2)));
     let (third, said) = bench.open(&format!("START {} 9\n", uuid(3)));
     assert!(said.starts_with("error too-many-sessions "), "{said}");
+    assert_eq!(bench.endpoint.machine().sessions(), 2);
     bench.pass(TTL);
     let said = bench.say(third, &format!("START {} 9\n", uuid(3)));
     assert!(!said.starts_with("error"), "{said}");

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::machine::{Actions, DialError, Opened};
-use echosphere_core::numbers::{Client, ClientConfig, Command, Failure, Message, Notice, Total, Uuid, Want};
+use echosphere_core::numbers::{
+    Client, ClientConfig, ClientCounters, Command, Failure, Message, Notice, Total, Uuid, Want,
+};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +19,8 @@ struct Play {
     client: Client<ChaCha8Rng>,
     now: Time,
     conn: u32,
+    /// Of the last dial.
+    token: u64,
 }
 
 impl Play {
@@ -25,6 +29,7 @@ impl Play {
             client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
             conn: 0,
+            token: 0,
         };
         let actions = play.event(Event::Command(Command::Get { key: KEY, want }));
         (play, actions)
@@ -48,6 +53,8 @@ impl Play {
         let [Action::Dial(token)] = *actions else {
             panic!("{actions:?}")
         };
+        assert!(token.0 > self.token, "{token:?} is used again");
+        self.token = token.0;
         self.conn += 1;
         let dial = Some(token);
         let actions = self.event(Event::Opened(self.id(), Opened { dial, text: false }));
@@ -182,16 +189,19 @@ fn a_checksum_that_does_not_match_is_told() {
 
 #[test]
 fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
-    for replies in [[2, 0], [1, 0]] {
+    for replies in [&[2][..], &[1, 0]] {
         let (mut play, dial) = Play::new(session(3, None));
         play.connect(&dial);
         play.number(7);
         play.break_connection();
         let dial = play.wait();
         play.connect(&dial);
-        let told: Vec<_> = replies.into_iter().flat_map(|reply| play.number(reply)).collect();
+        let told: Vec<_> = replies.iter().flat_map(|reply| play.number(*reply)).collect();
         assert_eq!(failure(&told), Failure::Confused);
     }
+    let (mut play, dial) = Play::new(session(3, Some(7)));
+    play.connect(&dial);
+    assert_eq!(failure(&play.number(4)), Failure::Confused, "more than there are");
 }
 
 #[test]
@@ -380,4 +390,30 @@ fn a_client_that_drains_ends_its_streams() {
     assert_eq!(actions[0], Action::AbandonDial(DialToken(token)));
     assert_eq!(failure(&actions), Failure::ShuttingDown);
     assert!(play.client.is_zero());
+}
+
+#[test]
+fn what_is_done_is_counted() {
+    let (mut play, dial) = Play::new(Want::Plain { n: 2, after: None });
+    assert!(!play.client.is_zero());
+    play.connect(&dial);
+    play.number(5);
+    assert!(!play.client.is_zero());
+    play.break_connection();
+    let dial = play.wait();
+    play.connect(&dial);
+    play.number(15);
+    let want = Want::Plain { n: 2, after: None };
+    let dial = play.event(Event::Command(Command::Get { key: KEY, want }));
+    play.connect(&dial);
+    play.error(ErrorCode::WrongMode);
+    let expected = ClientCounters {
+        asked: 2,
+        attempts: 3,
+        resumed: 1,
+        numbers: 2,
+        done: 1,
+        failed: 1,
+    };
+    assert_eq!(*play.client.counters(), expected);
 }

@@ -1,5 +1,6 @@
-use echosphere_core::numbers::{Message, Uuid, parse_request};
-use echosphere_core::wire::ErrorCode;
+use bytes::BytesMut;
+use echosphere_core::numbers::{Message, NumbersCodec, Uuid, parse_request, write_request};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
 
 use crate::bench::{Bench, UUID};
 
@@ -77,4 +78,37 @@ fn a_line_without_end_is_refused() {
     let (conn, said) = bench.open(&"x".repeat(600));
     assert!(said.starts_with("error line-too-long "), "{said}");
     assert!(bench.is_closed(conn));
+}
+
+#[test]
+fn requests_are_written_as_they_are_read() {
+    let uuid = Uuid::try_parse(UUID).unwrap();
+    let go_on = |count| Message::ContinueSession { uuid, last: 7, count };
+    for request in [
+        Message::Start,
+        Message::Continue(3),
+        Message::StartSession { uuid, n: 5 },
+        go_on(None),
+        go_on(Some(3)),
+        Message::End,
+    ] {
+        assert_eq!(parsed(&write_request(&request)), Ok(request));
+    }
+}
+
+#[test]
+fn replies_are_read() {
+    let error = Message::Error(ErrorCode::Full, "try later".into());
+    for (line, reply) in [("18\n", Message::Number(18)), ("error full try later\n", error)] {
+        let read = NumbersCodec::dialled().decode(&mut BytesMut::from(line));
+        assert_eq!(read, Ok(Some(Decoded::Message(reply))));
+    }
+    assert!(NumbersCodec::dialled().decode(&mut BytesMut::from("START\n")).is_err());
+}
+
+#[test]
+fn a_keepalive_is_an_empty_frame() {
+    let mut outbox = Outbox::new();
+    NumbersCodec::dialled().encode_keepalive(&mut outbox);
+    assert_eq!(outbox.chunks().collect::<Vec<_>>().concat(), [0; 4]);
 }

@@ -78,4 +78,6 @@ fn a_checksum_is_the_sum_of_all_remainders_and_numbers_can_be_taken_out_again() 
         let before = at.checked_sub(1).map_or(Checksum::default(), |before| sums[before]);
         assert_eq!(sum.minus(numbers[at]), before);
     }
+    assert_eq!(Checksum::from_value(123_455).map(Checksum::value), Some(123_455));
+    assert_eq!(Checksum::from_value(123_456), None);
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use echosphere_core::numbers::{Mode, ServerConfig};
+use echosphere_core::numbers::{Mode, ServerConfig, ServerCounters};
 
 use crate::bench::{Bench, TTL, UUID, numbers, whole};
 
@@ -162,4 +162,31 @@ fn a_server_that_drains_finishes_sessions_that_are_being_sent_and_keeps_no_other
     assert!(bench.is_closed(conn));
     bench.fin(conn);
     assert!(bench.endpoint.is_zero());
+}
+
+#[test]
+fn what_is_done_is_counted() {
+    let mut bench = Bench::new();
+    let all = whole(UUID, 2);
+    let (one, _) = bench.open(&format!("START {UUID} 2\n"));
+    let (other, _) = bench.open(&format!("CONTINUE {UUID} {}\n", all[0]));
+    bench.read(one);
+    bench.periods(other, 1);
+    assert!(bench.is_closed(other));
+    bench.pass(TTL);
+    let (plain, _) = bench.open("START\nnonsense\nSTART\nCONTINUE 3\n");
+    bench.say(plain, "END\n");
+    bench.open("CONTINUE 3\n");
+    let expected = ServerCounters {
+        streams: 2,
+        sessions: 1,
+        resumed: 1,
+        taken_over: 1,
+        finished: 1,
+        expired: 1,
+        numbers: 5,
+        held_back: 0,
+        refused: 2,
+    };
+    assert_eq!(*bench.endpoint.machine().counters(), expected);
 }

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use echosphere_core::numbers::{Mode, ServerConfig};
+use echosphere_core::numbers::{Mode, Server, ServerConfig};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Opened, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use crate::bench::{Bench, IDLE_TIMEOUT, PERIOD, numbers};
 
@@ -103,4 +106,34 @@ fn a_server_that_drains_ends_streams_that_have_no_end() {
     bench.endpoint.drain(bench.now, &mut bench.effects);
     assert!(bench.read(conn).starts_with("error shutting-down "));
     assert!(bench.is_closed(conn));
+}
+
+#[test]
+fn a_number_that_comes_late_is_one_and_does_not_delay_those_after_it() {
+    let mut bench = Bench::new();
+    let (conn, _) = bench.open("CONTINUE 1\n");
+    bench.now = bench.now + PERIOD + PERIOD / 4;
+    bench.endpoint.expire(bench.now, &mut bench.effects);
+    assert_eq!(bench.read(conn), "9\n");
+    bench.pass(PERIOD * 3 / 4);
+    assert_eq!(bench.read(conn), "27\n", "on time again");
+    bench.now = bench.now + PERIOD * 5;
+    bench.endpoint.expire(bench.now, &mut bench.effects);
+    assert_eq!(bench.read(conn), "81\n", "not five at once");
+    assert_eq!(bench.periods(conn, 1), [243]);
+}
+
+#[test]
+fn a_connection_that_opens_while_the_server_drains_is_closed() {
+    let mut server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
+    let mut actions = Actions::new();
+    server.handle(Time::ZERO, Event::Drain, &mut actions);
+    let conn = ConnId { slot: 0, generation: 0 };
+    let opened = Opened {
+        dial: None,
+        text: false,
+    };
+    server.handle(Time::ZERO, Event::Opened(conn, opened), &mut actions);
+    assert_eq!(actions.as_slice(), [Action::Close(conn, CloseReason::ShuttingDown)]);
+    assert!(server.is_zero());
 }

@@ -1,0 +1,198 @@
+//! Both sides of a chat.
+
+use std::collections::VecDeque;
+
+use arbitrary::Arbitrary;
+use echosphere_core::chat::{
+    self, ChatCodec, ClientConfig, Command, Message, Notice, ServerCommand, ServerConfig, TalkConfig,
+};
+use rand_chacha::ChaCha8Rng;
+
+use crate::peer::{Peer, Said};
+use crate::plan::{Settings, body, error};
+use crate::world::Subject;
+
+pub(crate) type Server = chat::Server;
+pub(crate) type Client = chat::Client<ChaCha8Rng>;
+
+const TYPED: [&str; 5] = ["\n", "some text\r\n", "ok 1\n", "ok 2\n", "no end"];
+const FAREWELLS: [&str; 2] = ["error busy text\n", "error full text\n"];
+
+#[derive(Arbitrary, Debug)]
+pub(crate) enum Word {
+    Begin(u8),
+    Resume(u8, u8),
+    Welcome(u8),
+    Part(u8, u16, bool),
+    /// What comes next in order.
+    Next(u16, bool),
+    Taken(u8, bool),
+    Bye,
+    Error(u8),
+}
+
+impl Word {
+    /// `said`: messages that the peer has said whole.
+    fn message(&self, said: &mut u64) -> Message {
+        match *self {
+            Self::Begin(session) => Message::Begin {
+                session: (session % 4).into(),
+            },
+            Self::Resume(session, received) => Message::Resume {
+                session: (session % 4).into(),
+                received: received.into(),
+            },
+            Self::Welcome(received) => Message::Welcome {
+                received: received.into(),
+            },
+            Self::Part(id, length, last) => Message::Part {
+                id: id.into(),
+                body: body(length),
+                last,
+            },
+            Self::Next(length, last) => {
+                let id = *said + 1;
+                *said += u64::from(last);
+                let body = body(length);
+                Message::Part { id, body, last }
+            }
+            Self::Taken(id, last) => Message::Taken { id: id.into(), last },
+            Self::Bye => Message::Bye,
+            Self::Error(code) => Message::Error(error(code), body(4_u8)),
+        }
+    }
+}
+
+fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
+    match *message {
+        Message::Part { id, last, .. } => answers.push_back(Message::Taken { id, last }),
+        Message::Begin { .. } => answers.push_back(Message::Welcome { received: 0 }),
+        Message::Resume { received, .. } => {
+            *said = received;
+            answers.push_back(Message::Welcome { received: 0 });
+        }
+        Message::Welcome { received } => *said = received,
+        Message::Taken { .. } | Message::Bye | Message::Error(..) => {}
+    }
+}
+
+fn talk(settings: &Settings) -> TalkConfig {
+    TalkConfig {
+        max_body: settings.max_waiting_bytes.into(),
+        max_queued: settings.max_bytes.into(),
+        window: usize::from(settings.max_waiting) * 16,
+        part: usize::from(settings.max_flights) * 16,
+        max_unread: usize::from(settings.max_delayed_acks) * 16,
+    }
+}
+
+impl Subject for Server {
+    type Codec = ChatCodec;
+    type Said = Said<Word>;
+
+    const PEOPLE: bool = true;
+
+    fn new(settings: &Settings) -> Self {
+        Self::new(ServerConfig {
+            keep: settings.time(0),
+            begin_timeout: settings.time(1),
+            talk: talk(settings),
+        })
+    }
+
+    fn codec() -> ChatCodec {
+        ChatCodec::accepted()
+    }
+
+    fn peer() -> ChatCodec {
+        ChatCodec::dialled()
+    }
+
+    fn say(said: &Said<Word>, peer: &mut Peer<Self>) -> Vec<u8> {
+        said.bytes(peer, Word::message, &TYPED)
+    }
+
+    fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
+        answer(message, said, answers);
+    }
+
+    fn command(key: u64, what: u16) -> Option<ServerCommand> {
+        Some(match what % 4 {
+            0 => ServerCommand::Read(what.into()),
+            _ => ServerCommand::Say { key, body: body(what) },
+        })
+    }
+
+    fn is_awaited(command: &ServerCommand) -> bool {
+        matches!(command, ServerCommand::Say { .. })
+    }
+
+    fn ended(notice: &Notice) -> Option<u64> {
+        ended(notice)
+    }
+
+    fn check(&self, _: &Settings) {
+        self.audit().expect("the audit passes");
+    }
+}
+
+impl Subject for Client {
+    type Codec = ChatCodec;
+    type Said = Said<Word>;
+
+    fn new(settings: &Settings) -> Self {
+        let config = ClientConfig {
+            reconnect: settings.ack_delay & 3 != 0,
+            connect_timeout: settings.time(3),
+            welcome_timeout: settings.time(0),
+            backoff: settings.backoff(),
+            talk: talk(settings),
+        };
+        Self::new(config, settings.rng())
+    }
+
+    fn codec() -> ChatCodec {
+        ChatCodec::dialled()
+    }
+
+    fn peer() -> ChatCodec {
+        ChatCodec::accepted()
+    }
+
+    fn say(said: &Said<Word>, peer: &mut Peer<Self>) -> Vec<u8> {
+        said.bytes(peer, Word::message, &FAREWELLS)
+    }
+
+    fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
+        answer(message, said, answers);
+    }
+
+    fn command(key: u64, what: u16) -> Option<Command> {
+        Some(match what % 16 {
+            0 => Command::HangUp,
+            1 => Command::Leave,
+            2..=4 => Command::Connect,
+            5..=7 => Command::Read(what.into()),
+            _ => Command::Say { key, body: body(what) },
+        })
+    }
+
+    fn is_awaited(command: &Command) -> bool {
+        matches!(command, Command::Say { .. })
+    }
+
+    fn ended(notice: &Notice) -> Option<u64> {
+        ended(notice)
+    }
+
+    fn check(&self, _: &Settings) {
+        self.audit().expect("the audit passes");
+    }
+}
+
+fn ended(notice: &Notice) -> Option<u64> {
+    match notice {
+        Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } => Some(*key),
+        _ => None,
+    }
+}

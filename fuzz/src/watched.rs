@@ -1,0 +1,68 @@
+//! A machine with somebody between it and its endpoint, who sees that neither names a connection that is not open.
+
+use std::collections::BTreeSet;
+
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
+
+pub(crate) struct Watched<M> {
+    pub(crate) inner: M,
+    open: BTreeSet<ConnId>,
+}
+
+impl<M> Watched<M> {
+    pub(crate) const fn new(inner: M) -> Self {
+        let open = BTreeSet::new();
+        Self { inner, open }
+    }
+}
+
+impl<M: Machine> Machine for Watched<M> {
+    type Message = M::Message;
+    type Command = M::Command;
+    type Notice = M::Notice;
+
+    fn handle(
+        &mut self,
+        now: Time,
+        event: Event<M::Message, M::Command>,
+        actions: &mut Actions<M::Message, M::Notice>,
+    ) {
+        match event {
+            Event::Opened(id, _) => assert!(self.open.insert(id), "{id:?} is opened twice"),
+            Event::Received(id, _) => assert!(self.open.contains(&id), "{id:?} is heard of and not open"),
+            Event::Closed(id, _) => assert!(self.open.remove(&id), "{id:?} is closed and not open"),
+            Event::DialFailed(..) | Event::Command(_) | Event::Drain | Event::Deadline => {}
+        }
+        let before = actions.as_slice().len();
+        self.inner.handle(now, event, actions);
+        for action in &actions.as_slice()[before..] {
+            match *action {
+                Action::Send(id, _) => assert!(self.open.contains(&id), "{id:?} is sent to and not open"),
+                Action::Close(id, _) => assert!(self.open.remove(&id), "{id:?} is to be closed and not open"),
+                Action::Dial(_) | Action::AbandonDial(_) | Action::Notify(_) => {}
+            }
+        }
+        assert!(
+            !self.inner.is_zero() || self.open.is_empty(),
+            "{:?} is open, and nobody knows of it",
+            self.open
+        );
+        let due = self.inner.next_deadline();
+        assert!(
+            due.is_none_or(|due| due >= now),
+            "what is due at {due:?} is not done at {now:?}"
+        );
+    }
+
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        self.inner.goes_on_after_fin(id)
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.inner.next_deadline()
+    }
+
+    fn is_zero(&self) -> bool {
+        self.inner.is_zero()
+    }
+}
