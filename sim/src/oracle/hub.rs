@@ -147,6 +147,10 @@ impl Oracle<Hub> for HubOracle {
         self.users.now = Some(now);
     }
 
+    fn pauses(&mut self, host: usize, until: Duration) {
+        self.users.pauses(host, until);
+    }
+
     fn ends(&self) -> Result<(), String> {
         self.users.ends()?;
         self.server.ends()

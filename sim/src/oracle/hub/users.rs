@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Planned, mark_plan};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::scenario::RESPONSE_TIMEOUT;
 
 /// What a time may be off by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
@@ -29,6 +30,8 @@ pub(super) struct UsersModel {
     /// Attempts to connect that are under way, by host. Whose they are is known once they succeed.
     dials: BTreeSet<(usize, DialToken)>,
     pub(super) now: Option<Duration>,
+    /// Until when each host did nothing.
+    paused: BTreeMap<usize, Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +53,28 @@ impl UsersModel {
             notices: BTreeMap::new(),
             dials: BTreeSet::new(),
             now: None,
+            paused: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn pauses(&mut self, host: usize, until: Duration) {
+        self.paused.insert(host, until);
+    }
+
+    /// No request has waited for its answer for longer than it may, by a clock that goes too slow.
+    fn check_given_up(&self, host: usize) -> Result<(), String> {
+        let Some(now) = self.now else {
+            return Ok(());
+        };
+        let paused = self.paused.get(&host).copied().unwrap_or_default();
+        let over = |sent: Duration| now > (sent + RESPONSE_TIMEOUT.mul_f64(1.12)).max(paused) + SLACK;
+        let oldest = self.of_host(host).filter_map(|session| session.asks.front());
+        match oldest
+            .filter_map(|(ask, _, sent)| Some((ask, (*sent)?)))
+            .find(|(_, sent)| over(*sent))
+        {
+            Some((ask, sent)) => Err(format!("number {ask} has waited for its answer for {:?}", now - sent)),
+            None => Ok(()),
         }
     }
 
@@ -73,6 +98,7 @@ impl UsersModel {
         event: &EventOf<Machine>,
         actions: &[ActionOf<Machine>],
     ) -> Result<(), String> {
+        self.check_given_up(host)?;
         let mut owed = self.hear(host, event)?;
         let mut opened = match event {
             Event::Opened(conn, _) => Some(*conn),
