@@ -57,14 +57,17 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Others {
     Absent,
+    /// They are users of another hub: what they cost the machine, and not this hub.
+    Elsewhere,
     /// Their bodies are read.
     Read,
     /// They are not.
     DoNot,
 }
 
-const CASES: [(Others, &str); 3] = [
+const CASES: [(Others, &str); 4] = [
     (Others::Absent, "nobody else"),
+    (Others::Elsewhere, "bodies of 1 MiB, at another hub"),
     (Others::Read, "bodies of 1 MiB"),
     (Others::DoNot, "to users who do not read"),
 ];
@@ -93,11 +96,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn measure(hub: &Peer, others: Others, args: &Args) -> anyhow::Result<[f64; 3]> {
     let server = hub.start()?;
     let mut generator = Generator::connect(Wire::Hub, server.addr, USERS)?;
+    let elsewhere = if others == Others::Elsewhere {
+        Some(hub.start()?)
+    } else {
+        None
+    };
+    let to = elsewhere.as_ref().map_or(server.addr, |other| other.addr);
     let crowd = if others == Others::Absent {
         None
     } else {
         let pause = Duration::from_secs(1) / args.rate;
-        Some(Crowd::start(server.addr, args.others, others == Others::Read, pause)?)
+        Some(Crowd::start(to, args.others, others != Others::DoNot, pause)?)
     };
     let load = Load {
         senders: SENDERS,
