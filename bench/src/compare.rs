@@ -99,7 +99,7 @@ impl Args {
 }
 
 /// Builds the command line, and returns where it is: beside this program.
-fn build() -> anyhow::Result<PathBuf> {
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--locked", "-p", "echosphere"]);

@@ -9,6 +9,7 @@ mod plot;
 mod process;
 mod report;
 mod shapes;
+mod slow;
 mod sockets;
 mod wire;
 
@@ -21,6 +22,8 @@ use clap::Parser;
 enum Cli {
     /// Run every server under every load, in turn, and print the medians and their ratios
     Compare(compare::Args),
+    /// Have some send long bodies, some of them to users who do not read: does it disturb others, and what does it cost?
+    Slow(slow::Args),
     /// Serve echo as a raw epoll loop does, until killed: what the others are measured against
     Baseline(baseline::Args),
 }
@@ -28,6 +31,7 @@ enum Cli {
 fn main() -> ExitCode {
     let outcome = match Cli::parse() {
         Cli::Compare(args) => compare::run(&args),
+        Cli::Slow(args) => slow::run(&args),
         Cli::Baseline(args) => baseline::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -41,9 +41,21 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 
 /// Bytes of the process that are in memory.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most of them that there have been at once.
+pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(folder(pid).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.context("no VmRSS")?.trim().trim_end_matches(" kB");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line
+        .context("not in the process's status")?
+        .trim()
+        .trim_end_matches(" kB");
     Ok(kibibytes.parse::<u64>()? * 1024)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Driver, Handle, Stream};
-use echosphere_transport_tcp::TcpListener;
+use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -73,6 +74,11 @@ pub(crate) fn bytes(size: ByteSize) -> usize {
 }
 
 impl LinkBounds {
+    /// Connections at once, at most.
+    pub(crate) const fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
     /// The same for an endpoint whose longest message has this many bytes.
     pub(crate) fn config(&self, max_message: usize) -> LinkConfig {
         LinkConfig {
@@ -103,10 +109,32 @@ pub(crate) fn cannot_listen(addr: SocketAddr, flag: &str) -> String {
     )
 }
 
+/// What reads and writes a server's sockets.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Threads {
+    /// Threads that read and write sockets, each with as many open files as a process may have; with 1, all is one thread
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "ECHOSPHERE_IO_THREADS",
+        default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    io_threads: u16,
+}
+
+impl Threads {
+    /// How many, if there are any beside the server's own.
+    fn beside(self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.io_threads.into()).filter(|count| count.get() > 1)
+    }
+}
+
 /// Serves on `addr` until a signal, then drains for at most `within`. Returns what is left.
 pub(crate) async fn serve<M, C>(
     endpoint: Endpoint<M, C>,
     addr: SocketAddr,
+    threads: Threads,
     within: Duration,
 ) -> anyhow::Result<Endpoint<M, C>>
 where
@@ -114,6 +142,24 @@ where
     C: Codec<Message = M::Message> + Clone + Send + 'static,
     M::Command: Send,
 {
+    if let Some(count) = threads.beside() {
+        let listener = ThreadedListener::bind(addr, count).map_err(|error| {
+            // Not the system's: a thread's.
+            let threads = error.raw_os_error().is_none();
+            let context = if threads {
+                "use --io-threads 1".to_owned()
+            } else {
+                cannot_listen(addr, "--listen")
+            };
+            anyhow::Error::new(error).context(context)
+        })?;
+        eprintln!(
+            "listening on {} with {count} threads (Ctrl-C drains)",
+            listener.local_addr()
+        );
+        let (driver, handle) = Driver::serve(endpoint, listener);
+        return until_drained(driver, handle, within).await;
+    }
     let (listener, addr) = bind(addr, "--listen")?;
     let (driver, handle) = Driver::serve(endpoint, listener);
     eprintln!("listening on {addr} (Ctrl-C drains)");

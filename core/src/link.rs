@@ -1,5 +1,6 @@
 //! One connection between its socket and the machine: handshake, decoding, time-outs, the outbox, closing.
 
+use alloc::boxed::Box;
 use core::mem;
 use core::time::Duration;
 
@@ -93,7 +94,8 @@ pub(crate) enum Expiry {
 #[derive(Debug)]
 pub(crate) struct Link<C> {
     codec: C,
-    partial: BytesMut,
+    /// What came of a frame that is not whole; boxed, since most links have none.
+    partial: Option<Box<BytesMut>>,
     pub(crate) outbox: Outbox,
     state: State,
     peer_finished: bool,
@@ -123,7 +125,7 @@ impl<C: Codec> Link<C> {
     fn new(codec: C, state: State, now: Time) -> Self {
         Self {
             codec,
-            partial: BytesMut::new(),
+            partial: None,
             outbox: Outbox::new(),
             state,
             peer_finished: false,
@@ -166,34 +168,37 @@ impl<C: Codec> Link<C> {
     /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
     /// `input` is empty.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
-        if self.partial.is_empty() {
+        let Some(partial) = &mut self.partial else {
             let decoded = self.codec.decode(input)?;
             if decoded.is_none() && !input.is_empty() {
                 // Copied out, so that the caller's read buffer is not pinned by half a frame.
-                self.partial.extend_from_slice(input);
+                self.partial = Some(Box::new(BytesMut::from(&input[..])));
                 input.clear();
             }
             return Ok(decoded);
-        }
+        };
         if !input.is_empty() {
-            self.partial.extend_from_slice(input);
+            partial.extend_from_slice(input);
             input.clear();
         }
-        let decoded = self.codec.decode(&mut self.partial)?;
-        if self.partial.is_empty() {
-            self.partial = BytesMut::new();
+        let decoded = self.codec.decode(partial)?;
+        if partial.is_empty() {
+            self.partial = None;
         }
         Ok(decoded)
     }
 
     /// The stream has ended: what the codec makes of what is left of it.
     pub(crate) fn finish(&mut self) -> Option<Decoded<C::Message>> {
-        self.codec.finish(&mut self.partial)
+        match &mut self.partial {
+            Some(partial) => self.codec.finish(partial),
+            None => self.codec.finish(&mut BytesMut::new()),
+        }
     }
 
     /// Whether the stream ended inside a frame.
     pub(crate) fn is_mid_frame(&self) -> bool {
-        !self.partial.is_empty()
+        self.partial.as_ref().is_some_and(|partial| !partial.is_empty())
     }
 
     pub(crate) fn send(&mut self, now: Time, message: &C::Message) {
@@ -229,7 +234,7 @@ impl<C: Codec> Link<C> {
     pub(crate) fn start_closing(&mut self, now: Time) {
         self.state = State::Closing;
         self.since = now;
-        self.partial = BytesMut::new();
+        self.partial = None;
     }
 
     pub(crate) fn want(&self) -> Want {

@@ -21,7 +21,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
 use crate::net::{Connector, Listener, Stream};
-use crate::ready::{Key, KeyWaker, Ready};
+use crate::ready::{KeyWaker, Ready};
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -63,9 +63,9 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     armed: Option<Time>,
     scratch: BytesMut,
 
-    ready: Arc<Ready>,
+    ready: Arc<Ready<Key>>,
     /// What was ready and has not been looked at yet, oldest first.
-    keys: VecDeque<(Key, Arc<KeyWaker>)>,
+    keys: VecDeque<(Key, Arc<KeyWaker<Key>>)>,
     own: Own,
 }
 
@@ -83,11 +83,23 @@ struct Dial<S> {
     waker: Waker,
 }
 
+/// What a driver waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Listener,
+    Timer,
+    Commands,
+    /// The connection in this slot.
+    Conn(u32),
+    /// The attempt to connect with this index.
+    Dial(u32),
+}
+
 /// The wakers of what there is one of.
 struct Own {
-    listener: Arc<KeyWaker>,
-    timer: Arc<KeyWaker>,
-    commands: Arc<KeyWaker>,
+    listener: Arc<KeyWaker<Key>>,
+    timer: Arc<KeyWaker<Key>>,
+    commands: Arc<KeyWaker<Key>>,
 }
 
 impl<M, C, S> Driver<M, C, S>

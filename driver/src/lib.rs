@@ -10,12 +10,12 @@
 //! | `driver` | the future, a turn at a time |
 //! | `handle` | commands, draining and looking inside, from other tasks |
 //! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
-//! | `ready` | which of the driver's many connections woke it |
+//! | [`ready`] | which of the many things that one future waits for woke it; for transports that wait for many too |
 
 mod driver;
 mod handle;
 mod net;
-mod ready;
+pub mod ready;
 
 pub use driver::Driver;
 pub use handle::{Gone, Handle};

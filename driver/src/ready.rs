@@ -5,39 +5,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
-/// What a driver waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
-    Listener,
-    Timer,
-    Commands,
-    /// The connection in this slot.
-    Conn(u32),
-    /// The attempt to connect with this index.
-    Dial(u32),
-}
+/// The keys that woke a future since its last turn, each once, and the future's own waker.
+#[derive(Debug)]
+pub struct Ready<K>(Mutex<Inner<K>>);
 
-/// The keys that woke the future since its last turn, each once, and the future's own waker.
-#[derive(Debug, Default)]
-pub(crate) struct Ready(Mutex<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    keys: Vec<(Key, Arc<KeyWaker>)>,
+#[derive(Debug)]
+struct Inner<K> {
+    keys: Vec<(K, Arc<KeyWaker<K>>)>,
     root: Option<Waker>,
 }
 
 /// Puts its key on the ready list, and wakes the future at most once a turn.
 #[derive(Debug)]
-pub(crate) struct KeyWaker {
-    key: Key,
+pub struct KeyWaker<K> {
+    key: K,
     queued: AtomicBool,
     /// Weak, since the ready list holds wakers.
-    ready: Weak<Ready>,
+    ready: Weak<Ready<K>>,
 }
 
-impl Ready {
-    pub(crate) fn waker(self: &Arc<Self>, key: Key) -> Arc<KeyWaker> {
+impl<K> Default for Ready<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            keys: Vec::new(),
+            root: None,
+        }))
+    }
+}
+
+impl<K> Ready<K> {
+    /// A waker for what `key` stands for.
+    pub fn waker(self: &Arc<Self>, key: K) -> Arc<KeyWaker<K>> {
         Arc::new(KeyWaker {
             key,
             queued: AtomicBool::new(false),
@@ -46,12 +44,12 @@ impl Ready {
     }
 
     /// Moves the keys that are ready to the end of `keys`.
-    pub(crate) fn take(&self, keys: &mut VecDeque<(Key, Arc<KeyWaker>)>) {
+    pub fn take(&self, keys: &mut VecDeque<(K, Arc<KeyWaker<K>>)>) {
         keys.extend(self.inner().keys.drain(..));
     }
 
     /// Says whom to wake when the next key is ready. `false` if one is ready now.
-    pub(crate) fn sleep(&self, root: &Waker) -> bool {
+    pub fn sleep(&self, root: &Waker) -> bool {
         let mut inner = self.inner();
         match &inner.root {
             Some(current) if current.will_wake(root) => {}
@@ -60,20 +58,20 @@ impl Ready {
         inner.keys.is_empty()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, Inner<K>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl KeyWaker {
+impl<K> KeyWaker<K> {
     /// Allows the key to be queued again; to be called before polling what it stands for.
-    pub(crate) fn rearm(&self) {
+    pub fn rearm(&self) {
         // Not a mere store: whoever found it queued has made ready before what the poll after this must see.
         self.queued.swap(false, Ordering::AcqRel);
     }
 }
 
-impl Wake for KeyWaker {
+impl<K: Copy + Send + Sync + 'static> Wake for KeyWaker<K> {
     fn wake(self: Arc<Self>) {
         Self::wake_by_ref(&self);
     }

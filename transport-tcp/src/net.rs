@@ -7,7 +7,7 @@ use echosphere_driver::{Connector, Listener};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u32 = 4096;
 
 /// Listens on a TCP port.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Connector for TcpConnector {
     }
 }
 
-fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() {
         TcpSocket::new_v4()?
     } else {

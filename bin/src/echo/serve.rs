@@ -8,7 +8,7 @@ use echosphere_core::wire::MAX_FRAME;
 use rand_chacha::ChaCha8Rng;
 
 use super::PORT;
-use crate::server::{self, LinkBounds, State, bytes};
+use crate::server::{self, LinkBounds, State, Threads, bytes};
 use crate::values::duration;
 use crate::{limits, net, seed};
 
@@ -20,6 +20,7 @@ pub(super) type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 Examples:
   echosphere echo serve
   echosphere echo serve --listen 0.0.0.0:8000 --json > counters.json
+  echosphere echo serve --io-threads 6     for more connections than a process may have open files
   nc 127.0.0.1 8000                        then type: message hello
 
 Ctrl-C or SIGTERM drains: no new connections, and those under way have --drain to finish. A second one ends at once.")]
@@ -32,6 +33,9 @@ pub(crate) struct Args {
         default_value = "127.0.0.1:8000"
     )]
     listen: String,
+
+    #[command(flatten)]
+    threads: Threads,
 
     /// How long connections may take to finish when the server drains
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
@@ -92,6 +96,11 @@ fn message_size(text: &str) -> Result<u32, String> {
 }
 
 impl Bounds {
+    /// Connections at once, at most.
+    pub(super) fn max_connections(&self) -> usize {
+        self.links.max_connections()
+    }
+
     /// A server with these bounds.
     pub(super) fn endpoint(&self, rng: ChaCha8Rng) -> ServerEndpoint {
         let server = ServerConfig {
@@ -114,7 +123,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let addr = net::resolve(&args.listen, PORT).await?;
     let endpoint = args.bounds.endpoint(seed::generator(args.seed)?);
-    let state = state(&server::serve(endpoint, addr, args.drain).await?);
+    let state = state(&server::serve(endpoint, addr, args.threads, args.drain).await?);
     state.print(args.json)?;
     Ok(ExitCode::from(u8::from(!state.zero)))
 }

@@ -5,7 +5,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::hub::{HubCodec, MAX_BODY, Server};
 
 use super::PORT;
-use crate::server::{self, LinkBounds, State};
+use crate::server::{self, LinkBounds, State, Threads};
 use crate::values::duration;
 use crate::{limits, net};
 
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     )]
     listen: String,
 
+    #[command(flatten)]
+    threads: Threads,
+
     /// How long connections may take to finish when the hub drains
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
     drain: Duration,
@@ -47,7 +50,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let addr = net::resolve(&args.listen, PORT).await?;
-        let state = state(&server::serve(endpoint(&args.links), addr, args.drain).await?);
+        let state = state(&server::serve(endpoint(&args.links), addr, args.threads, args.drain).await?);
         state.print(args.json)?;
         Ok(ExitCode::from(u8::from(!state.zero)))
     })

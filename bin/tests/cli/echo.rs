@@ -141,13 +141,48 @@ fn all_connections_are_held_open_over_processes_and_lose_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(
-        text.contains("the server is one process and the clients are 2"),
+        text.contains("the server is one process") && text.contains("the clients are 2"),
         "{text}"
     );
     let report = json(&output);
     assert_eq!((&report["sent"], &report["acknowledged"]), (&500.into(), &500.into()));
     assert_eq!(report["server"]["counters"]["peak_connections"], 500);
     assert_eq!(report["server"]["zero"], true);
+}
+
+#[test]
+fn a_server_with_several_threads_serves_and_drains_like_one_with_one() {
+    let server = Serving::start("echo", "io-threads", &["--json", "--io-threads", "3"]);
+    let args = [
+        "echo",
+        "load",
+        "--to",
+        &server.addr,
+        "--connections",
+        "50",
+        "--hold",
+        "--json",
+    ];
+    let output = echosphere("io-threads-load", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(json(&output)["acknowledged"], 50);
+    server.signal(Signal::INT);
+    let output = server.wait();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let state = json(&output);
+    assert_eq!(
+        (&state["zero"], &state["counters"]["peak_connections"]),
+        (&true.into(), &50.into())
+    );
+
+    let taken = ["echo", "serve", "--io-threads", "2", "--listen"];
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = other.local_addr().unwrap().to_string();
+    let output = echosphere("io-threads-taken", &[&taken[..], &[&addr]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cannot listen on"), "{}", stderr(&output));
 }
 
 #[test]

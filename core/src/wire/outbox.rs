@@ -1,3 +1,4 @@
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
@@ -20,7 +21,8 @@ pub(crate) const fn is_copied(body: &Bytes) -> bool {
 /// bodies are shared. Holds no memory once all is written.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    segments: VecDeque<Bytes>,
+    /// What comes before the tail, if shared bodies are waiting; boxed, since most outboxes have none.
+    segments: Option<Box<VecDeque<Bytes>>>,
     tail: Vec<u8>,
     tail_written: usize,
     len: usize,
@@ -31,7 +33,7 @@ impl Outbox {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            segments: VecDeque::new(),
+            segments: None,
             tail: Vec::new(),
             tail_written: 0,
             len: 0,
@@ -53,9 +55,9 @@ impl Outbox {
         if !self.tail.is_empty() {
             let mut tail = Bytes::from(mem::take(&mut self.tail));
             tail.advance(mem::take(&mut self.tail_written));
-            self.segments.push_back(tail);
+            self.segments.get_or_insert_default().push_back(tail);
         }
-        self.segments.push_back(bytes.clone());
+        self.segments.get_or_insert_default().push_back(bytes.clone());
         self.len += bytes.len();
     }
 
@@ -76,6 +78,7 @@ impl Outbox {
         let tail = &self.tail[self.tail_written..];
         self.segments
             .iter()
+            .flat_map(|segments| segments.iter())
             .map(|segment| &segment[..])
             .chain((!tail.is_empty()).then_some(tail))
     }
@@ -89,13 +92,15 @@ impl Outbox {
         assert!(written <= self.len, "wrote {written} bytes of {}", self.len);
         self.len -= written;
         let mut left = written;
-        while let Some(first) = self.segments.front_mut() {
+        while let Some(segments) = &mut self.segments
+            && let Some(first) = segments.front_mut()
+        {
             if left < first.len() {
                 first.advance(left);
                 return;
             }
             left -= first.len();
-            self.segments.pop_front();
+            segments.pop_front();
         }
         self.tail_written += left;
         if self.is_empty() {
@@ -111,7 +116,7 @@ impl Outbox {
         if !self.is_empty() {
             return None;
         }
-        self.segments = VecDeque::new();
+        self.segments = None;
         (self.tail.capacity() > 0).then(|| mem::take(&mut self.tail))
     }
 

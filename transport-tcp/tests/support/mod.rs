@@ -10,13 +10,14 @@ mod watched;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig, ServerCounters};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Driver, Handle, Listener};
-use echosphere_transport_tcp::TcpListener;
+use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::task::JoinHandle;
@@ -73,6 +74,17 @@ impl Relay {
         Self {
             addr,
             ..Self::over(listener, config, max_message)
+        }
+    }
+
+    /// Over TCP with so many threads of IO.
+    pub(crate) fn threaded(config: LinkConfig, threads: usize) -> Self {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let listener = ThreadedListener::bind(localhost(), threads).unwrap();
+        let addr = listener.local_addr();
+        Self {
+            addr,
+            ..Self::over(listener, config, MAX_MESSAGE)
         }
     }
 

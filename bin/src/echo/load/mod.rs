@@ -48,7 +48,7 @@ Examples:
   echosphere echo load --to 192.0.2.7:8000 --clients 10
   echosphere echo load --connections 100 --window 16 --size 64
   echosphere echo load --connections 100 --rate 20000 --duration 30s --json
-  echosphere echo load --hold --shards 2
+  echosphere echo load --hold --connections 100000 --shards 6
 
 Exit code 0 only if every message got its ok, every connection was closed by the protocol, and the server kept nothing.")]
 pub(crate) struct Args {

@@ -6,6 +6,10 @@ use crate::values::thousands;
 
 /// Open files of a process that are not connections.
 const OTHER_FILES: u64 = 64;
+/// Threads of IO of a server.
+const MOST_THREADS: u32 = 256;
+/// Processes of clients.
+pub(super) const MOST_SHARDS: u64 = 1000;
 
 /// The limits, and what is to be where.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +19,8 @@ pub(super) struct Fit {
     /// Processes of clients; `None`: all is in this process.
     pub(super) shards: Option<u32>,
     pub(super) own_server: bool,
+    /// Connections that a server of this program's own takes.
+    pub(super) max_connections: u64,
     /// Clients can have many addresses.
     pub(super) loopback: bool,
     /// Ports of one address.
@@ -22,17 +28,40 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// How many connections there can be.
+    /// Connections of a process, or of a server's thread, that has files for nothing else.
+    fn each(&self) -> u64 {
+        self.files.saturating_sub(OTHER_FILES)
+    }
+
+    /// How many connections there can be. A server in a process of its own has as many threads as it needs.
     fn most(&self) -> u64 {
-        let each = self.files.saturating_sub(OTHER_FILES);
         let clients = match self.shards {
-            Some(shards) => each.saturating_mul(shards.into()),
-            None if self.own_server => each / 2,
-            None => each,
+            Some(shards) => self.each().saturating_mul(shards.into()),
+            None if self.own_server => self.each() / 2,
+            None => self.each(),
         };
-        let server = if self.own_server { each } else { u64::MAX };
+        let server = if self.own_server {
+            self.max_connections
+        } else {
+            u64::MAX
+        };
         let ports = if self.loopback { u64::MAX } else { self.ports };
         clients.min(server).min(ports)
+    }
+
+    /// Threads of IO that a server needs for so many connections. The kernel deals them out at random, so that some
+    /// thread gets more than its share: here up to six standard deviations more.
+    pub(super) fn io_threads(&self, connections: u32) -> u32 {
+        let fits = |threads: u32| {
+            let share = f64::from(connections) / f64::from(threads);
+            let most = if threads == 1 {
+                share
+            } else {
+                share + 6.0 * share.sqrt()
+            };
+            most <= self.each() as f64
+        };
+        (1..MOST_THREADS).find(|&threads| fits(threads)).unwrap_or(MOST_THREADS)
     }
 
     /// How many are to be opened: those asked for, or as many as there can be.
@@ -45,14 +74,28 @@ impl Fit {
         match connections {
             Some(connections) if connections > most => {
                 bail!(
-                    "{} connections do not fit.\n\n  {}\n\nAsk for fewer --connections; or raise the limit (ulimit -n).",
+                    "{} connections do not fit.\n\n  {}\n\n{}",
                     thousands(connections.into()),
-                    self.arithmetic()
+                    self.arithmetic(),
+                    self.advice(connections.into())
                 )
             }
             Some(connections) => Ok(connections),
             None => Ok(most),
         }
+    }
+
+    /// What to do about more connections than there can be.
+    fn advice(&self, connections: u64) -> String {
+        let mut advice = "Ask for fewer --connections".to_owned();
+        let shards = connections.div_ceil(self.each().max(1));
+        if shards > self.shards.unwrap_or(0).into() && shards <= MOST_SHARDS {
+            advice.push_str(&format!("; spread the clients with --shards {shards}"));
+        }
+        if self.own_server && connections > self.max_connections {
+            advice.push_str("; have the server take more with --max-connections");
+        }
+        advice + "; or raise the limit (ulimit -n)."
     }
 
     /// The arithmetic.
@@ -65,7 +108,12 @@ impl Fit {
             format!(", and there are {} ports", thousands(self.ports))
         };
         let whose = match (self.shards, self.own_server) {
-            (Some(shards), true) => format!("the server is one process and the clients are {shards}"),
+            (Some(shards), true) => {
+                let takes = thousands(self.max_connections);
+                format!(
+                    "the server is one process, with as many for each thread and for {takes} connections, and the clients are {shards}"
+                )
+            }
             (Some(shards), false) => format!("the clients are {shards} processes"),
             (None, true) => "server and clients are one process (--shards 1 parts them)".to_owned(),
             (None, false) => "the clients are one process".to_owned(),
@@ -82,6 +130,7 @@ mod tests {
         files: 20_000,
         shards: None,
         own_server: true,
+        max_connections: 200_000,
         loopback: true,
         ports: 28_232,
     };
@@ -99,10 +148,17 @@ mod tests {
             ),
             (
                 Fit {
-                    shards: Some(4),
+                    shards: Some(6),
                     ..HERE
                 },
-                19_936,
+                119_616,
+            ),
+            (
+                Fit {
+                    shards: Some(20),
+                    ..HERE
+                },
+                200_000,
             ),
             (
                 Fit {
@@ -131,5 +187,30 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_server_has_as_many_threads_as_its_connections_need() {
+        let threads = [1, 19_936, 19_937, 38_000, 39_872, 100_000].map(|connections| HERE.io_threads(connections));
+        assert_eq!(threads, [1, 1, 2, 2, 3, 6]);
+    }
+
+    #[test]
+    fn what_would_make_them_fit_is_said() {
+        let error = HERE.check(Some(100_000)).unwrap_err().to_string();
+        assert!(
+            error.contains("--shards 6;") && !error.contains("--max-connections"),
+            "{error}"
+        );
+        let six = Fit {
+            shards: Some(6),
+            max_connections: 1000,
+            ..HERE
+        };
+        let error = six.check(Some(100_000)).unwrap_err().to_string();
+        assert!(
+            error.contains("--max-connections") && !error.contains("--shards"),
+            "{error}"
+        );
     }
 }

@@ -48,8 +48,8 @@ pub(super) struct StayArgs {
     #[arg(long, env = "ECHOSPHERE_HOLD", conflicts_with = "rate")]
     hold: bool,
 
-    /// Spread the clients over so many processes, and have the server in one of its own
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Spread the clients over so many processes, and have the server in one of its own, with as many --io-threads as it needs
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = clap::value_parser!(u32).range(1..=fit::MOST_SHARDS as i64))]
     shards: Option<u32>,
 
     /// This is one of those processes
@@ -99,6 +99,7 @@ impl StayArgs {
             files: common.files,
             shards: self.shards,
             own_server: elsewhere.is_none(),
+            max_connections: common.bounds.max_connections() as u64,
             loopback: elsewhere.is_none_or(|to| to.is_ipv4() && to.ip().is_loopback()),
             ports: limits::ports(),
         };
@@ -120,7 +121,7 @@ impl StayArgs {
         eprintln!("{}", fit.arithmetic());
         let server = match elsewhere {
             Some(addr) => AnyServer::Elsewhere(addr),
-            None => AnyServer::start(common.bounds, self.shards.is_some()).await?,
+            None => AnyServer::start(common.bounds, self.shards.map(|_| fit.io_threads(connections))).await?,
         };
         let (figures, interrupted) = self.put_load_on(server.addr(), &config).await?;
         let report = Report::new(&config, figures, server.finish().await?)?;

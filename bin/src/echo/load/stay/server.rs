@@ -26,16 +26,19 @@ pub(super) enum AnyServer {
 }
 
 impl AnyServer {
-    /// Starts one of this program's own.
-    pub(super) async fn start(bounds: Bounds, in_own_process: bool) -> anyhow::Result<Self> {
-        if !in_own_process {
+    /// Starts one of this program's own; with a number of threads of IO, in a process of its own.
+    pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>) -> anyhow::Result<Self> {
+        let Some(io_threads) = io_threads else {
             let server = OwnServer::start(bounds.endpoint(seed::generator(None)?))?;
             return Ok(Self::Here(Box::new(server)));
-        }
+        };
         let mut command = Command::new(env::current_exe()?);
         command
             .args(["echo", "serve", "--json", "--drain", "10s", "--listen", "127.0.0.1:0"])
             .args(bounds_given());
+        if io_threads > 1 {
+            command.args(["--io-threads", &io_threads.to_string()]);
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

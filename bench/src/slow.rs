@@ -1,0 +1,257 @@
+//! Whether those who send long bodies, and those who do not read, disturb others; and what they cost the server in memory.
+//!
+//! At the hub, where the sender names the receiver: with echo, a connection that does not read is chosen for others' X,
+//! and whoever sent those waits for it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use crate::compare::build;
+use crate::generator::{Generator, Load};
+use crate::peers::{self, HUB, Peer};
+use crate::process;
+use crate::wire::{Incoming, Wire};
+
+/// Well-behaved users, and how many of them send.
+const USERS: u32 = 100;
+const SENDERS: u32 = 10;
+const SMALL: usize = 64;
+/// Before the kind of each message: its first byte.
+const BODY: usize = 1024 * 1024 - 1;
+/// Bodies to each user that does not read, as fast as they go: more than may wait for it.
+const FLOOD: u32 = 256;
+/// What waits for a user at a hub at most before its bodies are refused, by default, and one more of them.
+const MAX_BACKLOG: u64 = 17 * 1024 * 1024;
+/// A hub takes so much at most besides: what is being read from those who send, and what all have in common.
+const ALLOWANCE: u64 = 64 * 1024 * 1024;
+/// The frame that tells a user's id.
+const IDENTITY_BYTES: usize = 4 + 1 + 8;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Senders of 1 MiB bodies, and as many users who get them
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    others: u32,
+
+    /// Bodies a second of all of them together
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+
+    /// Rounds; the median of each figure counts
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+
+    /// Seconds that are measured in each
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    seconds: u64,
+}
+
+/// What the others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    Absent,
+    /// They are users of another hub: what they cost the machine, and not this hub.
+    Elsewhere,
+    /// Their bodies are read.
+    Read,
+    /// They are not.
+    DoNot,
+}
+
+const CASES: [(Others, &str); 4] = [
+    (Others::Absent, "nobody else"),
+    (Others::Elsewhere, "bodies of 1 MiB, at another hub"),
+    (Others::Read, "bodies of 1 MiB"),
+    (Others::DoNot, "to users who do not read"),
+];
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    process::raise_open_files();
+    let (all, _) = peers::find(&build()?, None)?;
+    let hub = all.into_iter().find(|peer| peer.name == HUB).context("no hub")?;
+    let mut rounds: [Vec<[f64; 3]>; CASES.len()] = Default::default();
+    for round in 1..=args.rounds {
+        eprintln!("round {round} of {}", args.rounds);
+        for (at, (others, _)) in CASES.iter().enumerate() {
+            rounds[at].push(measure(&hub, *others, args)?);
+        }
+    }
+    println!("| beside {USERS} users | round trips/s | p50 µs | p99 µs |\n|---|--:|--:|--:|");
+    for ((_, name), rounds) in CASES.iter().zip(&rounds) {
+        let [a_second, p50, p99] = [0, 1, 2].map(|column| median(rounds.iter().map(|round| round[column]).collect()));
+        println!("| {name} | {a_second:.0} | {p50:.0} | {p99:.0} |");
+    }
+    let fits = flood(&hub, args.others)?;
+    Ok(ExitCode::from(u8::from(!fits)))
+}
+
+/// Round trips a second of the well-behaved, and microseconds of the median and the 99th percentile.
+fn measure(hub: &Peer, others: Others, args: &Args) -> anyhow::Result<[f64; 3]> {
+    let server = hub.start()?;
+    let mut generator = Generator::connect(Wire::Hub, server.addr, USERS)?;
+    let elsewhere = if others == Others::Elsewhere {
+        Some(hub.start()?)
+    } else {
+        None
+    };
+    let to = elsewhere.as_ref().map_or(server.addr, |other| other.addr);
+    let crowd = if others == Others::Absent {
+        None
+    } else {
+        let pause = Duration::from_secs(1) / args.rate;
+        Some(Crowd::start(to, args.others, others != Others::DoNot, pause)?)
+    };
+    let load = Load {
+        senders: SENDERS,
+        window: 1,
+        size: SMALL,
+        warm_up: Duration::from_millis(500),
+        duration: Duration::from_secs(args.seconds),
+    };
+    let outcome = generator.run(&load, server.pid())?;
+    if let Some(crowd) = crowd {
+        crowd.end()?;
+    }
+    let at = |quantile| outcome.round_trips.value_at_quantile(quantile) as f64 / 1e3;
+    Ok([
+        outcome.round_trips.len() as f64 / outcome.elapsed.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+    ])
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Senders and receivers of long bodies.
+struct Crowd {
+    ended: Arc<AtomicBool>,
+    sending: JoinHandle<io::Result<()>>,
+    receivers: Vec<TcpStream>,
+    reading: Vec<JoinHandle<io::Result<u64>>>,
+}
+
+impl Crowd {
+    fn start(hub: SocketAddr, count: u32, read: bool, pause: Duration) -> anyhow::Result<Self> {
+        let mut senders = Vec::new();
+        let mut receivers = Vec::new();
+        let mut reading = Vec::new();
+        for _ in 0..count {
+            let (receiver, id) = join(hub)?;
+            if read {
+                let mut receiver = receiver.try_clone()?;
+                reading.push(thread("reads", move || io::copy(&mut receiver, &mut io::sink()))?);
+            }
+            receivers.push(receiver);
+            senders.push((join(hub)?.0, relay_to(id)));
+        }
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let sending = thread("sends", move || {
+            while !told.load(Ordering::Relaxed) {
+                for (sender, frame) in &mut senders {
+                    sender.write_all(frame)?;
+                    thread::sleep(pause);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            ended,
+            sending,
+            receivers,
+            reading,
+        })
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        self.ended.store(true, Ordering::Relaxed);
+        ensure!(joined(self.sending)?.is_ok(), "who sends long bodies was cut off");
+        for receiver in &self.receivers {
+            // It may have been dropped as a slow consumer.
+            let _ = receiver.shutdown(Shutdown::Both);
+        }
+        for reading in self.reading {
+            ensure!(joined(reading)?? > 0, "no long body has arrived");
+        }
+        Ok(())
+    }
+}
+
+/// Sends users who do not read more than may wait for them, and says what that cost. `false`: more than the bound.
+fn flood(hub: &Peer, count: u32) -> anyhow::Result<bool> {
+    let server = hub.start()?;
+    let mut receivers = Vec::new();
+    let mut sent_on = 0;
+    for _ in 0..count {
+        let (receiver, id) = join(server.addr)?;
+        let (mut sender, _) = join(server.addr)?;
+        receivers.push(receiver);
+        let frame = relay_to(id);
+        for _ in 0..FLOOD {
+            sender.write_all(&frame)?;
+        }
+        for _ in 0..FLOOD {
+            sent_on += u32::from(receipt(&mut sender)?);
+        }
+    }
+    let all = count * FLOOD;
+    ensure!(sent_on < all, "users that do not read were sent everything");
+    let peak = process::peak(server.pid())?;
+    let bound = u64::from(count) * MAX_BACKLOG + ALLOWANCE;
+    let mib = |bytes: u64| bytes / 1024 / 1024;
+    println!(
+        "\n{all} MiB to {count} users who do not read: {sent_on} were taken, the receipts said of the others why not, and the hub \
+         had {} MiB at its peak; the bound is {}",
+        mib(peak),
+        mib(bound)
+    );
+    Ok(peak <= bound)
+}
+
+/// The next receipt: how many users its body is on its way to.
+fn receipt(sender: &mut TcpStream) -> io::Result<u8> {
+    let mut length = [0; 4];
+    sender.read_exact(&mut length)?;
+    let mut payload = vec![0; u32::from_be_bytes(length) as usize];
+    sender.read_exact(&mut payload)?;
+    Ok(payload.get(1).copied().unwrap_or_default())
+}
+
+/// A new user, and its id.
+fn join(hub: SocketAddr) -> anyhow::Result<(TcpStream, u64)> {
+    let mut user = TcpStream::connect(hub)?;
+    let mut hello = Vec::new();
+    Wire::Hub.hello(0, &mut hello);
+    user.write_all(&hello)?;
+    let mut answer = [0; IDENTITY_BYTES];
+    user.read_exact(&mut answer)?;
+    match Wire::Hub.decode(&answer)? {
+        Some((_, Incoming::Named(id))) => Ok((user, id)),
+        _ => bail!("the hub did not tell an id"),
+    }
+}
+
+/// The frame that has the hub send a body of 1 MiB to this user.
+fn relay_to(id: u64) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Wire::Hub.message(id, &vec![b'.'; BODY], &mut frame);
+    frame
+}
+
+fn thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread panicked"))
+}

@@ -1,0 +1,271 @@
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use echosphere_driver::ready::{KeyWaker, Ready};
+use slab::Slab;
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{OwnedPermit, Sender};
+use tokio::time::sleep;
+use tokio_util::io::poll_read_buf;
+
+use super::pipe::{Pipe, ThreadedStream, Wanted};
+
+/// Bytes asked for in one read.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads of one connection in one turn.
+const READS: usize = 4;
+/// Keys looked at in one turn.
+const KEYS: usize = 1024;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 256;
+/// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Accept = Pin<Box<dyn Future<Output = Option<Accepted>>>>;
+
+/// A connection, room for it in the driver's queue, and what goes on listening.
+struct Accepted {
+    listener: TcpListener,
+    to_driver: Sender<ThreadedStream>,
+    connection: Option<(TcpStream, OwnedPermit<ThreadedStream>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    Listener,
+    /// The socket in this slot.
+    Socket(u32),
+}
+
+/// Owns a thread's sockets, and moves bytes between them and the driver.
+pub(super) struct Worker {
+    accept: Option<Accept>,
+    listener_waker: Waker,
+    sockets: Slab<Socket>,
+    scratch: BytesMut,
+    ready: Arc<Ready<Key>>,
+    keys: VecDeque<(Key, Arc<KeyWaker<Key>>)>,
+}
+
+struct Socket {
+    stream: TcpStream,
+    pipe: Arc<Pipe>,
+    waker: Waker,
+    /// What the driver wrote and this socket has not taken yet.
+    output: BytesMut,
+    reading: bool,
+}
+
+impl Worker {
+    pub(super) fn new(listener: TcpListener, to_driver: Sender<ThreadedStream>) -> Self {
+        let ready = Arc::new(Ready::default());
+        let listener_waker = Waker::from(ready.waker(Key::Listener));
+        listener_waker.wake_by_ref();
+        Self {
+            accept: Some(Box::pin(accept_from(listener, to_driver))),
+            listener_waker,
+            sockets: Slab::new(),
+            scratch: BytesMut::new(),
+            ready,
+            keys: VecDeque::new(),
+        }
+    }
+
+    /// Runs until the driver has dropped its listener and every connection.
+    pub(super) async fn run(mut self) {
+        // As the driver's: turns have their own bounds.
+        tokio::task::unconstrained(poll_fn(|cx| self.turn(cx))).await;
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ready.take(&mut self.keys);
+        for _ in 0..KEYS {
+            let Some((key, waker)) = self.keys.pop_front() else {
+                break;
+            };
+            waker.rearm();
+            match key {
+                Key::Listener => self.accept(),
+                Key::Socket(slot) => self.socket_ready(slot as usize),
+            }
+        }
+        if self.accept.is_none() && self.sockets.is_empty() {
+            return Poll::Ready(());
+        }
+        if !self.ready.sleep(cx.waker()) || !self.keys.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS {
+            let Some(accept) = &mut self.accept else {
+                return;
+            };
+            let Poll::Ready(accepted) = accept.as_mut().poll(&mut Context::from_waker(&self.listener_waker)) else {
+                return;
+            };
+            let Some(Accepted {
+                listener,
+                to_driver,
+                connection,
+            }) = accepted
+            else {
+                self.accept = None;
+                return;
+            };
+            self.accept = Some(Box::pin(accept_from(listener, to_driver)));
+            if let Some((stream, permit)) = connection {
+                let stream = self.insert(stream);
+                permit.send(stream);
+            }
+        }
+        self.listener_waker.wake_by_ref();
+    }
+
+    fn insert(&mut self, stream: TcpStream) -> ThreadedStream {
+        let entry = self.sockets.vacant_entry();
+        let waker = Waker::from(self.ready.waker(Key::Socket(entry.key() as u32)));
+        // There may be something to read already, and the socket has not been asked to wake us.
+        waker.wake_by_ref();
+        let pipe = Arc::new(Pipe::default());
+        entry.insert(Socket {
+            stream,
+            pipe: Arc::clone(&pipe),
+            waker: waker.clone(),
+            output: BytesMut::new(),
+            reading: true,
+        });
+        ThreadedStream::new(pipe, waker)
+    }
+
+    fn socket_ready(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else {
+            return;
+        };
+        let waker = socket.waker.clone();
+        match socket.exchange(&mut Context::from_waker(&waker), &mut self.scratch) {
+            Ok(Next::Wait) => {}
+            Ok(Next::GoOn) => waker.wake(),
+            Ok(Next::Release) => {
+                self.sockets.remove(slot);
+            }
+            Err(error) => {
+                socket.pipe.fail(error.kind());
+                self.sockets.remove(slot);
+            }
+        }
+    }
+}
+
+enum Next {
+    Wait,
+    GoOn,
+    Release,
+}
+
+impl Socket {
+    /// Writes and reads what there is.
+    fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut) -> io::Result<Next> {
+        let wanted = self.write(cx)?;
+        if wanted.release {
+            return Ok(Next::Release);
+        }
+        let mut room = wanted.input;
+        for _ in 0..READS {
+            if !(self.reading && room) {
+                return Ok(Next::Wait);
+            }
+            scratch.clear();
+            scratch.reserve(READ_BYTES);
+            match poll_read_buf(Pin::new(&mut self.stream), cx, scratch) {
+                Poll::Pending => return Ok(Next::Wait),
+                Poll::Ready(Ok(0)) => {
+                    self.reading = false;
+                    self.pipe.end();
+                }
+                Poll::Ready(Ok(_)) => room = self.pipe.put(scratch),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Writes what was left of the last time, then what the driver has written since. What it writes from here on wakes
+    /// this socket again.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Wanted> {
+        let mut written = self.poll_write(cx)?.is_ready();
+        let wanted = self.pipe.take(&mut self.output);
+        written = written && self.poll_write(cx)?.is_ready();
+        if written && wanted.shutdown && Pin::new(&mut self.stream).poll_shutdown(cx)?.is_ready() {
+            self.pipe.shut_down();
+        }
+        Ok(wanted)
+    }
+
+    /// Ready once all that was taken is written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.output.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.output.advance(written),
+            }
+        }
+        self.output = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The driver learns that the socket is gone, whatever has become of this thread.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.pipe.fail(io::ErrorKind::ConnectionAborted);
+    }
+}
+
+/// The next connection. `None` once the driver has dropped its listener.
+async fn accept_from(listener: TcpListener, to_driver: Sender<ThreadedStream>) -> Option<Accepted> {
+    let permit = to_driver.clone().reserve_owned().await.ok()?;
+    let result = tokio::select! {
+        biased;
+        () = to_driver.closed() => return None,
+        result = listener.accept() => result,
+    };
+    let result = result.and_then(|(stream, _)| {
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    });
+    let connection = match result {
+        Ok(stream) => Some((stream, permit)),
+        Err(error) if is_over(&error) => None,
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept connections, trying again; is the limit of open files reached?");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    };
+    Some(Accepted {
+        listener,
+        to_driver,
+        connection,
+    })
+}
+
+/// Whether the connection was gone before it was accepted.
+fn is_over(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
