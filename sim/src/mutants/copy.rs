@@ -17,6 +17,8 @@ use super::{Args, Row, Run, Shrunk, Verdict, workspace};
 const MEMORY_KIB: u64 = 6 * 1024 * 1024;
 /// A run of one seed that takes longer hangs. None takes a hundredth of it otherwise.
 const HANG_SECONDS: &str = "8";
+/// What making a run small may take.
+const SHRINKING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 /// Cargo's target folder of the patched copy, in the scratch folder.
 const TARGET: &str = "target";
@@ -193,11 +195,14 @@ impl<'a> Copy<'a> {
         let Verdict::Caught { seed: Some(seed), .. } = caught.verdict else {
             return None;
         };
-        let shrunk = Command::new(self.program())
-            .args(["shrink", &seed.to_string(), "--system", system, "--json", "--output"])
-            .arg(self.scratch.join("small.json"))
-            .output();
-        serde_json::from_slice(&shrunk.ok()?.stdout).ok()
+        let (seed, small) = (seed.to_string(), self.scratch.join("small.json"));
+        let small = small.to_string_lossy();
+        let args = ["shrink", &seed, "--system", system, "--json", "--output", &small];
+        // One that hangs is not made small in any time.
+        self.run_for(&self.program(), &args, Instant::now() + SHRINKING)
+            .ok()??;
+        let said = fs::read_to_string(self.output()).ok()?;
+        said.lines().find_map(|line| serde_json::from_str(line).ok())
     }
 
     fn program(&self) -> PathBuf {
