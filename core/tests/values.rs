@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{Client, ClientConfig, Command};
-use echosphere_core::wire::{ErrorCode, Outbox, WireError, keep};
-use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
+use echosphere_core::wire::{ErrorCode, Framer, MAX_FRAME, Outbox, WireError, keep};
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time, chat, echo, hub, numbers};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -51,6 +51,24 @@ fn an_outbox_copies_short_bodies_and_shares_long_ones() {
         let chunk = outbox.chunks().next().unwrap();
         assert_eq!(chunk.as_ptr() == body.as_ptr(), shared, "{length} bytes");
     }
+}
+
+#[test]
+fn limits_are_those_that_the_protocol_names() {
+    const MIB: usize = 1_048_576;
+    assert_eq!(echo::MAX_MESSAGE as usize, MIB);
+    assert_eq!((hub::MAX_BODY, hub::MAX_RECEIVERS), (MIB, 255));
+    assert_eq!((chat::MAX_BODY, chat::MAX_FRAME_BODY), (MIB, MIB));
+    assert_eq!(numbers::MAX_LINE, 512);
+}
+
+#[test]
+fn no_limit_is_over_that_of_any_frame() {
+    let line = [&vec![b'x'; MAX_FRAME as usize + 1][..], b"\n"].concat();
+    let read = Framer::accepted(u32::MAX).next(&mut BytesMut::from(&line[..]));
+    assert_eq!(read.unwrap_err().code, ErrorCode::LineTooLong);
+    let read = Framer::accepted(u32::MAX).next(&mut BytesMut::from(&line[1..]));
+    assert_eq!(read.unwrap().unwrap().len(), MAX_FRAME as usize);
 }
 
 #[test]

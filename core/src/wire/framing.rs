@@ -78,7 +78,6 @@ impl Framer {
     /// [`ErrorCode::FrameTooLong`] or [`ErrorCode::LineTooLong`]; the stream cannot be read on.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         match self.receives(input) {
-            Some(_) if input.is_empty() => Ok(None),
             None => Ok(None),
             Some(Framing::Length) => self.next_by_length(input),
             Some(Framing::Lines) => self.next_line(input),

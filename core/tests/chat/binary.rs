@@ -89,6 +89,7 @@ fn one_peer_at_a_time() {
             Notice::TurnedAway
         ]
     );
+    assert_eq!(bench.endpoint.machine().counters().turned_away, 2);
     // The first goes on, and once it has left the next is let in.
     assert_eq!(bench.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
     bench.feed(first, &frame([8]));

@@ -133,10 +133,13 @@ fn what_comes_out_of_turn_ends_the_session() {
     };
     for message in [part, Message::Taken { id: 1, last: true }] {
         let mut line = Line::new(false, TalkConfig::default());
+        line.client_says(1, "x");
         line.connect();
         line.to_client.push_back(message);
         line.step_to_client();
-        assert_eq!(line.client_told, [ended(Some(Failure::Confused))], "before the welcome");
+        let undelivered = Notice::Undelivered { key: 1, sent: false };
+        let expected = [undelivered, ended(Some(Failure::Confused))];
+        assert_eq!(line.client_told, expected, "before the welcome");
     }
     let mut line = Line::connected(false, TalkConfig::default());
     line.to_client.push_back(Message::Welcome { received: 0 });

@@ -118,6 +118,18 @@ fn a_burst_over_the_backlog_is_delivered_to_a_peer_that_reads() {
 }
 
 #[test]
+fn as_much_as_the_backlog_may_be_waits_for_as_long_as_it_takes() {
+    let mut bench = Bench::with(BACKLOG, MAX_MESSAGE);
+    let alone = bench.accept_length();
+    let message = frame(format!("message {}", "x".repeat(BACKLOG.max_backlog - 12)));
+    assert_eq!(message.len(), BACKLOG.max_backlog);
+    bench.feed(alone, &message);
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.released(), []);
+    assert_eq!(bench.endpoint.counters().messages_out, 1);
+}
+
+#[test]
 fn a_backlog_that_lasts_costs_the_connection() {
     let mut bench = Bench::with(BACKLOG, MAX_MESSAGE);
     let alone = bench.accept_length();

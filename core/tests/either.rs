@@ -1,0 +1,60 @@
+//! A codec that is one of two does what that one does.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::{Buf, BytesMut};
+use echosphere_core::wire::{Codec, Decoded, EitherCodec, ErrorCode, Framing, Outbox, WireError};
+
+/// A byte is a message; the transport keeps connections alive if so said.
+struct Bytewise(bool);
+
+impl Codec for Bytewise {
+    type Message = u8;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<u8>>, WireError> {
+        Ok(input.try_get_u8().ok().map(Decoded::Message))
+    }
+
+    fn finish(&mut self, _: &mut BytesMut) -> Option<Decoded<u8>> {
+        Some(Decoded::Keepalive)
+    }
+
+    fn encode(&mut self, message: &u8, output: &mut Outbox) {
+        output.put(&[*message]);
+    }
+
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        output.put(b"k");
+    }
+
+    fn encode_error(&mut self, _: ErrorCode, text: &str, output: &mut Outbox) {
+        output.put(text.as_bytes());
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        Some(Framing::Lines)
+    }
+
+    fn is_kept_alive(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn each_call_reaches_the_one_there_is() {
+    for (mut codec, kept_alive) in [
+        (EitherCodec::Left(Bytewise(true)), true),
+        (EitherCodec::Right(Bytewise(false)), false),
+    ] {
+        let mut input = BytesMut::from("x");
+        assert_eq!(codec.decode(&mut input), Ok(Some(Decoded::Message(b'x'))));
+        assert_eq!(codec.finish(&mut input), Some(Decoded::Keepalive));
+        let mut outbox = Outbox::new();
+        codec.encode(&b'm', &mut outbox);
+        codec.encode_keepalive(&mut outbox);
+        codec.encode_error(ErrorCode::Full, "e", &mut outbox);
+        assert_eq!(outbox.chunks().collect::<Vec<_>>().concat(), b"mke");
+        assert_eq!(codec.framing(), Some(Framing::Lines));
+        assert_eq!(codec.is_kept_alive(), kept_alive);
+    }
+}
