@@ -21,7 +21,11 @@ pub(crate) const fn is_copied(body: &Bytes) -> bool {
 /// bodies are shared. Holds no memory once all is written.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// What comes before the tail, if shared bodies are waiting; boxed, since most outboxes have none.
+    /// What comes before the tail, if shared bodies are waiting.
+    #[expect(
+        clippy::box_collection,
+        reason = "most outboxes have none, and an idle connection keeps room for it"
+    )]
     segments: Option<Box<VecDeque<Bytes>>>,
     tail: Vec<u8>,
     tail_written: usize,
