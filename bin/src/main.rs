@@ -17,10 +17,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-/// Less memory for each connection and fewer instructions for each message than with the system's: bench/README.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// An acknowledged message relay: every message gets its ok.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, after_help = AFTER_HELP)]
