@@ -287,6 +287,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         self.check_order(net);
         self.check_ended(net, now, Some((id, known, arrival)));
+        if !known
+            && self.told.borrow().knows(id)
+            && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut)
+        {
+            // Before its peer had said anything, nothing was to be said to it.
+            socket.spoken.said = now;
+        }
         if known && arrival == Arrival::Fin {
             if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
                 socket.spoken.finished = true;
