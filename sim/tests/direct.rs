@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use echosphere_core::random::Delay;
 use sim::campaign::Campaign;
 use sim::direct::{Case, Options, run_direct};
 use sim::marks::{Lane, Mark};
 use sim::oracle::Workload;
-use sim::oracle::echo::Echo;
+use sim::oracle::echo::{Echo, Planned};
 use sim::plan::Plan;
 use sim::record::Record;
 use sim::seeds::seeds;
@@ -123,14 +124,24 @@ fn a_failing_run_shrinks_to_its_cause() {
 
 #[test]
 fn a_failing_run_shrinks_to_short_bodies() {
-    let bytes = |one: &Failing<Echo>| {
-        one.workload
-            .messages
-            .iter()
-            .map(|message| message.x.len())
-            .sum::<usize>()
+    let (mut case, _) = drawn(0);
+    (case.liveness, case.faults) = (Duration::ZERO, Vec::new());
+    // It comes last of all, and its answer later, so that it is what fails and cannot be left out.
+    let message = Planned {
+        host: 0,
+        at: case.safety,
+        x: vec![b'x'; 100_000].into(),
     };
-    let big = (0..).filter_map(failing).find(|one| bytes(one) > 100_000);
-    let small = shrink(big.expect("there are such seeds"), 2_000, |_| {});
-    assert!(bytes(&small) < 100, "{} bytes are left", bytes(&small));
+    let workload = Echo::new(Delay::Constant(Duration::from_secs(1)), vec![message]);
+    let failure = failure_of(&case, &workload).expect("nothing is answered in no time");
+    let runs = 0;
+    let big = Failing {
+        case,
+        workload,
+        failure,
+        runs,
+    };
+    let small = shrink(big, 2_000, |_| {});
+    let left: usize = small.workload.messages.iter().map(|message| message.x.len()).sum();
+    assert!(left < 100, "{left} bytes are left");
 }
