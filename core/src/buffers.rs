@@ -10,6 +10,8 @@ const BUFFERS: usize = 4096;
 const BYTES: usize = 4 * 1024 * 1024;
 /// Larger ones go back to the allocator.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// What a new one has room for: a few small frames.
+const NEW_BYTES: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Buffers {
@@ -27,12 +29,12 @@ impl Buffers {
 
     /// Gives one to an outbox that has none.
     pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
-        if outbox.has_no_buffer()
-            && let Some(buffer) = self.spare.pop()
-        {
-            self.bytes -= buffer.capacity();
-            outbox.give_buffer(buffer);
+        if !outbox.has_no_buffer() {
+            return;
         }
+        let spare = self.spare.pop();
+        self.bytes -= spare.as_ref().map_or(0, Vec::capacity);
+        outbox.give_buffer(spare.unwrap_or_else(|| Vec::with_capacity(NEW_BYTES)));
     }
 
     /// Takes that of an outbox that is empty.

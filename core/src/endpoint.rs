@@ -107,7 +107,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
         self.counters.dialled += 1;
         self.dialling.remove(&token);
-        let id = self.links.insert(Link::dialled(self.codec.clone(), now));
+        let mut link = Link::dialled(self.codec.clone(), now);
+        self.buffers.lend(&mut link.outbox);
+        link.say_hello();
+        let id = self.links.insert(link);
         self.mark_for_flush(id, effects);
         let opened = Opened {
             dial: Some(token),
@@ -156,7 +159,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             let text = link.is_text();
             let opened = Opened { dial: None, text };
             // The other time-outs may be shorter than the handshake's.
-            self.links.arm(id);
+            self.links.arm_if_sooner(id);
             self.handle(now, Event::Opened(id, opened), effects);
             if !self.links.get(id).is_some_and(Link::is_open) {
                 return;

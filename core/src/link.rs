@@ -115,11 +115,13 @@ impl<C: Codec> Link<C> {
         Self::new(codec, State::Handshaking, now)
     }
 
-    /// A dialled link says hello at once, so that the other side knows its framing.
     pub(crate) fn dialled(codec: C, now: Time) -> Self {
-        let mut link = Self::new(codec, State::Open, now);
-        link.codec.encode_keepalive(&mut link.outbox);
-        link
+        Self::new(codec, State::Open, now)
+    }
+
+    /// What a dialled link says first, so that the other side knows its framing.
+    pub(crate) fn say_hello(&mut self) {
+        self.codec.encode_keepalive(&mut self.outbox);
     }
 
     fn new(codec: C, state: State, now: Time) -> Self {

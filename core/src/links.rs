@@ -114,6 +114,16 @@ impl<C: Codec> Links<C> {
         }
     }
 
+    /// Sets the connection's timer to its present deadline if it would come too late. One that comes too early is set
+    /// anew then.
+    pub(crate) fn arm_if_sooner(&mut self, id: ConnId) {
+        let config = self.config;
+        let sooner = |link: &Link<C>| link.timer.is_none_or(|timer| link.deadline(&config) < timer.at());
+        if self.get(id).is_some_and(sooner) {
+            self.arm(id);
+        }
+    }
+
     /// Takes the next connection whose timer is due.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<ConnId> {
         let (_, id) = self.timers.pop_due(now)?;

@@ -207,9 +207,11 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
     for word in words {
         hash = mix(hash, u64::from_le_bytes(*word));
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    mix(hash, u64::from_le_bytes(last))
+    let mut last = 0;
+    for byte in rest {
+        last = last << 8 | *byte as u64;
+    }
+    mix(hash, last)
 }
 
 /// A number for what is hashed the way a trace is.
@@ -245,6 +247,10 @@ impl Hasher for Mixer {
 
     fn write_u64(&mut self, word: u64) {
         self.0 = mix(self.0, word);
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(word.into());
     }
 
     fn write_u32(&mut self, word: u32) {

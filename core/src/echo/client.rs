@@ -220,16 +220,15 @@ impl<R: Rng> Client<R> {
             }));
             return;
         }
-        let entry = self.deliveries.vacant_entry();
-        let key = entry.key() as u32;
-        entry.insert(Delivery {
+        let key = self.deliveries.vacant_key() as u32;
+        let stage = self.dial(now, key, now, out);
+        self.deliveries.insert(Delivery {
             id,
             x,
             since: now,
             retries: 0,
-            stage: Stage::Waiting(self.timers.set(now, Due::Retry(key))),
+            stage,
         });
-        self.attempt(now, key, out);
     }
 
     /// Starts an attempt for a delivery that waits for one.
@@ -240,16 +239,25 @@ impl<R: Rng> Client<R> {
         if let Stage::Waiting(timer) = delivery.stage {
             self.timers.cancel(timer);
         }
+        let since = delivery.since;
+        let stage = self.dial(now, key, since, out);
+        if let Some(delivery) = self.deliveries.get_mut(key as usize) {
+            delivery.stage = stage;
+        }
+    }
+
+    /// Asks for a connection for a delivery that the caller has asked for at `since`.
+    fn dial(&mut self, now: Time, key: u32, since: Time, out: &mut Out) -> Stage {
         self.counters.attempts += 1;
         // The sequence number tells this attempt from an earlier one of a delivery with the same key.
         let token = DialToken(u64::from(self.sequence) << 32 | u64::from(key));
         self.sequence = self.sequence.wrapping_add(1);
         let mut until = now + self.config.response_timeout.max(SHORTEST);
         if let Some(after) = self.config.give_up_after {
-            until = until.min(delivery.since + after).max(now + SHORTEST);
+            until = until.min(since + after).max(now + SHORTEST);
         }
-        delivery.stage = Stage::Dialling(token, self.timers.set(until, Due::Response(key)));
         out.push(Action::Dial(token));
+        Stage::Dialling(token, self.timers.set(until, Due::Response(key)))
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::World;
 use super::case::{Fault, Rates, nanos};
-use super::net::{Segment, Side, What};
+use super::conn::Side;
+use super::net::What;
 use super::story::Turn;
 use crate::marks::Mark;
 use crate::oracle::{Oracle, System};
@@ -46,7 +47,7 @@ impl<S: System> World<'_, S> {
                     if self.net.decisions.chance(share) {
                         self.hit(Mark::ConnReset);
                         for side in Side::BOTH {
-                            self.net.send(index, side, Segment::Reset);
+                            self.net.reset(index, side);
                         }
                     }
                 }

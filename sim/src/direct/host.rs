@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use echosphere_core::counters::LinkCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::{Codec, ErrorCode, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
-use super::net::{Arrival, Nanos, Net, Segment, Side, What};
+use super::conn::{Arrival, Side};
+use super::net::{NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
@@ -20,6 +21,9 @@ mod checks;
 
 /// Sees what a machine does.
 pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
+
+/// How fast a clock goes that is neither fast nor slow, as most are.
+const RIGHT: f64 = 1.0;
 
 /// How long a message is on the wire; see [`System::size`](crate::oracle::System::size).
 pub(super) type Size<M> = fn(&<M as Machine>::Message) -> (usize, bool);
@@ -32,6 +36,8 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     endpoint: Option<Endpoint<Observed<M, Eye<M>>, C>>,
     effects: Effects<M::Notice>,
     sockets: Vec<Option<Socket>>,
+    /// How many of them there are.
+    open: usize,
     dials: BTreeMap<DialToken, usize>,
     pub(super) plan: VecDeque<(Nanos, M::Command)>,
     pub(super) life: u32,
@@ -66,6 +72,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             endpoint: None,
             effects: Effects::default(),
             sockets: Vec::new(),
+            open: 0,
             dials: BTreeMap::new(),
             plan: VecDeque::new(),
             life: 0,
@@ -113,7 +120,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// The host's own time.
     fn local(&self, now: Nanos) -> Time {
-        Time::from_nanos(((now - self.started) as f64 * self.clock) as u64)
+        let since = now - self.started;
+        Time::from_nanos(if self.clock == RIGHT { since } else { self.skewed(since) })
+    }
+
+    /// Apart, as most clocks are right, and would wait for the conversions.
+    #[cold]
+    fn skewed(&self, since: Nanos) -> Nanos {
+        (since as f64 * self.clock) as Nanos
     }
 
     /// Loses all state. Its connections are reset or end in order, as the system does for a process that died; or they
@@ -121,9 +135,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
         self.effects = Effects::default();
-        net.timers[self.number] = None;
+        net.timers[self.number] = NEVER;
         self.plan.clear();
         self.dark = unnoticed;
+        self.open = 0;
         let side = self.side;
         for Socket { index, .. } in mem::take(&mut self.sockets).into_iter().flatten() {
             net.conns[index].ends[side as usize].id = None;
@@ -131,8 +146,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             if unnoticed {
                 net.die(index);
             } else if !net.conns[index].ends[side as usize].fin_sent {
-                let in_order = net.decisions.chance(0.5);
-                net.send(index, side, if in_order { Segment::Fin } else { Segment::Reset });
+                if net.decisions.chance(0.5) {
+                    net.finish(index, side);
+                } else {
+                    net.reset(index, side);
+                }
             }
             net.forget_if_over(index);
         }
@@ -197,8 +215,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         net.answer(index, true);
         let words = format!("error {refusal}\n");
-        net.send(index, self.side, Segment::Data(Bytes::from(words)));
-        net.send(index, self.side, Segment::Fin);
+        net.send(index, self.side, [words.as_bytes()].into_iter(), words.len());
+        net.finish(index, self.side);
     }
 
     /// The answer to an attempt to connect has reached this host.
@@ -221,7 +239,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             // Nobody asks any more.
             _ => {
                 if yes {
-                    net.send(index, self.side, Segment::Reset);
+                    net.reset(index, self.side);
                 }
                 net.forget_if_over(index);
             }
@@ -234,12 +252,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             self.sockets.resize_with(slot + 1, || None);
         }
         let spoken = Spoken::since(self.local(net.now));
-        self.sockets[slot] = Some(Socket {
+        let before = self.sockets[slot].replace(Socket {
             id,
             index,
             spoken,
             backlog: Backlog::default(),
         });
+        self.open += usize::from(before.is_none());
         net.conns[index].ends[self.side as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {
@@ -262,7 +281,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let id = net.conns[index].ends[self.side as usize].id;
         let (Some(endpoint), Some(id)) = (&mut self.endpoint, id) else {
             if arrival != Arrival::Reset && !self.dark {
-                net.send(index, self.side, Segment::Reset);
+                net.reset(index, self.side);
             }
             net.forget_if_over(index);
             return;
@@ -348,10 +367,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let Some(Socket { index, .. }) = self.sockets[id.slot as usize].take_if(|socket| socket.id == id) else {
             return;
         };
+        self.open -= 1;
         let end = &mut net.conns[index].ends[self.side as usize];
         end.id = None;
         if !end.fin_sent {
-            net.send(index, self.side, Segment::Reset);
+            net.reset(index, self.side);
         }
         net.forget_if_over(index);
     }
@@ -371,7 +391,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             match endpoint.want(id) {
                 Want::Nothing => return,
                 Want::Shutdown => {
-                    net.send(index, self.side, Segment::Fin);
+                    net.finish(index, self.side);
                     endpoint.shut_down(id, &mut self.effects);
                 }
                 Want::Write => {
@@ -389,16 +409,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                         net.marks.hit(Mark::Split);
                         take = 1 + net.decisions.below(room as u64) as usize;
                     }
-                    let mut data = Vec::with_capacity(take);
-                    for chunk in outbox.chunks() {
-                        let left = take - data.len();
-                        data.extend_from_slice(&chunk[..left.min(chunk.len())]);
-                        if data.len() == take {
-                            break;
-                        }
-                    }
                     spoken.said = now;
-                    net.send(index, self.side, Segment::Data(Bytes::from(data)));
+                    net.send(index, self.side, outbox.chunks(), take);
                     endpoint.wrote(id, take);
                 }
             }
@@ -407,8 +419,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     fn arm(&self, net: &mut Net) {
         let deadline = self.endpoint.as_ref().and_then(Endpoint::next_deadline);
-        net.timers[self.number] = deadline.map(|deadline| {
-            let after = (deadline.as_nanos() as f64 / self.clock).ceil() as Nanos;
+        net.timers[self.number] = deadline.map_or(NEVER, |deadline| {
+            let after = match deadline.as_nanos() {
+                after if self.clock == RIGHT => after,
+                after => (after as f64 / self.clock).ceil() as Nanos,
+            };
             self.started.saturating_add(after).max(net.now + 1)
         });
     }

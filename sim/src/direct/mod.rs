@@ -2,6 +2,7 @@
 //! runtime and there are no sockets, so it is fast, and it does to connections what turmoil's network cannot.
 
 mod case;
+mod conn;
 mod decisions;
 mod faults;
 mod host;
@@ -21,9 +22,10 @@ use echosphere_core::{CloseReason, Event, Machine};
 
 use self::case::nanos;
 pub use self::case::{Case, Fault, Rates};
+use self::conn::Side;
 pub use self::decisions::Decisions;
 use self::host::{Eye, Host};
-use self::net::{MILLISECOND, Nanos, Net, Side, What};
+use self::net::{MILLISECOND, Nanos, Net, What};
 use self::story::Story;
 use crate::dice::{Purpose, rng};
 use crate::hosts::{CLIENTS, SERVER};
@@ -34,6 +36,9 @@ use crate::trace::{Lines, Trace};
 
 /// How often it is asked whether all is done, once the network is healed.
 const ASK_EVERY: Nanos = 20 * MILLISECOND;
+
+/// Bytes that hosts have room for when they read.
+const READ: usize = 64 * 1024;
 
 /// What a run that broke no rule came to.
 #[derive(Debug)]
@@ -138,7 +143,7 @@ fn run_once<S: System>(
             marks.clone(),
         ),
         watch: Rc::new(RefCell::new(watch)),
-        input: BytesMut::new(),
+        input: BytesMut::with_capacity(READ),
         notices: Vec::new(),
         lasting: vec![false; case.faults.len()],
         clock: options.clock,

@@ -4,13 +4,14 @@
 //! and it can die without telling anyone. What is lost for good are attempts to connect, ends of stream and resets.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 
-use bytes::{Bytes, BytesMut};
-use echosphere_core::{ConnId, DialToken};
+use bytes::BytesMut;
+use echosphere_core::DialToken;
 use slab::Slab;
 
 use super::case::Rates;
+use super::conn::{Arrival, Conn, Pipe, Segment, Side};
 use super::decisions::Decisions;
 use super::story::EndOf;
 use crate::marks::{Mark, Marks};
@@ -19,6 +20,8 @@ use crate::marks::{Mark, Marks};
 pub(super) type Nanos = u64;
 
 pub(super) const MILLISECOND: Nanos = 1_000_000;
+/// After all that happens.
+pub(super) const NEVER: Nanos = Nanos::MAX;
 
 /// Bytes that a slow reader takes at a time.
 const SLOW_READ: usize = 7;
@@ -26,24 +29,6 @@ const SLOW_READ: usize = 7;
 const SLOW_PAUSE: Nanos = 5 * MILLISECOND;
 /// How long a host's system waits for an acknowledgement, at most.
 const GIVE_UP: Nanos = 2000 * MILLISECOND;
-
-/// A side of a connection, and at once the index of what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client = 0,
-    Server = 1,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
-
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
 
 /// What happens next somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,57 +51,6 @@ pub(super) enum What {
     End(u32),
 }
 
-#[derive(Debug)]
-pub(super) enum Segment {
-    Data(Bytes),
-    Fin,
-    Reset,
-}
-
-/// One connection, or an attempt at one.
-#[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) host: usize,
-    pub(super) token: DialToken,
-    /// Tells apart the connections that had the same index.
-    pub(super) serial: u32,
-    pub(super) ends: [End; 2],
-    pub(super) pipes: [Pipe; 2],
-    /// What each side's machine sent and the other's has not heard.
-    pub(super) said: [VecDeque<u64>; 2],
-    /// Nothing passes any more, and nobody is told.
-    pub(super) dead: bool,
-    /// The client waits for the answer.
-    pub(super) attempted: bool,
-    /// The client speaks lines: its first byte is no zero.
-    pub(super) lines: bool,
-    spoken: bool,
-}
-
-/// One side's socket.
-#[derive(Debug, Default)]
-pub(super) struct End {
-    pub(super) id: Option<ConnId>,
-    pub(super) blocked: bool,
-    pub(super) fin_sent: bool,
-    /// It has read the other side's end of stream.
-    pub(super) fin_heard: bool,
-    /// Its host gives up the connection, or is about to, because nothing is acknowledged.
-    given_up: bool,
-    /// Its host has lost what it had not written.
-    pub(super) crashed: bool,
-}
-
-/// What one side sent and the other has not read.
-#[derive(Debug, Default)]
-pub(super) struct Pipe {
-    segments: VecDeque<Segment>,
-    bytes: usize,
-    last_arrival: Nanos,
-    /// Segments whose arrival came while the link was held.
-    kept: u32,
-}
-
 /// How a host's link to the server is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
@@ -134,9 +68,11 @@ pub(super) struct Net {
     queue: BinaryHeap<Reverse<(Nanos, u32, What)>>,
     /// Orders what happens at the same time.
     sequence: u32,
-    /// When each host's timer rings, if it is set.
-    pub(super) timers: Vec<Option<Nanos>>,
+    /// When each host's timer rings; [`NEVER`] if it is not set.
+    pub(super) timers: Vec<Nanos>,
     pub(super) conns: Slab<Conn>,
+    /// Those of connections that are gone, for the next ones.
+    spare: Vec<[Pipe; 2]>,
     serial: u32,
     pub(super) links: Vec<Link>,
     pub(super) latency: (Nanos, Nanos),
@@ -153,8 +89,9 @@ impl Net {
             now: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
-            timers: vec![None; hosts + 1],
+            timers: vec![NEVER; hosts + 1],
             conns: Slab::new(),
+            spare: Vec::new(),
             serial: 0,
             links: vec![Link::default(); hosts],
             latency,
@@ -173,32 +110,30 @@ impl Net {
     /// What was to happen now happens then, for its host pauses.
     pub(super) fn put_off(&mut self, until: Nanos, what: What) {
         match what {
-            What::Wake(host) => self.timers[host as usize] = Some(until),
+            What::Wake(host) => self.timers[host as usize] = until,
             what => self.at(until, what),
         }
     }
 
     /// Takes the next thing that happens before `end`, and goes to its time. A timer rings after all else of its moment.
     pub(super) fn next(&mut self, end: Nanos) -> Option<What> {
-        let timers = (0..).zip(&self.timers);
-        let ring = timers.filter_map(|(host, at)| at.map(|at| (at, host))).min();
-        let queued = self.queue.peek().map(|Reverse((at, ..))| *at);
-        let (at, rings) = match (queued, ring) {
-            (Some(at), Some((ring, host))) if ring < at => (ring, Some(host)),
-            (Some(at), _) => (at, None),
-            (None, ring) => ring.map(|(at, host)| (at, Some(host)))?,
-        };
+        let (ring, host) = (0..).zip(&self.timers).fold(
+            (NEVER, 0),
+            |first, (host, &at)| {
+                if at < first.0 { (at, host) } else { first }
+            },
+        );
+        let queued = self.queue.peek().map_or(NEVER, |Reverse((at, ..))| *at);
+        let at = ring.min(queued);
         if at > end {
             return None;
         }
         self.now = at;
-        match rings {
-            Some(host) => {
-                self.timers[host] = None;
-                Some(What::Wake(host as u32))
-            }
-            None => self.queue.pop().map(|Reverse((.., what))| what),
+        if ring < queued {
+            self.timers[host as usize] = NEVER;
+            return Some(What::Wake(host));
         }
+        self.queue.pop().map(|Reverse((.., what))| what)
     }
 
     pub(super) fn get(&mut self, index: u32, serial: u32) -> Option<&mut Conn> {
@@ -213,9 +148,8 @@ impl Net {
             host,
             token,
             serial,
-            ends: [End::default(), End::default()],
-            pipes: [Pipe::default(), Pipe::default()],
-            said: [VecDeque::new(), VecDeque::new()],
+            ends: Default::default(),
+            pipes: self.spare.pop().unwrap_or_default(),
             dead: false,
             attempted: true,
             lines: false,
@@ -286,44 +220,76 @@ impl Net {
         window.saturating_sub(self.conns[index].pipes[from as usize].bytes)
     }
 
-    /// Puts a segment on its way.
-    pub(super) fn send(&mut self, index: usize, from: Side, segment: Segment) {
-        let host = self.conns[index].host;
-        if matches!(segment, Segment::Fin) {
-            self.conns[index].ends[from as usize].fin_sent = true;
-            if self.decisions.chance(self.rates.lost_fin) {
-                self.marks.hit(Mark::LostFin);
-                return;
-            }
-        }
-        let mut delay = self.latency(host);
-        if self.decisions.chance(self.rates.stall) {
-            self.marks.hit(Mark::Stall);
-            delay += (100 + self.decisions.below(1500)) * MILLISECOND;
-        }
-        let now = self.now;
+    /// Puts the first `len` bytes of `chunks` on their way.
+    pub(super) fn send<'a>(&mut self, index: usize, from: Side, chunks: impl Iterator<Item = &'a [u8]>, len: usize) {
+        let delay = self.delay(index);
         let conn = &mut self.conns[index];
-        if let (Segment::Data(bytes), Side::Client, false) = (&segment, from, conn.spoken) {
-            conn.spoken = true;
-            conn.lines = !bytes.starts_with(&[0]);
+        let pipe = &mut conn.pipes[from as usize];
+        pipe.bytes += len;
+        let mut left = len;
+        for chunk in chunks {
+            let chunk = &chunk[..left.min(chunk.len())];
+            if let (Some(first), Side::Client, false) = (chunk.first(), from, conn.spoken) {
+                conn.spoken = true;
+                conn.lines = *first != 0;
+            }
+            if conn.dead {
+                // Written into the void; the window fills, as it would.
+                break;
+            }
+            pipe.data.extend_from_slice(chunk);
+            left -= chunk.len();
+            if left == 0 {
+                break;
+            }
         }
         if conn.dead {
-            // Written into the void; the window fills, as it would.
-            if let Segment::Data(bytes) = &segment {
-                conn.pipes[from as usize].bytes += bytes.len();
-                self.unacknowledged(index, from);
-            }
-            return;
+            self.unacknowledged(index, from);
+        } else {
+            self.put(index, from, Segment::Data(len), delay);
         }
+    }
+
+    /// This side sends its end of stream.
+    pub(super) fn finish(&mut self, index: usize, from: Side) {
+        self.conns[index].ends[from as usize].fin_sent = true;
+        if self.decisions.chance(self.rates.lost_fin) {
+            self.marks.hit(Mark::LostFin);
+        } else {
+            self.put_last(index, from, Segment::Fin);
+        }
+    }
+
+    /// This side breaks the connection off.
+    pub(super) fn reset(&mut self, index: usize, from: Side) {
+        self.put_last(index, from, Segment::Reset);
+    }
+
+    fn put_last(&mut self, index: usize, from: Side, segment: Segment) {
+        let delay = self.delay(index);
+        if !self.conns[index].dead {
+            self.put(index, from, segment, delay);
+        }
+    }
+
+    fn put(&mut self, index: usize, from: Side, segment: Segment, delay: Nanos) {
+        let conn = &mut self.conns[index];
         let serial = conn.serial;
         let pipe = &mut conn.pipes[from as usize];
-        if let Segment::Data(bytes) = &segment {
-            pipe.bytes += bytes.len();
-        }
-        pipe.last_arrival = pipe.last_arrival.max(now + delay);
+        pipe.last_arrival = pipe.last_arrival.max(self.now + delay);
         pipe.segments.push_back(segment);
         let at = pipe.last_arrival;
         self.at(at, What::Arrive(index as u32, serial, from == Side::Server));
+    }
+
+    /// How long a segment is under way.
+    fn delay(&mut self, index: usize) -> Nanos {
+        let delay = self.latency(self.conns[index].host);
+        if !self.decisions.chance(self.rates.stall) {
+            return delay;
+        }
+        self.marks.hit(Mark::Stall);
+        delay + (100 + self.decisions.below(1500)) * MILLISECOND
     }
 
     /// Takes what arrives, if the link lets it through: data that may be several segments, or an end.
@@ -339,37 +305,30 @@ impl Net {
             pipe.kept += 1;
             return None;
         }
-        match pipe.segments.pop_front()? {
-            Segment::Fin => Some(Arrival::Fin),
-            Segment::Reset => Some(Arrival::Reset),
-            Segment::Data(mut bytes) => {
-                if bytes.len() > SLOW_READ && self.decisions.chance(self.rates.slow_reader) {
-                    self.marks.hit(Mark::SlowReader);
-                    pipe.segments.push_front(Segment::Data(bytes.split_off(SLOW_READ)));
-                    let serial = conn.serial;
-                    pipe.bytes -= bytes.len();
-                    input.extend_from_slice(&bytes);
-                    self.at(
-                        now + SLOW_PAUSE,
-                        What::Arrive(index as u32, serial, from == Side::Server),
-                    );
-                    return Some(Arrival::Data);
-                }
-                pipe.bytes -= bytes.len();
-                input.extend_from_slice(&bytes);
-                // Each segment has an arrival of its own; those of segments taken now will find nothing, or a later one.
-                while pipe.last_arrival <= now + MILLISECOND
-                    && matches!(pipe.segments.front(), Some(Segment::Data(_)))
-                    && self.decisions.chance(join)
-                    && let Some(Segment::Data(more)) = pipe.segments.pop_front()
-                {
-                    self.marks.hit(Mark::Joined);
-                    pipe.bytes -= more.len();
-                    input.extend_from_slice(&more);
-                }
-                Some(Arrival::Data)
-            }
+        let len = match pipe.segments.pop_front()? {
+            Segment::Fin => return Some(Arrival::Fin),
+            Segment::Reset => return Some(Arrival::Reset),
+            Segment::Data(len) => len,
+        };
+        if len > SLOW_READ && self.decisions.chance(self.rates.slow_reader) {
+            self.marks.hit(Mark::SlowReader);
+            pipe.segments.push_front(Segment::Data(len - SLOW_READ));
+            pipe.take(SLOW_READ, input);
+            let what = What::Arrive(index as u32, conn.serial, from == Side::Server);
+            self.at(now + SLOW_PAUSE, what);
+            return Some(Arrival::Data);
         }
+        pipe.take(len, input);
+        // Each segment has an arrival of its own; those of segments taken now will find nothing, or a later one.
+        while pipe.last_arrival <= now + MILLISECOND
+            && let Some(&Segment::Data(more)) = pipe.segments.front()
+            && self.decisions.chance(join)
+        {
+            self.marks.hit(Mark::Joined);
+            pipe.segments.pop_front();
+            pipe.take(more, input);
+        }
+        Some(Arrival::Data)
     }
 
     /// One fault less keeps back what this side sends. If it was the last, what was kept goes on, connections in any
@@ -410,7 +369,8 @@ impl Net {
         let carries = conn.pipes.iter().any(|pipe| !pipe.segments.is_empty());
         let open = conn.attempted || conn.ends.iter().any(|end| end.id.is_some());
         if !open && (!carries || conn.dead) {
-            self.conns.remove(index);
+            let conn = self.conns.remove(index);
+            self.spare.push(conn.pipes.map(Pipe::emptied));
         }
     }
 
@@ -418,12 +378,4 @@ impl Net {
         let (from, to) = self.latency;
         from + self.decisions.below(to - from + 1) + self.links[host].extra
     }
-}
-
-/// What a segment brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
-    Data,
-    Fin,
-    Reset,
 }

@@ -10,8 +10,8 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 
 use super::World;
+use super::conn::Arrival;
 use super::host::{Eye, Size};
-use super::net::Arrival;
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
 use crate::oracle::System;
@@ -283,6 +283,10 @@ impl<S: System> World<'_, S> {
 
     /// A rule of connections that was broken, by whomever.
     pub(super) fn broken(&mut self) -> Result<(), String> {
+        // Asked after every event.
+        if self.server.broken.is_none() && self.clients.iter().all(|client| client.broken.is_none()) {
+            return Ok(());
+        }
         let clients = self
             .clients
             .iter_mut()

@@ -4,7 +4,8 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
 use super::Host;
-use crate::direct::net::{Arrival, MILLISECOND, Nanos, Net};
+use crate::direct::conn::Arrival;
+use crate::direct::net::{MILLISECOND, Nanos, Net};
 use crate::direct::rules::SharedTold;
 use crate::observe::Observable;
 
@@ -19,6 +20,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// and whether the machine knew it.
     pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
         let ended = self.told.borrow_mut().take_ended();
+        if ended.is_empty() && after.is_none_or(|(.., arrival)| arrival == Arrival::Data) {
+            return;
+        }
         for &(id, reason) in &ended {
             let arrival = after.filter(|(on, ..)| *on == id).map(|(.., arrival)| arrival);
             let socket = self.sockets.get(id.slot as usize).and_then(Option::as_ref);
@@ -60,11 +64,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
-            let said = &mut net.conns[socket.index].said;
+            let pipes = &mut net.conns[socket.index].pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;
-                said[self.side as usize].extend(passed.digest);
-            } else if passed.digest.is_some() && said[self.side.other() as usize].pop_front() != passed.digest {
+                pipes[self.side as usize].said.extend(passed.digest);
+            } else if passed.digest.is_some() && pipes[self.side.other() as usize].said.pop_front() != passed.digest {
                 self.check(Err(format!(
                     "{:?}: what was heard is not what was sent next",
                     passed.conn
@@ -75,7 +79,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// A connection is let in.
     pub(super) fn check_accepted(&mut self) {
-        let held = self.sockets.iter().flatten().count();
+        let held = self.open;
         if held >= self.link.max_connections {
             self.check(Err(format!(
                 "a connection was let in beside {held} others, which is too many"
@@ -85,7 +89,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// A connection is not let in because there are enough.
     pub(super) fn check_refused(&mut self) {
-        let held = self.sockets.iter().flatten().count();
+        let held = self.open;
         if held < self.link.max_connections {
             self.check(Err(format!("a connection was refused beside only {held} others")));
         }
@@ -107,7 +111,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
         let from = self.side.other() as usize;
         let conn = &net.conns[index];
-        let left = conn.said[from].len();
+        let left = conn.pipes[from].said.len();
         if left > 0 && !conn.ends[from].crashed {
             self.check(Err(format!(
                 "a connection ended in order, and {left} messages sent on it were never heard"

@@ -1,13 +1,14 @@
 //! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
 //! most once, and a natural end.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use echosphere_core::echo::{Command, Failure, Notice};
 use echosphere_core::random::{Backoff, Delay};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
+use smallvec::SmallVec;
 
 use super::Echo;
 use super::by_conn::ByConn;
@@ -81,10 +82,6 @@ pub(super) struct ClientModel {
     pauses: BTreeSet<(usize, Duration, u64)>,
     /// How long an answer may take.
     slowest_answer: Duration,
-    /// What was to be answered, oldest first, by host.
-    to_answer: BTreeMap<usize, VecDeque<(Duration, ConnId, X)>>,
-    /// Until when each host did nothing.
-    paused: BTreeMap<usize, Duration>,
 }
 
 /// What a host has, in its present life.
@@ -95,6 +92,10 @@ struct Host {
     under_way: usize,
     /// How many of each X.
     wanted: Vec<u32>,
+    /// What was to be answered, oldest first.
+    to_answer: VecDeque<(Duration, ConnId, X)>,
+    /// Until when it did nothing.
+    paused: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +103,7 @@ struct Conn {
     /// What it sent, once it has.
     sent: Option<X>,
     /// What it was sent and has not answered, and when it was sent that; oldest first.
-    owes: Vec<(X, Duration)>,
+    owes: SmallVec<[(X, Duration); 2]>,
 }
 
 impl ClientModel {
@@ -125,8 +126,6 @@ impl ClientModel {
             now: None,
             pauses: BTreeSet::new(),
             slowest_answer: slowest(echo.client.ack_delay),
-            to_answer: BTreeMap::new(),
-            paused: BTreeMap::new(),
         }
     }
 
@@ -134,9 +133,12 @@ impl ClientModel {
         for of in &mut self.under_way {
             of.take_if(|of| *of == host as u32);
         }
-        *self.host(host) = Host::default();
+        let paused = self.host(host).paused;
+        *self.host(host) = Host {
+            paused,
+            ..Host::default()
+        };
         self.pauses.retain(|(of, ..)| *of != host);
-        self.to_answer.remove(&host);
     }
 
     pub(super) fn is_done(&self, id: u64) -> bool {
@@ -202,7 +204,7 @@ impl ClientModel {
     }
 
     pub(super) fn pauses(&mut self, host: usize, until: Duration) {
-        self.paused.insert(host, until);
+        self.host(host).paused = until;
     }
 
     /// An answer given now to what came at `since`, while so many others are owed, was not given too early. A connection
@@ -223,20 +225,16 @@ impl ClientModel {
 
     /// Whatever is due has been answered, on connections that are still open. Only for drivers that tell the time.
     fn check_answered(&mut self, host: usize) -> Result<(), String> {
-        let (Some(now), Some(to_answer)) = (self.now, self.to_answer.get_mut(&host)) else {
+        let slowest = self.slowest_answer;
+        let (Some(now), Some(host)) = (self.now, self.hosts.get_mut(host)) else {
             return Ok(());
         };
-        let paused = self.paused.get(&host).copied().unwrap_or_default();
-        while let Some(&(since, id, y)) = to_answer.front() {
-            if now <= (since + self.slowest_answer).max(paused) + SLACK {
+        while let Some(&(since, id, y)) = host.to_answer.front() {
+            if now <= (since + slowest).max(host.paused) + SLACK {
                 break;
             }
-            to_answer.pop_front();
-            let owed = self
-                .hosts
-                .get(host)
-                .and_then(|host| host.conns.get(id))
-                .map(|conn| &conn.owes);
+            host.to_answer.pop_front();
+            let owed = host.conns.get(id).map(|conn| &conn.owes);
             if owed.is_some_and(|owed| owed.contains(&(y, since))) {
                 return Err(format!("{id:?} has not answered X number {y} in {:?}", now - since));
             }
@@ -257,7 +255,7 @@ impl ClientModel {
                 match said {
                     Said::Message(y) => {
                         conn.owes.push((y, now));
-                        self.to_answer.entry(host).or_default().push_back((now, id, y));
+                        self.host(host).to_answer.push_back((now, id, y));
                     }
                     Said::Ok(_) => {}
                     Said::Error(ErrorCode::NotHeld) => {

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
+use smallvec::SmallVec;
 
 use super::Limits;
 use super::by_conn::ByConn;
@@ -27,7 +28,7 @@ pub(super) struct ServerModel {
     /// Those X that no line can carry.
     no_lines: BTreeSet<X>,
     conns: ByConn<Conn>,
-    flights: BTreeMap<X, Vec<Flight>>,
+    flights: BTreeMap<X, Flights>,
     listed: Vec<ConnId>,
     /// Of each slot's last use.
     generations: Vec<Option<u32>>,
@@ -50,7 +51,7 @@ struct Conn {
     opened: u64,
     lines: bool,
     /// What it waits for or holds.
-    xs: Vec<X>,
+    xs: SmallVec<[X; 4]>,
     /// How often it was sent something to answer.
     sent: u64,
     /// How often it answered, and that counted or was late.
@@ -67,6 +68,9 @@ struct Flight {
     /// When that was, in forwards.
     forwarded: u64,
 }
+
+/// Most X have one.
+type Flights = SmallVec<[Flight; 2]>;
 
 type Doings<'a> = [Did<'a, Infallible>];
 
@@ -242,8 +246,8 @@ impl ServerModel {
     }
 
     /// Why `message x` must be refused; with several reasons any will do.
-    fn refusals(&self, from: ConnId, x: X) -> Vec<ErrorCode> {
-        let mut reasons = Vec::new();
+    fn refusals(&self, from: ConnId, x: X) -> SmallVec<[ErrorCode; 4]> {
+        let mut reasons = SmallVec::new();
         if self.draining {
             reasons.push(ErrorCode::ShuttingDown);
         }
@@ -345,8 +349,8 @@ impl ServerModel {
     fn ok_counts(&mut self, from: ConnId, x: X, actions: &Doings<'_>) -> Result<(), String> {
         let flights = self.flights.remove(&x).unwrap_or_default();
         self.ended(x, flights.len());
-        let mut waiting: Vec<ConnId> = flights.iter().filter_map(|flight| flight.waiter).collect();
-        let mut told = Vec::new();
+        let mut waiting: SmallVec<[ConnId; 4]> = flights.iter().filter_map(|flight| flight.waiter).collect();
+        let mut told: SmallVec<[ConnId; 4]> = SmallVec::new();
         for action in actions {
             match *action {
                 Did::Send(to, Said::Ok(answered)) if answered == x => told.push(to),
@@ -395,7 +399,7 @@ impl ServerModel {
         let Some(conn) = self.conns.remove(id) else {
             return Err(format!("{id:?} is not live"));
         };
-        let mut orphaned: BTreeMap<X, Vec<Flight>> = BTreeMap::new();
+        let mut orphaned: BTreeMap<X, Flights> = BTreeMap::new();
         for x in conn.xs {
             let flights = self.flights.entry(x).or_default();
             for flight in flights.iter_mut().filter(|flight| flight.waiter == Some(id)) {
@@ -407,7 +411,9 @@ impl ServerModel {
                 self.forget(x, &flights);
                 continue;
             }
-            let held: Vec<Flight> = flights.extract_if(.., |flight| flight.holder == id).collect();
+            let (held, left) = flights.drain(..).partition(|flight| flight.holder == id);
+            let held: Flights = held;
+            *flights = left;
             self.ended(x, held.len());
             orphaned.insert(x, held.into_iter().filter(|flight| flight.waiter.is_some()).collect());
         }

@@ -7,6 +7,7 @@ use echosphere_core::echo::{Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event};
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use crate::trace::{Brief, brief_bytes, quick_hash};
 
@@ -106,7 +107,7 @@ pub(super) fn heard<C>(
 pub(super) fn did<N>(
     actions: &[Action<Message, N>],
     said: impl Fn(&Message) -> Result<Said, String>,
-) -> Result<Vec<Did<'_, N>>, String> {
+) -> Result<SmallVec<[Did<'_, N>; 4]>, String> {
     let did = actions.iter().map(|action| {
         Ok(match action {
             Action::Send(id, message) => Did::Send(*id, said(message)?),

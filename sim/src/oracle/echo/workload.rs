@@ -63,9 +63,12 @@ impl Echo {
     #[must_use]
     pub fn crowd(seed: u64, hosts: usize, clients: usize, window: Duration) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
-        let messages = (0..clients).map(|number| Planned {
+        let mut times: Vec<_> = (0..clients).map(|_| window.mul_f64(dice.unit())).collect();
+        // Numbered as they come: what a run looks up then lies where it has just looked.
+        times.sort_unstable();
+        let messages = (0..).zip(times).map(|(number, at)| Planned {
             host: number % hosts,
-            at: window.mul_f64(dice.unit()),
+            at,
             x: format!("hello {number}").into(),
         });
         Self::new(Delay::None, messages.collect())
@@ -94,8 +97,9 @@ impl Echo {
             _ => dice.among(20, 80),
         };
         let long = match clients {
+            _ if long_runs < 1.0 && !dice.chance(long_runs) => 0.0,
             Some(clients) => (LONG / clients.max(1) as f64).min(1.0),
-            None => f64::from(u8::from(long_runs >= 1.0 || dice.chance(long_runs))),
+            None => 1.0,
         };
         let clients = clients.unwrap_or(drawn);
         let window = if dice.chance(0.3) {

@@ -1,0 +1,115 @@
+//! One connection: its two sockets, and the bytes that are under way between them.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BytesMut};
+use echosphere_core::{ConnId, DialToken};
+
+use super::net::Nanos;
+
+/// A side of a connection, and at once the index of what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client = 0,
+    Server = 1,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Segment {
+    /// So many bytes.
+    Data(usize),
+    Fin,
+    Reset,
+}
+
+/// One connection, or an attempt at one.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) host: usize,
+    pub(super) token: DialToken,
+    /// Tells apart the connections that had the same index.
+    pub(super) serial: u32,
+    pub(super) ends: [End; 2],
+    pub(super) pipes: [Pipe; 2],
+    /// Nothing passes any more, and nobody is told.
+    pub(super) dead: bool,
+    /// The client waits for the answer.
+    pub(super) attempted: bool,
+    /// The client speaks lines: its first byte is no zero.
+    pub(super) lines: bool,
+    /// Its first byte is under way or has come.
+    pub(super) spoken: bool,
+}
+
+/// One side's socket.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) id: Option<ConnId>,
+    pub(super) blocked: bool,
+    pub(super) fin_sent: bool,
+    /// It has read the other side's end of stream.
+    pub(super) fin_heard: bool,
+    /// Its host gives up the connection, or is about to, because nothing is acknowledged.
+    pub(super) given_up: bool,
+    /// Its host has lost what it had not written.
+    pub(super) crashed: bool,
+}
+
+/// What one side sent and the other has not read.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) data: BytesMut,
+    /// Bytes in the window: those of `data`, and those written into the void.
+    pub(super) bytes: usize,
+    pub(super) last_arrival: Nanos,
+    /// Segments whose arrival came while the link was held.
+    pub(super) kept: u32,
+    /// What its side's machine sent and the other's has not heard.
+    pub(super) said: VecDeque<u64>,
+}
+
+/// What a pipe that is not used keeps of its memory, at most.
+const SPARE: usize = 4096;
+
+impl Pipe {
+    /// As new, but for the memory.
+    pub(super) fn emptied(mut self) -> Self {
+        self.segments.clear();
+        self.data.clear();
+        self.said.clear();
+        let small = self.data.capacity() <= SPARE;
+        Self {
+            segments: self.segments,
+            data: if small { self.data } else { BytesMut::new() },
+            said: self.said,
+            ..Self::default()
+        }
+    }
+
+    /// Moves the next `len` bytes to `input`.
+    pub(super) fn take(&mut self, len: usize, input: &mut BytesMut) {
+        input.extend_from_slice(&self.data[..len]);
+        self.data.advance(len);
+        self.bytes -= len;
+    }
+}
+
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    Data,
+    Fin,
+    Reset,
+}
