@@ -80,19 +80,19 @@ pub(super) struct Pipe {
     pub(super) said: VecDeque<u64>,
 }
 
-/// What a pipe that is not used keeps of its memory, at most.
-const SPARE: usize = 4096;
+/// What an empty pipe keeps of its memory, at most.
+const SPARE: usize = 1024;
 
 impl Pipe {
     /// As new, but for the memory.
     pub(super) fn emptied(mut self) -> Self {
         self.segments.clear();
         self.data.clear();
+        self.shrink();
         self.said.clear();
-        let small = self.data.capacity() <= SPARE;
         Self {
             segments: self.segments,
-            data: if small { self.data } else { BytesMut::new() },
+            data: self.data,
             said: self.said,
             ..Self::default()
         }
@@ -103,6 +103,13 @@ impl Pipe {
         input.extend_from_slice(&self.data[..len]);
         self.data.advance(len);
         self.bytes -= len;
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        if self.data.is_empty() && self.data.capacity() > SPARE {
+            self.data = BytesMut::new();
+        }
     }
 }
 

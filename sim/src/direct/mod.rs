@@ -38,7 +38,7 @@ use crate::trace::{Lines, Trace};
 const ASK_EVERY: Nanos = 20 * MILLISECOND;
 
 /// Bytes that hosts have room for when they read.
-const READ: usize = 64 * 1024;
+const READ: usize = 4 * 1024;
 
 /// What a run that broke no rule came to.
 #[derive(Debug)]
