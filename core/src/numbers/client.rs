@@ -57,7 +57,7 @@ struct Get {
     stage: Stage,
     /// Ends a pause, or the wait for a connection or its first reply. None if numbers are under way.
     timer: Option<TimerId>,
-    /// The last reply that was no error, or the loss of the connection that it came on, or the begin.
+    /// The loss of the last connection on which something came, or the begin.
     since: Time,
     retries: u32,
 }
@@ -181,7 +181,7 @@ impl<R: Rng> Client<R> {
         self.set_timer(key, Some(now + self.config.response_timeout.max(SHORTEST)));
     }
 
-    fn heard(&mut self, now: Time, conn: ConnId, value: u64, out: &mut Out) {
+    fn heard(&mut self, conn: ConnId, value: u64, out: &mut Out) {
         let Some(&key) = self.conns.get(conn) else {
             return;
         };
@@ -189,7 +189,6 @@ impl<R: Rng> Client<R> {
         let Some(get) = self.gets.get_mut(&key) else {
             return;
         };
-        get.since = now;
         get.retries = 0;
         if let Some(count) = get.progress.resumed() {
             self.counters.resumed += 1;
@@ -315,7 +314,7 @@ impl<R: Rng> Machine for Client<R> {
                     self.retry(now, key, Failure::Dial(error), out);
                 }
             }
-            Event::Received(conn, Message::Number(value)) => self.heard(now, conn, value, out),
+            Event::Received(conn, Message::Number(value)) => self.heard(conn, value, out),
             Event::Received(conn, Message::Error(code, text)) => self.refused(now, conn, code, text, out),
             // The codec of a dialled connection makes no requests.
             Event::Received(..) => {}

@@ -38,7 +38,7 @@ struct Get {
     request: Message,
     /// Replies to it that were no errors.
     replies: usize,
-    /// When the last such reply came.
+    /// When the last connection was lost on which something had come.
     since: Time,
     retries: u32,
     stage: Stage,
@@ -307,10 +307,8 @@ impl ClientModel {
     }
 
     fn heard(&mut self, key: u64, conn: ConnId, value: u64, did: &mut Did<'_>) -> Result<(), String> {
-        let now = self.now;
         self.wait(key, None)?;
         let get = self.of(key)?;
-        get.since = now;
         get.retries = 0;
         let (told, end) = get.hear(key, value);
         let total = get.total();
@@ -393,7 +391,7 @@ impl ClientModel {
                 }
                 if passed + *after > give_up {
                     return Err(format!(
-                        "stream {key} tries again {:?} after its last reply or its loss",
+                        "stream {key} tries again {:?} after its loss",
                         passed + *after
                     ));
                 }
@@ -403,7 +401,7 @@ impl ClientModel {
             Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
                 if passed + longest <= give_up {
                     return Err(format!(
-                        "stream {key} gives up {passed:?} after its last reply or its loss"
+                        "stream {key} gives up {passed:?} after its loss"
                     ));
                 }
                 self.marks.hit(Mark::GaveUp);
