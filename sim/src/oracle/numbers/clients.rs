@@ -390,19 +390,14 @@ impl ClientModel {
                     ));
                 }
                 if passed + *after > give_up {
-                    return Err(format!(
-                        "stream {key} tries again {:?} after its loss",
-                        passed + *after
-                    ));
+                    return Err(format!("stream {key} tries again {:?} after its loss", passed + *after));
                 }
                 get.retries += 1;
                 self.wait(key, Some(now + *after))
             }
             Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
                 if passed + longest <= give_up {
-                    return Err(format!(
-                        "stream {key} gives up {passed:?} after its loss"
-                    ));
+                    return Err(format!("stream {key} gives up {passed:?} after its loss"));
                 }
                 self.marks.hit(Mark::GaveUp);
                 self.gets.remove(&key);
