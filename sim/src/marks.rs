@@ -177,6 +177,12 @@ Both of hub {
     NamedTwice,
     /// A relay named more than two.
     FanOut,
+    /// Somebody who types sent a body that a line can carry.
+    TypedRelay,
+    /// Somebody who types sent a body that no line can carry.
+    TypedRelayOfAnyBytes,
+    /// Somebody who types was sent a body.
+    DeliveredInLines,
     /// A relay named somebody who was not there.
     UnknownReceiver,
     /// A body arrived.

@@ -65,6 +65,13 @@ pub trait System: Send + Sync + 'static {
         false
     }
 
+    /// Whether who speaks lines sends and is sent bodies of several lines. A server takes what the end of such a stream leaves
+    /// of one for the whole.
+    #[must_use]
+    fn bodies_of_lines() -> bool {
+        false
+    }
+
     /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
     #[must_use]
     fn facts(_server: &Self::Server) -> Vec<Fact> {

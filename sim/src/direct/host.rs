@@ -51,6 +51,8 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     link: LinkConfig,
     /// Nothing goes wrong in this run, and there is room for all.
     pub(super) calm: bool,
+    /// Who speaks lines sends and is sent bodies of several.
+    pub(super) bodies_of_lines: bool,
     told: SharedTold,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -83,6 +85,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             dark: false,
             link: LinkConfig::default(),
             calm: false,
+            bodies_of_lines: false,
             told: SharedTold::default(),
             broken: None,
         }

@@ -375,6 +375,7 @@ impl<S: System> World<'_, S> {
             watch.check(result);
         });
         self.server.calm = self.case.is_calm() && self.system.patience().is_zero();
+        self.server.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.link(self.case.link()), S::size as _);
         self.server.start(self.net.now, machine, codec, config, eye);
     }
@@ -403,6 +404,7 @@ impl<S: System> World<'_, S> {
             watch.check(result);
         });
         client.calm = self.case.is_calm() && self.system.patience().is_zero();
+        client.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.link(self.case.link()), S::size as _);
         client.start(self.net.now, machine, codec, config, eye);
         client.plan_next(&mut self.net);

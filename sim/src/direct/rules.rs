@@ -6,11 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
-use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 
 use super::World;
-use super::conn::Arrival;
 use super::host::{Eye, Size};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
@@ -148,6 +146,10 @@ impl Frames {
         }
         self.mid_frame = *header > 0;
     }
+
+    pub(super) const fn is_mid_frame(&self) -> bool {
+        self.mid_frame
+    }
 }
 
 /// When a socket last heard and said something, by its host's clock.
@@ -170,22 +172,16 @@ impl Spoken {
         }
     }
 
-    /// The connection ended for this reason; `arrival` is what came last, if it was that which ended it, and `lines` whether
+    /// The connection ended for this reason, and should have for the `expected` one, if that is known. `lines` says whether
     /// its client speaks them.
     pub(super) fn check_end(
         &self,
         now: Time,
         reason: CloseReason,
-        arrival: Option<Arrival>,
+        expected: Option<CloseReason>,
         lines: bool,
         link: &LinkConfig,
     ) -> Result<(), String> {
-        let expected = match arrival {
-            Some(Arrival::Fin) if self.frames.mid_frame => Some(CloseReason::Malformed(ErrorCode::Truncated)),
-            Some(Arrival::Fin) => Some(CloseReason::PeerClosed),
-            Some(Arrival::Reset) => Some(CloseReason::Reset),
-            Some(Arrival::Data) | None => None,
-        };
         if expected.is_some_and(|expected| expected != reason) {
             return Err(format!("a connection ended as {reason:?}, should have as {expected:?}"));
         }

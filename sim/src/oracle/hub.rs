@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub use self::asked::Asked;
 use self::server::ServerModel;
+pub use self::typed::Words;
 use self::users::UsersModel;
 pub use self::workload::Planned;
 use super::{Oracle, System};
@@ -21,6 +22,7 @@ use crate::observe::{ActionOf, EventOf};
 
 mod asked;
 mod server;
+mod typed;
 mod users;
 mod words;
 mod workload;
@@ -34,20 +36,27 @@ pub struct Hub {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one user, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// Hosts whose users type. None of them asks for the echo of what a line cannot carry.
+    pub lines: Vec<usize>,
 }
 
 impl System for Hub {
     type Server = Asked;
     type Client = Client<ChaCha8Rng>;
-    type Codec = HubCodec;
+    type Codec = Words;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Asked, HubCodec) {
-        (Asked::default(), HubCodec::accepted())
+    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Words) {
+        (Asked::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, _host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, HubCodec) {
-        (Client::new(self.client.clone(), rng), HubCodec::dialled())
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, Words) {
+        let words = if self.lines.contains(&host) {
+            Words::Typed { said: 0 }
+        } else {
+            Words::Real(HubCodec::dialled())
+        };
+        (Client::new(self.client.clone(), rng), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> HubOracle {
@@ -60,17 +69,19 @@ impl System for Hub {
     }
 
     fn size(message: &Message) -> (usize, bool) {
+        /// An id in decimal, and a comma.
+        const ID: usize = 22;
         let bytes = match message {
             Message::Request(Request::Echo(body)) | Message::Reply(Reply::Echo(body) | Reply::Error(_, body)) => {
                 body.len()
             }
-            Message::Request(Request::Relay { to, body }) => to.len() * 8 + body.len(),
+            Message::Request(Request::Relay { to, body }) => to.len() * ID + body.len(),
             Message::Request(Request::Identity | Request::List) | Message::Reply(Reply::Identity(_)) => 0,
-            Message::Reply(Reply::List(ids)) => ids.len() * 8,
-            Message::Reply(Reply::Relayed { unsent, .. }) => unsent.len() * 9,
+            Message::Reply(Reply::List(ids)) => ids.len() * ID,
+            Message::Reply(Reply::Relayed { unsent, .. }) => unsent.len() * ID,
             Message::Reply(Reply::Delivery { body, .. }) => body.len(),
         };
-        (bytes + 32, matches!(message, Message::Reply(Reply::Error(..))))
+        (bytes + 64, matches!(message, Message::Reply(Reply::Error(..))))
     }
 
     fn link(&self, link: LinkConfig) -> LinkConfig {
@@ -78,6 +89,10 @@ impl System for Hub {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             ..link
         }
+    }
+
+    fn bodies_of_lines() -> bool {
+        true
     }
 
     fn facts(server: &Asked) -> Vec<Fact> {

@@ -1,10 +1,10 @@
 //! What a host's sockets see, held against the rules of connections.
 
-use echosphere_core::wire::Codec;
+use echosphere_core::wire::{Codec, ErrorCode};
 use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
 use super::Host;
-use crate::direct::conn::Arrival;
+use crate::direct::conn::{Arrival, Side};
 use crate::direct::net::{MILLISECOND, Nanos, Net};
 use crate::direct::rules::SharedTold;
 use crate::observe::Observable;
@@ -26,15 +26,30 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         for &(id, reason) in &ended {
             let arrival = after.filter(|(on, ..)| *on == id).map(|(.., arrival)| arrival);
             let socket = self.sockets.get(id.slot as usize).and_then(Option::as_ref);
-            if let Some(socket) = socket.filter(|socket| socket.id == id) {
-                let lines = net.conns[socket.index].lines;
-                let mut result = socket.spoken.check_end(now, reason, arrival, lines, &self.link);
+            let socket = socket.filter(|socket| socket.id == id);
+            // Who speaks lines sends no keepalives, and is sent none.
+            let lines = socket.is_some_and(|socket| net.conns[socket.index].lines);
+            if let Some(socket) = socket {
+                let expected = match arrival {
+                    Some(Arrival::Fin) if lines && self.bodies_of_lines => {
+                        // Where such a body ends is not seen here.
+                        (self.side == Side::Server).then_some(CloseReason::PeerClosed)
+                    }
+                    Some(Arrival::Fin) if socket.spoken.frames.is_mid_frame() => {
+                        Some(CloseReason::Malformed(ErrorCode::Truncated))
+                    }
+                    Some(Arrival::Fin) => Some(CloseReason::PeerClosed),
+                    Some(Arrival::Reset) => Some(CloseReason::Reset),
+                    Some(Arrival::Data) | None => None,
+                };
+                let mut result = socket.spoken.check_end(now, reason, expected, lines, &self.link);
                 if reason == CloseReason::SlowConsumer {
                     result = result.and(socket.backlog.check_dropped(now, &self.link));
                 }
                 self.check(result);
             }
-            if self.calm && reason != CloseReason::PeerClosed {
+            let silent = lines && reason == CloseReason::IdleTimeout;
+            if self.calm && reason != CloseReason::PeerClosed && !silent {
                 self.check(Err(format!("{id:?} ended as {reason:?}, though nothing goes wrong")));
             }
         }
@@ -64,11 +79,18 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
-            let pipes = &mut net.conns[socket.index].pipes;
+            let conn = &mut net.conns[socket.index];
+            // What is left of a line when its sender has crashed may be taken for one that is whole.
+            let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
+            let cut = crashed && conn.lines && self.bodies_of_lines;
+            let pipes = &mut conn.pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;
                 pipes[self.side as usize].said.extend(passed.digest);
-            } else if passed.digest.is_some() && pipes[self.side.other() as usize].said.pop_front() != passed.digest {
+            } else if passed.digest.is_some()
+                && pipes[self.side.other() as usize].said.pop_front() != passed.digest
+                && !cut
+            {
                 self.check(Err(format!(
                     "{:?}: what was heard is not what was sent next",
                     passed.conn

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use echosphere_core::hub::{Message, Reply, Request, Server, Unsent};
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine};
 
+use super::typed::fits_a_line;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
-/// Bytes of a frame that are not its body, at most.
-const AROUND: usize = 32;
+/// Bytes of a frame, or a line, that are not its body, at most.
+const AROUND: usize = 64;
+/// Bytes of an id, at most.
+const ID: usize = 22;
 
 #[derive(Debug)]
 pub(super) struct ServerModel {
@@ -28,6 +31,7 @@ struct User {
     conn: ConnId,
     /// Bytes that it was ever sent: no more can wait.
     sent: usize,
+    types: bool,
 }
 
 impl ServerModel {
@@ -58,9 +62,13 @@ impl ServerModel {
             Event::Opened(conn, _) if self.draining => {
                 nothing_but(actions, &[Action::Close(*conn, CloseReason::ShuttingDown)])
             }
-            Event::Opened(conn, _) => {
+            Event::Opened(conn, opened) => {
                 self.last_id += 1;
-                let user = User { conn: *conn, sent: 0 };
+                let user = User {
+                    conn: *conn,
+                    sent: 0,
+                    types: opened.text,
+                };
                 self.users.insert(self.last_id, user);
                 if self.ids.insert(*conn, self.last_id).is_some() {
                     return Err(format!("{conn:?} opened twice"));
@@ -116,7 +124,7 @@ impl ServerModel {
             Request::Echo(body) => Reply::Echo(body.clone()),
             Request::Relay { to, body } => {
                 let named: BTreeSet<u64> = to.iter().collect();
-                self.mark_relay(user, &named, to.len());
+                self.mark_relay(user, &named, to.len(), body);
                 return self.relayed(user, conn, &named, body, behind, actions);
             }
         };
@@ -191,7 +199,18 @@ impl ServerModel {
         Ok(())
     }
 
-    fn mark_relay(&self, user: u64, named: &BTreeSet<u64>, count: usize) {
+    fn mark_relay(&self, user: u64, named: &BTreeSet<u64>, count: usize, body: &[u8]) {
+        let types = |id: &u64| self.users.get(id).is_some_and(|user| user.types);
+        if types(&user) {
+            self.marks.hit(if fits_a_line(body) {
+                Mark::TypedRelay
+            } else {
+                Mark::TypedRelayOfAnyBytes
+            });
+        }
+        if named.iter().any(types) {
+            self.marks.hit(Mark::DeliveredInLines);
+        }
         if named.contains(&user) {
             self.marks.hit(Mark::RelayToSelf);
         }
@@ -210,8 +229,8 @@ impl ServerModel {
             .ok_or("something is sent to a connection that is no user")?;
         let bytes = match reply {
             Reply::Delivery { body, .. } | Reply::Echo(body) | Reply::Error(_, body) => body.len(),
-            Reply::List(ids) => ids.len() * 8,
-            Reply::Relayed { unsent, .. } => unsent.len() * 9,
+            Reply::List(ids) => ids.len() * ID,
+            Reply::Relayed { unsent, .. } => unsent.len() * ID,
             Reply::Identity(_) => 0,
         };
         if let Some(user) = self.users.get_mut(id) {

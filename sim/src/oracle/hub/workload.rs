@@ -16,6 +16,8 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
+/// Longer bodies are not made text.
+const SHORT: usize = 100;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 
@@ -94,6 +96,7 @@ impl Hub {
             },
             planned,
             max_backlog: None,
+            lines: Vec::new(),
         }
     }
 
@@ -143,6 +146,8 @@ impl Workload for Hub {
         // A session's number is its place, so that both can be looked up by it.
         hub.number();
         hub.max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        hub.lines = (0..hosts).filter(|_| dice.chance(0.2)).collect();
+        hub.mind_lines();
         hub
     }
 
@@ -175,6 +180,7 @@ impl Workload for Hub {
         let planned = self.planned.iter().map(Written::from);
         json!({
             "max_backlog": self.max_backlog,
+            "lines": self.lines,
             "planned": planned.collect::<Vec<_>>(),
         })
     }
@@ -184,18 +190,47 @@ impl Workload for Hub {
         struct Whole {
             #[serde(default)]
             max_backlog: Option<usize>,
+            #[serde(default)]
+            lines: Vec<usize>,
             planned: Vec<Written>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
         let planned = whole.planned.into_iter().map(Planned::try_from);
         Ok(Self {
             max_backlog: whole.max_backlog,
+            lines: whole.lines,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
     }
 }
 
 impl Hub {
+    /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
+    fn mind_lines(&mut self) {
+        for planned in &mut self.planned {
+            if let Planned::Ask { host, request, .. } = planned
+                && self.lines.contains(host)
+            {
+                match request {
+                    Request::Echo(body) => {
+                        let fits = |byte: &u8| if b"\r\n".contains(byte) { b' ' } else { *byte };
+                        *body = body.iter().map(fits).collect();
+                    }
+                    Request::Relay { body, .. } if body.len() < SHORT => {
+                        // Every other short body is text, some of it in paragraphs.
+                        if let [first, ..] = body[..]
+                            && first.is_multiple_of(2)
+                        {
+                            let text = |byte: &u8| b"ab \n"[usize::from(byte % 4)];
+                            *body = body.iter().map(text).collect();
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Gives each session the number of its place in the plan. What asks of one that is not planned any more keeps a number
     /// that no session has.
     fn number(&mut self) {

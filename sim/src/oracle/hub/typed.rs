@@ -1,0 +1,172 @@
+//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
+//! with it.
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::hub::{HubCodec, Ids, Message, Reply, Request, Unsent};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+
+/// What a hub or one of its users speaks.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// The real codec.
+    Real(HubCodec),
+    /// Lines, as section "By lines, for people" of `docs/PROTOCOL.md` has them. A relay is said in each of the ways in turn.
+    Typed {
+        /// Requests said so far.
+        said: usize,
+    },
+}
+
+impl Codec for Words {
+    type Message = Message;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        match self {
+            Self::Real(codec) => codec.decode(input),
+            Self::Typed { .. } => read(input),
+        }
+    }
+
+    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
+        match self {
+            Self::Real(codec) => codec.finish(input),
+            Self::Typed { .. } => None,
+        }
+    }
+
+    fn encode(&mut self, message: &Message, output: &mut Outbox) {
+        match (self, message) {
+            (Self::Real(codec), _) => codec.encode(message, output),
+            (Self::Typed { said }, Message::Request(request)) => {
+                *said += 1;
+                write(*said, request, output);
+            }
+            // Only a hub says it.
+            (Self::Typed { .. }, Message::Reply(_)) => {}
+        }
+    }
+
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        match self {
+            Self::Real(codec) => codec.encode_keepalive(output),
+            Self::Typed { .. } => output.put(b"\n"),
+        }
+    }
+
+    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
+        // A user has nobody to tell.
+        if let Self::Real(codec) = self {
+            codec.encode_error(code, text, output);
+        }
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        match self {
+            Self::Real(codec) => codec.framing(),
+            Self::Typed { .. } => Some(Framing::Lines),
+        }
+    }
+}
+
+/// Whether a line can end in `text`.
+pub(super) fn fits_a_line(text: &[u8]) -> bool {
+    !text.contains(&b'\n') && !text.ends_with(b"\r")
+}
+
+/// Whether these are lines up to the first two empty ones.
+fn fits_lines(text: &[u8]) -> bool {
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let two_empty = lines.windows(2).any(|two| two.iter().all(|line| line.is_empty()));
+    text.is_empty() || !two_empty && !text.ends_with(b"\n") && lines.iter().all(|line| !line.ends_with(b"\r"))
+}
+
+fn write(said: usize, request: &Request, output: &mut Outbox) {
+    let end = if said.is_multiple_of(3) { "\r\n" } else { "\n" };
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| output.put(part));
+    match request {
+        Request::Identity => put(&[b"identity", end.as_bytes()]),
+        Request::List => put(&[b"list", end.as_bytes()]),
+        Request::Echo(body) => put(&[b"echo ", body, end.as_bytes()]),
+        Request::Relay { to, body } => {
+            let comma = if said.is_multiple_of(2) { ", " } else { "," };
+            let to: Vec<String> = to.iter().map(|id| id.to_string()).collect();
+            let (to, end) = (to.join(comma), end.as_bytes());
+            match said % 4 {
+                0 if fits_a_line(body) => put(&[b"relay ", to.as_bytes(), b" ", body, end]),
+                1 if fits_lines(body) => put(&[b"relay ", to.as_bytes(), end, body, end, end, end]),
+                2 if fits_lines(body) => put(&[b"relay", end, to.as_bytes(), end, body, end, end, end]),
+                _ => {
+                    let length = body.len().to_string();
+                    put(&[b"relay", end, to.as_bytes(), b" ", length.as_bytes(), end, body, end]);
+                }
+            }
+        }
+    }
+}
+
+/// Takes a reply off the front of `input`, if it is all there. One that cannot be read breaks the connection.
+fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        return Ok(None);
+    };
+    let line = String::from_utf8_lossy(&input[..end]).into_owned();
+    if let Some((from, length)) = delivery(&line) {
+        let (body, after) = (end + 1, end + 1 + length + 1);
+        if input.len() < after {
+            return Ok(None);
+        }
+        let taken = input.split_to(after).freeze();
+        if !taken.ends_with(b"\n") {
+            return Err(ErrorCode::UnknownRequest.into());
+        }
+        let body = taken.slice(body..after - 1);
+        return Ok(Some(Decoded::Message(Message::Reply(Reply::Delivery { from, body }))));
+    }
+    let taken = input.split_to(end + 1).freeze();
+    if line.is_empty() {
+        return Ok(Some(Decoded::Keepalive));
+    }
+    let reply = match line.split_once(' ') {
+        Some(("echo", _)) => Some(Reply::Echo(taken.slice("echo ".len()..end))),
+        Some(("identity", id)) => id.parse().ok().map(Reply::Identity),
+        Some(("list", "nobody")) => Some(Reply::List(Ids::default())),
+        Some(("list", ids)) => numbers(ids).map(|ids| Reply::List(ids.into_iter().collect())),
+        Some(("relayed", receipt)) => relayed(receipt),
+        Some(("error", error)) => {
+            let (code, text) = error.split_once(' ').unwrap_or((error, ""));
+            let text = Bytes::copy_from_slice(text.as_bytes());
+            Some(Reply::Error(ErrorCode::parse(code.as_bytes()), text))
+        }
+        _ => None,
+    };
+    let reply = reply.ok_or(ErrorCode::UnknownRequest)?;
+    Ok(Some(Decoded::Message(Message::Reply(reply))))
+}
+
+/// Reads `from 3, 14 bytes:`.
+fn delivery(line: &str) -> Option<(u64, usize)> {
+    let (from, length) = line.strip_prefix("from ")?.strip_suffix(" bytes:")?.split_once(", ")?;
+    Some((from.parse().ok()?, length.parse().ok()?))
+}
+
+/// Reads `to 2`, and if need be `; unknown: 4,9` and `; too slow: 7`.
+fn relayed(receipt: &str) -> Option<Reply> {
+    let mut parts = receipt.split("; ");
+    let sent = parts.next()?.strip_prefix("to ")?.parse().ok()?;
+    let mut unsent = Vec::new();
+    for part in parts {
+        let (why, ids) = part.split_once(": ")?;
+        let why = match why {
+            "unknown" => Unsent::Unknown,
+            "too slow" => Unsent::TooSlow,
+            _ => return None,
+        };
+        unsent.extend(numbers(ids)?.into_iter().map(|id| (id, why)));
+    }
+    unsent.sort_unstable();
+    Some(Reply::Relayed { sent, unsent })
+}
+
+fn numbers(ids: &str) -> Option<Vec<u64>> {
+    ids.split(',').map(|id| id.parse().ok()).collect()
+}
