@@ -271,6 +271,8 @@ Both of numbers {
     WrongMode,
     /// A client gave up.
     GaveUp,
+    /// Somebody who types asked for numbers.
+    NumbersInLines,
 }
 
 Direct of numbers {

@@ -16,6 +16,7 @@ use self::clients::ClientModel;
 use self::machines::for_client;
 pub use self::machines::{Callers, Errand, Watched};
 use self::server::ServerModel;
+pub use self::typed::Words;
 pub use self::workload::{Ask, Name, Planned, Wanted};
 use super::{Oracle, System};
 use crate::dice::{Dice, Purpose};
@@ -31,6 +32,7 @@ mod machines;
 mod odd;
 mod sequence;
 mod server;
+mod typed;
 mod words;
 mod workload;
 
@@ -45,22 +47,29 @@ pub struct Numbers {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one connection, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// Hosts whose callers type.
+    pub lines: Vec<usize>,
 }
 
 impl System for Numbers {
     type Server = Watched;
     type Client = Callers;
-    type Codec = NumbersCodec;
+    type Codec = Words;
     type Oracle = NumbersOracle;
 
-    fn server(&self, rng: ChaCha8Rng) -> (Watched, NumbersCodec) {
+    fn server(&self, rng: ChaCha8Rng) -> (Watched, Words) {
         let server = Server::new(self.server.clone(), rng);
-        (Watched::new(server), NumbersCodec::accepted())
+        (Watched::new(server), Words::Real(NumbersCodec::accepted()))
     }
 
-    fn client(&self, _host: usize, rng: ChaCha8Rng) -> (Callers, NumbersCodec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Words) {
         let client = Client::new(self.client.clone(), rng);
-        (Callers::new(client), NumbersCodec::dialled())
+        let words = if self.lines.contains(&host) {
+            Words::Typed { said: 0 }
+        } else {
+            Words::Real(NumbersCodec::dialled())
+        };
+        (Callers::new(client), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> NumbersOracle {

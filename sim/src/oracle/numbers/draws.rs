@@ -61,8 +61,10 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
     for _ in 0..count {
         drawing.one();
     }
+    let lines = (0..hosts).filter(|_| drawing.dice.chance(0.2)).collect();
     Numbers {
         max_backlog,
+        lines,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }
 }

@@ -157,7 +157,10 @@ impl ServerModel {
         }
         match event {
             Event::Opened(conn, _) if self.draining => self.owe(*conn, Owed::Close(CloseReason::ShuttingDown)),
-            Event::Opened(conn, _) => {
+            Event::Opened(conn, opened) => {
+                if opened.text {
+                    self.marks.hit(Mark::NumbersInLines);
+                }
                 if self.peers.insert(*conn, Peer::new()).is_some() {
                     return Err(format!("{conn:?} opened twice"));
                 }

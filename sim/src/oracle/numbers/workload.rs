@@ -151,7 +151,9 @@ pub(super) fn patience(numbers: &Numbers) -> Duration {
         each.max().unwrap_or_default()
     };
     let plain = numbers.planned.iter().map(Planned::plain).max().unwrap_or(0);
-    (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(1.25)
+    // Who types is cut off for their silence again and again, and comes back.
+    let typed = if numbers.lines.is_empty() { 1.25 } else { 2.5 };
+    (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed)
 }
 
 impl Numbers {
@@ -175,6 +177,7 @@ impl Numbers {
             },
             planned,
             max_backlog: None,
+            lines: Vec::new(),
         }
     }
 
@@ -217,6 +220,7 @@ impl Workload for Numbers {
             "response_timeout": self.client.response_timeout,
             "give_up": self.client.give_up,
             "max_backlog": self.max_backlog,
+            "lines": self.lines,
             "planned": self.planned,
         })
     }
@@ -231,6 +235,8 @@ impl Workload for Numbers {
             response_timeout: Duration,
             give_up: Duration,
             max_backlog: Option<usize>,
+            #[serde(default)]
+            lines: Vec<usize>,
             planned: Vec<Planned>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -247,6 +253,7 @@ impl Workload for Numbers {
         };
         Ok(Self {
             max_backlog: whole.max_backlog,
+            lines: whole.lines,
             ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
         })
     }
