@@ -14,32 +14,9 @@ use crate::machine::{Actions, DialError, DialToken, Event, Machine, Opened};
 use crate::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// What a driver has to do after calling an [`Endpoint`]. Owned by the driver, appended to by every call.
-#[derive(Debug)]
-pub struct Effects<N> {
-    /// Connections to write to: do what [`Endpoint::want`] says until it wants nothing or the socket is full.
-    pub flush: Vec<ConnId>,
-    /// Connections whose sockets are to be dropped now.
-    pub release: Vec<ConnId>,
-    /// Attempts to connect to be started, and answered by [`Endpoint::dialled`] or [`Endpoint::dial_failed`].
-    pub dial: Vec<DialToken>,
-    /// Attempts to connect to be given up, and not answered.
-    pub abandon: Vec<DialToken>,
-    /// What the local caller is told.
-    pub notices: Vec<N>,
-}
+pub use self::effects::Effects;
 
-impl<N> Default for Effects<N> {
-    fn default() -> Self {
-        Self {
-            flush: Vec::new(),
-            release: Vec::new(),
-            dial: Vec::new(),
-            abandon: Vec::new(),
-            notices: Vec::new(),
-        }
-    }
-}
+mod effects;
 
 /// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
 #[derive(Debug)]

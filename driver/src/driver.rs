@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
 use crate::net::{Connector, Listener, Stream};
 use crate::ready::{KeyWaker, Ready};
+use crate::write::poll_write;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -33,8 +34,6 @@ const KEYS: usize = 1024;
 const ACCEPTS: usize = 256;
 /// Requests taken in one turn.
 const REQUESTS: usize = 256;
-/// Pieces of an outbox written in one call.
-const SLICES: usize = 32;
 /// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -484,33 +483,4 @@ fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &
     // Whether it got there or not, there is nobody to tell.
     let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
     let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
-}
-
-fn poll_write<'a>(
-    stream: Pin<&mut (impl AsyncWrite + Unpin)>,
-    cx: &mut Context<'_>,
-    mut chunks: impl Iterator<Item = &'a [u8]>,
-) -> Poll<io::Result<Option<usize>>> {
-    let first = chunks.next().unwrap_or_default();
-    let second = if stream.is_write_vectored() {
-        chunks.next()
-    } else {
-        None
-    };
-    // Most writes have one chunk, and for that there is a cheaper way.
-    let written = if let Some(second) = second {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip([first, second].into_iter().chain(chunks)) {
-            *slice = IoSlice::new(chunk);
-            count += 1;
-        }
-        stream.poll_write_vectored(cx, &slices[..count])
-    } else {
-        stream.poll_write(cx, first)
-    };
-    written.map(|result| match result {
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        result => result.map(Some),
-    })
 }

@@ -11,11 +11,13 @@
 //! | `handle` | commands, draining and looking inside, from other tasks |
 //! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
 //! | [`ready`] | which of the many things that one future waits for woke it; for transports that wait for many too |
+//! | `write` | an outbox, to a stream |
 
 mod driver;
 mod handle;
 mod net;
 pub mod ready;
+mod write;
 
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
