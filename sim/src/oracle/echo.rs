@@ -29,6 +29,7 @@ use self::server::ServerModel;
 use self::words::{Bodies, Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
 use super::{Oracle, System};
+use crate::direct::Rates;
 use crate::direct::story::Fact;
 use crate::fairness::Fairness;
 use crate::marks::{Mark, Marks};
@@ -137,6 +138,10 @@ impl System for Echo {
 
     fn link(&self, link: LinkConfig) -> LinkConfig {
         self.limits.link(link)
+    }
+
+    fn rates(&self, rates: Rates) -> Rates {
+        self.limits.rates(rates)
     }
 
     fn patience(&self) -> Duration {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::workload::Planned;
 use crate::dice::{Dice, Purpose};
+use crate::direct::Rates;
 use crate::scenario::{BACKOFF_MAX, LINK, RESPONSE_TIMEOUT};
 
 /// What may be at most: of the server, of each connection, of the clients.
@@ -83,7 +84,7 @@ impl Limits {
         tight(&mut limits.max_flights, 1, 1 + count / 2);
         tight(&mut limits.max_bytes, largest, largest + 1 + total / 4);
         tight(&mut limits.max_backlog, 10, 100 + largest);
-        tight(&mut limits.max_outbox, 2 * largest + 100, 2 * largest + 1000);
+        tight(&mut limits.max_outbox, 2 * largest + 100, 2 * largest + 300);
         tight(&mut limits.max_delayed_acks, 0, 2);
         limits
     }
@@ -103,6 +104,17 @@ impl Limits {
             max_backlog: self.max_backlog,
             max_outbox: self.max_outbox,
             ..link
+        }
+    }
+
+    /// Where little may wait to be written and windows are small, they are smaller, so that it takes few messages to be too
+    /// much.
+    pub(super) fn rates(&self, rates: Rates) -> Rates {
+        let tight = self.max_backlog < LINK.max_backlog || self.max_outbox < LINK.max_outbox;
+        let small = rates.window < Rates::SOUND.window;
+        Rates {
+            window: if tight && small { rates.window / 8 } else { rates.window },
+            ..rates
         }
     }
 
