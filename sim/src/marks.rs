@@ -106,6 +106,8 @@ Turmoil of any {
 }
 
 Direct of any {
+    /// A host of clients was drained.
+    ClientDrain,
     /// A connection ended inside a frame.
     Truncated,
     /// An attempt to connect was never answered.
@@ -168,6 +170,8 @@ Direct of echo {
     TooManyWaiting,
     /// A client answered at once, having as many answers to give as it may delay.
     AnswerNotDelayed,
+    /// A client that drained gave a message up.
+    GivenUpInDrain,
 }
 
 Both of hub {

@@ -322,10 +322,14 @@ impl Talk {
 
     /// Whether the peer can have heard all up to this message, and no more.
     pub(super) fn may_resume(&self, received: u64) -> Result<(), WireError> {
-        if received < self.acked || received > self.sent {
-            let (acked, sent) = (self.acked, self.sent);
-            let text = format!("message {received} was the last received? {acked} was acknowledged, and {sent} sent");
+        if received < self.acked {
+            let acked = self.acked;
+            let text = format!("message {received} was the last received? {acked} was acknowledged");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
+        }
+        // Of that number there was another session, which has ended.
+        if received > self.sent {
+            return Err(ErrorCode::UnknownSession.into());
         }
         Ok(())
     }

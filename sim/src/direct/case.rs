@@ -85,6 +85,8 @@ pub enum Fault {
     ServerPowerLoss(Duration),
     /// The server drains; then it ends, and starts again.
     ServerDrain(Duration),
+    /// The host drains; then it ends, and starts again.
+    ClientDrain(usize, Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
 }
@@ -148,9 +150,14 @@ impl Case {
         let clocks: Vec<f64> = (0..=hosts)
             .map(|_| if skewed { 0.9 + 0.2 * dice.unit() } else { 1.0 })
             .collect();
-        let faults = draw_faults(&mut dice, hosts, safety);
+        let mut faults = draw_faults(&mut dice, hosts, safety);
         let impatient = dice.chance(0.3);
         let calm = dice.chance(0.03);
+        if dice.chance(0.2) {
+            let drain = |_: &mut Dice, host, lasts| Fault::ClientDrain(host, lasts);
+            faults.push(draw_fault(&mut dice, drain, hosts, nanos(safety) / MILLISECOND));
+            faults.sort_by_key(|(at, _)| *at);
+        }
         let case = Self {
             hosts,
             latency: (shortest, longest),

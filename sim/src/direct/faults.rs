@@ -87,6 +87,11 @@ impl<S: System> World<'_, S> {
                 self.server.drain(&mut self.net, &mut Vec::new());
                 lasts
             }
+            Fault::ClientDrain(host, lasts) => {
+                self.hit(Mark::ClientDrain);
+                self.drain_client(host);
+                lasts
+            }
             Fault::Pause(host, lasts) => {
                 self.hit(Mark::Pause);
                 let until = (now + nanos(lasts)).min(nanos(self.case.safety));
@@ -133,6 +138,12 @@ impl<S: System> World<'_, S> {
                 if self.server.is_up() {
                     self.server.crash(&mut self.net, false);
                     self.start_server();
+                }
+            }
+            Fault::ClientDrain(host, _) => {
+                if self.clients[host].is_up() {
+                    self.clients[host].crash(&mut self.net, false);
+                    self.start_client(host);
                 }
             }
             Fault::ServerCrash(_) | Fault::ServerPowerLoss(_) => {

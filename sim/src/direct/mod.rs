@@ -341,6 +341,16 @@ impl<S: System> World<'_, S> {
         }
         act(client, &mut self.net, &mut self.input);
         client.settle(&mut self.net, &mut self.notices);
+        self.pass_on(host);
+    }
+
+    fn drain_client(&mut self, host: usize) {
+        self.clients[host].drain(&mut self.net, &mut self.notices);
+        self.pass_on(host);
+    }
+
+    /// Tells callers what a host's machine had to tell.
+    fn pass_on(&mut self, host: usize) {
         if !self.notices.is_empty() {
             let mut watch = self.watch.borrow_mut();
             for notice in self.notices.drain(..) {

@@ -66,7 +66,7 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
 fn crashed(case: &Case, step: &Step) -> Option<usize> {
     let (Turn::Begins(at) | Turn::Ends(at)) = step.fault?;
     match (step.fault?, case.faults[at].1) {
-        (Turn::Begins(_), Fault::ClientCrash(host, _)) => Some(host),
+        (Turn::Begins(_), Fault::ClientCrash(host, _)) | (Turn::Ends(_), Fault::ClientDrain(host, _)) => Some(host),
         (Turn::Begins(_), Fault::ServerCrash(_)) | (Turn::Ends(_), Fault::ServerDrain(_)) => Some(case.hosts),
         _ => None,
     }

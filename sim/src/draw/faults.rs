@@ -64,6 +64,7 @@ fn describe(fault: Fault, server: usize) -> (String, usize, bool) {
         Fault::ServerCrash(_) => ("crashed".to_owned(), server, false),
         Fault::ServerPowerLoss(_) => ("without power".to_owned(), server, false),
         Fault::ServerDrain(_) => ("draining".to_owned(), server, false),
+        Fault::ClientDrain(host, _) => ("draining".to_owned(), host, false),
         Fault::Pause(host, _) => ("paused".to_owned(), host, false),
     }
 }

@@ -28,6 +28,7 @@ struct Host {
     session: Option<usize>,
     leaving: bool,
     connected: bool,
+    draining: bool,
     undelivered: usize,
     sending: Sending,
     notices: VecDeque<Notice>,
@@ -98,6 +99,10 @@ impl ClientsModel {
                 }
             }
             Event::Command(Command::Leave) => entry.leaving = true,
+            Event::Drain => {
+                entry.leaving = true;
+                entry.draining = true;
+            }
             Event::Received(_, Message::Welcome { received }) => entry.sending = Sending::after(*received),
             Event::Received(conn, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
@@ -113,6 +118,9 @@ impl ClientsModel {
                 Action::Send(_, message) => entry.sends(sessions, message)?,
                 Action::Close(_, CloseReason::TimedOut) => self.marks.hit(Mark::ResponseTimeout),
                 Action::AbandonDial(_) => self.marks.hit(Mark::DialAbandoned),
+                Action::Dial(_) if entry.draining => {
+                    return Err("an attempt to connect, though the client drains".into());
+                }
                 Action::Notify(notice) => {
                     entry.told(sessions, &self.marks, client.now, event, notice)?;
                     entry.notices.push_back(notice.clone());

@@ -205,7 +205,8 @@ impl ServerModel {
             .map_or(0, |session| session.answers_delivered as u64);
         let sent = self.talk.as_ref().map_or(0, |talk| talk.sent);
         let refusal = match (self.knows(number), resumes) {
-            (true, _) => (heard < told || heard > sent).then_some(ErrorCode::UnknownRequest),
+            (true, _) if heard < told => Some(ErrorCode::UnknownRequest),
+            (true, _) => (heard > sent).then_some(ErrorCode::UnknownSession),
             (false, true) => Some(ErrorCode::UnknownSession),
             (false, false) => self.peer().map(|_| ErrorCode::Busy),
         };

@@ -96,6 +96,7 @@ struct Host {
     to_answer: VecDeque<(Duration, ConnId, X)>,
     /// Until when it did nothing.
     paused: Duration,
+    draining: bool,
 }
 
 #[derive(Debug, Default)]
@@ -187,9 +188,18 @@ impl ClientModel {
                 Did::Dial => self.dial(host, event)?,
             }
         }
-        let retries = |action: &Did<'_, _>| matches!(action, Did::Notify(Notice::Retrying { .. }));
+        self.check_drained(host)?;
+        let draining = self.host(host).draining;
+        let retries = |action: &Did<'_, _>| match action {
+            Did::Notify(Notice::GaveUp { .. }) => draining,
+            Did::Notify(Notice::Retrying { .. }) => !draining,
+            _ => false,
+        };
         if matches!(event, Heard::Closed(_)) && !actions.iter().any(retries) {
-            return Err("a connection ended before its ok, and the client does not try again".into());
+            return Err(
+                "a connection ended before its ok, and the client neither tries again nor, if it drains, gives up"
+                    .into(),
+            );
         }
         if let Heard::Received(id, Said::Message(_)) = *event
             && let Some(conn) = self.hosts.get(host).and_then(|host| host.conns.get(id))
@@ -199,6 +209,18 @@ impl ClientModel {
         }
         if let Some(id) = self.acknowledged_by(host, event) {
             return Err(format!("{id:?} got its ok and did not end"));
+        }
+        Ok(())
+    }
+
+    /// Who drains waits for the ok on connections that are open, and for nothing else.
+    fn check_drained(&mut self, host: usize) -> Result<(), String> {
+        let host = self.host(host);
+        let (under_way, open) = (host.under_way, host.conns.len());
+        if host.draining && under_way != open {
+            return Err(format!(
+                "drains with {under_way} messages under way, and {open} connections"
+            ));
         }
         Ok(())
     }
@@ -283,7 +305,11 @@ impl ClientModel {
                 host.wanted.resize(all, 0);
                 host.wanted[x] += 1;
             }
-            Heard::Drain | Heard::Other => {}
+            Heard::Drain => {
+                self.host(host).draining = true;
+                self.pauses.retain(|(of, ..)| *of != host);
+            }
+            Heard::Other => {}
         }
         Ok(())
     }
@@ -361,6 +387,9 @@ impl ClientModel {
                 }
                 self.settled(host, *id)?;
             }
+            Notice::Retrying { id, .. } if self.host(host).draining => {
+                return Err(format!("message number {id} is tried again, though the client drains"));
+            }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
                 if *after > self.backoff.max || *after < self.backoff.first / 2 {
@@ -386,6 +415,11 @@ impl ClientModel {
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
+            Notice::GaveUp { id, .. } if self.host(host).draining => {
+                self.marks.hit(Mark::GivenUpInDrain);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
+            }
             Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
         }
         Ok(())
@@ -393,6 +427,9 @@ impl ClientModel {
 
     /// An attempt begins because it is asked for, or because the pause after another is over.
     fn dial(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
+        if self.host(host).draining {
+            return Err("an attempt to connect, though the client drains".into());
+        }
         if matches!(event, Heard::Command(_)) {
             return Ok(());
         }

@@ -32,6 +32,8 @@ pub(super) struct UsersModel {
     pub(super) now: Option<Duration>,
     /// Until when each host did nothing.
     paused: BTreeMap<usize, Duration>,
+    /// Hosts that drain.
+    draining: BTreeSet<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl UsersModel {
             dials: BTreeSet::new(),
             now: None,
             paused: BTreeMap::new(),
+            draining: BTreeSet::new(),
         }
     }
 
@@ -82,6 +85,7 @@ impl UsersModel {
         self.sessions.retain(|(of, _), _| *of != host);
         self.notices.remove(&host);
         self.dials.retain(|(of, _)| *of != host);
+        self.draining.remove(&host);
     }
 
     pub(super) fn is_done(&self, number: u64) -> bool {
@@ -139,6 +143,10 @@ impl UsersModel {
         }
         if let Some(reply) = owed {
             return Err(format!("the caller was not told of {reply:?}"));
+        }
+        // Those that are connected wait for their answers, all others end.
+        if self.draining.contains(&host) && self.of_host(host).any(|session| session.conn.is_none()) {
+            return Err("a user drains, and a session goes on without a connection".into());
         }
         let unsent = self.of_host(host).find(|session| {
             let open = session.conn.is_some();
@@ -198,12 +206,20 @@ impl UsersModel {
                     session.leaving = true;
                 }
             }
-            Event::Drain | Event::Deadline => {}
+            Event::Drain => {
+                self.draining.insert(host);
+                let sessions = self.sessions.range_mut((host, 0)..=(host, u64::MAX));
+                sessions.for_each(|(_, session)| session.leaving = true);
+            }
+            Event::Deadline => {}
         }
         Ok(None)
     }
 
     fn dialled(&mut self, host: usize, token: DialToken) -> Result<(), String> {
+        if self.draining.contains(&host) {
+            return Err("an attempt to connect, though the user drains".into());
+        }
         let new = self.dials.insert((host, token));
         new.then_some(()).ok_or_else(|| format!("{token:?} is used twice"))
     }
