@@ -20,6 +20,7 @@ pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
+pub mod typed;
 
 /// A protocol with its two machines.
 pub trait System: Send + Sync + 'static {

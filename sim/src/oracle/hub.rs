@@ -12,9 +12,10 @@ use rand_chacha::ChaCha8Rng;
 
 pub use self::asked::Asked;
 use self::server::ServerModel;
-pub use self::typed::Words;
+use self::typed::User;
 use self::users::UsersModel;
 pub use self::workload::Planned;
+use super::typed::Words;
 use super::{Oracle, System};
 use crate::direct::story::Fact;
 use crate::marks::{Mark, Marks};
@@ -43,16 +44,16 @@ pub struct Hub {
 impl System for Hub {
     type Server = Asked;
     type Client = Client<ChaCha8Rng>;
-    type Codec = Words;
+    type Codec = Words<HubCodec, User>;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Words) {
+    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Self::Codec) {
         (Asked::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, Words) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, Self::Codec) {
         let words = if self.lines.contains(&host) {
-            Words::Typed { said: 0 }
+            Words::typed()
         } else {
             Words::Real(HubCodec::dialled())
         };

@@ -16,8 +16,9 @@ use self::clients::ClientModel;
 use self::machines::for_client;
 pub use self::machines::{Callers, Errand, Watched};
 use self::server::ServerModel;
-pub use self::typed::Words;
+use self::typed::Caller;
 pub use self::workload::{Ask, Name, Planned, Wanted};
+use super::typed::Words;
 use super::{Oracle, System};
 use crate::dice::{Dice, Purpose};
 use crate::direct::story::Fact;
@@ -54,18 +55,18 @@ pub struct Numbers {
 impl System for Numbers {
     type Server = Watched;
     type Client = Callers;
-    type Codec = Words;
+    type Codec = Words<NumbersCodec, Caller>;
     type Oracle = NumbersOracle;
 
-    fn server(&self, rng: ChaCha8Rng) -> (Watched, Words) {
+    fn server(&self, rng: ChaCha8Rng) -> (Watched, Self::Codec) {
         let server = Server::new(self.server.clone(), rng);
         (Watched::new(server), Words::Real(NumbersCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Words) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Self::Codec) {
         let client = Client::new(self.client.clone(), rng);
         let words = if self.lines.contains(&host) {
-            Words::Typed { said: 0 }
+            Words::typed()
         } else {
             Words::Real(NumbersCodec::dialled())
         };

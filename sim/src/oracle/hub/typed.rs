@@ -1,70 +1,26 @@
-//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
-//! with it.
+//! What a user says at a terminal, and how the hub's lines are read.
 
 use bytes::{Bytes, BytesMut};
-use echosphere_core::hub::{HubCodec, Ids, Message, Reply, Request, Unsent};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::hub::{Ids, Message, Reply, Request, Unsent};
+use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-/// What a hub or one of its users speaks.
+use crate::oracle::typed::Typist;
+
+/// A user who types. A relay is said in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
 #[derive(Clone, Debug)]
-pub enum Words {
-    /// The real codec.
-    Real(HubCodec),
-    /// Lines, as section "By lines, for people" of `docs/PROTOCOL.md` has them. A relay is said in each of the ways in turn.
-    Typed {
-        /// Requests said so far.
-        said: usize,
-    },
-}
+pub struct User;
 
-impl Codec for Words {
+impl Typist for User {
     type Message = Message;
 
-    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
-        match self {
-            Self::Real(codec) => codec.decode(input),
-            Self::Typed { .. } => read(input),
+    fn write(said: usize, message: &Message, output: &mut Outbox) {
+        if let Message::Request(request) = message {
+            write(said, request, output);
         }
     }
 
-    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        match self {
-            Self::Real(codec) => codec.finish(input),
-            Self::Typed { .. } => None,
-        }
-    }
-
-    fn encode(&mut self, message: &Message, output: &mut Outbox) {
-        match (self, message) {
-            (Self::Real(codec), _) => codec.encode(message, output),
-            (Self::Typed { said }, Message::Request(request)) => {
-                *said += 1;
-                write(*said, request, output);
-            }
-            // Only a hub says it.
-            (Self::Typed { .. }, Message::Reply(_)) => {}
-        }
-    }
-
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        match self {
-            Self::Real(codec) => codec.encode_keepalive(output),
-            Self::Typed { .. } => output.put(b"\n"),
-        }
-    }
-
-    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A user has nobody to tell.
-        if let Self::Real(codec) = self {
-            codec.encode_error(code, text, output);
-        }
-    }
-
-    fn framing(&self) -> Option<Framing> {
-        match self {
-            Self::Real(codec) => codec.framing(),
-            Self::Typed { .. } => Some(Framing::Lines),
-        }
+    fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        read(input)
     }
 }
 
@@ -104,7 +60,6 @@ fn write(said: usize, request: &Request, output: &mut Outbox) {
     }
 }
 
-/// Takes a reply off the front of `input`, if it is all there. One that cannot be read breaks the connection.
 fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return Ok(None);

@@ -1,68 +1,25 @@
-//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
-//! with it.
+//! What a client says at a terminal, and how the server's lines are read.
 
 use bytes::{Bytes, BytesMut};
-use echosphere_core::numbers::{Message, NumbersCodec};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::numbers::Message;
+use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-/// What a server or one of its clients speaks.
+use crate::oracle::typed::Typist;
+
+/// A client who types. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
+/// turn.
 #[derive(Clone, Debug)]
-pub enum Words {
-    /// The real codec.
-    Real(NumbersCodec),
-    /// Lines. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in turn.
-    Typed {
-        /// Requests said so far.
-        said: usize,
-    },
-}
+pub struct Caller;
 
-impl Codec for Words {
+impl Typist for Caller {
     type Message = Message;
 
-    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
-        match self {
-            Self::Real(codec) => codec.decode(input),
-            Self::Typed { .. } => read(input),
-        }
+    fn write(said: usize, request: &Message, output: &mut Outbox) {
+        output.put(line(said, request).as_bytes());
     }
 
-    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        match self {
-            Self::Real(codec) => codec.finish(input),
-            Self::Typed { .. } => None,
-        }
-    }
-
-    fn encode(&mut self, message: &Message, output: &mut Outbox) {
-        match self {
-            Self::Real(codec) => codec.encode(message, output),
-            Self::Typed { said } => {
-                *said += 1;
-                output.put(line(*said, message).as_bytes());
-            }
-        }
-    }
-
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        match self {
-            Self::Real(codec) => codec.encode_keepalive(output),
-            Self::Typed { .. } => output.put(b"\n"),
-        }
-    }
-
-    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told.
-        if let Self::Real(codec) = self {
-            codec.encode_error(code, text, output);
-        }
-    }
-
-    fn framing(&self) -> Option<Framing> {
-        match self {
-            Self::Real(codec) => codec.framing(),
-            Self::Typed { .. } => Some(Framing::Lines),
-        }
+    fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        read(input)
     }
 }
 
@@ -97,7 +54,6 @@ fn line(said: usize, request: &Message) -> String {
     format!("{around}{}{around}{end}", words.join(space))
 }
 
-/// Takes a reply off the front of `input`, if it is all there. One that cannot be read breaks the connection.
 fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return Ok(None);

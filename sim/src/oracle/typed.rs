@@ -1,0 +1,96 @@
+//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
+//! with it.
+
+use std::marker::PhantomData;
+
+use bytes::BytesMut;
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+
+/// What somebody at a terminal says, and how they read what they see.
+pub trait Typist: Clone + Send + 'static {
+    /// What travels.
+    type Message;
+
+    /// The line or lines of a request, of which `said` with this one were said so far: what can be said in several ways is
+    /// said in each in turn. Only a server says anything else, which is nothing here.
+    fn write(said: usize, request: &Self::Message, output: &mut Outbox);
+
+    /// Takes a reply off the front of `input`, if it is all there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, which breaks the connection.
+    fn read(input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
+}
+
+/// What one side of a connection speaks.
+#[derive(Clone, Debug)]
+pub enum Words<C, T> {
+    /// The real codec.
+    Real(C),
+    /// Lines.
+    Typed {
+        /// Requests said so far.
+        said: usize,
+        /// Who says them.
+        by: PhantomData<T>,
+    },
+}
+
+impl<C, T> Words<C, T> {
+    pub(super) const fn typed() -> Self {
+        Self::Typed {
+            said: 0,
+            by: PhantomData,
+        }
+    }
+}
+
+impl<C: Codec, T: Typist<Message = C::Message>> Codec for Words<C, T> {
+    type Message = C::Message;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
+        match self {
+            Self::Real(codec) => codec.decode(input),
+            Self::Typed { .. } => T::read(input),
+        }
+    }
+
+    fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<C::Message>> {
+        match self {
+            Self::Real(codec) => codec.finish(input),
+            Self::Typed { .. } => None,
+        }
+    }
+
+    fn encode(&mut self, message: &C::Message, output: &mut Outbox) {
+        match self {
+            Self::Real(codec) => codec.encode(message, output),
+            Self::Typed { said, .. } => {
+                *said += 1;
+                T::write(*said, message, output);
+            }
+        }
+    }
+
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        match self {
+            Self::Real(codec) => codec.encode_keepalive(output),
+            Self::Typed { .. } => output.put(b"\n"),
+        }
+    }
+
+    fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
+        // Who types has nobody to tell.
+        if let Self::Real(codec) = self {
+            codec.encode_error(code, text, output);
+        }
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        match self {
+            Self::Real(codec) => codec.framing(),
+            Self::Typed { .. } => Some(Framing::Lines),
+        }
+    }
+}
