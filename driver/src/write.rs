@@ -8,6 +8,7 @@ use tokio::io::AsyncWrite;
 
 /// Pieces of an outbox written in one call.
 const SLICES: usize = 32;
+
 /// Writes what of `chunks` the stream takes at once, and says how many bytes that was; `None` is for what writes none.
 #[inline]
 pub(crate) fn poll_write<'a>(
