@@ -101,7 +101,7 @@ impl Trace {
         event: &Event<M, C>,
         actions: &[Action<M, N>],
     ) {
-        self.mix(&(at, host, event, actions));
+        self.mix(&(at.as_nanos() as u64, host, event, actions));
         self.line(at, host, |line| {
             brief_event(event, line);
             for action in actions {
@@ -200,18 +200,27 @@ const fn mix(hash: u64, word: u64) -> u64 {
     product ^ product >> 29
 }
 
-/// The same for any number of bytes.
+/// The same for any number of bytes. The last word overlaps the one before.
 fn hash(start: u64, bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut hash = mix(start, bytes.len() as u64 + 1);
-    for word in words {
-        hash = mix(hash, u64::from_le_bytes(*word));
+    let hash = mix(start, bytes.len() as u64 + 1);
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words = if rest.is_empty() {
+            &words[..words.len() - 1]
+        } else {
+            words
+        };
+        let hash = words
+            .iter()
+            .fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        mix(hash, u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let word = u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+        mix(hash, word)
+    } else {
+        let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        mix(hash, word)
     }
-    let mut last = 0;
-    for byte in rest {
-        last = last << 8 | *byte as u64;
-    }
-    mix(hash, last)
 }
 
 /// A number for what is hashed the way a trace is.
@@ -230,7 +239,8 @@ pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
 }
 
 /// [`hash`] as the standard library's hashing wants it.
-struct Mixer(u64);
+#[derive(Debug, Default)]
+pub(crate) struct Mixer(u64);
 
 /// Of longer bodies only the ends are hashed: that every body is whole is the oracle's to check.
 const HASHED: usize = 256;

@@ -123,7 +123,7 @@ impl System for Echo {
             server: ServerModel::new(deep, &self.limits, lens, no_lines, marks.clone()),
             xs,
             clients: ClientModel::new(self, of_message, marks.clone()),
-            messages: self.messages.clone(),
+            planned: self.messages.iter().map(|message| (message.host, message.at)).collect(),
         }
     }
 
@@ -185,7 +185,8 @@ impl System for Echo {
 #[derive(Debug)]
 pub struct EchoOracle {
     xs: Bodies,
-    messages: Vec<Planned>,
+    /// From which host each message is sent, and when.
+    planned: Vec<(usize, Duration)>,
     wire: Wire,
     server: ServerModel,
     clients: ClientModel,
@@ -201,7 +202,7 @@ impl EchoOracle {
     /// How many messages were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.messages.len() - self.clients.open() - self.clients.given_up()
+        self.planned.len() - self.clients.open() - self.clients.given_up()
     }
 
     /// How many connections ended because their client had got its ok.
@@ -295,12 +296,12 @@ impl Oracle<Echo> for EchoOracle {
         self.clients.restart(host);
         // Those that were not acknowledged before the host crashed are sent again. It is the host's caller who keeps
         // them, and the host is not its caller.
-        let numbered = (0..).zip(&self.messages);
-        let to_send = numbered.filter(|(id, message)| message.host == host && !self.clients.is_done(*id));
+        let numbered = (0..).zip(&self.planned);
+        let to_send = numbered.filter(|(id, (from, _))| *from == host && !self.clients.is_done(*id));
         let mut plan: Vec<_> = to_send
-            .map(|(id, message)| {
-                let x = message.x.clone();
-                (message.at, Command::Send { id, x })
+            .map(|(id, (_, at))| {
+                let x = self.xs.get(self.clients.says(id)).clone();
+                (*at, Command::Send { id, x })
             })
             .collect();
         plan.sort_by_key(|(at, _)| *at);

@@ -131,6 +131,9 @@ impl ClientModel {
     }
 
     pub(super) fn restart(&mut self, host: usize) {
+        if host >= self.hosts.len() {
+            self.hosts.resize_with(host + 1, Host::default);
+        }
         for of in &mut self.under_way {
             of.take_if(|of| *of == host as u32);
         }
@@ -146,10 +149,12 @@ impl ClientModel {
         !self.open[id as usize]
     }
 
+    /// What a message says.
+    pub(super) fn says(&self, id: u64) -> X {
+        self.says[id as usize]
+    }
+
     fn host(&mut self, host: usize) -> &mut Host {
-        if host >= self.hosts.len() {
-            self.hosts.resize_with(host + 1, Host::default);
-        }
         &mut self.hosts[host]
     }
 

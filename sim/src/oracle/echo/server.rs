@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::hash::BuildHasherDefault;
 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Limits;
@@ -16,6 +18,7 @@ use super::by_conn::ByConn;
 use super::choices::{Choice, Choices};
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
+use crate::trace::Mixer;
 
 #[derive(Debug)]
 pub(super) struct ServerModel {
@@ -28,7 +31,8 @@ pub(super) struct ServerModel {
     /// Those X that no line can carry.
     no_lines: BTreeSet<X>,
     conns: ByConn<Conn>,
-    flights: BTreeMap<X, Flights>,
+    /// Nothing depends on their order.
+    flights: HashMap<X, Flights, BuildHasherDefault<Mixer>>,
     listed: Vec<ConnId>,
     /// Of each slot's last use.
     generations: Vec<Option<u32>>,
@@ -100,7 +104,7 @@ impl ServerModel {
             marks,
             no_lines,
             conns: ByConn::default(),
-            flights: BTreeMap::new(),
+            flights: HashMap::default(),
             listed: Vec::new(),
             generations: Vec::new(),
             freed: Vec::new(),

@@ -52,6 +52,10 @@ impl Bodies {
         (0..).zip(&self.bodies)
     }
 
+    pub(super) fn get(&self, number: X) -> &Bytes {
+        &self.bodies[number as usize]
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.bodies.len()
     }
@@ -108,16 +112,17 @@ pub(super) fn did<N>(
     actions: &[Action<Message, N>],
     said: impl Fn(&Message) -> Result<Said, String>,
 ) -> Result<SmallVec<[Did<'_, N>; 4]>, String> {
-    let did = actions.iter().map(|action| {
-        Ok(match action {
+    let mut did = SmallVec::with_capacity(actions.len());
+    for action in actions {
+        did.push(match action {
             Action::Send(id, message) => Did::Send(*id, said(message)?),
             Action::Close(id, reason) => Did::Close(*id, *reason),
             Action::Notify(notice) => Did::Notify(notice),
             Action::Dial(_) => Did::Dial,
             Action::AbandonDial(_) => Did::AbandonDial,
-        })
-    });
-    did.collect()
+        });
+    }
+    Ok(did)
 }
 
 /// What was sent and what arrived, of each X.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::ClientConfig;
 use echosphere_core::random::{Backoff, Delay};
 
@@ -71,7 +71,7 @@ impl Echo {
             at,
             x: format!("hello {number}").into(),
         });
-        Self::new(Delay::None, messages.collect())
+        Self::new(Delay::None, together(messages.collect()))
     }
 
     /// What the scenario's seed says.
@@ -137,8 +137,27 @@ impl Echo {
                 message.x = text.collect();
             }
         }
+        echo.messages = together(echo.messages);
         echo
     }
+}
+
+/// The same with all short bodies in one piece of memory, as very many would lie all over it.
+fn together(mut messages: Vec<Planned>) -> Vec<Planned> {
+    const SHORT: usize = 64;
+    let mut all = BytesMut::new();
+    for message in &messages {
+        if message.x.len() <= SHORT {
+            all.extend_from_slice(&message.x);
+        }
+    }
+    for message in &mut messages {
+        let len = message.x.len();
+        if len <= SHORT {
+            message.x = all.split_to(len).freeze();
+        }
+    }
+    messages
 }
 
 impl Workload for Echo {
