@@ -122,6 +122,12 @@ Direct of any {
     ConnReset,
     /// A connection died, and nobody was told.
     HalfOpen,
+    /// A link carried few bytes a second.
+    Narrow,
+    /// Somebody connected who speaks no protocol.
+    Stranger,
+    /// Somebody who speaks no protocol was told what was wrong.
+    StrangerTold,
     /// A host did nothing for a while.
     Pause,
     /// A reader took a few bytes at a time.
@@ -172,6 +178,8 @@ Direct of echo {
     AnswerNotDelayed,
     /// A client that drained gave a message up.
     GivenUpInDrain,
+    /// Somebody who answers nothing was forwarded an X.
+    StrangerHolds,
 }
 
 Both of hub {

@@ -73,6 +73,12 @@ pub trait System: Send + Sync + 'static {
         false
     }
 
+    /// Whether a line that is no request is refused, and does not begin anything.
+    #[must_use]
+    fn refuses_lines() -> bool {
+        true
+    }
+
     /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
     #[must_use]
     fn facts(_server: &Self::Server) -> Vec<Fact> {

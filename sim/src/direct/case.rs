@@ -89,6 +89,44 @@ pub enum Fault {
     ClientDrain(usize, Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
+    /// Each byte on the link takes so long, and as few are under way as fit into [`NARROW`].
+    Narrow(usize, Duration, Duration),
+    /// Somebody connects from the host who speaks no protocol, and stays until told off, or until the network is healed.
+    Stranger(usize, Talk),
+}
+
+/// How much time's bytes may be under way in one direction of a connection on a narrow link.
+pub const NARROW: Duration = Duration::from_millis(250);
+
+/// What a stranger says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Talk {
+    /// Nothing at all.
+    Nothing,
+    /// An empty frame, as one who listens, and nothing more.
+    Hello,
+    /// A frame that is no request of any protocol.
+    Unknown,
+    /// The same after an empty frame.
+    HelloUnknown,
+    /// The start of a frame that is too long for every protocol, after an empty one.
+    TooLong,
+    /// A part of a frame after an empty one, and the end of the stream.
+    Cut,
+    /// A line as from a browser.
+    Web,
+}
+
+impl Talk {
+    const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Hello,
+        Self::Unknown,
+        Self::HelloUnknown,
+        Self::TooLong,
+        Self::Cut,
+        Self::Web,
+    ];
 }
 
 /// A run's plan; the messages are the system's part.
@@ -153,11 +191,15 @@ impl Case {
         let mut faults = draw_faults(&mut dice, hosts, safety);
         let impatient = dice.chance(0.3);
         let calm = dice.chance(0.03);
-        if dice.chance(0.2) {
-            let drain = |_: &mut Dice, host, lasts| Fault::ClientDrain(host, lasts);
-            faults.push(draw_fault(&mut dice, drain, hosts, nanos(safety) / MILLISECOND));
-            faults.sort_by_key(|(at, _)| *at);
+        let most = nanos(safety) / MILLISECOND;
+        for (kind, share, count) in RARE {
+            if dice.chance(share) {
+                for _ in 0..dice.among(1, count) {
+                    faults.push(draw_fault(&mut dice, kind, hosts, most));
+                }
+            }
         }
+        faults.sort_by_key(|(at, _)| *at);
         let case = Self {
             hosts,
             latency: (shortest, longest),
@@ -186,9 +228,9 @@ impl Case {
             return case;
         }
         let most = nanos(over) / MILLISECOND;
-        let mut faults: Vec<_> = KINDS
-            .iter()
-            .map(|kind| draw_fault(&mut dice, *kind, case.hosts, most))
+        let kinds = KINDS.into_iter().chain(RARE.map(|(kind, ..)| kind));
+        let mut faults: Vec<_> = kinds
+            .map(|kind| draw_fault(&mut dice, kind, case.hosts, most))
             .collect();
         faults.sort_by_key(|(at, _)| *at);
         Self {
@@ -274,6 +316,20 @@ const KINDS: [Kind; 13] = [
     |_, _, lasts| Fault::ServerPowerLoss(lasts),
     |_, _, lasts| Fault::ServerDrain(lasts),
     |_, host, lasts| Fault::Pause(host, lasts),
+];
+/// Drawn after all else, with the share of runs that have some, and how many at most.
+const RARE: [(Kind, f64, usize); 3] = [
+    (|_, host, lasts| Fault::ClientDrain(host, lasts), 0.2, 1),
+    (
+        |dice, host, lasts| Fault::Narrow(host, Duration::from_nanos(dice.among(5_000, 100_000) as u64), lasts),
+        0.15,
+        2,
+    ),
+    (
+        |dice, host, _| Fault::Stranger(host, Talk::ALL[dice.below(Talk::ALL.len())]),
+        0.2,
+        6,
+    ),
 ];
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {

@@ -6,6 +6,7 @@ use bytes::{Buf, BytesMut};
 use echosphere_core::{ConnId, DialToken};
 
 use super::net::Nanos;
+use super::strangers::Stranger;
 
 /// A side of a connection, and at once the index of what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Conn {
     pub(super) lines: bool,
     /// Its first byte is under way or has come.
     pub(super) spoken: bool,
+    /// Who has made it, if that is no client.
+    pub(super) stranger: Option<Box<Stranger>>,
 }
 
 /// One side's socket.

@@ -92,6 +92,15 @@ impl<S: System> World<'_, S> {
                 self.drain_client(host);
                 lasts
             }
+            Fault::Narrow(host, byte, lasts) => {
+                self.hit(Mark::Narrow);
+                self.net.links[host].byte += nanos(byte);
+                lasts
+            }
+            Fault::Stranger(host, talk) => {
+                self.stranger_comes(host, talk);
+                return;
+            }
             Fault::Pause(host, lasts) => {
                 self.hit(Mark::Pause);
                 let until = (now + nanos(lasts)).min(nanos(self.case.safety));
@@ -120,6 +129,7 @@ impl<S: System> World<'_, S> {
         self.note(&format!("end of {fault:?}"), Some((Turn::Ends(at), fault)));
         match fault {
             Fault::Slow(host, extra, _) => self.net.links[host].extra -= nanos(extra),
+            Fault::Narrow(host, byte, _) => self.net.links[host].byte -= nanos(byte),
             Fault::Clog(host, _) => {
                 self.hit(Mark::Release);
                 for side in Side::BOTH {
@@ -151,7 +161,7 @@ impl<S: System> World<'_, S> {
                     self.start_server();
                 }
             }
-            Fault::Reset(..) | Fault::HalfOpen(..) | Fault::Pause(..) => {}
+            Fault::Reset(..) | Fault::HalfOpen(..) | Fault::Pause(..) | Fault::Stranger(..) => {}
         }
     }
 
@@ -162,6 +172,7 @@ impl<S: System> World<'_, S> {
             self.end(at);
         }
         self.net.rates = Rates::SOUND;
+        self.strangers_leave();
         // Who waits for room has it now.
         for index in self.net.open(None) {
             for side in Side::BOTH {

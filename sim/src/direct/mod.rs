@@ -9,6 +9,7 @@ mod host;
 mod net;
 mod rules;
 pub mod story;
+mod strangers;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +22,7 @@ use bytes::BytesMut;
 use echosphere_core::{CloseReason, Event, Machine};
 
 use self::case::nanos;
-pub use self::case::{Case, Fault, Rates};
+pub use self::case::{Case, Fault, NARROW, Rates, Talk};
 use self::conn::Side;
 pub use self::decisions::Decisions;
 use self::host::{Eye, Host};
@@ -268,10 +269,13 @@ impl<S: System> World<'_, S> {
     fn happen(&mut self, what: What) {
         match what {
             What::Arrive(index, serial, from_server) => {
-                let Some(host) = self.net.get(index, serial).map(|conn| conn.host) else {
+                let Some(conn) = self.net.get(index, serial) else {
                     return;
                 };
-                if from_server {
+                let host = conn.host;
+                if from_server && conn.stranger.is_some() {
+                    self.stranger(index as usize, what);
+                } else if from_server {
                     self.client(host, what, |client, net, input| {
                         client.arrive(net, index as usize, input)
                     });
@@ -295,7 +299,13 @@ impl<S: System> World<'_, S> {
                 }
             }
             What::Answer(index, serial, yes) => {
-                if let Some(host) = self.net.get(index, serial).map(|conn| conn.host) {
+                let Some(conn) = self.net.get(index, serial) else {
+                    return;
+                };
+                let host = conn.host;
+                if conn.stranger.is_some() {
+                    self.stranger(index as usize, what);
+                } else {
                     self.client(host, what, |client, net, _| client.answered(net, index as usize, yes));
                 }
             }

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use echosphere_core::DialToken;
 use slab::Slab;
 
-use super::case::Rates;
+use super::case::{NARROW, Rates, nanos};
 use super::conn::{Arrival, Conn, Pipe, Segment, Side};
 use super::decisions::Decisions;
 use super::story::EndOf;
@@ -59,6 +59,8 @@ pub(super) struct Link {
     /// By how many faults attempts to connect, and their answers, are lost.
     pub(super) cut: [u32; 2],
     pub(super) extra: Nanos,
+    /// How long a byte takes.
+    pub(super) byte: Nanos,
 }
 
 /// All connections, and what is under way.
@@ -154,6 +156,7 @@ impl Net {
             attempted: true,
             lines: false,
             spoken: false,
+            stranger: None,
         });
         let at = self.now + self.latency(host);
         if self.decisions.chance(self.rates.refuse) {
@@ -216,8 +219,10 @@ impl Net {
 
     /// How many bytes this side could write now.
     pub(super) fn room(&self, index: usize, from: Side) -> usize {
-        let window = self.rates.window;
-        window.saturating_sub(self.conns[index].pipes[from as usize].bytes)
+        let conn = &self.conns[index];
+        let narrow = nanos(NARROW).checked_div(self.links[conn.host].byte);
+        let window = narrow.map_or(self.rates.window, |narrow| self.rates.window.min(narrow as usize));
+        window.saturating_sub(conn.pipes[from as usize].bytes)
     }
 
     /// Puts the first `len` bytes of `chunks` on their way.
@@ -277,6 +282,9 @@ impl Net {
         let serial = conn.serial;
         let pipe = &mut conn.pipes[from as usize];
         pipe.last_arrival = pipe.last_arrival.max(self.now + delay);
+        if let Segment::Data(len) = segment {
+            pipe.last_arrival += len as Nanos * self.links[conn.host].byte;
+        }
         pipe.segments.push_back(segment);
         let at = pipe.last_arrival;
         self.at(at, What::Arrive(index as u32, serial, from == Side::Server));

@@ -18,7 +18,7 @@ pub(super) fn bands(case: &Case, story: &Story) -> Vec<Value> {
             .iter()
             .position(|step| step.fault == Some(Turn::Ends(at)));
         let to = match fault {
-            Fault::Reset(..) | Fault::HalfOpen(..) => Some(from),
+            Fault::Reset(..) | Fault::HalfOpen(..) | Fault::Stranger(..) => Some(from),
             _ => ends.map(|after| from + after),
         };
         let until = match fault {
@@ -66,5 +66,7 @@ fn describe(fault: Fault, server: usize) -> (String, usize, bool) {
         Fault::ServerDrain(_) => ("draining".to_owned(), server, false),
         Fault::ClientDrain(host, _) => ("draining".to_owned(), host, false),
         Fault::Pause(host, _) => ("paused".to_owned(), host, false),
+        Fault::Narrow(host, byte, _) => (format!("narrow: {byte:?} a byte"), host, true),
+        Fault::Stranger(host, talk) => (format!("a stranger says {talk:?}"), host, true),
     }
 }

@@ -50,7 +50,7 @@ impl<'a> Copy<'a> {
     /// again.
     fn refresh(&self) -> io::Result<()> {
         let listed = Command::new("git")
-            .args(["ls-files", "-z"])
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(workspace())
             .output()?;
         let listed = String::from_utf8_lossy(&listed.stdout);

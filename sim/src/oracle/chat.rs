@@ -72,6 +72,11 @@ impl System for Chat {
         }
     }
 
+    // Any line is a message, and begins a session.
+    fn refuses_lines() -> bool {
+        false
+    }
+
     fn size(message: &Message) -> (usize, bool) {
         let bytes = match message {
             Message::Part { body, .. } | Message::Error(_, body) => body.len(),

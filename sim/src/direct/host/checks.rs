@@ -43,6 +43,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     Some(Arrival::Data) | None => None,
                 };
                 let mut result = socket.spoken.check_end(now, reason, expected, lines, &self.link);
+                let by_peer = [CloseReason::PeerClosed, CloseReason::Reset].contains(&reason);
+                if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
+                    result = result.and(Err(format!("{id:?} ended as {reason:?}, and nothing of it has come")));
+                }
                 if reason == CloseReason::SlowConsumer {
                     result = result.and(socket.backlog.check_dropped(now, &self.link));
                 }
@@ -80,9 +84,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 continue;
             };
             let conn = &mut net.conns[socket.index];
-            // What is left of a line when its sender has crashed may be taken for one that is whole.
+            // A server may take what is left of a line for one that is whole, when its sender has crashed.
             let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
-            let cut = crashed && conn.lines && self.bodies_of_lines;
+            let cut = crashed && conn.lines && self.bodies_of_lines && self.side == Side::Server;
             let pipes = &mut conn.pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;
