@@ -224,6 +224,8 @@ Direct of chat {
 }
 
 Both of chat {
+    /// A server talked with somebody who types.
+    ChatTyped,
     /// Somebody was told that the server talks with somebody else.
     ServerTalks,
     /// A client came back to a session that was not kept.

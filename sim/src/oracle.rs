@@ -40,10 +40,9 @@ pub trait System: Send + Sync + 'static {
     /// A model of nothing having happened. `deep` asks for every check, at a cost that grows with what is under way.
     fn oracle(&self, deep: bool, marks: &Marks) -> Self::Oracle;
 
-    /// How many bytes a message is on the wire, at most; and whether it is of a kind that connections say by themselves,
-    /// unknown to their machine.
+    /// How many bytes a message is on the wire, at most; and when it is there.
     #[must_use]
-    fn size(message: &<Self::Server as Machine>::Message) -> (usize, bool);
+    fn size(message: &<Self::Server as Machine>::Message) -> (usize, Carried);
     /// `link` with the bounds that this run is to have.
     #[must_use]
     fn link(&self, link: LinkConfig) -> LinkConfig {
@@ -66,8 +65,8 @@ pub trait System: Send + Sync + 'static {
         false
     }
 
-    /// Whether who speaks lines sends and is sent bodies of several lines. A server takes what the end of such a stream leaves
-    /// of one for the whole.
+    /// Whether a server takes what the end of a stream of lines leaves of one for the whole; who speaks lines may be sent bodies
+    /// of several.
     #[must_use]
     fn bodies_of_lines() -> bool {
         false
@@ -89,6 +88,25 @@ pub trait System: Send + Sync + 'static {
     #[must_use]
     fn about(&self, _rule: &str) -> Option<String> {
         None
+    }
+}
+
+/// When a message is on the wire, if its machine sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// Always.
+    Always,
+    /// In length framing; people do not say it, and are not told.
+    ByLength,
+    /// Perhaps, and unknown to the machine: connections say such things by themselves.
+    ByConnections,
+}
+
+impl Carried {
+    /// For what is an error or not, of which connections say some.
+    #[must_use]
+    pub const fn unless(error: bool) -> Self {
+        if error { Self::ByConnections } else { Self::Always }
     }
 }
 

@@ -16,6 +16,7 @@ use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
+use crate::oracle::Carried;
 
 mod checks;
 
@@ -26,7 +27,7 @@ pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
 const RIGHT: f64 = 1.0;
 
 /// How long a message is on the wire; see [`System::size`](crate::oracle::System::size).
-pub(super) type Size<M> = fn(&<M as Machine>::Message) -> (usize, bool);
+pub(super) type Size<M> = fn(&<M as Machine>::Message) -> (usize, Carried);
 
 pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// Its place among the hosts' timers and clocks.

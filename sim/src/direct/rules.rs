@@ -12,7 +12,7 @@ use super::World;
 use super::host::{Eye, Size};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
-use crate::oracle::System;
+use crate::oracle::{Carried, System};
 use crate::trace::digest;
 
 /// What a check may be late by, as clocks are read at different moments.
@@ -36,6 +36,8 @@ pub(super) struct Passed {
     pub(super) heard: bool,
     /// What it is; `None` for what connections say by themselves.
     pub(super) digest: Option<u64>,
+    /// Only on the wire in length framing.
+    pub(super) by_length: bool,
     /// Its bytes on the wire, at most.
     pub(super) size: usize,
 }
@@ -69,11 +71,12 @@ pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye:
     Box::new(move |machine, event, actions| {
         let mut noted = told.borrow_mut();
         let passed = |conn, heard, message: &M::Message| {
-            let (size, by_link) = size(message);
+            let (size, carried) = size(message);
             Passed {
                 conn,
                 heard,
-                digest: (!by_link).then(|| digest(message)),
+                digest: (carried != Carried::ByConnections).then(|| digest(message)),
+                by_length: carried == Carried::ByLength,
                 size,
             }
         };

@@ -13,8 +13,10 @@ pub use self::callers::{Answering, Reading};
 use self::clients::ClientsModel;
 use self::server::ServerModel;
 use self::sessions::Sessions;
+use self::typed::Person;
 pub use self::workload::Planned;
-use super::{Oracle, System};
+use super::typed::Words;
+use super::{Carried, Oracle, System};
 use crate::direct::Rates;
 use crate::direct::story::Fact;
 use crate::marks::Marks;
@@ -24,6 +26,7 @@ mod callers;
 mod clients;
 mod server;
 mod sessions;
+mod typed;
 mod words;
 mod workload;
 
@@ -36,6 +39,8 @@ pub struct Chat {
     pub server: ServerConfig,
     /// Hosts whose clients do not come back after a loss.
     pub impatient: Vec<usize>,
+    /// Hosts whose clients type.
+    pub lines: Vec<usize>,
     /// What clients do.
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one connection, if that is not as many as ever.
@@ -47,20 +52,26 @@ pub struct Chat {
 impl System for Chat {
     type Server = Answering;
     type Client = Reading;
-    type Codec = ChatCodec;
+    type Codec = Words<ChatCodec, Person>;
     type Oracle = ChatOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Answering, ChatCodec) {
+    fn server(&self, _rng: ChaCha8Rng) -> (Answering, Self::Codec) {
         let server = Server::new(self.server.clone());
-        (Answering::new(server), ChatCodec::accepted())
+        (Answering::new(server), Words::Real(ChatCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, ChatCodec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, Self::Codec) {
+        let types = self.lines.contains(&host);
         let config = ClientConfig {
-            reconnect: !self.impatient.contains(&host),
+            reconnect: !types && !self.impatient.contains(&host),
             ..self.client.clone()
         };
-        (Reading::new(Client::new(config, rng)), ChatCodec::dialled())
+        let words = if types {
+            Words::typed()
+        } else {
+            Words::Real(ChatCodec::dialled())
+        };
+        (Reading::new(Client::new(config, rng), types), words)
     }
 
     fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
@@ -77,12 +88,23 @@ impl System for Chat {
         false
     }
 
-    fn size(message: &Message) -> (usize, bool) {
+    fn bodies_of_lines() -> bool {
+        true
+    }
+
+    fn size(message: &Message) -> (usize, Carried) {
         let bytes = match message {
             Message::Part { body, .. } | Message::Error(_, body) => body.len(),
             _ => 0,
         };
-        (bytes + 32, matches!(message, Message::Error(..)))
+        let carried = match message {
+            Message::Part { .. } | Message::Taken { .. } => Carried::Always,
+            Message::Error(..) => Carried::ByConnections,
+            Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {
+                Carried::ByLength
+            }
+        };
+        (bytes + 32, carried)
     }
 
     fn link(&self, link: LinkConfig) -> LinkConfig {

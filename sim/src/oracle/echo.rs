@@ -28,7 +28,7 @@ pub use self::player::{Player, Words};
 use self::server::ServerModel;
 use self::words::{Bodies, Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
-use super::{Oracle, System};
+use super::{Carried, Oracle, System};
 use crate::direct::Rates;
 use crate::direct::story::Fact;
 use crate::fairness::Fairness;
@@ -127,12 +127,12 @@ impl System for Echo {
         }
     }
 
-    fn size(message: &Message) -> (usize, bool) {
+    fn size(message: &Message) -> (usize, Carried) {
         /// More than a frame's header and its words.
         const WORDS: usize = 16;
         match message {
-            Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, false),
-            Message::Error(_, text) => (text.len() + 3 * WORDS, true),
+            Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
+            Message::Error(_, text) => (text.len() + 3 * WORDS, Carried::ByConnections),
         }
     }
 

@@ -16,7 +16,7 @@ use self::typed::User;
 use self::users::UsersModel;
 pub use self::workload::Planned;
 use super::typed::Words;
-use super::{Oracle, System};
+use super::{Carried, Oracle, System};
 use crate::direct::story::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -69,7 +69,7 @@ impl System for Hub {
         }
     }
 
-    fn size(message: &Message) -> (usize, bool) {
+    fn size(message: &Message) -> (usize, Carried) {
         /// An id in decimal, and a comma.
         const ID: usize = 22;
         let bytes = match message {
@@ -82,7 +82,10 @@ impl System for Hub {
             Message::Reply(Reply::Relayed { unsent, .. }) => unsent.len() * ID,
             Message::Reply(Reply::Delivery { body, .. }) => body.len(),
         };
-        (bytes + 64, matches!(message, Message::Reply(Reply::Error(..))))
+        (
+            bytes + 64,
+            Carried::unless(matches!(message, Message::Reply(Reply::Error(..)))),
+        )
     }
 
     fn link(&self, link: LinkConfig) -> LinkConfig {

@@ -19,7 +19,7 @@ use self::server::ServerModel;
 use self::typed::Caller;
 pub use self::workload::{Ask, Name, Planned, Wanted};
 use super::typed::Words;
-use super::{Oracle, System};
+use super::{Carried, Oracle, System};
 use crate::dice::{Dice, Purpose};
 use crate::direct::story::Fact;
 use crate::fairness::Fairness;
@@ -84,12 +84,12 @@ impl System for Numbers {
         }
     }
 
-    fn size(message: &Message) -> (usize, bool) {
+    fn size(message: &Message) -> (usize, Carried) {
         let bytes = match message {
             Message::Error(_, text) => text.len(),
             _ => 0,
         };
-        (bytes + 96, matches!(message, Message::Error(..)))
+        (bytes + 96, Carried::unless(matches!(message, Message::Error(..))))
     }
 
     fn link(&self, link: LinkConfig) -> LinkConfig {

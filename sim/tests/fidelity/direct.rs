@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use sim::direct::{self, Fault, Options, Rates, run_direct};
 use sim::marks::Marks;
 use sim::observe::{ActionOf, EventOf};
-use sim::oracle::{Oracle, System};
+use sim::oracle::{Carried, Oracle, System};
 use sim::scenario::RESPONSE_TIMEOUT;
 
 use crate::cases::{Blow, Case};
@@ -98,9 +98,9 @@ impl System for Pair {
     }
 
     /// A script says bytes, of which its peer hears messages: they are not held against each other.
-    fn size(message: &Message) -> (usize, bool) {
+    fn size(message: &Message) -> (usize, Carried) {
         let (Message::Message(bytes) | Message::Ok(bytes) | Message::Error(_, bytes)) = message;
-        (bytes.len() + 64, true)
+        (bytes.len() + 64, Carried::ByConnections)
     }
 
     fn oracle(&self, _: bool, _: &Marks) -> Listener {

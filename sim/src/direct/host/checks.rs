@@ -1,6 +1,6 @@
 //! What a host's sockets see, held against the rules of connections.
 
-use echosphere_core::wire::{Codec, ErrorCode};
+use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
 use super::Host;
@@ -84,6 +84,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 continue;
             };
             let conn = &mut net.conns[socket.index];
+            let typed = self.endpoint.as_ref().and_then(|endpoint| endpoint.codec().framing());
+            if passed.by_length && (conn.lines || typed == Some(Framing::Lines)) {
+                continue;
+            }
             // A server may take what is left of a line for one that is whole, when its sender has crashed.
             let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
             let cut = crashed && conn.lines && self.bodies_of_lines && self.side == Side::Server;

@@ -23,6 +23,8 @@ pub struct Answering {
 pub struct Reading {
     /// The client.
     pub inner: Client<ChaCha8Rng>,
+    /// Somebody who types: is not welcomed, and begins to talk at once.
+    pub types: bool,
     /// When it took its last event, by its own clock.
     pub now: Time,
 }
@@ -35,9 +37,9 @@ impl Answering {
 }
 
 impl Reading {
-    pub(super) const fn new(inner: Client<ChaCha8Rng>) -> Self {
+    pub(super) const fn new(inner: Client<ChaCha8Rng>, types: bool) -> Self {
         let now = Time::ZERO;
-        Self { inner, now }
+        Self { inner, types, now }
     }
 }
 
@@ -85,7 +87,15 @@ impl Machine for Reading {
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Actions<Message, Notice>) {
         self.now = now;
         let before = out.as_slice().len();
+        let opened = match event {
+            Event::Opened(conn, _) if self.types => Some(conn),
+            _ => None,
+        };
         self.inner.handle(now, event, out);
+        if let Some(conn) = opened {
+            let welcome = Message::Welcome { received: 0 };
+            self.inner.handle(now, Event::Received(conn, welcome), out);
+        }
         for body in heard(&out.as_slice()[before..]) {
             self.inner.handle(now, Event::Command(Command::Read(body.len())), out);
         }

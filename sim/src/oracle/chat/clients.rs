@@ -104,6 +104,7 @@ impl ClientsModel {
                 entry.draining = true;
             }
             Event::Received(_, Message::Welcome { received }) => entry.sending = Sending::after(*received),
+            Event::Opened(..) if client.types => entry.sending = Sending::after(0),
             Event::Received(conn, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
                     entry.sending.answered();

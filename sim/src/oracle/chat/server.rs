@@ -32,6 +32,10 @@ struct Talk {
     conn: Option<ConnId>,
     /// Since when it is.
     lost: Option<Time>,
+    /// The peer types.
+    lines: bool,
+    /// It was heard only in part, as it has gone: nothing more may come of it.
+    cut: bool,
     /// Known once something was heard.
     session: Option<usize>,
     /// The last answer that was sent whole.
@@ -41,6 +45,9 @@ struct Talk {
     delivered: u64,
     undelivered: u64,
 }
+
+/// How somebody who types begins, with their first line.
+const TYPED: Message = Message::Begin { session: 0 };
 
 type Step<'a> = (&'a EventOf<Answering>, &'a [ActionOf<Answering>]);
 
@@ -73,10 +80,16 @@ impl ServerModel {
         actions: &[ActionOf<Answering>],
     ) -> Result<(), String> {
         let step = (event, actions);
+        let cut = self.talk.as_ref().is_some_and(|talk| talk.cut);
+        if cut && !matches!(event, Event::Closed(conn, _) if self.peer() == Some(*conn)) {
+            return Err("a part of a line was taken for the whole, and its connection goes on".into());
+        }
         match event {
-            Event::Opened(conn, _) => {
+            Event::Opened(conn, opened) => {
                 self.open.insert(*conn);
-                if !self.draining {
+                if !self.draining && opened.text {
+                    self.introduced(sessions, *conn, &TYPED, actions)?;
+                } else if !self.draining {
                     self.strangers.insert(*conn, now);
                 }
             }
@@ -217,6 +230,10 @@ impl ServerModel {
     fn welcomes(&mut self, conn: ConnId, event: &EventOf<Answering>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
+            Event::Opened(from, opened) if from == conn && opened.text => {
+                self.marks.hit(Mark::ChatTyped);
+                (0, 0)
+            }
             Event::Received(from, Message::Resume { session, received }) if from == conn => (session, received),
             _ => return Err(format!("{conn:?} is welcomed, and did not greet")),
         };
@@ -227,6 +244,8 @@ impl ServerModel {
             number,
             conn: None,
             lost: None,
+            lines: matches!(event, Event::Opened(..)),
+            cut: false,
             session: None,
             sent: 0,
             said: 0,
@@ -290,8 +309,16 @@ impl ServerModel {
     fn told(&mut self, sessions: &mut Sessions, now: Time, notice: &Notice, step: Step<'_>) -> Result<(), String> {
         match notice {
             Notice::Heard { body, .. } => {
-                let session = sessions.heard(body)?;
                 let talk = self.talk.as_mut().ok_or("something is heard from nobody")?;
+                let session = match sessions.heard(body) {
+                    Ok(session) => session,
+                    Err(_) if talk.lines && sessions.is_cut(talk.session, body) => {
+                        talk.cut = true;
+                        talk.said += u64::from(!self.draining);
+                        return Ok(());
+                    }
+                    Err(rule) => return Err(rule),
+                };
                 if talk.session.replace(session).is_some_and(|other| other != session) {
                     return Err("something is heard of another session".into());
                 }
@@ -334,7 +361,9 @@ impl ServerModel {
         let over = talk.lost.is_some_and(|since| now >= since + self.config.keep);
         let right = match (step.0, failure) {
             (Event::Received(_, Message::Bye), None) => true,
-            (Event::Received(_, Message::Begin { .. }), Some(Failure::Replaced)) => talk.conn.is_none(),
+            (Event::Received(_, Message::Begin { .. }) | Event::Opened(..), Some(Failure::Replaced)) => {
+                talk.conn.is_none()
+            }
             (Event::Closed(_, CloseReason::PeerClosed), failure) => failure.is_none(),
             (Event::Closed(_, reason), Some(Failure::Closed(why))) => why == reason,
             (Event::Deadline, Some(Failure::TimedOut)) => over,

@@ -7,6 +7,8 @@ use echosphere_core::chat::Message;
 use echosphere_core::{Action, Time};
 
 use super::callers::ANSWER;
+use super::typed;
+use super::workload::read;
 
 /// What a part counts beside its bytes.
 const AROUND: usize = 32;
@@ -63,7 +65,7 @@ impl Sessions {
 
     /// The server hears a message: it must be the next of its session. Returns which session that is.
     pub(super) fn heard(&mut self, body: &Bytes) -> Result<usize, String> {
-        let key = body.first_chunk().map(|key| u64::from_be_bytes(*key));
+        let key = body.first_chunk().map(|key| read(*key));
         let Some((session, index)) = key.and_then(|key| self.of_key.get(&key).copied()) else {
             return Err("the server hears what nobody said".into());
         };
@@ -83,6 +85,19 @@ impl Sessions {
         }
         entry.heard += 1;
         Ok(session)
+    }
+
+    /// Whether this is what a stream that ended too soon leaves of what comes next in this session, or in any that nothing was
+    /// heard of.
+    pub(super) fn is_cut(&self, session: Option<usize>, line: &[u8]) -> bool {
+        let next = |session: &Session| session.said.get(session.heard).map(|(_, body)| body.clone());
+        match session {
+            Some(session) => typed::is_cut(line, next(&self.all[session]).as_ref()),
+            None => self
+                .all
+                .iter()
+                .any(|session| session.heard == 0 && typed::is_cut(line, next(session).as_ref())),
+        }
     }
 
     /// The client hears an answer: it must be the next of its session.

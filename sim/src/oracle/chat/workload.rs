@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Chat;
+use super::typed::fit_a_line;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
@@ -51,6 +52,19 @@ const fn key(life: u64, place: u64) -> u64 {
     life << 32 | place
 }
 
+/// A message's number as its first bytes, none of which ends a line: seven bits in each.
+pub(super) fn written(key: u64) -> [u8; 8] {
+    std::array::from_fn(|at| 0x80 | (key >> (7 * at)) as u8)
+}
+
+/// Reads what [`written`] writes.
+pub(super) fn read(bytes: [u8; 8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |key, byte| key << 7 | u64::from(byte & 0x7F))
+}
+
 /// The place in the plan of the message of this number.
 pub(super) const fn place(key: u64) -> u64 {
     key & 0xFFFF_FFFF
@@ -73,7 +87,7 @@ impl Planned {
             Self::Session { at, leaves, .. } => vec![(*at, Command::Connect), (*leaves, Command::Leave)],
             Self::Say { at, body, .. } => {
                 let key = key(life, number);
-                let body = [&key.to_be_bytes(), &body[..]].concat().into();
+                let body = [&written(key), &body[..]].concat().into();
                 vec![(*at, Command::Say { key, body })]
             }
         }
@@ -106,6 +120,7 @@ impl Chat {
                 talk,
             },
             impatient: Vec::new(),
+            lines: Vec::new(),
             planned,
             max_backlog: None,
             idle_timeout: None,
@@ -165,10 +180,19 @@ impl Workload for Chat {
             RESPONSE_TIMEOUT
         };
         let idle_timeout = dice.chance(0.4).then(|| dice.millis(250, 500));
+        let lines: Vec<usize> = (0..hosts).filter(|_| dice.chance(0.15)).collect();
+        for planned in &mut planned {
+            if let Planned::Say { host, body, .. } = planned
+                && lines.contains(host)
+            {
+                *body = fit_a_line(body);
+            }
+        }
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
         Self {
             impatient,
+            lines,
             max_backlog,
             idle_timeout,
             ..chat
@@ -208,6 +232,7 @@ impl Workload for Chat {
             "max_backlog": self.max_backlog,
             "idle_timeout": self.idle_timeout,
             "impatient": self.impatient,
+            "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
             "part": self.server.talk.part,
             "planned": planned.collect::<Vec<_>>(),
@@ -220,6 +245,8 @@ impl Workload for Chat {
             max_backlog: Option<usize>,
             idle_timeout: Option<Duration>,
             impatient: Vec<usize>,
+            #[serde(default)]
+            lines: Vec<usize>,
             welcome_timeout: Duration,
             part: usize,
             planned: Vec<Written>,
@@ -243,6 +270,7 @@ impl Workload for Chat {
             max_backlog: whole.max_backlog,
             idle_timeout: whole.idle_timeout,
             impatient: whole.impatient,
+            lines: whole.lines,
             ..chat
         })
     }

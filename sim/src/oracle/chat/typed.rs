@@ -1,0 +1,75 @@
+//! What somebody says to a chat at a terminal, and how its lines are read.
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::chat::Message;
+use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
+
+use crate::oracle::typed::Typist;
+
+/// The longest body that is typed: with its number as long as the shortest part, as a line has no parts.
+const LONGEST: usize = 992;
+
+/// Somebody who types, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
+#[derive(Clone, Debug)]
+pub struct Person;
+
+impl Typist for Person {
+    type Message = Message;
+
+    fn write(said: usize, message: &Message, output: &mut Outbox) {
+        match message {
+            Message::Part { body, .. } => output.put(body),
+            Message::Taken { id, .. } => output.put(format!("ok {id}").as_bytes()),
+            _ => return,
+        }
+        output.put(if said.is_multiple_of(3) { b"\r\n" } else { b"\n" });
+    }
+
+    fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+            return Ok(None);
+        };
+        let line = input.split_to(end + 1).freeze().slice(..end);
+        if line.is_empty() {
+            return Ok(Some(Decoded::Keepalive));
+        }
+        let message = reply(&line).ok_or(ErrorCode::UnknownRequest)?;
+        Ok(Some(Decoded::Message(message)))
+    }
+}
+
+fn reply(line: &Bytes) -> Option<Message> {
+    let after = |length: usize| line.slice(length..);
+    let words = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    if line.starts_with(b"ok ") {
+        let id = words(&after(3))?.parse().ok()?;
+        return Some(Message::Taken { id, last: true });
+    }
+    if line.starts_with(b"error ") {
+        let told = words(&after(6))?;
+        let (code, text) = told.split_once(' ')?;
+        return Some(Message::Error(
+            ErrorCode::parse(code.as_bytes()),
+            text.to_owned().into(),
+        ));
+    }
+    let colon = line.windows(2).position(|two| two == b": ")?;
+    let (id, body) = (words(&line[..colon])?.parse().ok()?, after(colon + 2));
+    let last = true;
+    Some(Message::Part { id, body, last })
+}
+
+/// The same, as it can be typed.
+pub(super) fn fit_a_line(body: &Bytes) -> Bytes {
+    let fit = |byte: &u8| if b"\r\n".contains(byte) { b' ' } else { *byte };
+    body.iter().take(LONGEST).map(fit).collect()
+}
+
+/// Whether this is what a stream that ended too soon leaves of a line that says `said`, or that something was heard.
+pub(super) fn is_cut(line: &[u8], said: Option<&Bytes>) -> bool {
+    let bare = line.strip_suffix(b"\r").unwrap_or(line);
+    let answer = bare
+        .strip_prefix(b"ok ")
+        .map_or(b"ok ".starts_with(bare), |id| id.iter().all(u8::is_ascii_digit));
+    answer || said.is_some_and(|said| said.starts_with(bare))
+}
