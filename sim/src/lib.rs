@@ -97,6 +97,7 @@ pub mod run;
 pub mod scenario;
 pub mod seeds;
 pub mod shrink;
+mod side;
 pub mod trace;
 
 pub use run::{Failure, FailureKind, Report, run};

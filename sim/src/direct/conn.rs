@@ -8,24 +8,6 @@ use echosphere_core::{ConnId, DialToken};
 use super::net::Nanos;
 use super::strangers::Stranger;
 
-/// A side of a connection, and at once the index of what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client = 0,
-    Server = 1,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
-
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Segment {
     /// So many bytes.

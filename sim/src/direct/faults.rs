@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::World;
 use super::case::{Fault, Rates, nanos};
-use super::conn::Side;
 use super::net::What;
 use super::story::Turn;
 use crate::marks::Mark;
 use crate::oracle::{Oracle, System};
+use crate::side::Side;
 
 impl<S: System> World<'_, S> {
     /// Begins a fault, and plans its end.

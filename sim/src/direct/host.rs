@@ -10,13 +10,14 @@ use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::{Codec, ErrorCode, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
-use super::conn::{Arrival, Side};
+use super::conn::Arrival;
 use super::net::{NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
 use crate::oracle::Carried;
+use crate::side::Side;
 
 mod checks;
 

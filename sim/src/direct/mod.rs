@@ -23,7 +23,6 @@ use echosphere_core::{CloseReason, Event, Machine};
 
 use self::case::nanos;
 pub use self::case::{Case, Fault, NARROW, Rates, Talk};
-use self::conn::Side;
 pub use self::decisions::Decisions;
 use self::host::{Eye, Host};
 use self::net::{MILLISECOND, Nanos, Net, What};
@@ -33,6 +32,7 @@ use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
 use crate::run::{Failure, LATE, PANIC, panic_text};
+use crate::side::Side;
 use crate::trace::{Lines, Trace};
 
 /// How often it is asked whether all is done, once the network is healed.

@@ -11,10 +11,11 @@ use echosphere_core::DialToken;
 use slab::Slab;
 
 use super::case::{NARROW, Rates, nanos};
-use super::conn::{Arrival, Conn, Pipe, Segment, Side};
+use super::conn::{Arrival, Conn, Pipe, Segment};
 use super::decisions::Decisions;
 use super::story::EndOf;
 use crate::marks::{Mark, Marks};
+use crate::side::Side;
 
 /// Nanoseconds of virtual time since the run began.
 pub(super) type Nanos = u64;

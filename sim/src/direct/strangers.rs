@@ -6,10 +6,11 @@ use echosphere_core::DialToken;
 
 use super::World;
 use super::case::Talk;
-use super::conn::{Arrival, Side};
+use super::conn::Arrival;
 use super::net::{Net, What};
 use crate::marks::{Mark, Marks};
 use crate::oracle::System;
+use crate::side::Side;
 
 /// Whoever dials counts from 0; this is nobody's.
 const NO_TOKEN: DialToken = DialToken(u64::MAX);

@@ -11,28 +11,11 @@ use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::world::stir;
 use crate::oracle::echo::Words;
+use crate::side::Side;
 use crate::trace::brief_bytes;
 
 /// The server's number among the hosts.
 pub(super) const SERVER: usize = usize::MAX;
-
-/// A side of a connection, and at once the index of what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client = 0,
-    Server = 1,
-}
-
-impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Client, Self::Server];
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) enum Segment {

@@ -10,7 +10,7 @@ use echosphere_core::link::LinkConfig;
 use echosphere_core::random::{Backoff, Delay};
 
 use super::steered::SteeredServer;
-use super::wire::{Conn, Node, SERVER, Segment, Side};
+use super::wire::{Conn, Node, SERVER, Segment};
 use super::{End, Scope, Search};
 use crate::dice::{Purpose, rng};
 use crate::marks::Marks;
@@ -18,6 +18,7 @@ use crate::observe::{ActionOf, EventOf, Observed};
 use crate::oracle::echo::{Echo, EchoOracle, Planned, Player, Words};
 use crate::oracle::{Oracle, System};
 use crate::run::LATE;
+use crate::side::Side;
 
 /// A run that takes more steps than these never ends.
 const MOST_STEPS: usize = 10_000;

@@ -23,11 +23,12 @@ use rand_chacha::rand_core::Rng;
 pub use self::choices::Choices;
 use self::client::ClientModel;
 pub use self::limits::Limits;
-use self::player::fits_a_line;
-pub use self::player::{Player, Words};
+pub use self::player::Player;
 use self::server::ServerModel;
+use self::typed::Person;
 use self::words::{Bodies, Did, Heard, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
+use super::typed::fits_a_line;
 use super::{Carried, Oracle, System};
 use crate::direct::Rates;
 use crate::direct::story::Fact;
@@ -42,8 +43,12 @@ mod client;
 mod limits;
 mod player;
 mod server;
+mod typed;
 mod words;
 mod workload;
+
+/// What an echo server and its clients speak.
+pub type Words = super::typed::Words<EchoCodec, Person>;
 
 /// The echo system and what its clients shall send.
 #[derive(Clone, Debug)]
@@ -75,7 +80,7 @@ impl System for Echo {
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Player, Words) {
         let words = if self.lines.contains(&host) {
-            Words::Lines { said: 0 }
+            Words::typed()
         } else {
             Words::Real(EchoCodec::dialled(MAX_MESSAGE))
         };

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
 
 /// What somebody at a terminal says, and how they read what they see.
@@ -21,6 +21,30 @@ pub trait Typist: Clone + Send + 'static {
     ///
     /// It cannot be read, which breaks the connection.
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
+}
+
+/// Takes a line off the front of `input`, without its LF; `None` if it is not whole.
+pub(super) fn take_line(input: &mut BytesMut) -> Option<Bytes> {
+    let end = input.iter().position(|byte| *byte == b'\n')?;
+    Some(input.split_to(end + 1).freeze().slice(..end))
+}
+
+/// What follows a word at the start of a line.
+pub(super) fn after(line: &Bytes, word: &str) -> Option<Bytes> {
+    line.starts_with(word.as_bytes()).then(|| line.slice(word.len()..))
+}
+
+/// Reads `error CODE TEXT`.
+pub(super) fn read_error(line: &Bytes) -> Option<(ErrorCode, Bytes)> {
+    let words = after(line, "error ")?;
+    let space = words.iter().position(|byte| *byte == b' ').unwrap_or(words.len());
+    let text = words.slice((space + 1).min(words.len())..);
+    Some((ErrorCode::parse(&words[..space]), text))
+}
+
+/// Whether a line can end in `text`.
+pub(super) fn fits_a_line(text: &[u8]) -> bool {
+    !text.contains(&b'\n') && !text.ends_with(b"\r")
 }
 
 /// What one side of a connection speaks.

@@ -4,10 +4,11 @@ use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
 use super::Host;
-use crate::direct::conn::{Arrival, Side};
+use crate::direct::conn::Arrival;
 use crate::direct::net::{MILLISECOND, Nanos, Net};
 use crate::direct::rules::SharedTold;
 use crate::observe::Observable;
+use crate::side::Side;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     fn check(&mut self, result: Result<(), String>) {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::Message;
 use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-use crate::oracle::typed::Typist;
+use crate::oracle::typed::{Typist, after, read_error, take_line};
 
 /// The longest body that is typed: with its number as long as the shortest part, as a line has no parts.
 const LONGEST: usize = 992;
@@ -26,10 +26,9 @@ impl Typist for Person {
     }
 
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
-        let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        let Some(line) = take_line(input) else {
             return Ok(None);
         };
-        let line = input.split_to(end + 1).freeze().slice(..end);
         if line.is_empty() {
             return Ok(Some(Decoded::Keepalive));
         }
@@ -39,23 +38,16 @@ impl Typist for Person {
 }
 
 fn reply(line: &Bytes) -> Option<Message> {
-    let after = |length: usize| line.slice(length..);
-    let words = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    if line.starts_with(b"ok ") {
-        let id = words(&after(3))?.parse().ok()?;
-        return Some(Message::Taken { id, last: true });
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+    let last = true;
+    if let Some(id) = after(line, "ok ") {
+        return number(&id).map(|id| Message::Taken { id, last });
     }
-    if line.starts_with(b"error ") {
-        let told = words(&after(6))?;
-        let (code, text) = told.split_once(' ')?;
-        return Some(Message::Error(
-            ErrorCode::parse(code.as_bytes()),
-            text.to_owned().into(),
-        ));
+    if let Some((code, text)) = read_error(line) {
+        return Some(Message::Error(code, text));
     }
     let colon = line.windows(2).position(|two| two == b": ")?;
-    let (id, body) = (words(&line[..colon])?.parse().ok()?, after(colon + 2));
-    let last = true;
+    let (id, body) = (number(&line[..colon])?, line.slice(colon + 2..));
     Some(Message::Part { id, body, last })
 }
 

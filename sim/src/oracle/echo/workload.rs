@@ -9,11 +9,11 @@ use echosphere_core::random::{Backoff, Delay};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::player::fits_a_line;
 use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
+use crate::oracle::typed::fits_a_line;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.

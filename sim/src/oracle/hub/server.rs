@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use echosphere_core::hub::{Message, Reply, Request, Server, Unsent};
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine};
 
-use super::typed::fits_a_line;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::oracle::typed::fits_a_line;
 
 /// Bytes of a frame, or a line, that are not its body, at most.
 const AROUND: usize = 64;

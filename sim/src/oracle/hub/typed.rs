@@ -1,10 +1,10 @@
 //! What a user says at a terminal, and how the hub's lines are read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use echosphere_core::hub::{Ids, Message, Reply, Request, Unsent};
 use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-use crate::oracle::typed::Typist;
+use crate::oracle::typed::{Typist, fits_a_line, read_error, take_line};
 
 /// A user who types. A relay is said in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
 #[derive(Clone, Debug)]
@@ -22,11 +22,6 @@ impl Typist for User {
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
         read(input)
     }
-}
-
-/// Whether a line can end in `text`.
-pub(super) fn fits_a_line(text: &[u8]) -> bool {
-    !text.contains(&b'\n') && !text.ends_with(b"\r")
 }
 
 /// Whether these are lines up to the first two empty ones.
@@ -77,21 +72,16 @@ fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
         let body = taken.slice(body..after - 1);
         return Ok(Some(Decoded::Message(Message::Reply(Reply::Delivery { from, body }))));
     }
-    let taken = input.split_to(end + 1).freeze();
-    if line.is_empty() {
+    let Some(bytes) = take_line(input).filter(|line| !line.is_empty()) else {
         return Ok(Some(Decoded::Keepalive));
-    }
+    };
     let reply = match line.split_once(' ') {
-        Some(("echo", _)) => Some(Reply::Echo(taken.slice("echo ".len()..end))),
+        Some(("echo", _)) => Some(Reply::Echo(bytes.slice("echo ".len()..))),
         Some(("identity", id)) => id.parse().ok().map(Reply::Identity),
         Some(("list", "nobody")) => Some(Reply::List(Ids::default())),
         Some(("list", ids)) => numbers(ids).map(|ids| Reply::List(ids.into_iter().collect())),
         Some(("relayed", receipt)) => relayed(receipt),
-        Some(("error", error)) => {
-            let (code, text) = error.split_once(' ').unwrap_or((error, ""));
-            let text = Bytes::copy_from_slice(text.as_bytes());
-            Some(Reply::Error(ErrorCode::parse(code.as_bytes()), text))
-        }
+        Some(("error", _)) => read_error(&bytes).map(|(code, text)| Reply::Error(code, text)),
         _ => None,
     };
     let reply = reply.ok_or(ErrorCode::UnknownRequest)?;

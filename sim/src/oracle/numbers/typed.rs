@@ -1,10 +1,10 @@
 //! What a client says at a terminal, and how the server's lines are read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use echosphere_core::numbers::Message;
 use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-use crate::oracle::typed::Typist;
+use crate::oracle::typed::{Typist, read_error, take_line};
 
 /// A client who types. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
 /// turn.
@@ -55,19 +55,15 @@ fn line(said: usize, request: &Message) -> String {
 }
 
 fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
-    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+    let Some(line) = take_line(input) else {
         return Ok(None);
     };
-    let taken = input.split_to(end + 1);
-    let line = String::from_utf8_lossy(&taken[..end]);
     Ok(Some(if line.is_empty() {
         Decoded::Keepalive
-    } else if let Some(error) = line.strip_prefix("error ") {
-        let (code, text) = error.split_once(' ').unwrap_or((error, ""));
-        let text = Bytes::copy_from_slice(text.as_bytes());
-        Decoded::Message(Message::Error(ErrorCode::parse(code.as_bytes()), text))
+    } else if let Some((code, text)) = read_error(&line) {
+        Decoded::Message(Message::Error(code, text))
     } else {
-        let number = line.parse().map_err(|_| ErrorCode::UnknownRequest)?;
-        Decoded::Message(Message::Number(number))
+        let number = String::from_utf8_lossy(&line).parse();
+        Decoded::Message(Message::Number(number.map_err(|_| ErrorCode::UnknownRequest)?))
     }))
 }

@@ -1,0 +1,43 @@
+//! What somebody says to an echo server at a terminal, and how its lines are read.
+
+use bytes::BytesMut;
+use echosphere_core::echo::Message;
+use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
+
+use crate::oracle::typed::{Typist, after, read_error, take_line};
+
+/// Somebody who types, every other line with CR LF at its end.
+#[derive(Clone, Debug)]
+pub struct Person;
+
+impl Typist for Person {
+    type Message = Message;
+
+    fn write(said: usize, message: &Message, output: &mut Outbox) {
+        let (word, x) = match message {
+            Message::Message(x) => ("message ", x),
+            Message::Ok(x) => ("ok ", x),
+            Message::Error(..) => return,
+        };
+        output.put(word.as_bytes());
+        output.put(x);
+        output.put(if said.is_multiple_of(2) { b"\r\n" } else { b"\n" });
+    }
+
+    fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
+        let Some(line) = take_line(input) else {
+            return Ok(None);
+        };
+        Ok(Some(if line.is_empty() {
+            Decoded::Keepalive
+        } else if let Some(x) = after(&line, "message ") {
+            Decoded::Message(Message::Message(x))
+        } else if let Some(x) = after(&line, "ok ") {
+            Decoded::Message(Message::Ok(x))
+        } else if let Some((code, text)) = read_error(&line) {
+            Decoded::Message(Message::Error(code, text))
+        } else {
+            Decoded::Invalid(ErrorCode::UnknownRequest.into())
+        }))
+    }
+}
