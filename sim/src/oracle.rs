@@ -72,10 +72,17 @@ pub trait System: Send + Sync + 'static {
         false
     }
 
-    /// Whether a line that is no request is refused, and does not begin anything.
+    /// Whether clients must say in time, after their first frame, what they want; then what is no request ends a connection, and
+    /// any line is a request.
     #[must_use]
-    fn refuses_lines() -> bool {
-        true
+    fn greets() -> bool {
+        false
+    }
+
+    /// How an error begins in length framing.
+    #[must_use]
+    fn error_frame() -> &'static [u8] {
+        b"error "
     }
 
     /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.

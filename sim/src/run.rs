@@ -296,7 +296,6 @@ impl<S: System> Run<S> {
         for links in shared.ended.values() {
             self.hosts.marks.add(Mark::Lingered, links.lingered);
             self.hosts.marks.add(Mark::HandshakeTimeout, links.handshake_timeouts);
-            self.hosts.marks.add(Mark::Truncated, links.malformed);
         }
         Ok(zero_at)
     }

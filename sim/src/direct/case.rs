@@ -89,7 +89,7 @@ pub enum Fault {
     ClientDrain(usize, Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
-    /// Each byte on the link takes so long, and as few are under way as fit into [`NARROW`].
+    /// Each byte on one of the link's connections takes so long, and as few are under way as fit into [`NARROW`].
     Narrow(usize, Duration, Duration),
     /// Somebody connects from the host who speaks no protocol, and stays until told off, or until the network is healed.
     Stranger(usize, Talk),
@@ -103,6 +103,8 @@ pub const NARROW: Duration = Duration::from_millis(250);
 pub enum Talk {
     /// Nothing at all.
     Nothing,
+    /// A part of a frame.
+    Half,
     /// An empty frame, as one who listens, and nothing more.
     Hello,
     /// A frame that is no request of any protocol.
@@ -118,8 +120,9 @@ pub enum Talk {
 }
 
 impl Talk {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Nothing,
+        Self::Half,
         Self::Hello,
         Self::Unknown,
         Self::HelloUnknown,

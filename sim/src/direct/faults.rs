@@ -83,12 +83,16 @@ impl<S: System> World<'_, S> {
                 lasts
             }
             Fault::ServerDrain(lasts) => {
-                self.hit(Mark::ServerDrain);
+                if self.server.is_up() {
+                    self.hit(Mark::ServerDrain);
+                }
                 self.server.drain(&mut self.net, &mut Vec::new());
                 lasts
             }
             Fault::ClientDrain(host, lasts) => {
-                self.hit(Mark::ClientDrain);
+                if self.clients[host].is_up() {
+                    self.hit(Mark::ClientDrain);
+                }
                 self.drain_client(host);
                 lasts
             }
@@ -176,12 +180,7 @@ impl<S: System> World<'_, S> {
         // Who waits for room has it now.
         for index in self.net.open(None) {
             for side in Side::BOTH {
-                let conn = &mut self.net.conns[index];
-                if std::mem::take(&mut conn.ends[side as usize].blocked) {
-                    let serial = conn.serial;
-                    self.net
-                        .at(self.net.now, What::Writable(index as u32, serial, side == Side::Server));
-                }
+                self.net.unblock(index, side);
             }
         }
     }
@@ -210,7 +209,7 @@ impl<S: System> World<'_, S> {
         self.net.marks.hit(mark);
     }
 
-    fn note(&self, what: &str, turn: Option<(Turn, Fault)>) {
+    pub(super) fn note(&self, what: &str, turn: Option<(Turn, Fault)>) {
         let now = Duration::from_nanos(self.net.now);
         let watch = &mut *self.watch.borrow_mut();
         watch.trace.note(now, what);

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use echosphere_core::counters::LinkCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
-use echosphere_core::wire::{Codec, ErrorCode, WireError};
+use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::conn::Arrival;
@@ -66,6 +66,12 @@ struct Socket {
     index: usize,
     spoken: Spoken,
     backlog: Backlog,
+    /// Its machine has known it.
+    met: bool,
+    /// What was to be written last found no room.
+    stuck: bool,
+    /// It was dropped because its peer does not read.
+    slow: bool,
 }
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -205,8 +211,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 net.answer(index, true);
             }
             Some(Err(refusal)) => self.refuse(net, index, &refusal),
-            None if self.dark => net.conns[index].dead = true,
-            None => net.answer(index, false),
+            None if self.dark => {
+                net.conns[index].dead = true;
+                net.forget_if_over(index);
+            }
+            None => {
+                net.answer(index, false);
+            }
         }
     }
 
@@ -218,9 +229,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.answer(index, false);
             return;
         }
-        net.answer(index, true);
-        let words = format!("error {refusal}\n");
-        net.send(index, self.side, [words.as_bytes()].into_iter(), words.len());
+        if !net.answer(index, true) {
+            return;
+        }
+        let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec().clone());
+        let mut farewell = Outbox::new();
+        if let Some(mut codec) = codec {
+            codec.encode_error(refusal.code, &refusal.text, &mut farewell);
+        }
+        net.send(index, self.side, farewell.chunks(), farewell.len());
         net.finish(index, self.side);
     }
 
@@ -243,7 +260,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
             // Nobody asks any more.
             _ => {
-                if yes {
+                if yes && self.dark {
+                    net.die(index);
+                } else if yes {
                     net.reset(index, self.side);
                 }
                 net.forget_if_over(index);
@@ -262,6 +281,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             index,
             spoken,
             backlog: Backlog::default(),
+            met: self.side == Side::Client,
+            stuck: false,
+            slow: false,
         });
         self.open += usize::from(before.is_none());
         net.conns[index].ends[self.side as usize].id = Some(id);
@@ -317,6 +339,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         {
             // Before its peer had said anything, nothing was to be said to it.
             socket.spoken.said = now;
+            socket.met = true;
         }
         if known && arrival == Arrival::Fin {
             if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
@@ -324,11 +347,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
             self.check_all_heard(net, index);
         }
-        let conn = &mut net.conns[index];
-        if mem::take(&mut conn.ends[from as usize].blocked) {
-            let serial = conn.serial;
-            net.at(net.now, What::Writable(index as u32, serial, from == Side::Server));
-        }
+        net.unblock(index, from);
     }
 
     pub(super) fn writable(&mut self, net: &Net, index: usize) {
@@ -369,9 +388,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     fn release(&mut self, net: &mut Net, id: ConnId) {
-        let Some(Socket { index, .. }) = self.sockets[id.slot as usize].take_if(|socket| socket.id == id) else {
+        let Some(socket) = self.sockets[id.slot as usize].take_if(|socket| socket.id == id) else {
             return;
         };
+        let index = socket.index;
+        self.check_released(net, &socket);
         self.open -= 1;
         let end = &mut net.conns[index].ends[self.side as usize];
         end.id = None;
@@ -388,10 +409,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         };
         endpoint.begin_flush(id);
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
-        let Some(Socket { index, spoken, .. }) = socket.filter(|socket| socket.id == id) else {
+        let Some(Socket {
+            index, spoken, stuck, ..
+        }) = socket.filter(|socket| socket.id == id)
+        else {
             return;
         };
         let index = *index;
+        *stuck = false;
         loop {
             match endpoint.want(id) {
                 Want::Nothing => return,
@@ -407,6 +432,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     if room == 0 {
                         net.marks.hit(Mark::BackPressure);
                         net.conns[index].ends[self.side as usize].blocked = true;
+                        *stuck = true;
                         return;
                     }
                     let mut take = room;

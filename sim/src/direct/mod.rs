@@ -37,6 +37,8 @@ use crate::trace::{Lines, Trace};
 
 /// How often it is asked whether all is done, once the network is healed.
 const ASK_EVERY: Nanos = 20 * MILLISECOND;
+/// How often it is looked at silences before that.
+const LOOK_EVERY: Nanos = 100 * MILLISECOND;
 
 /// Bytes that hosts have room for when they read.
 const READ: usize = 4 * 1024;
@@ -213,8 +215,13 @@ impl<S: System> World<'_, S> {
         for (at, (when, _)) in self.case.faults.iter().enumerate() {
             self.net.at(nanos(*when), What::Fault(at as u32));
         }
-        self.until(safety)?;
-        self.net.now = safety;
+        let mut ask = 0;
+        while ask < safety {
+            ask = safety.min(ask + LOOK_EVERY);
+            self.until(ask)?;
+            self.net.now = ask;
+            self.check_silence()?;
+        }
         self.heal();
         let mut ask = safety;
         loop {
@@ -244,7 +251,6 @@ impl<S: System> World<'_, S> {
             self.net.marks.add(Mark::Lingered, links.lingered);
             self.net.marks.add(Mark::SlowConsumer, links.slow_consumers);
             self.net.marks.add(Mark::HandshakeTimeout, links.handshake_timeouts);
-            self.net.marks.add(Mark::Truncated, links.malformed);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
 
 use bytes::BytesMut;
 use echosphere_core::DialToken;
@@ -173,19 +174,21 @@ impl Net {
         index
     }
 
-    /// The server, or the lack of one, answers an attempt to connect.
-    pub(super) fn answer(&mut self, index: usize, yes: bool) {
+    /// The server, or the lack of one, answers an attempt to connect. Says whether that gets through.
+    pub(super) fn answer(&mut self, index: usize, yes: bool) -> bool {
         let conn = &self.conns[index];
         let (host, serial) = (conn.host, conn.serial);
         if self.links[host].cut[1] > 0 {
             self.marks.hit(Mark::Blackhole);
             self.conns[index].dead = true;
-            return;
+            self.forget_if_over(index);
+            return false;
         }
         let at = self.now + self.latency(host);
         // What the server sends comes after its answer.
         self.conns[index].pipes[Side::Server as usize].last_arrival = at;
         self.at(at, What::Answer(index as u32, serial, yes));
+        true
     }
 
     /// The client does not wait for an answer any more.
@@ -258,7 +261,13 @@ impl Net {
 
     /// This side sends its end of stream.
     pub(super) fn finish(&mut self, index: usize, from: Side) {
-        self.conns[index].ends[from as usize].fin_sent = true;
+        let conn = &mut self.conns[index];
+        conn.ends[from as usize].fin_sent = true;
+        if let (Some(stranger), Side::Server) = (&mut conn.stranger, from) {
+            let pipe = &conn.pipes[Side::Client as usize];
+            let end_read = conn.ends[Side::Server as usize].fin_heard;
+            stranger.finished(pipe.bytes == 0 && pipe.segments.is_empty(), end_read);
+        }
         if self.decisions.chance(self.rates.lost_fin) {
             self.marks.hit(Mark::LostFin);
         } else {
@@ -299,6 +308,15 @@ impl Net {
         }
         self.marks.hit(Mark::Stall);
         delay + (100 + self.decisions.below(1500)) * MILLISECOND
+    }
+
+    /// What this side sent was read: if it waits for room, it has some.
+    pub(super) fn unblock(&mut self, index: usize, side: Side) {
+        let conn = &mut self.conns[index];
+        if mem::take(&mut conn.ends[side as usize].blocked) {
+            let serial = conn.serial;
+            self.at(self.now, What::Writable(index as u32, serial, side == Side::Server));
+        }
     }
 
     /// Takes what arrives, if the link lets it through: data that may be several segments, or an end.
@@ -352,7 +370,7 @@ impl Net {
         for (index, conn) in &mut self.conns {
             let pipe = &mut conn.pipes[from as usize];
             if conn.host == host && pipe.kept > 0 {
-                kept.push((index, conn.serial, std::mem::take(&mut pipe.kept)));
+                kept.push((index, conn.serial, mem::take(&mut pipe.kept)));
             }
         }
         while !kept.is_empty() {

@@ -160,6 +160,7 @@ impl Frames {
 pub(super) struct Spoken {
     pub(super) heard: Time,
     pub(super) said: Time,
+    opened: Time,
     pub(super) frames: Frames,
     /// The other side has finished sending.
     pub(super) finished: bool,
@@ -170,6 +171,7 @@ impl Spoken {
         Self {
             heard: now,
             said: now,
+            opened: now,
             frames: Frames::default(),
             finished: false,
         }
@@ -199,6 +201,23 @@ impl Spoken {
         }
         if reason == CloseReason::IdleTimeout && silence < idle {
             return Err(format!("closed for its silence, having been heard {silence:?} ago"));
+        }
+        Ok(())
+    }
+
+    /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
+    pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &LinkConfig) -> Result<(), String> {
+        let idle = if lines {
+            link.idle_timeout_text
+        } else {
+            link.idle_timeout
+        };
+        let (silence, age) = (now.since(self.heard), now.since(self.opened));
+        if met && !self.finished && silence > idle + SLACK {
+            return Err(format!("kept, having been heard {silence:?} ago"));
+        }
+        if !met && age > link.handshake_timeout + SLACK {
+            return Err(format!("kept, though it has said nothing in {age:?}"));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Message, Notice, Server, ServerConfig};
 use echosphere_core::link::LinkConfig;
+use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
 pub use self::callers::{Answering, Reading};
@@ -83,9 +84,12 @@ impl System for Chat {
         }
     }
 
-    // Any line is a message, and begins a session.
-    fn refuses_lines() -> bool {
-        false
+    fn greets() -> bool {
+        true
+    }
+
+    fn error_frame() -> &'static [u8] {
+        b"\xFF"
     }
 
     fn bodies_of_lines() -> bool {
@@ -99,6 +103,7 @@ impl System for Chat {
         };
         let carried = match message {
             Message::Part { .. } | Message::Taken { .. } => Carried::Always,
+            Message::Error(ErrorCode::Busy | ErrorCode::UnknownSession, _) => Carried::Always,
             Message::Error(..) => Carried::ByConnections,
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {
                 Carried::ByLength

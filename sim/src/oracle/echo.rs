@@ -16,6 +16,7 @@ use bytes::Bytes;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server};
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Delay;
+use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, Event, Machine};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -137,7 +138,10 @@ impl System for Echo {
         const WORDS: usize = 16;
         match message {
             Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
-            Message::Error(_, text) => (text.len() + 3 * WORDS, Carried::ByConnections),
+            Message::Error(code, text) => {
+                let own = [ErrorCode::Busy, ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
+                (text.len() + 3 * WORDS, Carried::unless(!own))
+            }
         }
     }
 

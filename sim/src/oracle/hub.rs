@@ -95,6 +95,10 @@ impl System for Hub {
         }
     }
 
+    fn error_frame() -> &'static [u8] {
+        b"\xFF"
+    }
+
     fn bodies_of_lines() -> bool {
         true
     }

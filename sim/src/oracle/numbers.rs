@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCodec, Server, ServerConfig};
+use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
 use self::callers::CallersModel;
@@ -89,7 +90,16 @@ impl System for Numbers {
             Message::Error(_, text) => text.len(),
             _ => 0,
         };
-        (bytes + 96, Carried::unless(matches!(message, Message::Error(..))))
+        let own = [
+            ErrorCode::AlreadyRunning,
+            ErrorCode::WrongMode,
+            ErrorCode::UuidTaken,
+            ErrorCode::TooManySessions,
+            ErrorCode::UnknownSession,
+            ErrorCode::TakenOver,
+        ];
+        let by_connections = matches!(message, Message::Error(code, _) if !own.contains(code));
+        (bytes + 96, Carried::unless(by_connections))
     }
 
     fn link(&self, link: LinkConfig) -> LinkConfig {

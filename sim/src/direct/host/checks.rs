@@ -3,10 +3,11 @@
 use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Machine, Time};
 
-use super::Host;
+use super::{Host, Socket};
 use crate::direct::conn::Arrival;
 use crate::direct::net::{MILLISECOND, Nanos, Net};
 use crate::direct::rules::SharedTold;
+use crate::marks::Mark;
 use crate::observe::Observable;
 use crate::side::Side;
 
@@ -48,10 +49,21 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
                     result = result.and(Err(format!("{id:?} ended as {reason:?}, and nothing of it has come")));
                 }
+                if let (Side::Client, CloseReason::Malformed(code)) = (self.side, reason)
+                    && code != ErrorCode::Truncated
+                {
+                    result = result.and(Err(format!("{id:?} was told what nobody could read: {code}")));
+                }
+                if reason == CloseReason::Malformed(ErrorCode::Truncated) {
+                    net.marks.hit(Mark::Truncated);
+                }
                 if reason == CloseReason::SlowConsumer {
                     result = result.and(socket.backlog.check_dropped(now, &self.link));
                 }
                 self.check(result);
+                if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
+                    socket.slow = reason == CloseReason::SlowConsumer;
+                }
             }
             let silent = lines && reason == CloseReason::IdleTimeout;
             if self.calm && reason != CloseReason::PeerClosed && !silent {
@@ -105,6 +117,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     passed.conn
                 )));
             }
+        }
+    }
+
+    /// A socket is let go of. That breaks its connection off, unless it had finished, or its peer has broken it off; it may, if what
+    /// was to be written before the end could not be.
+    pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
+        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
+        if !finished && !socket.stuck && !socket.slow {
+            self.check(Err(format!("{:?} was broken off, and not closed in order", socket.id)));
         }
     }
 
@@ -162,6 +183,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let end = &conn.ends[self.side as usize];
             if self.told.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
+            }
+            if !end.fin_sent && !socket.stuck {
+                let kept = socket.spoken.check_kept(now, conn.lines, socket.met, &self.link);
+                result = result.and(kept.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
             if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
                 let silence = socket.spoken.check_silence(now, conn.lines, &self.link);

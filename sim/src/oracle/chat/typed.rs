@@ -29,9 +29,6 @@ impl Typist for Person {
         let Some(line) = take_line(input) else {
             return Ok(None);
         };
-        if line.is_empty() {
-            return Ok(Some(Decoded::Keepalive));
-        }
         let message = reply(&line).ok_or(ErrorCode::UnknownRequest)?;
         Ok(Some(Decoded::Message(message)))
     }

@@ -28,16 +28,14 @@ impl Typist for Person {
         let Some(line) = take_line(input) else {
             return Ok(None);
         };
-        Ok(Some(if line.is_empty() {
-            Decoded::Keepalive
-        } else if let Some(x) = after(&line, "message ") {
+        Ok(Some(if let Some(x) = after(&line, "message ") {
             Decoded::Message(Message::Message(x))
         } else if let Some(x) = after(&line, "ok ") {
             Decoded::Message(Message::Ok(x))
         } else if let Some((code, text)) = read_error(&line) {
             Decoded::Message(Message::Error(code, text))
         } else {
-            Decoded::Invalid(ErrorCode::UnknownRequest.into())
+            return Err(ErrorCode::UnknownRequest.into());
         }))
     }
 }

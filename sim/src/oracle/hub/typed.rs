@@ -72,8 +72,8 @@ fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
         let body = taken.slice(body..after - 1);
         return Ok(Some(Decoded::Message(Message::Reply(Reply::Delivery { from, body }))));
     }
-    let Some(bytes) = take_line(input).filter(|line| !line.is_empty()) else {
-        return Ok(Some(Decoded::Keepalive));
+    let Some(bytes) = take_line(input) else {
+        return Ok(None);
     };
     let reply = match line.split_once(' ') {
         Some(("echo", _)) => Some(Reply::Echo(bytes.slice("echo ".len()..))),

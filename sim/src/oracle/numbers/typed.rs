@@ -58,9 +58,7 @@ fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
     let Some(line) = take_line(input) else {
         return Ok(None);
     };
-    Ok(Some(if line.is_empty() {
-        Decoded::Keepalive
-    } else if let Some((code, text)) = read_error(&line) {
+    Ok(Some(if let Some((code, text)) = read_error(&line) {
         Decoded::Message(Message::Error(code, text))
     } else {
         let number = String::from_utf8_lossy(&line).parse();
