@@ -76,7 +76,8 @@ impl Dice {
 
     /// Between `from` and `to`, each order of magnitude as likely as any other.
     pub fn scaled(&mut self, from: f64, to: f64) -> f64 {
-        from * (to / from).powf(unit(&mut self.0))
+        // The standard library's power may differ between platforms.
+        from * libm::pow(to / from, unit(&mut self.0))
     }
 
     /// Uniform in `[0, 1)`.

@@ -1,3 +1,4 @@
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -170,7 +171,7 @@ enum Stage {
 #[derive(Debug)]
 struct Conn {
     delivery: u32,
-    acks: Vec<TimerId>,
+    acks: BTreeSet<TimerId>,
 }
 
 #[derive(Debug)]
@@ -272,7 +273,7 @@ impl<R: Rng> Client<R> {
             conn,
             Conn {
                 delivery: key,
-                acks: Vec::new(),
+                acks: BTreeSet::new(),
             },
         );
     }
@@ -314,7 +315,7 @@ impl<R: Rng> Client<R> {
         let delay = self.config.ack_delay.draw(&mut self.rng);
         match self.conns.get_mut(id) {
             Some(conn) if !delay.is_zero() && conn.acks.len() < self.config.max_delayed_acks => {
-                conn.acks.push(self.timers.set(now + delay, Due::Ack(id, keep(&y))));
+                conn.acks.insert(self.timers.set(now + delay, Due::Ack(id, keep(&y))));
             }
             _ => {
                 self.counters.answered += 1;
@@ -412,7 +413,7 @@ impl<R: Rng> Client<R> {
                 }
                 Due::Ack(id, y) => {
                     if let Some(conn) = self.conns.get_mut(id) {
-                        conn.acks.retain(|&ack| ack != timer);
+                        conn.acks.remove(&timer);
                         self.counters.answered += 1;
                         out.push(Action::Send(id, Message::Ok(y)));
                     }

@@ -1,10 +1,10 @@
 //! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
 //! most once, and a natural end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use echosphere_core::echo::{Command, Failure, Notice};
+use echosphere_core::echo::{Command, Notice};
 use echosphere_core::random::{Backoff, Delay};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
@@ -15,19 +15,10 @@ use super::by_conn::ByConn;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
 
+mod notices;
+
 /// What an answer may be late by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
-
-/// After these the same message may be sent again.
-const TEMPORARY: [ErrorCode; 7] = [
-    ErrorCode::ShuttingDown,
-    ErrorCode::Full,
-    ErrorCode::Busy,
-    ErrorCode::TooManyWaiting,
-    ErrorCode::HandshakeTimeout,
-    ErrorCode::IdleTimeout,
-    ErrorCode::Truncated,
-];
 
 fn too_long(echo: &Echo) -> BTreeSet<u64> {
     let numbered = (0..).zip(&echo.messages);
@@ -76,10 +67,14 @@ pub(super) struct ClientModel {
     /// Hosts whose clients say more than they should.
     rude: Vec<usize>,
     backoff: Backoff,
+    /// When the connection that was closed last, by the ok to its message, had sent that.
+    acknowledged_on: Option<Duration>,
     /// Since the run began, if the driver says.
     pub(super) now: Option<Duration>,
     /// When each attempt that is to follow one that failed may begin, by host.
     pauses: BTreeSet<(usize, Duration, u64)>,
+    /// How many attempts failed in their hosts' present lives, of those of which some did.
+    failed: BTreeMap<u64, u32>,
     /// How long an answer may take.
     slowest_answer: Duration,
 }
@@ -101,8 +96,9 @@ struct Host {
 
 #[derive(Debug, Default)]
 struct Conn {
-    /// What it sent, once it has.
+    /// What it sent, once it has, and when.
     sent: Option<X>,
+    sent_at: Duration,
     /// What it was sent and has not answered, and when it was sent that; oldest first.
     owes: SmallVec<[(X, Duration); 2]>,
 }
@@ -124,8 +120,10 @@ impl ClientModel {
             hosts: Vec::new(),
             rude: echo.rude.clone(),
             backoff: echo.client.backoff,
+            acknowledged_on: None,
             now: None,
             pauses: BTreeSet::new(),
+            failed: BTreeMap::new(),
             slowest_answer: slowest(echo.client.ack_delay),
         }
     }
@@ -134,8 +132,10 @@ impl ClientModel {
         if host >= self.hosts.len() {
             self.hosts.resize_with(host + 1, Host::default);
         }
-        for of in &mut self.under_way {
-            of.take_if(|of| *of == host as u32);
+        for (id, of) in (0..).zip(&mut self.under_way) {
+            if of.take_if(|of| *of == host as u32).is_some() {
+                self.failed.remove(&id);
+            }
         }
         let paused = self.host(host).paused;
         *self.host(host) = Host {
@@ -338,11 +338,18 @@ impl ClientModel {
             Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => {
                 Err(format!("sent X number {x}, which nobody asked for"))
             }
-            Said::Message(x) => match self.conn(host, id)?.sent.replace(x) {
-                None => Ok(()),
-                Some(before) if before == x && self.rude.contains(&host) => Ok(()),
-                Some(_) => Err(format!("{id:?} sent two messages")),
-            },
+            Said::Message(x) => {
+                let now = self.now.unwrap_or_default();
+                let conn = self.conn(host, id)?;
+                match conn.sent.replace(x) {
+                    None => {
+                        conn.sent_at = now;
+                        Ok(())
+                    }
+                    Some(before) if before == x && self.rude.contains(&host) => Ok(()),
+                    Some(_) => Err(format!("{id:?} sent two messages")),
+                }
+            }
             Said::Ok(y) => {
                 let rude = self.rude.contains(&host);
                 let owes = &mut self.conn(host, id)?.owes;
@@ -377,103 +384,8 @@ impl ClientModel {
             return Err(format!("{id:?} closed as {reason:?}, having got its ok: {natural}"));
         }
         self.natural_closes += u64::from(natural);
-        self.conn(host, id)?;
+        self.acknowledged_on = Some(self.conn(host, id)?.sent_at).filter(|_| natural);
         self.host(host).conns.remove(id);
-        Ok(())
-    }
-
-    fn notify(&mut self, host: usize, notice: &Notice, event: &Heard<'_, Command>) -> Result<(), String> {
-        match notice {
-            Notice::Acknowledged { id, .. } => {
-                // That this connection had sent X, and has ended by its ok, was checked when it closed.
-                match *event {
-                    Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
-                    _ => return Err(format!("message number {id} acknowledged without its ok")),
-                }
-                self.settled(host, *id)?;
-            }
-            Notice::Retrying { id, .. } if self.host(host).draining => {
-                return Err(format!("message number {id} is tried again, though the client drains"));
-            }
-            Notice::Retrying { id, failure, after } => {
-                self.retries += 1;
-                if *after > self.backoff.max || *after < self.backoff.first / 2 {
-                    return Err(format!("message number {id} pauses for {after:?}"));
-                }
-                // A clock that goes too fast makes it shorter.
-                let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
-                self.pauses.insert((host, until, *id));
-                match failure {
-                    Failure::TimedOut => self.marks.hit(Mark::ResponseTimeout),
-                    Failure::Rejected(code, _) if !TEMPORARY.contains(code) => {
-                        return Err(format!("message number {id} is sent again after {code}"));
-                    }
-                    _ => {}
-                }
-            }
-            Notice::GaveUp {
-                id,
-                failure: Failure::Rejected(ErrorCode::FrameTooLong | ErrorCode::LineTooLong, _),
-                ..
-            } if self.too_long.contains(id) => {
-                self.marks.hit(Mark::TooLong);
-                self.settled(host, *id)?;
-                self.given_up.insert(*id);
-            }
-            Notice::GaveUp { id, .. } if self.host(host).draining => {
-                self.marks.hit(Mark::GivenUpInDrain);
-                self.settled(host, *id)?;
-                self.given_up.insert(*id);
-            }
-            Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
-        }
-        Ok(())
-    }
-
-    /// An attempt begins because it is asked for, or because the pause after another is over.
-    fn dial(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
-        if self.host(host).draining {
-            return Err("an attempt to connect, though the client drains".into());
-        }
-        if matches!(event, Heard::Command(_)) {
-            return Ok(());
-        }
-        let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
-        let Some(&first) = self.pauses.range(of_host).next() else {
-            return Err("an attempt that nobody waits for".into());
-        };
-        self.pauses.remove(&first);
-        match self.now {
-            Some(now) if now < first.1 => Err(format!("an attempt {:?} too early", first.1 - now)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The host is done with a message.
-    fn settled(&mut self, host: usize, id: u64) -> Result<(), String> {
-        let at = id as usize;
-        if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
-            return Err(format!("message number {id} acknowledged or given up twice"));
-        }
-        let x = self.says[at] as usize;
-        let host = self.host(host);
-        host.under_way -= 1;
-        host.wanted[x] -= 1;
-        Ok(())
-    }
-
-    /// The caller was told by the driver.
-    pub(super) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
-        let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
-            return Ok(());
-        };
-        let at = *id as usize;
-        if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
-            return Err(format!(
-                "the caller was told of message number {id} twice, or before its time"
-            ));
-        }
-        self.open_count -= 1;
         Ok(())
     }
 

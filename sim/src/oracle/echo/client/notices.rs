@@ -1,0 +1,154 @@
+//! The rules of what callers are told: what became of each message, once, how long it took, and how long the pauses are.
+
+use std::time::Duration;
+
+use echosphere_core::echo::{Command, Failure, Notice};
+use echosphere_core::wire::ErrorCode;
+
+use super::{ClientModel, SLACK};
+use crate::marks::Mark;
+use crate::oracle::echo::words::{Heard, Said};
+
+/// After these the same message may be sent again.
+const TEMPORARY: [ErrorCode; 7] = [
+    ErrorCode::ShuttingDown,
+    ErrorCode::Full,
+    ErrorCode::Busy,
+    ErrorCode::TooManyWaiting,
+    ErrorCode::HandshakeTimeout,
+    ErrorCode::IdleTimeout,
+    ErrorCode::Truncated,
+];
+
+/// What a client says that something took is what it took, give or take what its clock is wrong by.
+fn same_time(what: &str, said: Duration, took: Duration) -> Result<(), String> {
+    let (least, most) = (took.mul_f64(0.89), took.mul_f64(1.11) + SLACK);
+    if said + SLACK < least || said > most {
+        return Err(format!("{what} of {said:?}, which took {took:?}"));
+    }
+    Ok(())
+}
+
+impl ClientModel {
+    pub(super) fn notify(&mut self, host: usize, notice: &Notice, event: &Heard<'_, Command>) -> Result<(), String> {
+        match notice {
+            Notice::Acknowledged {
+                id,
+                round_trip,
+                total,
+                retries,
+            } => {
+                // That this connection had sent X, and has ended by its ok, was checked when it closed.
+                match *event {
+                    Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
+                    _ => return Err(format!("message number {id} acknowledged without its ok")),
+                }
+                let failed = self.failed.get(id).copied().unwrap_or_default();
+                if *retries != failed {
+                    return Err(format!(
+                        "message number {id} took {retries} retries, they say, and {failed} failed"
+                    ));
+                }
+                if let (Some(now), Some(sent)) = (self.now, self.acknowledged_on) {
+                    same_time("a round trip", *round_trip, now.saturating_sub(sent))?;
+                }
+                if round_trip > total {
+                    return Err(format!("a round trip of {round_trip:?} in {total:?}"));
+                }
+                self.settled(host, *id)?;
+            }
+            Notice::Retrying { id, .. } if self.host(host).draining => {
+                return Err(format!("message number {id} is tried again, though the client drains"));
+            }
+            Notice::Retrying { id, failure, after } => {
+                self.retries += 1;
+                let failed = self.failed.entry(*id).or_default();
+                let step = self
+                    .backoff
+                    .first
+                    .saturating_mul(1 << (*failed).min(20))
+                    .min(self.backoff.max);
+                *failed += 1;
+                if *after > step || *after < step / 2 {
+                    return Err(format!(
+                        "message number {id} pauses for {after:?}, in steps of {step:?}"
+                    ));
+                }
+                // A clock that goes too fast makes it shorter.
+                let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
+                self.pauses.insert((host, until, *id));
+                match failure {
+                    Failure::TimedOut => self.marks.hit(Mark::ResponseTimeout),
+                    Failure::Rejected(code, _) if !TEMPORARY.contains(code) => {
+                        return Err(format!("message number {id} is sent again after {code}"));
+                    }
+                    _ => {}
+                }
+            }
+            Notice::GaveUp {
+                id,
+                failure: Failure::Rejected(ErrorCode::FrameTooLong | ErrorCode::LineTooLong, _),
+                ..
+            } if self.too_long.contains(id) => {
+                self.marks.hit(Mark::TooLong);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
+            }
+            Notice::GaveUp { id, .. } if self.host(host).draining => {
+                self.marks.hit(Mark::GivenUpInDrain);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
+            }
+            Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
+        }
+        Ok(())
+    }
+
+    /// An attempt begins because it is asked for, or because the pause after another is over.
+    pub(super) fn dial(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
+        if self.host(host).draining {
+            return Err("an attempt to connect, though the client drains".into());
+        }
+        if matches!(event, Heard::Command(_)) {
+            return Ok(());
+        }
+        let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
+        let Some(&first) = self.pauses.range(of_host).next() else {
+            return Err("an attempt that nobody waits for".into());
+        };
+        self.pauses.remove(&first);
+        match self.now {
+            Some(now) if now < first.1 => Err(format!("an attempt {:?} too early", first.1 - now)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The host is done with a message.
+    fn settled(&mut self, host: usize, id: u64) -> Result<(), String> {
+        let at = id as usize;
+        if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
+            return Err(format!("message number {id} acknowledged or given up twice"));
+        }
+        self.failed.remove(&id);
+        let x = self.says[at] as usize;
+        let host = self.host(host);
+        host.under_way -= 1;
+        host.wanted[x] -= 1;
+        Ok(())
+    }
+
+    /// The caller was told by the driver.
+    pub(in crate::oracle::echo) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
+        let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
+            return Ok(());
+        };
+        let at = *id as usize;
+        if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
+            return Err(format!(
+                "the caller was told of message number {id} twice, or before its time"
+            ));
+        }
+        self.open_count -= 1;
+        Ok(())
+    }
+}
