@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Campaign {
     pub stop_at_first: bool,
     /// A run that takes longer, in real time, hangs.
     pub hang: Duration,
+    /// Ends it once it is set, after the runs that have begun.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What came of a campaign.
@@ -56,6 +58,8 @@ pub struct Tally {
     pub failures: BTreeMap<FailureKind, u64>,
     /// The first of them, by seed.
     pub kept: Vec<Failure>,
+    /// The last one that was found, in a line.
+    pub latest: Option<String>,
     /// The random choices of all deep runs.
     pub fairness: Fairness,
     /// The trace's hash of every [`COMPARED_EVERY`]th seed that broke no rule.
@@ -72,6 +76,7 @@ impl Tally {
     /// Counts a rule that was broken.
     pub fn fail(&mut self, failure: Failure) {
         *self.failures.entry(failure.kind).or_default() += 1;
+        self.latest = Some(format!("seed {}: {}", failure.seed, failure.rule));
         self.kept.push(failure);
         self.kept.sort_by_key(|failure| failure.seed);
         self.kept.truncate(KEPT);
@@ -82,24 +87,24 @@ impl Tally {
 type At = Mutex<Option<(u64, Instant)>>;
 
 impl Campaign {
-    /// Runs it. `progress` is told the number of seeds done. `hung` is given what came of the campaign if one of its runs
+    /// Runs it. `progress` is shown what came of it so far. `hung` is given what came of the campaign if one of its runs
     /// hangs; it must end the process, as nothing else ends that run.
-    pub fn run<W: Workload>(&self, mut progress: impl FnMut(u64), hung: impl FnOnce(Tally)) -> Tally {
+    pub fn run<W: Workload>(&self, mut progress: impl FnMut(&Tally), hung: impl FnOnce(Tally)) -> Tally {
         let next = AtomicU64::new(self.seeds.start);
-        let stop = AtomicBool::new(false);
+        let stop = &*self.stop;
         let tally = Mutex::new(Tally::default());
         let at: Vec<At> = (0..self.jobs.max(1)).map(|_| At::default()).collect();
         let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
             for at in &at {
                 let done = done.clone();
-                let (next, stop, tally) = (&next, &stop, &tally);
+                let (next, tally) = (&next, &tally);
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= self.seeds.end {
+                        let more = |seed| (seed < self.seeds.end).then(|| seed + 1);
+                        let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
                             return;
-                        }
+                        };
                         *lock(at) = Some((seed, Instant::now()));
                         self.run_seed::<W>(seed, tally);
                         *lock(at) = None;
@@ -114,7 +119,7 @@ impl Campaign {
             drop(done);
             loop {
                 match is_done.recv_timeout(LOOK_EVERY) {
-                    Ok(()) => progress(lock(&tally).seeds),
+                    Ok(()) => progress(&lock(&tally)),
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {}
                 }

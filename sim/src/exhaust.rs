@@ -17,7 +17,6 @@ mod wire;
 mod world;
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use echosphere_core::echo::Message;
@@ -25,7 +24,7 @@ use echosphere_core::{Action, Event};
 use hashbrown::HashTable;
 
 use self::world::{World, stir};
-use crate::run::{PANIC, panic_text};
+use crate::panics::caught;
 
 /// What the server heard and did.
 pub type ServerStep<'a> = (
@@ -126,8 +125,8 @@ pub fn explore(scope: &Scope, mut progress: impl FnMut(&Explored)) -> Result<Exp
 ///
 /// # Errors
 ///
-/// The rule that it breaks.
-pub fn replay(scope: &Scope, decisions: &[usize]) -> Result<Vec<String>, Box<Broken>> {
+/// Why these decisions cannot be made; within, the rule that it breaks.
+pub fn replay(scope: &Scope, decisions: &[usize]) -> Result<Result<Vec<String>, Box<Broken>>, String> {
     let mut search = Search {
         words: Some(Vec::new()),
         ..Search::default()
@@ -140,17 +139,23 @@ pub fn replay(scope: &Scope, decisions: &[usize]) -> Result<Vec<String>, Box<Bro
     let search = Rc::new(RefCell::new(search));
     let (end, _) = run(scope, &search);
     let mut search = search.borrow_mut();
-    match end {
+    if let Some(wrong) = search.wrong.take() {
+        return Err(wrong);
+    }
+    if search.made < decisions.len() {
+        let (made, given) = (search.made, decisions.len());
+        return Err(format!("{given} decisions are given, and only {made} are to be made"));
+    }
+    Ok(match end {
         Ok(_) => Ok(search.words.take().unwrap_or_default()),
         Err(rule) => Err(search.broken(rule)),
-    }
+    })
 }
 
 fn run(scope: &Scope, search: &Rc<RefCell<Search>>) -> (Result<End, String>, World) {
     search.borrow_mut().restart();
     let mut world = World::new(*scope, Rc::clone(search));
-    let end = catch_unwind(AssertUnwindSafe(|| world.through()));
-    let end = end.unwrap_or_else(|panic| Err(format!("{PANIC}{}", panic_text(&*panic))));
+    let end = caught(|| world.through());
     (end, world)
 }
 
@@ -179,6 +184,8 @@ struct Search {
     in_turn: Option<usize>,
     /// What happened, if somebody wants to know.
     words: Option<Vec<String>>,
+    /// Why the decisions that were given cannot be made.
+    wrong: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -209,7 +216,13 @@ impl Search {
         }
         if let Some(decision) = self.stack.get(self.made) {
             self.made += 1;
-            return Ok(decision.choice.min(among - 1));
+            let choice = decision.choice;
+            if choice >= among {
+                let place = self.made;
+                let wrong = || format!("decision {place} is {choice}, and there are {among} to choose from, from 0 on");
+                self.wrong.get_or_insert_with(wrong);
+            }
+            return Ok(choice.min(among - 1));
         }
         if let Some(state) = state
             && let Some((_, schedules)) = self.seen.find(state as u64, |(seen, _)| *seen == state)

@@ -91,6 +91,7 @@ pub mod marks;
 pub mod net;
 pub mod observe;
 pub mod oracle;
+pub mod panics;
 pub mod plan;
 pub mod record;
 pub mod run;

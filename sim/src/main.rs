@@ -19,14 +19,15 @@ const AFTER_HELP: &str = "\
 Examples:
   cargo run --release -p sim -- campaign --seeds 10000
   cargo run --release -p sim -- replay 17 --trace
-  cargo run --release -p sim -- shrink 17 -o failing.json
+  cargo run --release -p sim -- shrink SEED -o failing.json    (the seed of a run that fails)
   cargo run --release -p sim -- replay failing.json
   cargo run --release -p sim -- exhaust --clients 2
   cargo run --release -p sim -- crowd --clients 100000 --faults
   cargo run --release -p sim -- draw failing.json -o failing.html
 
 Exit codes: 0 all is well; 1 a rule was broken; 2 wrong use; 3 something did not happen in time; 4 a panic; \
-5 one seed did two different things; 6 the campaign missed a mark that it must reach.";
+5 one seed did two different things; 6 the campaign missed a mark that it must reach; 130 it was stopped by Ctrl-C. draw \
+and hashes say 0 whatever the runs come to.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,7 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     // Panics inside a run are failures that are reported with its seed.
-    std::panic::set_hook(Box::new(|_| {}));
+    sim::panics::hush();
     match Cli::parse().command {
         Command::Campaign(args) => commands::campaign::run(&args),
         Command::Replay(args) => commands::one::replay(&args),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::copy::Copy;
+use crate::commands::say;
 
 mod copy;
 
@@ -53,10 +54,10 @@ pub(crate) fn mutants(args: &Args) -> ExitCode {
         Ok(rows) => {
             let missed = rows.iter().filter(|row| !row.is_caught()).count();
             if args.json {
-                println!("{}", rows.iter().map(Row::to_json).collect::<Value>());
+                say!("{}", rows.iter().map(Row::to_json).collect::<Value>());
             } else {
-                println!("\n{} planted bugs, {missed} not caught", rows.len());
-                println!("{}", if missed == 0 { "PASSED" } else { "FAILED" });
+                say!("\n{} planted bugs, {missed} not caught", rows.len());
+                say!("{}", if missed == 0 { "PASSED" } else { "FAILED" });
             }
             ExitCode::from(u8::from(missed > 0))
         }
@@ -241,9 +242,9 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         let row = copy.patched(name, &patch).map_err(|error| error.to_string())?;
         if !args.json {
             if rows.is_empty() {
-                bar.suspend(|| println!("{HEAD}"));
+                bar.suspend(|| say!("{HEAD}"));
             }
-            bar.suspend(|| println!("{row}"));
+            bar.suspend(|| say!("{row}"));
         }
         rows.push(row);
     }

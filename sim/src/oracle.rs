@@ -59,6 +59,12 @@ pub trait System: Send + Sync + 'static {
         Duration::ZERO
     }
 
+    /// Whether no bound is so tight that it is met although nothing goes wrong.
+    #[must_use]
+    fn is_roomy(&self) -> bool {
+        true
+    }
+
     /// Whether a connection may go on whose peer has finished sending.
     #[must_use]
     fn goes_on_after_fin() -> bool {
@@ -133,6 +139,9 @@ pub trait Workload: System + Clone + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The highest number of a host that shall do something.
+    fn most_host(&self) -> usize;
 
     /// The same with only some of them, chosen by number.
     #[must_use]

@@ -70,7 +70,7 @@ impl Record {
         if self.system != W::NAME {
             return Err(format!("a run of {}, not of {}", self.system, W::NAME));
         }
-        let workload = W::from_json(&self.workload)?;
+        let workload = W::from_json(&self.workload).map_err(|error| format!("its `workload`: {error}"))?;
         let options = Options {
             decisions: self.decisions.clone(),
             record: false,

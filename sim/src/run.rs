@@ -1,6 +1,5 @@
 //! One run: faults, healing, liveness, zero.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +16,7 @@ use crate::hosts::{Hosts, SERVER, Shared, clients};
 use crate::marks::{Mark, Marks};
 use crate::net::Rules;
 use crate::oracle::{Oracle, System};
+use crate::panics;
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
@@ -214,7 +214,7 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
             });
         }
         Ok(Err(broken)) => broken,
-        Err(panic) => (at, format!("{PANIC}{}", panic_text(&*panic))),
+        Err(panic) => (at, format!("{PANIC}{}", panics::text(&*panic))),
     };
     Err(Failure {
         kind: FailureKind::of(&rule),
@@ -240,11 +240,6 @@ fn build(scenario: &Scenario) -> Sim<'static> {
         .tcp_capacity(scenario.tcp_capacity)
         .ephemeral_ports(1024..=u16::MAX);
     builder.build()
-}
-
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")
 }
 
 type Broken = (Duration, String);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ impl Trace {
         );
         write(&mut line);
         if self.lines == Lines::Print {
-            eprintln!("{line}");
+            // Nobody may be reading, which is no fault of the run.
+            let _ = writeln!(io::stderr(), "{line}");
         }
         self.recent.push_back(line);
     }

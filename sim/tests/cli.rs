@@ -53,9 +53,76 @@ fn wrong_use_says_what_was_expected() {
         ),
         ("shrink 1", "seed 1 does not fail, so there is nothing to shrink"),
         ("campaign --system tea", "possible values: echo"),
+        ("campaign --jobs 0", "1..=1024"),
+        ("campaign --minutes nan", "expected more than 0"),
+        ("campaign --clients 0", "expected 1 to"),
+        (
+            "campaign --first 18446744073709551610 --seeds 10",
+            "go beyond the last one",
+        ),
+        ("crowd --over 0 --faults", "0 is not in 1..=86400"),
+        (
+            "replay regressions/echo-opens-late.json --clients 5",
+            "--clients goes with a seed",
+        ),
+        (
+            "exhaust --disturbances 0 --replay 9,9",
+            "decision 1 is 9, and there are 2 to choose from",
+        ),
+        (
+            "shrink 1 -o nowhere/failing.json",
+            "cannot write to nowhere/failing.json",
+        ),
     ] {
         let output = sim(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert!(text(&output.stderr).contains(expected), "{arguments}: {output:?}");
     }
+}
+
+/// A recorded run with something changed.
+fn with(change: impl FnOnce(&mut Value)) -> Output {
+    let recorded = std::fs::read_to_string("regressions/echo-opens-late.json").expect("a recorded run");
+    let mut run: Value = serde_json::from_str(&recorded).expect("JSON");
+    change(&mut run);
+    let path = std::env::temp_dir().join(format!("sim-cli-{}-{}.json", std::process::id(), run["case"]["hosts"]));
+    std::fs::write(&path, run.to_string()).expect("written");
+    let output = sim(&format!("replay {}", path.display()));
+    std::fs::remove_file(&path).expect("removed");
+    output
+}
+
+#[test]
+fn what_was_edited_into_nonsense_is_no_failure_of_the_product() {
+    let output = with(|run| run["case"]["hosts"] = 99.into());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("`case.hosts` is 99, should be 1 to 4"),
+        "{output:?}"
+    );
+
+    // Its workload speaks of more.
+    let output = with(|run| {
+        run["case"]["hosts"] = 1.into();
+        run["case"]["clocks"] = vec![1.0, 1.0].into();
+        run["case"]["faults"] = Value::Array(Vec::new());
+    });
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("and there are 1, from 0 on"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_replay_of_a_file_says_if_something_else_was_recorded() {
+    let output = sim("replay regressions/echo-opens-late.json");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("not even a keepalive"), "{output:?}");
+}
+
+#[test]
+fn many_clients_are_no_reason_to_miss_a_mark() {
+    let output = sim("campaign --seeds 4 --clients 60 --system chat");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }

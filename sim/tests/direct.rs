@@ -41,6 +41,7 @@ fn a_campaign_counts_what_its_runs_have_been_through() {
         jobs: 2,
         stop_at_first: false,
         hang: Duration::from_secs(60),
+        stop: std::sync::Arc::default(),
     };
     let tally = campaign.run::<Echo>(|_| {}, |tally| panic!("{:?}", tally.kept));
     assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);

@@ -106,6 +106,7 @@ fn a_campaign_of_numbers_sees_that_first_numbers_are_uniform() {
         jobs: 2,
         stop_at_first: false,
         hang: Duration::from_secs(60),
+        stop: std::sync::Arc::default(),
     };
     let tally = campaign.run::<Numbers>(|_| {}, |tally| panic!("{:?}", tally.kept));
     assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);

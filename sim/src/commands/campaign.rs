@@ -1,6 +1,8 @@
 //! Many seeds.
 
 use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -9,24 +11,30 @@ use sim::FailureKind;
 use sim::campaign::{Campaign, Tally};
 use sim::marks::{Lane, Mark};
 use sim::oracle::Workload;
+use tokio::signal;
 use tokio::time::Instant;
 
-use super::{Runs, exit_code, hashes, progress_bar, with_system, wrong_use};
+use super::{Runs, counter, exit_code, hashes, progress_bar, say, seeds, with_system, wrong_use};
+
+/// How many seeds are run if nothing else is said: enough to reach every mark.
+const SEEDS: u64 = 10_000;
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    seeds: u64,
+    /// How many seeds [default: 10,000, or as many as the minutes allow]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first: u64,
     /// Stop after so many minutes, if the seeds are not done before
-    #[arg(long, value_name = "MINUTES")]
-    minutes: Option<f64>,
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    minutes: Option<Duration>,
     /// How many seeds at once [default: one a core]
-    #[arg(long, value_name = "COUNT")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     #[command(flatten)]
     runs: Runs,
     /// Stop at the first failure
@@ -40,6 +48,20 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Reads a number of minutes.
+fn minutes(text: &str) -> Result<Duration, String> {
+    /// A year.
+    const MOST: f64 = 525_600.0;
+    let minutes: f64 = text
+        .parse()
+        .map_err(|_| "expected a number, such as 5 or 0.5".to_owned())?;
+    if minutes > 0.0 && minutes <= MOST {
+        Ok(Duration::from_secs_f64(minutes * 60.0))
+    } else {
+        Err(format!("expected more than 0, and {MOST} at most"))
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
     with_system!(args.runs.system, W => campaign::<W>(args))
@@ -47,69 +69,131 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn campaign<W: Workload>(args: &Args) -> ExitCode {
     let start = Instant::now();
-    let bar = progress_bar(args.seeds, "seeds");
+    let count = match (args.seeds, args.minutes) {
+        (Some(count), _) => count,
+        (None, None) => SEEDS,
+        (None, Some(_)) => u64::MAX - args.first,
+    };
+    let all = match seeds(args.first, count) {
+        Ok(all) => all,
+        Err(error) => return wrong_use(&error),
+    };
+    let bar = match (args.seeds, args.minutes) {
+        (None, Some(_)) => counter("seeds"),
+        _ => progress_bar(count, "seeds"),
+    };
     let jobs = args
         .jobs
-        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        .map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let stop = Arc::new(AtomicBool::new(false));
+    let interrupted = stop_at_ctrl_c(&stop);
     let campaign = Campaign {
-        seeds: args.first..args.first.saturating_add(args.seeds),
+        seeds: all,
         plan: args.runs.plan(),
-        until: args
-            .minutes
-            .map(|minutes| start + Duration::from_secs_f64(minutes * 60.0)),
+        until: args.minutes.map(|minutes| start + minutes),
         jobs,
         stop_at_first: args.stop_at_first,
         hang: Duration::from_secs(args.hang),
+        stop,
     };
     let tell = |tally: Tally, again| {
         bar.finish_and_clear();
-        let result = Result {
+        let report = Report {
             system: W::NAME,
-            missing: if args.runs.no_faults {
-                Vec::new()
-            } else {
+            missing: if args.must_reach_all(&tally) && !interrupted.load(Ordering::Relaxed) {
                 tally.missing(W::NAME)
+            } else {
+                Vec::new()
             },
+            interrupted: interrupted.load(Ordering::Relaxed),
             unfair: tally.fairness.check().err(),
             elapsed: start.elapsed().as_secs_f64(),
             runs: args.runs,
+            first: args.first,
             tally,
             again,
             jobs,
         };
         if args.json {
-            result.print_json();
+            report.print_json();
         } else {
-            result.print_text();
+            report.print_text();
         }
-        result.exit_code()
+        report.exit_code()
     };
-    let mut tally = campaign.run::<W>(
-        |done| bar.set_position(done),
-        |tally| process::exit(tell(tally, 0).into()),
-    );
-    let again = tally.hashes.len();
-    match hashes::compare(args.runs, &tally.hashes, jobs as u64) {
-        Ok(differ) => differ.into_iter().for_each(|failure| tally.fail(failure)),
-        Err(error) => return wrong_use(&format!("cannot run seeds in another process: {error}")),
+    let mut failures = 0;
+    let progress = |tally: &Tally| {
+        bar.set_position(tally.seeds);
+        let count = tally.failures.values().sum();
+        if count > std::mem::replace(&mut failures, count) {
+            bar.suspend(|| eprintln!("{}", tally.latest.as_deref().unwrap_or_default()));
+        }
+    };
+    let mut tally = campaign.run::<W>(progress, |tally| process::exit(tell(tally, 0).into()));
+    let mut again = tally.hashes.len();
+    if interrupted.load(Ordering::Relaxed) {
+        again = 0;
+    } else {
+        match hashes::compare(args.runs, &tally.hashes, jobs as u64) {
+            Ok(differ) => differ.into_iter().for_each(|failure| tally.fail(failure)),
+            Err(error) => {
+                tell(tally, 0);
+                return wrong_use(&format!("cannot run seeds in another process: {error}"));
+            }
+        }
     }
     ExitCode::from(tell(tally, again))
 }
 
+impl Args {
+    /// Whether its runs were such that every mark should have been reached.
+    fn must_reach_all(&self, tally: &Tally) -> bool {
+        let ended_early = self.stop_at_first && !tally.failures.is_empty();
+        let hung = tally.kept.iter().any(|failure| failure.hash == 0);
+        self.runs.clients.is_none() && !self.runs.no_faults && !ended_early && !hung
+    }
+}
+
+/// Has Ctrl-C set `stop`, and says whether it did. The second one ends the program.
+fn stop_at_ctrl_c(stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (stop, told) = (Arc::clone(stop), Arc::clone(&interrupted));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_io()
+        .build();
+    if let Ok(runtime) = runtime {
+        runtime.spawn(async move {
+            if signal::ctrl_c().await.is_ok() {
+                told.store(true, Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
+            }
+            if signal::ctrl_c().await.is_ok() {
+                process::exit(INTERRUPTED.into());
+            }
+        });
+        // It listens for as long as the program runs.
+        std::mem::forget(runtime);
+    }
+    interrupted
+}
+
 /// What came of a campaign, and how to say it.
-struct Result {
+struct Report {
     system: &'static str,
     tally: Tally,
     missing: Vec<Mark>,
+    interrupted: bool,
     unfair: Option<String>,
     /// Seeds that were run again in another process.
     again: usize,
     elapsed: f64,
     runs: Runs,
+    first: u64,
     jobs: usize,
 }
 
-impl Result {
+impl Report {
     fn passed(&self) -> bool {
         self.tally.failures.is_empty() && self.missing.is_empty() && self.unfair.is_none()
     }
@@ -119,27 +203,28 @@ impl Result {
             Some(&kind) => exit_code(kind),
             None if self.unfair.is_some() => exit_code(FailureKind::Correctness),
             None if !self.missing.is_empty() => 6,
+            None if self.interrupted => INTERRUPTED,
             None => 0,
         }
     }
 
     fn print_text(&self) {
         let (system, tally) = (self.system, &self.tally);
-        println!("what the runs have been through, and how often:");
+        say!("what the runs have been through, and how often:");
         let mut marks: Vec<(String, u64)> = reachable(self.system)
             .map(|mark| (format!("{mark:?}"), tally.marks.count(mark)))
             .collect();
         marks.sort();
         for pair in marks.chunks(2) {
             let columns = pair.iter().map(|(mark, count)| format!("{mark:<20} {count:>12}    "));
-            println!("  {}", columns.collect::<String>().trim_end());
+            say!("  {}", columns.collect::<String>().trim_end());
         }
         for failure in &tally.kept {
             let (seed, flags) = (failure.seed, self.runs.flags());
-            println!("\n{failure}\n\nThis line makes it happen again:");
-            println!("\ncargo run --release -p sim -- replay {seed}{flags}");
+            say!("\n{failure}\n\nThis line makes it happen again:");
+            say!("\ncargo run --release -p sim -- replay {seed}{flags}");
         }
-        println!(
+        say!(
             "\n{system}: {} seeds, {} events, {:.0} s of virtual time in {:.1} s on {} jobs: {:.0} seeds a minute; {} run \
              again in other processes",
             tally.seeds,
@@ -150,16 +235,29 @@ impl Result {
             tally.seeds as f64 / self.elapsed * 60.0,
             self.again,
         );
+        let failures: u64 = tally.failures.values().sum();
+        if failures > tally.kept.len() as u64 {
+            say!("the first {} of {failures} failures are shown", tally.kept.len());
+        }
         for (kind, count) in &tally.failures {
-            println!("{count} failures: {kind:?}");
+            say!("{kind:?}: {count}");
         }
         if !self.missing.is_empty() {
-            println!("never happened: {:?}", self.missing);
+            say!("never happened: {:?}", self.missing);
+            if tally.seeds < SEEDS {
+                say!(
+                    "{} seeds may be too few for that; all of it happens in {SEEDS}",
+                    tally.seeds
+                );
+            }
+        }
+        if self.interrupted {
+            say!("stopped by Ctrl-C");
         }
         if let Some(unfair) = &self.unfair {
-            println!("{unfair}");
+            say!("{unfair}");
         }
-        println!("{}", if self.passed() { "PASSED" } else { "FAILED" });
+        say!("{}", if self.passed() { "PASSED" } else { "FAILED" });
     }
 
     fn print_json(&self) {
@@ -178,6 +276,10 @@ impl Result {
         });
         let report = json!({
             "passed": self.passed(),
+            "system": self.system,
+            "first": self.first,
+            "flags": self.runs.flags().trim_start(),
+            "interrupted": self.interrupted,
             "unfair": self.unfair,
             "seeds": tally.seeds,
             "run_again": self.again,
@@ -190,7 +292,7 @@ impl Result {
             "failed": tally.failures.values().sum::<u64>(),
             "failures": failures.collect::<Vec<_>>(),
         });
-        println!("{report}");
+        say!("{report}");
     }
 }
 

@@ -14,7 +14,7 @@ use sim::oracle::echo::{Echo, EchoOracle};
 use tokio::time::Instant;
 
 use super::one::tell;
-use super::progress_bar;
+use super::{clients, exit_code, progress_bar, say};
 
 /// How often the progress bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -22,10 +22,10 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many clients
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = clients)]
     clients: usize,
     /// In how many seconds of virtual time they arrive
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     over: u64,
     /// Let every kind of fault happen to the network and the hosts
     #[arg(long)]
@@ -65,10 +65,21 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     });
     match &outcome.result {
         Ok(report) => print(args, report, start.elapsed()),
-        Err(_) if args.json => println!("{}", json!({ "passed": false })),
+        Err(failure) if args.json => {
+            let object = json!({
+                "passed": false,
+                "clients": args.clients,
+                "seed": args.seed,
+                "kind": format!("{:?}", failure.kind),
+                "rule": failure.rule,
+                "at_s": failure.at.as_secs_f64(),
+            });
+            say!("{object}");
+            return ExitCode::from(exit_code(failure.kind));
+        }
         Err(_) => {}
     }
-    if args.json && outcome.result.is_ok() {
+    if args.json {
         return ExitCode::SUCCESS;
     }
     tell(&outcome)
@@ -83,6 +94,7 @@ fn print(args: &Args, report: &DirectReport<EchoOracle>, took: Duration) {
             "passed": true,
             "clients": args.clients,
             "acknowledged": oracle.acknowledged(),
+            "given_up": oracle.given_up(),
             "retries": oracle.retries(),
             "reforwards": reforwards,
             "events": report.events,
@@ -92,19 +104,22 @@ fn print(args: &Args, report: &DirectReport<EchoOracle>, took: Duration) {
             "peak_rss_mib": peak,
             "trace": format!("{:016x}", report.hash),
         });
-        println!("{object}");
+        say!("{object}");
         return;
     }
     let or_unknown =
         |figure: Option<f64>, unit| figure.map_or_else(|| "unknown".to_owned(), |figure| format!("{figure:.2} {unit}"));
-    println!("clients        {}", args.clients);
-    println!("acknowledged   {}", oracle.acknowledged());
-    println!("retries        {}", oracle.retries());
-    println!("re-forwards    {reforwards}");
-    println!("virtual time   {:.3} s", report.zero_at.as_secs_f64());
-    println!("took           {:.2} s", took.as_secs_f64());
-    println!("CPU            {}", or_unknown(cpu, "s"));
-    println!("peak memory    {}", or_unknown(peak, "MiB"));
+    say!("clients        {}", args.clients);
+    say!("acknowledged   {}", oracle.acknowledged());
+    if oracle.given_up() > 0 {
+        say!("given up       {}, as their hosts were drained", oracle.given_up());
+    }
+    say!("retries        {}", oracle.retries());
+    say!("re-forwards    {reforwards}");
+    say!("virtual time   {:.3} s", report.zero_at.as_secs_f64());
+    say!("took           {:.2} s", took.as_secs_f64());
+    say!("CPU            {}", or_unknown(cpu, "s"));
+    say!("peak memory    {}", or_unknown(peak, "MiB"));
 }
 
 /// CPU time of this thread, which is the one that ran; `None` where the system does not tell.

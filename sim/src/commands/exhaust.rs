@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sim::FailureKind;
 use sim::exhaust::{Broken, Explored, Scope, explore, replay};
 use tokio::time::Instant;
 
-use super::exit_code;
+use super::{counter, exit_code, say, wrong_use};
 
 /// How many runs go by until the progress is shown again.
 const SHOW_EVERY: u64 = 1024;
@@ -28,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long)]
     same_x: bool,
     /// Go through one schedule again, by its decisions, and tell what happens
-    #[arg(long, value_name = "DECISIONS", value_delimiter = ',', num_args = 0..)]
+    #[arg(long, value_name = "DECISIONS", value_delimiter = ',', num_args = 0.., conflicts_with = "json")]
     replay: Option<Vec<usize>>,
     /// Print the result as one JSON object
     #[arg(long)]
@@ -46,8 +45,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         return again(args, &scope, decisions);
     }
     let start = Instant::now();
-    let style = ProgressStyle::with_template("{elapsed_precise} {human_pos} runs, {per_sec}, {msg}");
-    let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let bar = counter("runs");
     let result = explore(&scope, |explored| {
         if explored.runs.is_multiple_of(SHOW_EVERY) {
             bar.set_position(explored.runs);
@@ -80,30 +78,33 @@ fn tell(args: &Args, explored: &Explored, took: f64) {
             "longest": explored.longest,
             "elapsed_s": took,
         });
-        println!("{report}");
+        say!("{report}");
         return;
     }
-    println!(
+    say!(
         "schedules      {}, all that there are to depth {}",
-        explored.schedules, args.depth
+        explored.schedules,
+        args.depth
     );
-    println!("runs           {}", explored.runs);
-    println!("states         {}", explored.states);
-    println!(
+    say!("runs           {}", explored.runs);
+    say!("states         {}", explored.states);
+    say!(
         "steps          {}, the longest run {}",
-        explored.steps, explored.longest
+        explored.steps,
+        explored.longest
     );
-    println!("took           {took:.2} s");
-    println!("PASSED");
+    say!("took           {took:.2} s");
+    say!("PASSED");
 }
 
 fn again(args: &Args, scope: &Scope, decisions: &[usize]) -> ExitCode {
     match replay(scope, decisions) {
-        Ok(steps) => {
-            println!("{}\nPASSED", steps.join("\n"));
+        Ok(Ok(steps)) => {
+            say!("{}\nPASSED", steps.join("\n"));
             ExitCode::SUCCESS
         }
-        Err(broken) => fail(args, scope, &broken),
+        Ok(Err(broken)) => fail(args, scope, &broken),
+        Err(wrong) => wrong_use(&wrong),
     }
 }
 
@@ -112,18 +113,21 @@ fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
     let decisions = decisions.join(",");
     if args.json {
         let report = json!({ "passed": false, "rule": broken.rule, "decisions": broken.decisions });
-        println!("{report}");
+        say!("{report}");
     } else {
-        let steps = replay(scope, &broken.decisions).unwrap_or_else(|broken| broken.steps);
+        let again = replay(scope, &broken.decisions).unwrap_or_else(|wrong| Ok(vec![wrong]));
+        let steps = again.unwrap_or_else(|broken| broken.steps);
         let same_x = if args.same_x { " --same-x" } else { "" };
-        println!(
+        say!(
             "{}\n\n{}\n\nThis line makes it happen again:\n",
             steps.join("\n"),
             broken.rule
         );
-        println!(
+        say!(
             "cargo run --release -p sim -- exhaust --clients {} --depth {} --disturbances {}{same_x} --replay {decisions}\n\nFAILED",
-            args.clients, args.depth, args.disturbances,
+            args.clients,
+            args.depth,
+            args.disturbances,
         );
     }
     ExitCode::from(exit_code(FailureKind::of(&broken.rule)))

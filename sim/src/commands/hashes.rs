@@ -1,7 +1,9 @@
 //! The hashes of traces, and whether another process finds the same.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use sim::Failure;
@@ -9,7 +11,7 @@ use sim::campaign::COMPARED_EVERY;
 use sim::direct::{Options, run_direct};
 use sim::oracle::Workload;
 
-use super::{Runs, with_system};
+use super::{Runs, cannot_say, seeds, with_system, wrong_use};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,13 +34,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn print_all<W: Workload>(args: &Args) -> ExitCode {
+    let all = match seeds(args.first, args.seeds.saturating_mul(args.step)) {
+        Ok(all) => all,
+        Err(error) => return wrong_use(&error),
+    };
     let mut out = io::stdout().lock();
-    for seed in (0..args.seeds).map(|n| args.first.saturating_add(n.saturating_mul(args.step))) {
+    for seed in (0..args.seeds).map(|n| all.start + n * args.step) {
         let (case, workload) = args.runs.plan().draw::<W>(seed);
         let result = run_direct(&case, &workload, Options::default()).result;
         let hash = result.map_or_else(|failure| failure.hash, |report| report.hash);
-        if writeln!(out, "{seed} {hash:016x}").is_err() {
-            break;
+        if let Err(error) = writeln!(out, "{seed} {hash:016x}") {
+            cannot_say(&error);
         }
     }
     ExitCode::SUCCESS
@@ -93,7 +99,14 @@ fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
 
 /// This program with other arguments.
 fn child(arguments: &str, stdout: Stdio, stderr: Stdio) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+    // This very program, even if another was put in its place since.
+    let this = Path::new("/proc/self/exe");
+    let this = if this.exists() {
+        this.into()
+    } else {
+        env::current_exe()?
+    };
+    Command::new(this)
         .args(arguments.split(' '))
         .stdin(Stdio::null())
         .stdout(stdout)

@@ -6,7 +6,10 @@ pub(crate) mod exhaust;
 pub(crate) mod hashes;
 pub(crate) mod one;
 
-use std::process::ExitCode;
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
+use std::process::{self, ExitCode};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -69,14 +72,52 @@ impl System {
     }
 }
 
+/// Prints a line to stdout. If that cannot be, it ends the program.
+macro_rules! say {
+    ($($what:tt)*) => { $crate::commands::say_line(format_args!($($what)*)) };
+}
+pub(crate) use say;
+
+pub(crate) fn say_line(line: Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout(), "{line}") {
+        cannot_say(&error);
+    }
+}
+
+/// Nobody reads any more, which is their right; or what reads is broken.
+fn cannot_say(error: &io::Error) -> ! {
+    /// What a shell says of a program that wrote to a closed pipe.
+    const CLOSED_PIPE: i32 = 141;
+    if error.kind() == ErrorKind::BrokenPipe {
+        process::exit(CLOSED_PIPE);
+    }
+    wrong_use(&format!("cannot write to stdout: {error}"));
+    process::exit(2);
+}
+
+/// The most clients that a run is asked for.
+const MOST_CLIENTS: u64 = 10_000_000;
+
+/// Reads a number of clients.
+pub(crate) fn clients(text: &str) -> Result<usize, String> {
+    let clients: u64 = text
+        .parse()
+        .map_err(|_| "expected a whole number, 1 or more".to_owned())?;
+    if (1..=MOST_CLIENTS).contains(&clients) {
+        Ok(clients as usize)
+    } else {
+        Err(format!("expected 1 to {MOST_CLIENTS}"))
+    }
+}
+
 /// Which runs are meant.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Runs {
     /// The system that is run
     #[arg(long, value_enum, default_value_t = System::Echo)]
     system: System,
-    /// Clients in each run [default: the seed says, 1 to 80]
-    #[arg(long, value_name = "COUNT")]
+    /// How many clients, sessions or streams in each run [default: the seed says]
+    #[arg(long, value_name = "COUNT", value_parser = clients)]
     clients: Option<usize>,
     /// Leave out the checks whose cost grows with what is under way
     #[arg(long)]
@@ -87,6 +128,19 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// Says what is given in vain, where a file says what the run is.
+    fn said_in_vain(self) -> Option<&'static str> {
+        if self.clients.is_some() {
+            Some("--clients")
+        } else if self.shallow {
+            Some("--shallow")
+        } else if self.no_faults {
+            Some("--no-faults")
+        } else {
+            None
+        }
+    }
+
     fn plan(self) -> Plan {
         Plan {
             clients: self.clients,
@@ -104,7 +158,7 @@ impl Runs {
 }
 
 fn wrong_use(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    let _ = writeln!(io::stderr(), "error: {message}");
     ExitCode::from(2)
 }
 
@@ -115,6 +169,21 @@ const fn exit_code(kind: FailureKind) -> u8 {
         FailureKind::Crash => 4,
         FailureKind::Nondeterminism => 5,
     }
+}
+
+/// The seeds from `first` on, of which there are so many.
+fn seeds(first: u64, count: u64) -> Result<Range<u64>, String> {
+    let end = first.checked_add(count);
+    end.map(|end| first..end)
+        .ok_or_else(|| format!("{count} seeds from {first} on go beyond the last one, {}", u64::MAX - 1))
+}
+
+/// For what has no end that is known.
+fn counter(what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!(
+        "{{elapsed_precise}} {{human_pos}} {what}, {{per_sec}}, {{msg}}"
+    ));
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 fn progress_bar(len: u64, what: &str) -> ProgressBar {

@@ -13,7 +13,7 @@ use sim::shrink::{self, Failing};
 
 use tokio::time::Instant;
 
-use super::{Runs, System, exit_code, progress_bar, with_system, wrong_use};
+use super::{Runs, System, exit_code, progress_bar, say, with_system, wrong_use};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
@@ -62,9 +62,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     if args.trace {
         sim::trace::print_all();
     }
-    match Meant::of(&args.run) {
+    match Meant::of(&args.run, args.runs) {
         Ok(meant) => with_system!(meant.system(args.runs), W => match meant.run::<W>(args.runs) {
-            Ok((case, workload, options)) => tell(&run_direct(&case, &workload, options)),
+            Ok((case, workload, options)) => {
+                let outcome = run_direct(&case, &workload, options);
+                meant.compare(&outcome);
+                tell(&outcome)
+            }
             Err(error) => wrong_use(&error),
         }),
         Err(error) => wrong_use(&error),
@@ -78,15 +82,35 @@ enum Meant {
 }
 
 impl Meant {
-    fn of(run: &str) -> Result<Self, String> {
+    fn of(run: &str, runs: Runs) -> Result<Self, String> {
         if let Ok(seed) = run.parse() {
             return Ok(Self::Seed(seed));
+        }
+        if let Some(flag) = runs.said_in_vain() {
+            return Err(format!(
+                "{flag} goes with a seed; {run} is a file, which says itself what the run is"
+            ));
         }
         let expected = |error| format!("expected a seed, or a file that shrink wrote: {error}");
         let record = Box::new(Record::read(Path::new(run)).map_err(expected)?);
         let system = System::named(&record.system);
         let system = system.ok_or_else(|| format!("{run}: a run of {}, which is not known here", record.system))?;
         Ok(Self::Record(record, system))
+    }
+
+    /// Says to stderr what a file had recorded, if that is not what happened.
+    fn compare<O>(&self, outcome: &Outcome<O>) {
+        let Self::Record(record, _) = self else {
+            return;
+        };
+        let (rule, hash) = match &outcome.result {
+            Ok(report) => (None, report.hash),
+            Err(failure) => (Some(&failure.rule), failure.hash),
+        };
+        if rule != record.rule.as_ref() || format!("{hash:016x}") != record.hash {
+            let broke = record.rule.as_deref().unwrap_or("no rule broken");
+            eprintln!("when it was recorded, trace {}: {broke}", record.hash);
+        }
     }
 
     const fn system(&self, runs: Runs) -> System {
@@ -103,7 +127,8 @@ impl Meant {
                 Ok((case, workload, Options::default()))
             }
             Self::Record(record, _) => {
-                let (workload, options) = record.parts()?;
+                let (workload, options) = record.parts::<W>()?;
+                record.case.check(workload.most_host())?;
                 Ok((record.case.clone(), workload, options))
             }
         }
@@ -113,14 +138,16 @@ impl Meant {
 pub(super) fn tell<O>(outcome: &Outcome<O>) -> ExitCode {
     match &outcome.result {
         Ok(report) => {
-            println!(
+            say!(
                 "PASSED: {} events, at zero after {:?} of virtual time, trace {:016x}",
-                report.events, report.zero_at, report.hash
+                report.events,
+                report.zero_at,
+                report.hash
             );
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{failure}\n\nFAILED");
+            say!("{failure}\n\nFAILED");
             ExitCode::from(exit_code(failure.kind))
         }
     }
@@ -132,6 +159,20 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> ExitCode {
 }
 
 fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
+    // Before the work, and not after it.
+    let may_write = fs::OpenOptions::new().create(true).append(true).open(&args.output);
+    if let Err(error) = may_write {
+        return wrong_use(&format!("cannot write to {}: {error}", args.output.display()));
+    }
+    let code = shrink_into::<W>(args);
+    // Nothing to shrink.
+    if fs::metadata(&args.output).is_ok_and(|file| file.len() == 0) {
+        let _ = fs::remove_file(&args.output);
+    }
+    code
+}
+
+fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
     let (case, workload) = args.runs.plan().draw::<W>(args.seed);
     let failure = match run_direct(&case, &workload, Options::default()).result {
         Err(failure) => failure,
@@ -164,7 +205,7 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         return wrong_use(&error);
     }
     eprintln!(
-        "after {} runs: {} messages, {} faults\nwritten to {}; `replay {}` runs it",
+        "after {} runs: {} messages, {} faults\nwritten to {}, which this line runs:\n\ncargo run --release -p sim -- replay {}\n",
         small.runs,
         small.workload.len(),
         small.case.faults.len(),
@@ -176,7 +217,7 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         let rule = &small.failure.rule;
         let told =
             json!({ "messages": messages, "faults": faults, "runs": small.runs, "seconds": seconds, "rule": rule });
-        println!("{told}");
+        say!("{told}");
         return outcome
             .result
             .map_or_else(|failure| ExitCode::from(exit_code(failure.kind)), |_| ExitCode::SUCCESS);
@@ -186,7 +227,7 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
 
 /// Runs `draw`.
 pub(crate) fn draw(args: &DrawArgs) -> ExitCode {
-    match Meant::of(&args.run) {
+    match Meant::of(&args.run, args.runs) {
         Ok(meant) => with_system!(meant.system(args.runs), W => draw_run::<W>(args, &meant)),
         Err(error) => wrong_use(&error),
     }
@@ -194,7 +235,7 @@ pub(crate) fn draw(args: &DrawArgs) -> ExitCode {
 
 fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
     let title = match meant {
-        Meant::Seed(seed) => format!("seed {seed}"),
+        Meant::Seed(seed) => format!("seed {seed}{}", args.runs.plan().flags()),
         Meant::Record(..) => args.run.clone(),
     };
     let (case, workload, options) = match meant.run::<W>(args.runs) {
@@ -206,7 +247,7 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
     let log = args.shiviz.as_ref().map(|path| (path, drawing.shiviz()));
     for (path, text) in [Some(page), log].into_iter().flatten() {
         if let Err(error) = fs::write(path, text) {
-            return wrong_use(&format!("{}: {error}", path.display()));
+            return wrong_use(&format!("cannot write to {}: {error}", path.display()));
         }
         eprintln!("{} steps written to {}", drawing.steps(), path.display());
     }

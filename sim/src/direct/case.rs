@@ -95,6 +95,32 @@ pub enum Fault {
     Stranger(usize, Talk),
 }
 
+/// No time of a case is longer.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+impl Fault {
+    /// The host of clients that it is about, where there are so many.
+    const fn host(self, hosts: usize) -> Option<usize> {
+        match self {
+            Self::ServerCrash(_) | Self::ServerPowerLoss(_) | Self::ServerDrain(_) => None,
+            Self::Pause(host, _) if host == hosts => None,
+            Self::Slow(host, ..)
+            | Self::Clog(host, _)
+            | Self::Partition(host, _)
+            | Self::PartitionToServer(host, _)
+            | Self::PartitionToClient(host, _)
+            | Self::Reset(host, _)
+            | Self::HalfOpen(host, _)
+            | Self::ClientCrash(host, _)
+            | Self::ClientPowerLoss(host, _)
+            | Self::ClientDrain(host, _)
+            | Self::Pause(host, _)
+            | Self::Narrow(host, ..)
+            | Self::Stranger(host, _) => Some(host),
+        }
+    }
+}
+
 /// How much time's bytes may be under way in one direction of a connection on a narrow link.
 pub const NARROW: Duration = Duration::from_millis(250);
 
@@ -240,6 +266,50 @@ impl Case {
             rates: Rates::ALL,
             faults,
             ..case
+        }
+    }
+
+    /// Checks that it can be run, whoever wrote it, with hosts of clients up to this number.
+    ///
+    /// # Errors
+    ///
+    /// What is not as it should be, and how it should.
+    pub fn check(&self, most_host: usize) -> Result<(), String> {
+        let hosts = self.hosts;
+        if !(1..=CLIENTS.len()).contains(&hosts) {
+            return Err(format!("its `case.hosts` is {hosts}, should be 1 to {}", CLIENTS.len()));
+        }
+        let (clocks, wanted) = (self.clocks.len(), hosts + 1);
+        if clocks != wanted || self.clocks.iter().any(|clock| !(0.1..=10.0).contains(clock)) {
+            let ought = "one for each host and the server, each 0.1 to 10";
+            return Err(format!("its `case.clocks` are {clocks}, should be {wanted}: {ought}"));
+        }
+        let (shortest, longest) = self.latency;
+        if shortest > longest || longest > LONGEST || self.safety > LONGEST || self.liveness > LONGEST {
+            return Err(
+                "its `case.latency` should not fall, and no time of the `case` be longer than a day".to_owned(),
+            );
+        }
+        let Rates {
+            refuse,
+            blackhole,
+            split,
+            join,
+            stall,
+            lost_fin,
+            slow_reader,
+            window,
+        } = self.rates;
+        let rates = [refuse, blackhole, split, join, stall, lost_fin, slow_reader];
+        if rates.iter().any(|rate| !(0.0..=1.0).contains(rate)) || window == 0 {
+            return Err("its `case.rates` should be 0 to 1, and the window more than 0".to_owned());
+        }
+        let faults = self.faults.iter().filter_map(|(_, fault)| fault.host(hosts));
+        match faults.chain([most_host]).find(|host| *host >= hosts) {
+            Some(host) => Err(format!(
+                "something happens on host {host}, and there are {hosts}, from 0 on"
+            )),
+            None => Ok(()),
         }
     }
 

@@ -12,7 +12,6 @@ pub mod story;
 mod strangers;
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +30,8 @@ use crate::dice::{Purpose, rng};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
-use crate::run::{Failure, LATE, PANIC, panic_text};
+use crate::panics::caught;
+use crate::run::{Failure, LATE};
 use crate::side::Side;
 use crate::trace::{Lines, Trace};
 
@@ -152,8 +152,7 @@ fn run_once<S: System>(
         clock: options.clock,
     };
     world.net.ends = told.then(Vec::new);
-    let result = catch_unwind(AssertUnwindSafe(|| world.through()));
-    let result = result.unwrap_or_else(|panic| Err(format!("{PANIC}{}", panic_text(&*panic))));
+    let result = caught(|| world.through());
     let at = Duration::from_nanos(world.net.now);
     let World {
         watch,
@@ -400,7 +399,7 @@ impl<S: System> World<'_, S> {
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(result);
         });
-        self.server.calm = self.case.is_calm() && self.system.patience().is_zero();
+        self.server.calm = self.case.is_calm() && self.system.is_roomy();
         self.server.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.link(self.case.link()), S::size as _);
         self.server.start(self.net.now, machine, codec, config, eye);
@@ -429,7 +428,7 @@ impl<S: System> World<'_, S> {
             let result = watch.oracle.client_did(host, machine, event, actions);
             watch.check(result);
         });
-        client.calm = self.case.is_calm() && self.system.patience().is_zero();
+        client.calm = self.case.is_calm() && self.system.is_roomy();
         client.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.link(self.case.link()), S::size as _);
         client.start(self.net.now, machine, codec, config, eye);

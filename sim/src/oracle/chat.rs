@@ -130,6 +130,14 @@ impl System for Chat {
         }
     }
 
+    fn patience(&self) -> Duration {
+        self.says_much().unwrap_or_default()
+    }
+
+    fn is_roomy(&self) -> bool {
+        self.max_backlog.is_none()
+    }
+
     fn facts(server: &Answering) -> Vec<Fact> {
         let peer = server.inner.peer();
         peer.map(|conn| ("peer", format!("on {conn:?}"))).into_iter().collect()

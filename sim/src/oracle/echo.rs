@@ -157,6 +157,10 @@ impl System for Echo {
         self.limits.patience(self.messages.len())
     }
 
+    fn is_roomy(&self) -> bool {
+        self.patience().is_zero()
+    }
+
     fn facts(server: &Self::Server) -> Vec<Fact> {
         let live = server.connections().map(|id| ("live connections", format!("{id:?}")));
         let flights = server.flights().map(|flight| {
@@ -212,6 +216,12 @@ impl EchoOracle {
     #[must_use]
     pub fn acknowledged(&self) -> usize {
         self.planned.len() - self.clients.open() - self.clients.given_up()
+    }
+
+    /// How many messages their clients gave up, as the client drained or the message was too long.
+    #[must_use]
+    pub fn given_up(&self) -> usize {
+        self.clients.given_up()
     }
 
     /// How many connections ended because their client had got its ok.

@@ -17,6 +17,8 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
 const LARGE: usize = 300_000;
+/// Seeds have no more planned than this.
+const MOST: usize = 16 * 17;
 /// What a client may take to connect, and what a lost one is waited for, in these runs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 const KEEP: Duration = Duration::from_millis(3000);
@@ -101,6 +103,8 @@ impl Chat {
         let talk = TalkConfig {
             part,
             window: 4 * part,
+            // However much is said: that this bound holds is for the core's own tests.
+            max_queued: usize::MAX,
             ..TalkConfig::default()
         };
         Self {
@@ -125,6 +129,18 @@ impl Chat {
             max_backlog: None,
             idle_timeout: None,
         }
+    }
+
+    /// How much longer than others those take who say more than any seed has them say: a window's bytes, there and back again,
+    /// take less than this.
+    pub(super) fn says_much(&self) -> Option<Duration> {
+        const ROUND_TRIP: Duration = Duration::from_millis(250);
+        let windows = self.planned.iter().map(|planned| match planned {
+            Planned::Say { body, .. } => 1 + body.len() / self.server.talk.window,
+            Planned::Session { .. } => 1,
+        });
+        let windows: usize = windows.sum();
+        (self.planned.len() > MOST).then(|| ROUND_TRIP * windows as u32)
     }
 
     /// What the scenario's seed says.
@@ -172,7 +188,8 @@ impl Workload for Chat {
             }
         }
         let impatient = (0..hosts).filter(|_| dice.chance(0.25)).collect();
-        let max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        let tight = dice.chance(0.2).then(|| dice.among(1000, 70_000));
+        let max_backlog = tight.filter(|_| clients.is_none());
         // Less than a segment may be delayed, so that the next attempt overtakes the one that is given up.
         let welcome_timeout = if dice.chance(0.5) {
             dice.millis(150, 400)
@@ -201,6 +218,10 @@ impl Workload for Chat {
 
     fn len(&self) -> usize {
         self.planned.len()
+    }
+
+    fn most_host(&self) -> usize {
+        self.planned.iter().map(Planned::host).max().unwrap_or_default()
     }
 
     fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {

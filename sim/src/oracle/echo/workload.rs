@@ -171,6 +171,14 @@ impl Workload for Echo {
         self.messages.len()
     }
 
+    fn most_host(&self) -> usize {
+        self.messages
+            .iter()
+            .map(|message| message.host)
+            .max()
+            .unwrap_or_default()
+    }
+
     fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
         let kept = self.messages.iter().enumerate().filter(|(at, _)| keep(*at));
         Self {

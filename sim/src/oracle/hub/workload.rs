@@ -155,6 +155,10 @@ impl Workload for Hub {
         self.planned.len()
     }
 
+    fn most_host(&self) -> usize {
+        self.planned.iter().map(Planned::host).max().unwrap_or_default()
+    }
+
     fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
         let kept = self.planned.iter().enumerate().filter(|(at, _)| keep(*at));
         let mut hub = Self {

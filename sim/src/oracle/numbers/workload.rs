@@ -103,6 +103,12 @@ pub enum Planned {
 }
 
 impl Planned {
+    const fn host(&self) -> usize {
+        match self {
+            Self::Get { host, .. } | Self::Odd { host, .. } => *host,
+        }
+    }
+
     /// The sessions that it may begin or go on with, and how many numbers it takes them to have.
     pub(super) fn begins(&self) -> Vec<(Name, u16)> {
         match self {
@@ -197,6 +203,10 @@ impl Workload for Numbers {
 
     fn len(&self) -> usize {
         self.planned.len()
+    }
+
+    fn most_host(&self) -> usize {
+        self.planned.iter().map(Planned::host).max().unwrap_or_default()
     }
 
     fn keep(&self, keep: &dyn Fn(usize) -> bool) -> Self {
