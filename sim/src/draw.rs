@@ -75,7 +75,10 @@ impl Drawing {
     /// How many of the messages, openings and closings it shows never arrived.
     #[must_use]
     pub fn lost(&self) -> usize {
-        self.arrows.iter().filter(|arrow| arrow.to.is_none()).count()
+        self.arrows
+            .iter()
+            .filter(|arrow| arrow.to.is_none() && !arrow.under_way)
+            .count()
     }
 
     /// The page.

@@ -62,7 +62,7 @@ pub trait System: Send + Sync + 'static {
     /// Whether no bound is so tight that it is met although nothing goes wrong.
     #[must_use]
     fn is_roomy(&self) -> bool {
-        true
+        self.patience().is_zero()
     }
 
     /// Whether a connection may go on whose peer has finished sending.

@@ -27,7 +27,7 @@ fn a_campaign_runs_seeds_again_in_other_processes() {
 
 #[test]
 fn a_campaign_that_missed_a_mark_fails_and_names_it() {
-    let output = sim("campaign --seeds 1 --clients 1");
+    let output = sim("campaign --seeds 1");
     assert_eq!(output.status.code(), Some(6));
     assert!(text(&output.stdout).contains("never happened: ["), "{output:?}");
 }

@@ -1,6 +1,7 @@
 //! Which event was caused by which action: what one end of a connection sends, the other receives, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use echosphere_core::{ConnId, DialToken};
 use serde_json::{Value, json};
@@ -8,6 +9,9 @@ use serde_json::{Value, json};
 use super::colour;
 use crate::direct::story::{Kind, Step, Story, Told, Turn};
 use crate::direct::{Case, Fault};
+
+/// Hardly anything that arrives is under way for longer.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// From a step of one host to the step of another that it led to.
 #[derive(Debug)]
@@ -24,11 +28,21 @@ pub(super) struct Arrow {
     conn: Option<u32>,
     /// An attempt to connect that led to a connection, which has arrows of its own.
     answered: bool,
+    /// It had not arrived yet when the run was broken off.
+    pub(super) under_way: bool,
 }
 
 impl Arrow {
     pub(super) fn to_json(&self) -> Value {
-        json!([self.from, self.to, self.who, self.colour, self.text, self.conn])
+        json!([
+            self.from,
+            self.to,
+            self.who,
+            self.colour,
+            self.text,
+            self.conn,
+            self.under_way
+        ])
     }
 }
 
@@ -48,6 +62,7 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
         if let Some(who) = step.who {
             drawer.lives.insert(who, step.life);
             drawer.hears(at, who, step);
+            drawer.forgets(who, step);
             for action in &step.actions {
                 drawer.does(at, who, step.life, action);
             }
@@ -55,6 +70,9 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
             let life = drawer.lives.get(&who).copied().unwrap_or_default();
             drawer.crashes.entry((who, life)).or_insert(at);
         }
+    }
+    if story.broken.is_some() {
+        drawer.break_off(story);
     }
     let mut arrows = drawer.arrows;
     arrows.retain(|arrow| !arrow.answered);
@@ -88,6 +106,8 @@ struct Drawer {
     opened: BTreeMap<u32, usize>,
     /// What was sent on a connection, by whether the server sent it, and has not arrived.
     under_way: BTreeMap<(u32, bool), VecDeque<usize>>,
+    /// Ends that have closed, or were told that their connection has.
+    gone: BTreeSet<(u32, bool)>,
     arrows: Vec<Arrow>,
 }
 
@@ -106,7 +126,37 @@ impl Drawer {
             },
             conn,
             answered: false,
+            under_way: false,
         });
+    }
+
+    /// Notes which ends are gone after a step of their host: nothing arrives there any more.
+    fn forgets(&mut self, who: usize, step: &Step) {
+        let event = (step.event.kind == Kind::Closed).then_some(&step.event);
+        let closed = step
+            .actions
+            .iter()
+            .filter(|action| action.kind == Kind::Close)
+            .chain(event);
+        for id in closed.filter_map(|told| told.conn) {
+            if let Some(&conn) = self.conns.get(&(who, step.life, id)) {
+                self.gone.insert((conn, who == self.server));
+            }
+        }
+    }
+
+    /// The run was broken off at its last step: what was sent shortly before, to an end that was there, may have arrived later.
+    fn break_off(&mut self, story: &Story) {
+        let last = story.steps.last().map(|step| step.at).unwrap_or_default();
+        for (&(conn, by_server), queue) in &self.under_way {
+            if self.gone.contains(&(conn, !by_server)) {
+                continue;
+            }
+            for &arrow in queue {
+                let arrow = &mut self.arrows[arrow];
+                arrow.under_way = story.steps[arrow.from].at + LONGEST > last;
+            }
+        }
     }
 
     fn does(&mut self, at: usize, who: usize, life: u32, action: &Told) {

@@ -102,9 +102,9 @@ function drawLanes(pen) {
 
 function drawArrow(pen, arrow) {
   const [fromX, fromY] = [x(arrow.who), y(arrow.from)];
-  const lost = arrow.to === null;
-  let [toX, toY] = [x(lost ? arrow.other : steps[arrow.to].who), lost ? fromY + 0.62 * view.zoom : y(arrow.to)];
-  if (lost) toX = fromX + (toX - fromX) * 0.42;
+  const open = arrow.to === null, lost = open && !arrow.underWay;
+  let [toX, toY] = [x(open ? arrow.other : steps[arrow.to].who), open ? fromY + 0.62 * view.zoom : y(arrow.to)];
+  if (open) toX = fromX + (toX - fromX) * 0.42;
   if (Math.max(fromY, toY) < HEAD || Math.min(fromY, toY) > height()) return;
   if (dimmedArrow(arrow) && folded(arrow.from)) return;
   const chosen = !dimmedArrow(arrow) && (arrow.from === view.selected || arrow.to === view.selected);
@@ -113,7 +113,7 @@ function drawArrow(pen, arrow) {
   if (!chosen) pen.globalAlpha *= Math.max(0.12, Math.min(1, view.zoom / 5));
   pen.strokeStyle = pen.fillStyle = colours[paint(arrow.colour)];
   pen.lineWidth = chosen ? 2.6 : view.zoom < 6 ? 0.7 : 1.4;
-  pen.setLineDash(lost ? [4, 3] : arrow.colour === "close" || arrow.colour === "open" ? [1.5, 3] : []);
+  pen.setLineDash(open ? [4, 3] : arrow.colour === "close" || arrow.colour === "open" ? [1.5, 3] : []);
   pen.beginPath();
   pen.moveTo(fromX, fromY);
   pen.lineTo(toX, toY);

@@ -30,7 +30,7 @@ function told(step, arrow, text, id, find, select) {
   const item = element("li", {}, ...linked(text, (name) => (name === id ? connection : null), find));
   if (!arrow) return item;
   if (arrow.to === null) {
-    item.append(element("span", { className: "lost", textContent: " — did not arrive" }));
+    item.append(element("span", { className: "lost", textContent: arrow.underWay ? " — under way at the end" : " — did not arrive" }));
   } else {
     const after = span(steps[arrow.to].at - step.at);
     item.append(element("span", { className: "tag" }, " — ", goto(`${run.lanes[steps[arrow.to].who]}, ${after} later`, arrow.to, select)));
@@ -96,7 +96,7 @@ function aboutServer(index, find) {
 }
 
 function aboutNetwork(index, select) {
-  const under = arrows.filter((arrow) => arrow.from <= index && arrow.to !== null && arrow.to > index);
+  const under = arrows.filter((arrow) => arrow.from <= index && (arrow.underWay || (arrow.to !== null && arrow.to > index)));
   const nodes = [];
   const now = run.faults.filter((fault) => fault.from <= index && (fault.to === null || fault.to >= index)
     && (fault.until === null || fault.until >= steps[index].at));
@@ -129,9 +129,10 @@ function showHead() {
   const head = document.getElementById("verdict");
   const failed = verdict.rule !== undefined;
   head.classList.toggle("failed", failed);
-  const lost = arrows.filter((arrow) => arrow.to === null).length;
+  const underWay = arrows.filter((arrow) => arrow.underWay).length;
+  const lost = arrows.filter((arrow) => arrow.to === null).length - underWay;
   const facts = [
-    `${steps.length} steps`, `${span(verdict.at)} of virtual time`, `${arrows.length} arrows, ${lost} did not arrive`,
+    `${steps.length} steps`, `${span(verdict.at)} of virtual time`, `${arrows.length} arrows, ${lost} did not arrive${underWay > 0 ? `, ${underWay} under way at the end` : ""}`,
     `${run.faults.length} faults`, run.weather, `trace ${verdict.hash}`,
   ];
   head.append(

@@ -16,10 +16,10 @@ for (const [number, who, life, id] of run.ends) {
 }
 const connectionOf = (step, id) => numbers.get(`${step.who} ${step.life} ${id}`);
 
-const arrows = run.arrows.map(([from, to, who, colour, text, number]) => {
+const arrows = run.arrows.map(([from, to, who, colour, text, number, underWay]) => {
   const connection = connections.get(number);
   const other = who === server ? connection?.client?.who : server;
-  return { from, to, who, colour, text, number, other: other ?? server };
+  return { from, to, who, colour, text, number, underWay, other: other ?? server };
 });
 for (const arrow of arrows) {
   steps[arrow.from].sent.push(arrow);

@@ -172,7 +172,9 @@ impl<'a> Copy<'a> {
             &seeds,
         ];
         self.run(&self.program(), &[&args, more].concat(), |output| {
-            let report: Value = serde_json::from_str(output).unwrap_or_default();
+            // Failures were told as they were found, before it.
+            let report = output.lines().next_back().unwrap_or_default();
+            let report: Value = serde_json::from_str(report).unwrap_or_default();
             let caught = |seed, rule: &str| Verdict::Caught {
                 seed,
                 rule: rule.to_owned(),

@@ -157,10 +157,6 @@ impl System for Echo {
         self.limits.patience(self.messages.len())
     }
 
-    fn is_roomy(&self) -> bool {
-        self.patience().is_zero()
-    }
-
     fn facts(server: &Self::Server) -> Vec<Fact> {
         let live = server.connections().map(|id| ("live connections", format!("{id:?}")));
         let flights = server.flights().map(|flight| {

@@ -87,18 +87,23 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
+    /// Whether whatever it dials is spoken to in lines.
+    fn types(&self) -> bool {
+        let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec());
+        codec.and_then(Codec::framing) == Some(Framing::Lines)
+    }
+
     /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
     /// notes what it sent itself.
     pub(super) fn check_order(&mut self, net: &mut Net) {
-        let told = SharedTold::clone(&self.told);
+        let (told, types) = (SharedTold::clone(&self.told), self.types());
         for passed in told.borrow_mut().passed.drain(..) {
             let socket = self.sockets.get_mut(passed.conn.slot as usize).and_then(Option::as_mut);
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
             let conn = &mut net.conns[socket.index];
-            let typed = self.endpoint.as_ref().and_then(|endpoint| endpoint.codec().framing());
-            if passed.by_length && (conn.lines || typed == Some(Framing::Lines)) {
+            if passed.by_length && (conn.lines || types) {
                 continue;
             }
             // A server may take what is left of a line for one that is whole, when its sender has crashed.
@@ -181,15 +186,16 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         for socket in self.sockets.iter().flatten() {
             let conn = &net.conns[socket.index];
             let end = &conn.ends[self.side as usize];
+            let lines = conn.lines || self.types();
             if self.told.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
             }
             if !end.fin_sent && !socket.stuck {
-                let kept = socket.spoken.check_kept(now, conn.lines, socket.met, &self.link);
+                let kept = socket.spoken.check_kept(now, lines, socket.met, &self.link);
                 result = result.and(kept.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
             if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
-                let silence = socket.spoken.check_silence(now, conn.lines, &self.link);
+                let silence = socket.spoken.check_silence(now, lines, &self.link);
                 result = result.and(silence.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
         }
