@@ -1,8 +1,12 @@
 //! Deadlines in order. Cancelling removes at once, so `is_empty` tells the truth about the zero state.
 
 use alloc::collections::BTreeMap;
+use core::time::Duration;
 
 use crate::Time;
+
+/// Clients' time-outs and pauses are at least this long, or doing what is due now would never end.
+pub(crate) const SHORTEST: Duration = Duration::from_nanos(1);
 
 /// Names one deadline that was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

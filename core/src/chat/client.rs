@@ -8,11 +8,9 @@ use super::caller::{ClientConfig, Command, Failure, Notice, Unsaid};
 use super::message::Message;
 use super::talk::{ChatCounters, Talk};
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
+use crate::timers::SHORTEST;
 use crate::wire::ErrorCode;
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// Time-outs and pauses are at least this long, or doing what is due now would never end.
-const SHORTEST: Duration = Duration::from_nanos(1);
 
 /// The side of a chat that connects.
 #[derive(Debug)]

@@ -11,12 +11,9 @@ use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::random::{Backoff, Delay};
-use crate::timers::{TimerId, Timers};
+use crate::timers::{SHORTEST, TimerId, Timers};
 use crate::wire::{ErrorCode, keep};
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// Time-outs and pauses are at least this long, or doing what is due now would never end.
-const SHORTEST: Duration = Duration::from_nanos(1);
 
 /// How an echo client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use bytes::Bytes;
 use rand_core::Rng;
@@ -11,12 +10,9 @@ use super::progress::{Progress, Step};
 use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, DialToken, Event, Machine};
-use crate::timers::{TimerId, Timers};
+use crate::timers::{SHORTEST, TimerId, Timers};
 use crate::wire::ErrorCode;
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// Time-outs and pauses are at least this long, or doing what is due now would never end.
-const SHORTEST: Duration = Duration::from_nanos(1);
 
 counters! {
     /// What a numbers client did, since it was made.

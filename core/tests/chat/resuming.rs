@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::chat::{Failure, Message, Notice, ServerConfig, TalkConfig};
 use echosphere_core::wire::ErrorCode;
-use echosphere_core::{CloseReason, Event, Machine, Time};
+use echosphere_core::{Action, Actions, CloseReason, Event, Machine, Time};
 use proptest::prelude::*;
 
 use crate::line::{Line, delivered, heard};
@@ -200,6 +200,32 @@ fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
     }
     assert_eq!(line.server_told.len(), told, "{:?}", line.server_told);
     line.client_says(2, "z");
+    line.settle();
+    assert_eq!(delivered(&line.client_told), [1, 2]);
+}
+
+#[test]
+fn who_has_heard_more_than_was_said_is_told_that_their_session_is_not_kept() {
+    // Of that number there was another session, which has ended.
+    let mut line = lost_and_found();
+    line.client_says(1, "x");
+    line.settle();
+    let late = echosphere_core::ConnId { slot: 1, generation: 0 };
+    let opened = echosphere_core::Opened {
+        dial: None,
+        text: false,
+    };
+    let session = line.session_number();
+    let mut actions = Actions::new();
+    line.server.handle(line.now, Event::Opened(late, opened), &mut actions);
+    let greeting = Message::Resume { session, received: 1 };
+    line.server
+        .handle(line.now, Event::Received(late, greeting), &mut actions);
+    let [Action::Send(to, Message::Error(code, _)), Action::Close(closed, _)] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    assert_eq!((*to, *code, *closed), (late, ErrorCode::UnknownSession, late));
+    line.client_says(2, "y");
     line.settle();
     assert_eq!(delivered(&line.client_told), [1, 2]);
 }
