@@ -4,7 +4,7 @@
 //! - **turmoil** ([`run`](fn@run)): the real machines in the real driver, on turmoil's network. It proves the driver.
 //! - **direct** ([`direct::run_direct`]): the real machines, codecs and endpoints over modelled streams, without a runtime.
 //!   It is several times as fast, and does to connections what turmoil cannot: resets, half-open connections, lost ends
-//!   of stream, pauses, slow readers, clock skew. Campaigns, recorded runs and shrinking are built on it.
+//!   of stream, pauses, slow readers, narrow links, clock skew, strangers who speak no protocol. Campaigns, recorded runs and shrinking are built on it.
 //!
 //! # Contract
 //!
@@ -38,6 +38,7 @@
 //! | [`draw`] | a picture of a run, in one page of HTML, and a log for ShiViz |
 //! | [`marks`] | what runs have been through, so that a campaign that misses something fails |
 //! | [`dice`] | seeded draws |
+//! | [`panics`] | panics of what is run, which are failures of the run |
 //! | [`fairness`] | whether random choices are uniform, over a whole campaign |
 //! | [`seeds`] | `SIM_SEED` and `SIM_SEEDS` |
 //!
@@ -51,7 +52,7 @@
 //! | `SIM_SEEDS=10000 cargo test --release -p sim echo_under_faults` | more seeds |
 //! | `cargo run --release -p sim -- campaign --seeds 10000` | many seeds on the direct lane, on all cores |
 //! | `cargo run --release -p sim -- replay 7 --trace` | one of them again, with every event |
-//! | `cargo run --release -p sim -- shrink 7 -o failing.json` | a failing one made small; `replay failing.json` runs it |
+//! | `cargo run --release -p sim -- shrink SEED -o failing.json` | one that fails made small; `replay failing.json` runs it |
 //! | `cargo run --release -p sim -- draw 7 -o run.html` | one as a page for the browser; `--shiviz run.log` for ShiViz |
 //! | `cargo run --release -p sim -- crowd --clients 100000 --faults` | a great many clients in one run on the direct lane |
 //! | `cargo run --release -p sim -- exhaust --clients 2` | every schedule of two clients |
@@ -76,7 +77,7 @@
 //! | who waits for room to write is not woken by a reset, nor by a peer that never reads on behind a hole | [`net::Chopped`] gives up a connection whose peer has finished sending, after a time, as a host's system would |
 //! | the window counts segments, of any size, and FIN needs room but takes none: behind a full window it is lost | that is a lost FIN, for which there are the idle and the linger time-outs |
 //! | writes are whole, not vectored; a socket is never spuriously unready | [`net::Chopped`] splits, shortens, stalls and gathers |
-//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | not simulated |
+//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | in the direct lane: narrow links, clocks, pauses, strangers who say what is wrong; TCP neither duplicates nor corrupts |
 //! | its RNG takes one `u64`, its clock starts at the wall clock's time | drawn from the seed; set to the epoch |
 
 pub mod campaign;
