@@ -12,6 +12,7 @@ use crate::oracle::Workload;
 
 /// A run of the direct driver, written down.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// The system that ran.
     pub system: String,

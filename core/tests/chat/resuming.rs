@@ -5,10 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::chat::{Failure, Message, Notice, ServerConfig, TalkConfig};
 use echosphere_core::wire::ErrorCode;
-use echosphere_core::{Action, Actions, CloseReason, Event, Machine, Time};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Opened, Time};
 use proptest::prelude::*;
 
 use crate::line::{Line, delivered, heard};
+
+/// Another connection than that of the line, as its server hears of it.
+const LATE: ConnId = ConnId { slot: 1, generation: 0 };
+const OPENED: Opened = Opened {
+    dial: None,
+    text: false,
+};
 
 fn lost_and_found() -> Line {
     Line::connected(true, TalkConfig::default())
@@ -187,16 +194,11 @@ fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
     line.settle();
     line.server_says(1, "y");
     line.settle();
-    let late = echosphere_core::ConnId { slot: 1, generation: 0 };
-    let opened = echosphere_core::Opened {
-        dial: None,
-        text: false,
-    };
     let session = line.session_number();
     let told = line.server_told.len();
     for greeting in [Message::Begin { session }, Message::Resume { session, received: 0 }] {
-        line.server(Event::Opened(late, opened));
-        line.server(Event::Received(late, greeting));
+        line.server(Event::Opened(LATE, OPENED));
+        line.server(Event::Received(LATE, greeting));
     }
     assert_eq!(line.server_told.len(), told, "{:?}", line.server_told);
     line.client_says(2, "z");
@@ -210,21 +212,16 @@ fn who_has_heard_more_than_was_said_is_told_that_their_session_is_not_kept() {
     let mut line = lost_and_found();
     line.client_says(1, "x");
     line.settle();
-    let late = echosphere_core::ConnId { slot: 1, generation: 0 };
-    let opened = echosphere_core::Opened {
-        dial: None,
-        text: false,
-    };
     let session = line.session_number();
     let mut actions = Actions::new();
-    line.server.handle(line.now, Event::Opened(late, opened), &mut actions);
+    line.server.handle(line.now, Event::Opened(LATE, OPENED), &mut actions);
     let greeting = Message::Resume { session, received: 1 };
     line.server
-        .handle(line.now, Event::Received(late, greeting), &mut actions);
+        .handle(line.now, Event::Received(LATE, greeting), &mut actions);
     let [Action::Send(to, Message::Error(code, _)), Action::Close(closed, _)] = actions.as_slice() else {
         panic!("{actions:?}");
     };
-    assert_eq!((*to, *code, *closed), (late, ErrorCode::UnknownSession, late));
+    assert_eq!((*to, *code, *closed), (LATE, ErrorCode::UnknownSession, LATE));
     line.client_says(2, "y");
     line.settle();
     assert_eq!(delivered(&line.client_told), [1, 2]);

@@ -234,6 +234,13 @@ pub(crate) fn draw(args: &DrawArgs) -> ExitCode {
 }
 
 fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
+    let page = args.output.as_path();
+    if page == Path::new(&args.run) || args.shiviz.as_deref() == Some(page) {
+        let shown = page.display();
+        return wrong_use(&format!(
+            "{shown} would be overwritten by the page: give it a path of its own, -o run.html"
+        ));
+    }
     let title = match meant {
         Meant::Seed(seed) => format!("seed {seed}{}", args.runs.plan().flags()),
         Meant::Record(..) => args.run.clone(),

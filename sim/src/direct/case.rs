@@ -12,6 +12,7 @@ use crate::scenario::{LATENCY_MAX, LINK, patience};
 
 /// How often what goes wrong on a connection goes wrong, until the network is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rates {
     /// An attempt to connect is refused.
     pub refuse: f64,
@@ -160,6 +161,7 @@ impl Talk {
 
 /// A run's plan; the messages are the system's part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Case {
     /// Where all other randomness comes from.
     pub seed: u64,

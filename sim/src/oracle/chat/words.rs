@@ -23,7 +23,7 @@ impl Brief for Command {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Say { key, body } => {
-                *line += &format!("say {key:x} ");
+                *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
             Self::Connect | Self::Read(_) | Self::Leave | Self::HangUp => *line += &format!("{self:?}"),
@@ -35,7 +35,7 @@ impl Brief for ServerCommand {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Say { key, body } => {
-                *line += &format!("say {key:x} ");
+                *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
             Self::Read(_) => *line += &format!("{self:?}"),
