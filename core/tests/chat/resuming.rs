@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::line::{Line, delivered, heard};
 
-/// Another connection than that of the line, as its server hears of it.
+/// Another connection than that of the line.
 const LATE: ConnId = ConnId { slot: 1, generation: 0 };
 const OPENED: Opened = Opened {
     dial: None,
@@ -170,20 +170,15 @@ fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
     let mut line = lost_and_found();
     line.server_says(1, "x");
     line.cut(true, true);
-    let other = echosphere_core::ConnId { slot: 1, generation: 0 };
-    let opened = echosphere_core::Opened {
-        dial: None,
-        text: false,
-    };
-    line.server(Event::Opened(other, opened));
-    line.server(Event::Received(other, Message::Begin { session: 77 }));
+    line.server(Event::Opened(LATE, OPENED));
+    line.server(Event::Received(LATE, Message::Begin { session: 77 }));
     let failure = Some(Failure::Replaced);
     assert!(line.server_told.ends_with(&[
         Notice::Undelivered { key: 1, sent: true },
         Notice::Ended { failure },
         Notice::Connected { resumed: false }
     ]));
-    assert_eq!(line.server.peer(), Some(other));
+    assert_eq!(line.server.peer(), Some(LATE));
 }
 
 #[test]
