@@ -80,7 +80,9 @@ async fn a_message_that_comes_with_its_fin_is_handled() {
         bystander.leave().await;
         let endpoint = relay.finish().await;
         let counters = endpoint.machine().counters();
-        assert_eq!((counters.messages, counters.abandoned), (2, 1));
+        // A thread may read the message before the FIN is there: then the bystander may have answered it.
+        let settled = counters.abandoned + counters.oks_forwarded;
+        assert_eq!((counters.messages, settled), (2, 2));
     }
 }
 
