@@ -96,11 +96,11 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
         hang: Duration::from_secs(args.hang),
         stop,
     };
-    let tell = |tally: Tally, again| {
+    let tell = |tally: Tally, again, hung: bool| {
         bar.finish_and_clear();
         let report = Report {
             system: W::NAME,
-            missing: if args.must_reach_all(&tally) && !interrupted.load(Ordering::Relaxed) {
+            missing: if args.must_reach_all(&tally) && !hung && !interrupted.load(Ordering::Relaxed) {
                 tally.missing(W::NAME)
             } else {
                 Vec::new()
@@ -129,7 +129,7 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
             bar.suspend(|| eprintln!("{}", tally.latest.as_deref().unwrap_or_default()));
         }
     };
-    let mut tally = campaign.run::<W>(progress, |tally| process::exit(tell(tally, 0).into()));
+    let mut tally = campaign.run::<W>(progress, |tally| process::exit(tell(tally, 0, true).into()));
     let mut again = tally.hashes.len();
     if interrupted.load(Ordering::Relaxed) {
         again = 0;
@@ -137,20 +137,19 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
         match hashes::compare(args.runs, &tally.hashes, jobs as u64) {
             Ok(differ) => differ.into_iter().for_each(|failure| tally.fail(failure)),
             Err(error) => {
-                tell(tally, 0);
+                tell(tally, 0, false);
                 return wrong_use(&format!("cannot run seeds in another process: {error}"));
             }
         }
     }
-    ExitCode::from(tell(tally, again))
+    ExitCode::from(tell(tally, again, false))
 }
 
 impl Args {
     /// Whether its runs were such that every mark should have been reached.
     fn must_reach_all(&self, tally: &Tally) -> bool {
         let ended_early = self.stop_at_first && !tally.failures.is_empty();
-        let hung = tally.kept.iter().any(|failure| failure.hash == 0);
-        self.runs.clients.is_none() && !self.runs.no_faults && !ended_early && !hung
+        self.runs.clients.is_none() && !self.runs.no_faults && !ended_early
     }
 }
 
