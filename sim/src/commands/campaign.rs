@@ -1,5 +1,6 @@
 //! Many seeds.
 
+use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,7 +127,9 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
         bar.set_position(tally.seeds);
         let count = tally.failures.values().sum();
         if count > std::mem::replace(&mut failures, count) {
-            bar.suspend(|| eprintln!("{}", tally.latest.as_deref().unwrap_or_default()));
+            let found = tally.latest.as_deref().unwrap_or_default();
+            // Told again at the end.
+            let _ = bar.suspend(|| writeln!(io::stderr(), "{found}"));
         }
     };
     let mut tally = campaign.run::<W>(progress, |tally| process::exit(tell(tally, 0, true).into()));

@@ -166,6 +166,15 @@ pub(super) struct Spoken {
     pub(super) finished: bool,
 }
 
+/// How long a peer may be silent, who speaks lines or not.
+const fn idle_timeout(lines: bool, link: &LinkConfig) -> Duration {
+    if lines {
+        link.idle_timeout_text
+    } else {
+        link.idle_timeout
+    }
+}
+
 impl Spoken {
     pub(super) fn since(now: Time) -> Self {
         Self {
@@ -190,11 +199,7 @@ impl Spoken {
         if expected.is_some_and(|expected| expected != reason) {
             return Err(format!("a connection ended as {reason:?}, should have as {expected:?}"));
         }
-        let idle = if lines {
-            link.idle_timeout_text
-        } else {
-            link.idle_timeout
-        };
+        let idle = idle_timeout(lines, link);
         let silence = now.since(self.heard);
         if reason == CloseReason::IdleTimeout && self.finished {
             return Err("closed for its silence, though it has finished sending".to_owned());
@@ -207,11 +212,7 @@ impl Spoken {
 
     /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
     pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &LinkConfig) -> Result<(), String> {
-        let idle = if lines {
-            link.idle_timeout_text
-        } else {
-            link.idle_timeout
-        };
+        let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
         if met && !self.finished && silence > idle + SLACK {
             return Err(format!("kept, having been heard {silence:?} ago"));

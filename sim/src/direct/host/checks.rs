@@ -182,11 +182,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             return;
         }
         let now = self.local(net.now);
-        let mut result = Ok(());
+        let (mut result, types) = (Ok(()), self.types());
         for socket in self.sockets.iter().flatten() {
             let conn = &net.conns[socket.index];
             let end = &conn.ends[self.side as usize];
-            let lines = conn.lines || self.types();
+            let lines = conn.lines || types;
             if self.told.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
             }
