@@ -74,6 +74,13 @@ struct Socket {
     slow: bool,
 }
 
+impl Socket {
+    /// So much has just been said and heard on it that no time-out can be over.
+    fn is_fresh(&self, now: Time, link: &LinkConfig) -> bool {
+        self.backlog.long_since.is_none() && self.spoken.is_fresh(now, self.met, link)
+    }
+}
+
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn new(number: usize, side: Side, clock: f64) -> Self {
         Self {

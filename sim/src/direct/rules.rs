@@ -210,6 +210,13 @@ impl Spoken {
         Ok(())
     }
 
+    /// None of the time-outs that the checks below are about can be over.
+    pub(super) fn is_fresh(&self, now: Time, met: bool, link: &LinkConfig) -> bool {
+        let begun = met || now.since(self.opened) <= link.handshake_timeout;
+        let idle = link.idle_timeout.min(link.idle_timeout_text);
+        begun && now.since(self.heard) <= idle && now.since(self.said) <= link.keepalive_interval
+    }
+
     /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
     pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &LinkConfig) -> Result<(), String> {
         let idle = idle_timeout(lines, link);

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +58,7 @@ pub struct Echo {
     /// How clients behave.
     pub client: ClientConfig,
     /// The messages; a message's index here is its id.
-    pub messages: Vec<Planned>,
+    pub messages: Arc<[Planned]>,
     /// Hosts whose clients speak lines. None of their X holds what a line cannot carry.
     pub lines: Vec<usize>,
     /// Hosts whose clients say more than they should.
@@ -98,9 +99,9 @@ impl System for Echo {
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
-        let mut xs = Bodies::default();
+        let mut xs = Bodies::for_many(self.messages.len());
         let mut of_message = Vec::with_capacity(self.messages.len());
-        for message in &self.messages {
+        for message in &*self.messages {
             of_message.push(xs.add(&message.x));
             if message.x.len() > workload::LARGE {
                 marks.hit(Mark::LargeX);
@@ -129,7 +130,7 @@ impl System for Echo {
             server: ServerModel::new(deep, &self.limits, lens, no_lines, marks.clone()),
             xs,
             clients: ClientModel::new(self, of_message, marks.clone()),
-            planned: self.messages.iter().map(|message| (message.host, message.at)).collect(),
+            planned: Arc::clone(&self.messages),
         }
     }
 
@@ -194,8 +195,7 @@ impl System for Echo {
 #[derive(Debug)]
 pub struct EchoOracle {
     xs: Bodies,
-    /// From which host each message is sent, and when.
-    planned: Vec<(usize, Duration)>,
+    planned: Arc<[Planned]>,
     wire: Wire,
     server: ServerModel,
     clients: ClientModel,
@@ -311,12 +311,12 @@ impl Oracle<Echo> for EchoOracle {
         self.clients.restart(host);
         // Those that were not acknowledged before the host crashed are sent again. It is the host's caller who keeps
         // them, and the host is not its caller.
-        let numbered = (0..).zip(&self.planned);
-        let to_send = numbered.filter(|(id, (from, _))| *from == host && !self.clients.is_done(*id));
+        let numbered = (0..).zip(&*self.planned);
+        let to_send = numbered.filter(|(id, message)| message.host == host && !self.clients.is_done(*id));
         let mut plan: Vec<_> = to_send
-            .map(|(id, (_, at))| {
-                let x = self.xs.get(self.clients.says(id)).clone();
-                (*at, Command::Send { id, x })
+            .map(|(id, message)| {
+                let x = message.x.clone();
+                (message.at, Command::Send { id, x })
             })
             .collect();
         plan.sort_by_key(|(at, _)| *at);

@@ -184,6 +184,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let now = self.local(net.now);
         let (mut result, types) = (Ok(()), self.types());
         for socket in self.sockets.iter().flatten() {
+            if socket.is_fresh(now, &self.link) {
+                continue;
+            }
             let conn = &net.conns[socket.index];
             let end = &conn.ends[self.side as usize];
             let lines = conn.lines || types;

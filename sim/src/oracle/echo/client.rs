@@ -21,7 +21,7 @@ mod notices;
 const SLACK: Duration = Duration::from_millis(5);
 
 fn too_long(echo: &Echo) -> BTreeSet<u64> {
-    let numbered = (0..).zip(&echo.messages);
+    let numbered = (0..).zip(&*echo.messages);
     let too_long = numbered.filter(|(_, message)| message.x.len() > echo.limits.max_message);
     too_long.map(|(id, _)| id).collect()
 }
@@ -147,11 +147,6 @@ impl ClientModel {
 
     pub(super) fn is_done(&self, id: u64) -> bool {
         !self.open[id as usize]
-    }
-
-    /// What a message says.
-    pub(super) fn says(&self, id: u64) -> X {
-        self.says[id as usize]
     }
 
     fn host(&mut self, host: usize) -> &mut Host {

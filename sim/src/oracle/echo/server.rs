@@ -42,6 +42,8 @@ pub(super) struct ServerModel {
     credit: usize,
     /// Whether everything is compared after this event.
     due: bool,
+    /// How many comparisons there were.
+    comparison: u32,
     flight_count: usize,
     flight_bytes: usize,
     opened: u64,
@@ -60,6 +62,8 @@ struct Conn {
     sent: u64,
     /// How often it answered, and that counted or was late.
     answered: u64,
+    /// In which comparison it was last found in the server's own books.
+    compared: u32,
 }
 
 /// One `message X`, forwarded and not answered.
@@ -71,6 +75,8 @@ struct Flight {
     holder: ConnId,
     /// When that was, in forwards.
     forwarded: u64,
+    /// In which comparison it was last found in the server's own books.
+    compared: u32,
 }
 
 /// Most X have one.
@@ -110,6 +116,7 @@ impl ServerModel {
             freed: Vec::new(),
             credit: 0,
             due: false,
+            comparison: 0,
             flight_count: 0,
             flight_bytes: 0,
             opened: 0,
@@ -306,6 +313,7 @@ impl ServerModel {
             waiter,
             holder,
             forwarded: self.forwarded,
+            compared: 0,
         });
         Ok(())
     }
@@ -445,30 +453,44 @@ impl ServerModel {
 
     /// Compares the server's own books with these; only if it is due.
     pub(super) fn compare(&mut self, flights: impl Iterator<Item = (X, Option<ConnId>, ConnId)>) -> Result<(), String> {
-        self.listed.sort_unstable();
-        let listed = &self.listed;
-        let mine = || self.conns.iter().map(|(id, _)| id);
-        if !listed.iter().copied().eq(mine()) {
-            let mine: Vec<_> = mine().collect();
-            return Err(format!(
-                "the server's live connections are {listed:?}, should be {mine:?}"
-            ));
+        self.comparison += 1;
+        let now = self.comparison;
+        for id in &self.listed {
+            match self.conns.get_mut(*id) {
+                Some(conn) if conn.compared != now => conn.compared = now,
+                Some(_) => return Err(format!("the server says twice that {id:?} is live")),
+                None => return Err(format!("the server says that {id:?} is live")),
+            }
         }
-        let mut theirs: Vec<_> = flights.collect();
-        let mut mine = Vec::new();
-        for (x, flights) in &self.flights {
-            mine.extend(flights.iter().map(|flight| (*x, flight.waiter, flight.holder)));
+        if self.listed.len() < self.conns.len() {
+            let missing = self.conns.iter().find(|(_, conn)| conn.compared != now);
+            return Err(format!("the server does not know of {missing:?}"));
         }
-        theirs.sort_unstable();
-        mine.sort_unstable();
-        if theirs != mine {
-            return Err(format!("the server's flights are {theirs:?}, should be {mine:?}"));
+        let mut count = 0;
+        for (x, waiter, holder) in flights {
+            count += 1;
+            let mut mine = self.flights.get_mut(&x).into_iter().flatten();
+            let same =
+                |flight: &&mut Flight| (flight.waiter, flight.holder, flight.compared != now) == (waiter, holder, true);
+            let Some(flight) = mine.find(same) else {
+                return Err(format!(
+                    "the server has X number {x} held by {holder:?} for {waiter:?}, once more than it should"
+                ));
+            };
+            flight.compared = now;
+            if !self.conns.contains(holder) {
+                return Err(format!("held by nobody who is live: {flight:?}"));
+            }
         }
-        let gone = mine.iter().find(|(_, _, holder)| !self.conns.contains(*holder));
-        match gone {
-            Some(flight) => Err(format!("held by nobody who is live: {flight:?}")),
-            None => Ok(()),
+        if count < self.flight_count {
+            let all = self
+                .flights
+                .iter()
+                .flat_map(|(x, flights)| flights.iter().map(move |flight| (x, flight)));
+            let missing: Vec<_> = all.filter(|(_, flight)| flight.compared != now).collect();
+            return Err(format!("the server does not know of {missing:?}"));
         }
+        Ok(())
     }
 
     pub(super) fn is_zero(&self) -> bool {

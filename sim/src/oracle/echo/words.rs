@@ -17,47 +17,85 @@ pub(crate) type X = u32;
 /// Every X of a run, numbered.
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
-    bodies: Vec<Bytes>,
+    /// All short ones in one piece, as very many would lie all over the memory.
+    short: Vec<u8>,
+    long: Vec<Bytes>,
+    /// How long each is, and where it begins in `short`, or which of `long` it is.
+    places: Vec<(u32, u32)>,
     numbers: HashTable<X>,
     /// The one found last, as what was received is often sent on.
     last: Cell<X>,
 }
 
+/// Bytes that a short body has at most.
+const SHORT: usize = 64;
+
 impl Bodies {
+    /// For so many.
+    pub(super) fn for_many(count: usize) -> Self {
+        Self {
+            places: Vec::with_capacity(count),
+            numbers: HashTable::with_capacity(count),
+            ..Self::default()
+        }
+    }
+
     /// The number of `x`, which is the next one if it is new.
     pub(super) fn add(&mut self, x: &Bytes) -> X {
         if let Some(number) = self.number(x) {
             return number;
         }
-        let number = self.bodies.len() as X;
-        self.bodies.push(x.clone());
-        let bodies = &self.bodies;
-        let hash = |number: &X| quick_hash(&bodies[*number as usize]);
+        let number = self.places.len() as X;
+        let place = if x.len() <= SHORT {
+            self.short.extend_from_slice(x);
+            self.short.len() - x.len()
+        } else {
+            self.long.push(x.clone());
+            self.long.len() - 1
+        };
+        self.places.push((x.len() as u32, place as u32));
+        let hash = |number: &X| quick_hash(body(*number, &self.places, &self.short, &self.long));
         self.numbers.insert_unique(quick_hash(x), number, hash);
         number
     }
 
     pub(super) fn number(&self, x: &[u8]) -> Option<X> {
         let last = self.last.get();
-        if self.bodies.get(last as usize).is_some_and(|body| body == x) {
+        if !self.places.is_empty() && self.is(last, x) {
             return Some(last);
         }
-        let same = |number: &X| self.bodies[*number as usize] == x;
-        let number = self.numbers.find(quick_hash(x), same).copied()?;
+        let number = self
+            .numbers
+            .find(quick_hash(x), |number| self.is(*number, x))
+            .copied()?;
         self.last.set(number);
         Some(number)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (X, &Bytes)> {
-        (0..).zip(&self.bodies)
+    fn is(&self, number: X, x: &[u8]) -> bool {
+        self.places[number as usize].0 as usize == x.len() && self.get(number) == x
     }
 
-    pub(super) fn get(&self, number: X) -> &Bytes {
-        &self.bodies[number as usize]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (X, &[u8])> {
+        (0..).zip(&self.places).map(|(number, _)| (number, self.get(number)))
+    }
+
+    fn get(&self, number: X) -> &[u8] {
+        body(number, &self.places, &self.short, &self.long)
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.bodies.len()
+        self.places.len()
+    }
+}
+
+fn body<'a>(number: X, places: &[(u32, u32)], short: &'a [u8], long: &'a [Bytes]) -> &'a [u8] {
+    let (len, place) = places[number as usize];
+    let (len, place) = (len as usize, place as usize);
+    if len <= SHORT {
+        &short[place..place + len]
+    } else {
+        &long[place]
     }
 }
 

@@ -1,5 +1,6 @@
 //! What clients send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -52,7 +53,7 @@ impl Echo {
                 ack_delay,
                 max_delayed_acks: 1024,
             },
-            messages,
+            messages: messages.into(),
             lines: Vec::new(),
             rude: Vec::new(),
             limits: Limits::default(),
@@ -71,7 +72,9 @@ impl Echo {
             at,
             x: format!("hello {number}").into(),
         });
-        Self::new(Delay::None, together(messages.collect()))
+        let mut messages: Vec<_> = messages.collect();
+        bring_together(&mut messages);
+        Self::new(Delay::None, messages)
     }
 
     /// What the scenario's seed says.
@@ -126,9 +129,9 @@ impl Echo {
         echo.lines = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         echo.rude = (0..hosts).filter(|_| dice.chance(0.1)).collect();
         if clients == drawn {
-            echo.limits = Limits::draw(seed, &mut echo.messages);
+            echo.limits = Limits::draw(seed, Arc::make_mut(&mut echo.messages));
         }
-        for message in &mut echo.messages {
+        for message in Arc::make_mut(&mut echo.messages) {
             if echo.lines.contains(&message.host) && !fits_a_line(&message.x) {
                 let text = message
                     .x
@@ -137,27 +140,26 @@ impl Echo {
                 message.x = text.collect();
             }
         }
-        echo.messages = together(echo.messages);
+        bring_together(Arc::make_mut(&mut echo.messages));
         echo
     }
 }
 
-/// The same with all short bodies in one piece of memory, as very many would lie all over it.
-fn together(mut messages: Vec<Planned>) -> Vec<Planned> {
+/// Has all short bodies lie in one piece of memory, as very many would lie all over it.
+fn bring_together(messages: &mut [Planned]) {
     const SHORT: usize = 64;
     let mut all = BytesMut::new();
-    for message in &messages {
+    for message in &*messages {
         if message.x.len() <= SHORT {
             all.extend_from_slice(&message.x);
         }
     }
-    for message in &mut messages {
+    for message in messages {
         let len = message.x.len();
         if len <= SHORT {
             message.x = all.split_to(len).freeze();
         }
     }
-    messages
 }
 
 impl Workload for Echo {
@@ -189,7 +191,8 @@ impl Workload for Echo {
     }
 
     fn bodies(&mut self) -> Vec<&mut Bytes> {
-        self.messages.iter_mut().map(|message| &mut message.x).collect()
+        let messages = Arc::make_mut(&mut self.messages);
+        messages.iter_mut().map(|message| &mut message.x).collect()
     }
 
     fn to_json(&self) -> Value {
