@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
+use smallvec::SmallVec;
 
 use super::World;
 use super::host::{Eye, Size};
@@ -24,7 +25,7 @@ pub(super) struct Told {
     /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
-    ended: Vec<(ConnId, CloseReason)>,
+    ended: SmallVec<[(ConnId, CloseReason); 2]>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -61,7 +62,7 @@ impl Told {
         }
     }
 
-    pub(super) fn take_ended(&mut self) -> Vec<(ConnId, CloseReason)> {
+    pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
 }

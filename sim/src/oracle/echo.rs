@@ -13,7 +13,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server};
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Delay;
@@ -28,7 +27,7 @@ pub use self::limits::Limits;
 pub use self::player::Player;
 use self::server::ServerModel;
 use self::typed::Person;
-use self::words::{Bodies, Did, Heard, Said, Wire, X, did, heard};
+use self::words::{Bodies, Did, Heard, Numbers, Said, Wire, X, did, heard};
 pub use self::workload::Planned;
 use super::typed::fits_a_line;
 use super::{Carried, Oracle, System};
@@ -249,8 +248,9 @@ impl EchoOracle {
         event: &Event<Message, Infallible>,
         actions: &[Action<Message, Infallible>],
     ) -> Result<(), String> {
-        let event = heard(event, |message| self.intern(message))?;
-        let actions = did(actions, |message| self.intern(message))?;
+        let numbers = Numbers::of(&self.xs);
+        let event = heard(event, |message| numbers.said(message))?;
+        let actions = did(actions, |message| numbers.said(message))?;
         if let Heard::Received(_, said) = event {
             self.wire.to_server.arrives(said)?;
         }
@@ -284,22 +284,6 @@ impl EchoOracle {
         }
         Ok(())
     }
-
-    fn intern(&self, message: &Message) -> Result<Said, String> {
-        let x = |x: &Bytes| match self.xs.number(x) {
-            Some(x) => Ok(x),
-            None => {
-                let mut shown = String::new();
-                brief_bytes(x, &mut shown);
-                Err(format!("an X that nobody sent: {shown}"))
-            }
-        };
-        Ok(match message {
-            Message::Message(body) => Said::Message(x(body)?),
-            Message::Ok(body) => Said::Ok(x(body)?),
-            Message::Error(code, _) => Said::Error(*code),
-        })
-    }
 }
 
 impl Oracle<Echo> for EchoOracle {
@@ -313,12 +297,11 @@ impl Oracle<Echo> for EchoOracle {
         // them, and the host is not its caller.
         let numbered = (0..).zip(&*self.planned);
         let to_send = numbered.filter(|(id, message)| message.host == host && !self.clients.is_done(*id));
-        let mut plan: Vec<_> = to_send
-            .map(|(id, message)| {
-                let x = message.x.clone();
-                (message.at, Command::Send { id, x })
-            })
-            .collect();
+        let mut plan = Vec::with_capacity(to_send.clone().count());
+        plan.extend(to_send.map(|(id, message)| {
+            let x = message.x.clone();
+            (message.at, Command::Send { id, x })
+        }));
         plan.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -339,8 +322,9 @@ impl Oracle<Echo> for EchoOracle {
         event: &EventOf<Player>,
         actions: &[ActionOf<Player>],
     ) -> Result<(), String> {
-        let event = heard(event, |message| self.intern(message))?;
-        let actions = did(actions, |message| self.intern(message))?;
+        let numbers = Numbers::of(&self.xs);
+        let event = heard(event, |message| numbers.said(message))?;
+        let actions = did(actions, |message| numbers.said(message))?;
         if let Heard::Received(_, said) = event {
             self.wire.to_client.arrives(said)?;
         }

@@ -1,6 +1,7 @@
 //! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
 //! most once, and a natural end.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub(super) struct ClientModel {
     /// Those whose caller has not been told that they are acknowledged.
     open: Vec<bool>,
     open_count: usize,
+    /// None before this one is open.
+    first_open: Cell<usize>,
     /// Those that a host has been asked to send, in its present life, and that it has not said are acknowledged.
     under_way: Vec<Option<u32>>,
     hosts: Vec<Host>,
@@ -111,6 +114,7 @@ impl ClientModel {
             marks,
             open: vec![true; says.len()],
             open_count: says.len(),
+            first_open: Cell::new(0),
             under_way: vec![None; says.len()],
             says,
             too_long: too_long(echo),
@@ -168,7 +172,10 @@ impl ClientModel {
     }
 
     pub(super) fn first_open(&self) -> Option<u64> {
-        (0..).zip(&self.open).find(|(_, open)| **open).map(|(id, _)| id)
+        let first = self.first_open.get();
+        let first = first + self.open[first..].iter().position(|open| *open)?;
+        self.first_open.set(first);
+        Some(first as u64)
     }
 
     pub(super) fn step(

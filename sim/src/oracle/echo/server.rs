@@ -93,7 +93,7 @@ impl Conn {
 }
 
 /// Connections and flights that are compared at every event, and so many more for each event where there are more.
-const WHOLE: usize = 64;
+const WHOLE: usize = 32;
 const MORE: usize = 2;
 /// So many bytes of X cost as much as a flight.
 const BYTES: usize = 256;
@@ -323,16 +323,18 @@ impl ServerModel {
         let age = self.conns.get(chosen).map_or(0, |conn| conn.opened);
         let any = !self.no_lines.contains(&x);
         let can = |conn: &Conn| any || !conn.lines;
-        let count = |wanted: &dyn Fn(ConnId, &Conn) -> bool| {
-            let able = self.conns.iter().filter(|(_, conn)| can(conn));
-            able.filter(|(id, conn)| wanted(*id, conn)).count()
-        };
+        let (mut among, mut by_id, mut by_age) = (0, 0, 0);
+        for (id, conn) in self.conns.iter().filter(|(_, conn)| can(conn)) {
+            among += 1;
+            by_id += usize::from(id < chosen);
+            by_age += usize::from(conn.opened < age);
+        }
         let before = self.listed.iter().take_while(|id| **id != chosen);
         self.choices.made.push(Choice {
-            among: count(&|_, _| true),
+            among,
             by_place: before.filter(|id| self.conns.get(**id).is_some_and(can)).count(),
-            by_id: count(&|id, _| id < chosen),
-            by_age: count(&|_, conn| conn.opened < age),
+            by_id,
+            by_age,
             to_self,
         });
     }

@@ -1,6 +1,7 @@
 //! The words of events and actions with each X replaced by its number, and the network's only rule.
 
 use std::cell::Cell;
+use std::ptr;
 
 use bytes::Bytes;
 use echosphere_core::echo::{Command, Message, Notice};
@@ -96,6 +97,44 @@ fn body<'a>(number: X, places: &[(u32, u32)], short: &'a [u8], long: &'a [Bytes]
         &short[place..place + len]
     } else {
         &long[place]
+    }
+}
+
+/// Puts numbers into the words of one event and of what followed from it.
+#[derive(Debug)]
+pub(super) struct Numbers<'a> {
+    bodies: &'a Bodies,
+    /// The body found last: what is sent on is often the very memory that was received.
+    last: Cell<Option<(*const [u8], X)>>,
+}
+
+impl<'a> Numbers<'a> {
+    pub(super) const fn of(bodies: &'a Bodies) -> Self {
+        let last = Cell::new(None);
+        Self { bodies, last }
+    }
+
+    pub(super) fn said(&self, message: &Message) -> Result<Said, String> {
+        Ok(match message {
+            Message::Message(body) => Said::Message(self.number(body)?),
+            Message::Ok(body) => Said::Ok(self.number(body)?),
+            Message::Error(code, _) => Said::Error(*code),
+        })
+    }
+
+    fn number(&self, x: &[u8]) -> Result<X, String> {
+        if let Some((last, number)) = self.last.get()
+            && ptr::eq(last, x)
+        {
+            return Ok(number);
+        }
+        let Some(number) = self.bodies.number(x) else {
+            let mut shown = String::new();
+            brief_bytes(x, &mut shown);
+            return Err(format!("an X that nobody sent: {shown}"));
+        };
+        self.last.set(Some((x, number)));
+        Ok(number)
     }
 }
 
