@@ -112,6 +112,13 @@ fn what_was_edited_into_nonsense_is_no_failure_of_the_product() {
         text(&output.stderr).contains("and there are 1, from 0 on"),
         "{output:?}"
     );
+
+    let output = with(|run| run["workload"]["lins"] = vec![0].into());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("its `workload`: unknown field `lins`"),
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -262,6 +262,7 @@ impl Workload for Chat {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Whole {
             max_backlog: Option<usize>,
             idle_timeout: Option<Duration>,
@@ -298,6 +299,7 @@ impl Workload for Chat {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Written {
     Session {
         host: usize,

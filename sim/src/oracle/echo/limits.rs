@@ -13,7 +13,7 @@ use crate::scenario::{BACKOFF_MAX, LINK, RESPONSE_TIMEOUT};
 
 /// What may be at most: of the server, of each connection, of the clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of an X that the server takes.
     pub max_message: usize,

@@ -212,6 +212,7 @@ impl Workload for Echo {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Whole {
             ack_delay: WrittenDelay,
             #[serde(default)]
@@ -242,6 +243,7 @@ impl Workload for Echo {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Written {
     host: usize,
     at: Duration,
@@ -250,6 +252,7 @@ struct Written {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 enum WrittenDelay {
     None,
     Constant(Duration),

@@ -191,6 +191,7 @@ impl Workload for Hub {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Whole {
             #[serde(default)]
             max_backlog: Option<usize>,
@@ -252,6 +253,7 @@ impl Hub {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Written {
     Session {
         host: usize,
@@ -268,6 +270,7 @@ enum Written {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 enum WrittenRequest {
     Identity,
     List,

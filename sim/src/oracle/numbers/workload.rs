@@ -43,6 +43,7 @@ impl Name {
 
 /// Which numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Wanted {
     /// A stateless stream.
     Plain {
@@ -79,6 +80,7 @@ pub enum Ask {
 
 /// Something that is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Planned {
     /// A client gets numbers.
     Get {
@@ -237,6 +239,7 @@ impl Workload for Numbers {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Whole {
             mode: String,
             period: Duration,
