@@ -46,6 +46,8 @@ pub enum Fault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
+    /// The host is asked to drain, for at most so long, and ends.
+    DrainClient(usize, Duration),
     /// The host begins anew.
     RestartClient(usize),
     /// The server loses all its state, as above.
@@ -110,6 +112,12 @@ impl Injector {
             Fault::Repair(host, way) => self.repair(sim, host, way),
             Fault::FailRate(host, rate) => sim.set_link_fail_rate(SERVER, CLIENTS[host], rate),
             Fault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
+            Fault::DrainClient(host, _) => {
+                // The host does it by itself, once it is told.
+                if self.down.insert(CLIENTS[host]) {
+                    self.marks.hit(Mark::ClientDrain);
+                }
+            }
             Fault::RestartClient(host) => {
                 if self.down.remove(CLIENTS[host]) {
                     self.rules.tearing_down(|| sim.bounce(CLIENTS[host]));

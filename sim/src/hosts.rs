@@ -22,6 +22,10 @@ use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
+mod visits;
+
+pub(crate) use self::visits::STRANGERS;
+
 /// The server's name.
 pub const SERVER: &str = "server";
 /// The names of the hosts of clients. turmoil's cost grows much faster than the number of hosts.
@@ -50,6 +54,8 @@ pub(crate) struct Shared<S: System> {
     /// Whose driver has ended, with its counters.
     pub(crate) ended: BTreeMap<&'static str, LinkCounters>,
     lives: BTreeMap<&'static str, u32>,
+    /// How often the server crashed.
+    pub(crate) crashes: u32,
 }
 
 impl<S: System> Shared<S> {
@@ -62,6 +68,7 @@ impl<S: System> Shared<S> {
             drain: BTreeMap::new(),
             ended: BTreeMap::new(),
             lives: BTreeMap::new(),
+            crashes: 0,
         }
     }
 
@@ -71,6 +78,11 @@ impl<S: System> Shared<S> {
         {
             self.broken = Some((at, rule));
         }
+    }
+
+    /// Differs whenever another server may be running, or none.
+    fn server_life(&self) -> (u32, u32) {
+        (self.lives.get(SERVER).copied().unwrap_or_default(), self.crashes)
     }
 
     fn begin(&mut self, host: &'static str) -> u32 {

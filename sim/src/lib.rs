@@ -100,6 +100,7 @@ pub mod scenario;
 pub mod seeds;
 pub mod shrink;
 mod side;
+pub mod strangers;
 pub mod trace;
 
 pub use run::{Failure, FailureKind, Report, run};

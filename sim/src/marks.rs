@@ -66,6 +66,8 @@ Both of any {
     ServerCrash,
     /// The server crashed without its peers noticing.
     ServerPowerLoss,
+    /// A host of clients was drained.
+    ClientDrain,
     /// The server was drained while clients came and went.
     ServerDrain,
     /// A socket was not ready for a while.
@@ -88,6 +90,10 @@ Both of any {
     HandshakeTimeout,
     /// A connection did not close in order.
     Lingered,
+    /// Somebody connected who speaks no protocol.
+    Stranger,
+    /// Somebody who speaks no protocol was told what was wrong.
+    StrangerTold,
 }
 
 Turmoil of any {
@@ -106,8 +112,6 @@ Turmoil of any {
 }
 
 Direct of any {
-    /// A host of clients was drained.
-    ClientDrain,
     /// A connection ended inside a frame.
     Truncated,
     /// An attempt to connect was never answered.
@@ -124,10 +128,6 @@ Direct of any {
     HalfOpen,
     /// A link carried few bytes a second.
     Narrow,
-    /// Somebody connected who speaks no protocol.
-    Stranger,
-    /// Somebody who speaks no protocol was told what was wrong.
-    StrangerTold,
     /// A host did nothing for a while.
     Pause,
     /// A reader took a few bytes at a time.
@@ -169,6 +169,10 @@ Both of echo {
     ServerBusy,
     /// A client was told that its X is too long.
     TooLong,
+    /// A client that drained gave a message up.
+    GivenUpInDrain,
+    /// Somebody who answers nothing was forwarded an X.
+    StrangerHolds,
 }
 
 Direct of echo {
@@ -176,10 +180,6 @@ Direct of echo {
     TooManyWaiting,
     /// A client answered at once, having as many answers to give as it may delay.
     AnswerNotDelayed,
-    /// A client that drained gave a message up.
-    GivenUpInDrain,
-    /// Somebody who answers nothing was forwarded an X.
-    StrangerHolds,
 }
 
 Both of hub {

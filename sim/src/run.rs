@@ -12,7 +12,7 @@ use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
 use crate::faults::{Fault, Injector};
-use crate::hosts::{Hosts, SERVER, Shared, clients};
+use crate::hosts::{CLIENTS, Hosts, SERVER, STRANGERS, Shared, clients};
 use crate::marks::{Mark, Marks};
 use crate::net::Rules;
 use crate::oracle::{Oracle, System};
@@ -177,12 +177,13 @@ impl std::error::Error for Failure {}
 pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle>, Failure> {
     let marks = Marks::default();
     let oracle = system.oracle(scenario.deep, &marks);
+    let tight = system.link(scenario.link).max_outbox < scenario.link.max_outbox;
     let hosts = Hosts {
         scenario: scenario.clone(),
         system: Arc::new(system),
         marks: marks.clone(),
         healed: Arc::default(),
-        rules: Arc::new(Rules::new(scenario.link.linger, S::goes_on_after_fin())),
+        rules: Arc::new(Rules::new(scenario.link.linger, S::goes_on_after_fin(), tight)),
         shared: Arc::new(Mutex::new(Shared::new(oracle, Lines::Recent.or_print()))),
     };
     let mut run = Run {
@@ -258,6 +259,10 @@ impl<S: System> Run<S> {
             let client = self.hosts.clone();
             self.sim.host(name, move || client.clone().dial(number));
         }
+        if !self.hosts.scenario.strangers.is_empty() {
+            let strangers = self.hosts.clone();
+            self.sim.host(STRANGERS, move || strangers.clone().visit());
+        }
         if self.hosts.scenario.latency.0 < self.hosts.scenario.latency.1 {
             self.hosts.marks.hit(Mark::LatencyRange);
         }
@@ -302,9 +307,14 @@ impl<S: System> Run<S> {
             let now = self.sim.elapsed();
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
                 self.note(&format!("{fault:?}"));
-                if let Fault::DrainServer(within) = fault {
-                    self.hosts.lock().drain.insert(SERVER, within);
+                let mut shared = self.hosts.lock();
+                match fault {
+                    Fault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
+                    Fault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
+                    Fault::CrashServer { .. } => shared.crashes += 1,
+                    _ => {}
                 }
+                drop(shared);
                 self.injector.apply(&mut self.sim, fault);
             }
             self.step()?;

@@ -8,6 +8,7 @@ use echosphere_core::link::LinkConfig;
 use crate::dice::{Dice, Purpose};
 use crate::faults::{Fault, Way};
 use crate::net::Chop;
+use crate::strangers::Talk;
 
 /// What a run is given; the messages are the system's part.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Scenario {
     pub liveness: Duration,
     /// What happens to the network and the hosts, in order.
     pub faults: Vec<(Duration, Fault)>,
+    /// Who comes that speaks no protocol, and when.
+    pub strangers: Vec<(Duration, Talk)>,
     /// Whether the oracle makes the checks whose cost grows with what is under way.
     pub deep: bool,
 }
@@ -94,6 +97,7 @@ impl Scenario {
             safety: Duration::ZERO,
             liveness: patience(),
             faults: Vec::new(),
+            strangers: Vec::new(),
             deep: true,
         }
     }
@@ -119,6 +123,7 @@ impl Scenario {
             chop: Chop::draw(&mut dice),
             safety,
             faults: draw_faults(&mut dice, hosts, safety),
+            strangers: draw_strangers(&mut dice, safety),
             ..Self::calm(seed, hosts)
         }
     }
@@ -126,7 +131,7 @@ impl Scenario {
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
     type Kind = fn(&mut Dice, usize) -> (Fault, Fault);
-    const KINDS: [Kind; 10] = [
+    const KINDS: [Kind; 11] = [
         |dice, host| (Fault::Latency(host, dice.millis(100, 500)), Fault::LatencyNormal(host)),
         |_, host| (Fault::Hold(host), Fault::Release(host)),
         |_, host| (Fault::Partition(host, Way::Both), Fault::Repair(host, Way::Both)),
@@ -160,6 +165,12 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
             (Fault::CrashServer { unnoticed }, Fault::RestartServer)
         },
         |dice, _| (Fault::DrainServer(dice.millis(0, 1000)), Fault::RestartServer),
+        |dice, host| {
+            (
+                Fault::DrainClient(host, dice.millis(0, 1000)),
+                Fault::RestartClient(host),
+            )
+        },
     ];
     let mut faults = Vec::new();
     let most = safety.as_millis() as u64;
@@ -185,6 +196,16 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// In a fifth of the runs some come.
+fn draw_strangers(dice: &mut Dice, safety: Duration) -> Vec<(Duration, Talk)> {
+    if !dice.chance(0.2) {
+        return Vec::new();
+    }
+    let most = safety.as_millis() as u64;
+    let one = |_| (dice.millis(1, most), Talk::ALL[dice.below(Talk::ALL.len())]);
+    (0..6).map(one).collect()
 }
 
 /// A drain that is given all the time it needs, while somebody whom the server waits for is cut off: in order to end, it

@@ -9,6 +9,7 @@ use super::net::{MILLISECOND, Nanos};
 use crate::dice::{Dice, Purpose};
 use crate::hosts::CLIENTS;
 use crate::scenario::{LATENCY_MAX, LINK, patience};
+use crate::strangers::Talk;
 
 /// How often what goes wrong on a connection goes wrong, until the network is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,40 +125,6 @@ impl Fault {
 
 /// How much time's bytes may be under way in one direction of a connection on a narrow link.
 pub const NARROW: Duration = Duration::from_millis(250);
-
-/// What a stranger says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Talk {
-    /// Nothing at all.
-    Nothing,
-    /// A part of a frame.
-    Half,
-    /// An empty frame, as one who listens, and nothing more.
-    Hello,
-    /// A frame that is no request of any protocol.
-    Unknown,
-    /// The same after an empty frame.
-    HelloUnknown,
-    /// The start of a frame that is too long for every protocol, after an empty one.
-    TooLong,
-    /// A part of a frame after an empty one, and the end of the stream.
-    Cut,
-    /// A line as from a browser.
-    Web,
-}
-
-impl Talk {
-    const ALL: [Self; 8] = [
-        Self::Nothing,
-        Self::Half,
-        Self::Hello,
-        Self::Unknown,
-        Self::HelloUnknown,
-        Self::TooLong,
-        Self::Cut,
-        Self::Web,
-    ];
-}
 
 /// A run's plan; the messages are the system's part.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use echosphere_core::{ConnId, DialToken};
 
 use super::net::Nanos;
-use super::strangers::Stranger;
+use super::strangers::Visit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Segment {
@@ -34,7 +34,7 @@ pub(super) struct Conn {
     /// Its first byte is under way or has come.
     pub(super) spoken: bool,
     /// Who has made it, if that is no client.
-    pub(super) stranger: Option<Box<Stranger>>,
+    pub(super) stranger: Option<Box<Visit>>,
 }
 
 /// One side's socket.

@@ -21,7 +21,7 @@ use bytes::BytesMut;
 use echosphere_core::{CloseReason, Event, Machine};
 
 use self::case::nanos;
-pub use self::case::{Case, Fault, NARROW, Rates, Talk};
+pub use self::case::{Case, Fault, NARROW, Rates};
 pub use self::decisions::Decisions;
 use self::host::{Eye, Host};
 use self::net::{MILLISECOND, Nanos, Net, What};

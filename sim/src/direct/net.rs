@@ -263,10 +263,10 @@ impl Net {
     pub(super) fn finish(&mut self, index: usize, from: Side) {
         let conn = &mut self.conns[index];
         conn.ends[from as usize].fin_sent = true;
-        if let (Some(stranger), Side::Server) = (&mut conn.stranger, from) {
+        if let (Some(visit), Side::Server) = (&mut conn.stranger, from) {
             let pipe = &conn.pipes[Side::Client as usize];
             let end_read = conn.ends[Side::Server as usize].fin_heard;
-            stranger.finished(pipe.bytes == 0 && pipe.segments.is_empty(), end_read);
+            visit.finished(pipe.bytes == 0 && pipe.segments.is_empty(), end_read);
         }
         if self.decisions.chance(self.rates.lost_fin) {
             self.marks.hit(Mark::LostFin);

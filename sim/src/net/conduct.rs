@@ -16,18 +16,21 @@ pub struct Rules {
     linger: Duration,
     /// Whether it may be kept as long as it is written to.
     goes_on: bool,
+    /// Whether a few messages at once are more than may wait, so that a stream is dropped though its peer reads.
+    tight: bool,
     broken: Mutex<Option<String>>,
     torn_down: AtomicBool,
 }
 
 impl Rules {
     /// For drivers whose closing connections may take `linger`. If a stream `goes_on` whose peer has finished sending, that
-    /// is from when something was written last.
+    /// is from when something was written last. If bounds are `tight`, a stream may be dropped at any time.
     #[must_use]
-    pub const fn new(linger: Duration, goes_on: bool) -> Self {
+    pub const fn new(linger: Duration, goes_on: bool, tight: bool) -> Self {
         Self {
             linger,
             goes_on,
+            tight,
             broken: Mutex::new(None),
             torn_down: AtomicBool::new(false),
         }
@@ -170,8 +173,9 @@ impl Drop for Conduct {
         // Who is not let in is told so, at most, and never read.
         let refused = self.has_written && !self.has_read;
         let cause = self.shut_down || self.failed || self.ended.is_some() || self.waits.is_some() || refused;
-        self.rules
-            .check(cause, || "a stream was dropped without a cause".to_owned());
+        self.rules.check(cause || self.rules.tight, || {
+            "a stream was dropped without a cause".to_owned()
+        });
     }
 }
 

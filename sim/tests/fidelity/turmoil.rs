@@ -107,6 +107,6 @@ fn sound() -> Chopper {
         healed,
         Dice::new(1, Purpose::Network),
         Marks::default(),
-        Arc::new(Rules::new(LINK.linger, false)),
+        Arc::new(Rules::new(LINK.linger, false, false)),
     )
 }

@@ -202,8 +202,10 @@ impl ServerModel {
             }
             Heard::Received(from, Said::Message(x)) => self.message(from, x, actions),
             Heard::Received(from, Said::Ok(x)) => self.ok(from, x, actions),
-            // A client tells the server why it closes, when the server was silent for too long.
-            Heard::Received(_, Said::Error(ErrorCode::IdleTimeout)) => expect_nothing(actions),
+            // A client tells the server why it closes before it has its ok.
+            Heard::Received(_, Said::Error(ErrorCode::IdleTimeout | ErrorCode::ShuttingDown)) => {
+                expect_nothing(actions)
+            }
             Heard::Received(_, Said::Error(code)) => Err(format!("a client sent the error {code}")),
             Heard::Closed(id) => self.closed(id, actions),
             Heard::Drain => {

@@ -1,0 +1,71 @@
+//! Strangers, who speak no protocol, on turmoil's network. Their host's link is always sound.
+
+use std::future::pending;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::sleep;
+use turmoil::net::TcpStream;
+
+use super::{Hosts, SERVER, now};
+use crate::marks::Mark;
+use crate::net::PORT;
+use crate::oracle::System;
+use crate::scenario::LINK;
+use crate::strangers::{Stranger, Talk};
+
+/// The name of the host that strangers come from.
+pub(crate) const STRANGERS: &str = "strangers";
+
+impl<S: System> Hosts<S> {
+    /// What the host of strangers runs.
+    pub(crate) async fn visit(self) -> turmoil::Result {
+        for &(at, talk) in &self.scenario.strangers {
+            let hosts = self.clone();
+            tokio::task::spawn_local(async move {
+                sleep(at.saturating_sub(now())).await;
+                hosts.marks.hit(Mark::Stranger);
+                let result = hosts.visit_once(talk).await;
+                hosts.lock().check(now(), result);
+            });
+        }
+        pending().await
+    }
+
+    async fn visit_once(&self, talk: Talk) -> Result<(), String> {
+        let (since, server) = (now(), self.lock().server_life());
+        let Ok(mut stream) = TcpStream::connect((SERVER, PORT)).await else {
+            return Ok(());
+        };
+        let mut stranger = Stranger::new::<S>(talk);
+        // Whoever is not let in may find the connection gone.
+        let _ = stream.write_all(stranger.says()).await;
+        if stranger.ends() {
+            let _ = stream.shutdown().await;
+        }
+        let link = self.system.link(self.scenario.link);
+        let mut buffer = [0; 4096];
+        let ended = loop {
+            match stream.read(&mut buffer).await {
+                Ok(0) => break Ok(()),
+                Ok(len) => {
+                    let age = now() - since;
+                    let note = stranger.hear(&buffer[..len], age, link.handshake_timeout, &self.marks)?;
+                    if let Some(note) = note {
+                        self.lock().trace.note(now(), &note);
+                    }
+                }
+                Err(error) => break Err(stranger.wrong(&format!("and then broken off, {error}"))),
+            }
+        };
+        // A server that is gone tells nobody anything, and one that is full does not wait until it can.
+        let full = link.max_connections < LINK.max_connections && stranger.is_told_nothing();
+        if full || self.lock().server_life() != server {
+            return Ok(());
+        }
+        if stranger.is_turned_away() {
+            // What it said, and nobody read, may have broken the connection off.
+            return stranger.check(true);
+        }
+        ended.and_then(|()| stranger.check(false))
+    }
+}

@@ -1,0 +1,232 @@
+//! Those who connect and speak no protocol: what they say, and what `docs/PROTOCOL.md` has them told, in which framing and in
+//! which order. Their words share no code with the codecs.
+
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::marks::{Mark, Marks};
+use crate::oracle::System;
+
+/// What a stranger says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Talk {
+    /// Nothing at all.
+    Nothing,
+    /// A part of a frame.
+    Half,
+    /// An empty frame, as one who listens, and nothing more.
+    Hello,
+    /// A frame that is no request of any protocol.
+    Unknown,
+    /// The same after an empty frame.
+    HelloUnknown,
+    /// The start of a frame that is too long for every protocol, after an empty one.
+    TooLong,
+    /// A part of a frame after an empty one, and the end of the stream.
+    Cut,
+    /// A line as from a browser.
+    Web,
+}
+
+impl Talk {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Nothing,
+        Self::Half,
+        Self::Hello,
+        Self::Unknown,
+        Self::HelloUnknown,
+        Self::TooLong,
+        Self::Cut,
+        Self::Web,
+    ];
+
+    const fn says(self) -> &'static [u8] {
+        match self {
+            Self::Nothing => b"",
+            Self::Half => b"\0\0\0\x05me",
+            Self::Hello => b"\0\0\0\0",
+            Self::Unknown => b"\0\0\0\x05\xEEwhat",
+            Self::HelloUnknown => b"\0\0\0\0\0\0\0\x05\xEEwhat",
+            Self::TooLong => b"\0\0\0\0\0\xFF\xFF\xFFx",
+            Self::Cut => b"\0\0\0\0\0\0\0\x05me",
+            Self::Web => b"GET / HTTP/1.1\r\n",
+        }
+    }
+
+    /// The codes that it is told. `greets` says that whoever does not say in time what they want is given up, and that what is no
+    /// request ends a connection.
+    const fn is_told(self, greets: bool) -> &'static [&'static str] {
+        match self {
+            Self::Nothing | Self::Half => &["handshake-timeout"],
+            Self::Hello if greets => &["handshake-timeout"],
+            Self::Hello => &["idle-timeout"],
+            Self::Unknown | Self::HelloUnknown | Self::Web if greets => &["unknown-request"],
+            Self::Unknown | Self::HelloUnknown | Self::Web => &["unknown-request", "idle-timeout"],
+            Self::TooLong => &["frame-too-long"],
+            Self::Cut => &["truncated"],
+        }
+    }
+
+    /// Whether it says no whole frame.
+    const fn is_no_start(self) -> bool {
+        matches!(self, Self::Nothing | Self::Half)
+    }
+}
+
+/// One of them, with what it was told.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    talk: Talk,
+    /// What it must be told, in this order; the last comes before the end.
+    expected: &'static [&'static str],
+    /// How an error begins in a frame.
+    error: &'static [u8],
+    /// Lines that it hears may be those of a body.
+    bodies: bool,
+    /// Bytes of a frame or line that is not whole.
+    heard: BytesMut,
+    /// Whether it is told in lines, once that is known.
+    lines: Option<bool>,
+    /// The codes of the errors that it was told.
+    told: Vec<String>,
+}
+
+impl Stranger {
+    /// Somebody who comes to a server of `S`.
+    pub(crate) fn new<S: System>(talk: Talk) -> Self {
+        // Where a line begins a talk, what a browser says is no mistake.
+        let talk = match talk {
+            Talk::Web if S::greets() => Talk::Unknown,
+            talk => talk,
+        };
+        Self {
+            talk,
+            expected: talk.is_told(S::greets()),
+            error: S::error_frame(),
+            bodies: S::bodies_of_lines(),
+            heard: BytesMut::new(),
+            lines: None,
+            told: Vec::new(),
+        }
+    }
+
+    /// What it says at once, having connected.
+    pub(crate) const fn says(&self) -> &'static [u8] {
+        self.talk.says()
+    }
+
+    /// Whether it then finishes.
+    pub(crate) fn ends(&self) -> bool {
+        self.talk == Talk::Cut
+    }
+
+    /// Takes what it hears, frame by frame or line by line, so long after it began to connect. `patience` is how long a server waits
+    /// for its first word. Returns what there is to note.
+    pub(crate) fn hear(
+        &mut self,
+        bytes: &[u8],
+        age: Duration,
+        patience: Duration,
+        marks: &Marks,
+    ) -> Result<Option<String>, String> {
+        let before = self.told.len();
+        self.heard.extend_from_slice(bytes);
+        while let Some(payload) = self.next() {
+            let error: &[u8] = if self.lines == Some(true) {
+                b"error "
+            } else {
+                self.error
+            };
+            if let Some(error) = payload.strip_prefix(error) {
+                let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+                if self.expected.first().map(|code| code.as_bytes()) == Some(code) {
+                    marks.hit(Mark::StrangerTold);
+                }
+                self.told.push(String::from_utf8_lossy(code).into_owned());
+            } else if self.talk.is_no_start() || payload.is_empty() && self.lines == Some(true) && !self.bodies {
+                return Err(
+                    self.wrong("something else than an error, though it has not begun, or a keepalive in a line")
+                );
+            } else if payload.starts_with(b"message ") {
+                marks.hit(Mark::StrangerHolds);
+            }
+        }
+        let (talk, new) = (self.talk, self.told[before..].join(", "));
+        // By a clock that goes too fast.
+        if talk.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
+            return Err(format!("a stranger is given up {age:?} after it began to connect"));
+        }
+        Ok((!new.is_empty()).then(|| format!("a stranger who says {talk:?} is told {new}")))
+    }
+
+    fn next(&mut self) -> Option<BytesMut> {
+        let lines = *self.lines.get_or_insert(*self.heard.first()? != 0);
+        if lines {
+            let end = self.heard.iter().position(|byte| *byte == b'\n')?;
+            let mut line = self.heard.split_to(end + 1);
+            line.truncate(end);
+            return Some(line);
+        }
+        let length = u32::from_be_bytes(*self.heard.first_chunk()?) as usize;
+        if self.heard.len() < 4 + length {
+            return None;
+        }
+        self.heard.advance(4);
+        Some(self.heard.split_to(length))
+    }
+
+    /// Whether it has heard no whole word.
+    pub(crate) const fn is_told_nothing(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Whether it was not let in, which it is told before it has said anything.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.told.len() == 1 && ["full", "shutting-down"].contains(&&*self.told[0])
+    }
+
+    /// Checks all that it was told, at the end. `unread` says that the server had not read all that it said.
+    pub(crate) fn check(&self, unread: bool) -> Result<(), String> {
+        if !self.heard.is_empty() {
+            return Err(self.wrong("half a frame or line"));
+        }
+        let told = self.told.iter().map(String::as_str);
+        let right = told
+            .clone()
+            .zip(self.expected)
+            .take_while(|(told, code)| told == *code)
+            .count();
+        let rest: Vec<&str> = told.skip(right).collect();
+        let more = right < self.expected.len();
+        let at_the_door = self.is_turned_away();
+        let told_right = match rest[..] {
+            [] => !more,
+            ["full"] => at_the_door,
+            ["shutting-down"] => more,
+            // Those who only listen are silent, too.
+            ["idle-timeout"] if self.talk == Talk::Hello => more,
+            ["handshake-timeout" | "idle-timeout"] => more && unread,
+            _ => false,
+        };
+        if !told_right {
+            return Err(self.wrong("that"));
+        }
+        let types = matches!(self.talk, Talk::Nothing | Talk::Web);
+        let in_lines = self.lines.unwrap_or(types);
+        // What was not read showed no framing.
+        if in_lines != types && !(in_lines && (unread || at_the_door)) {
+            return Err(self.wrong("that in the other framing"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wrong(&self, what: &str) -> String {
+        format!(
+            "a stranger who says {:?} is told {:?}, should be told {:?}: {what}",
+            self.talk, self.told, self.expected
+        )
+    }
+}
