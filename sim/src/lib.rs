@@ -4,7 +4,7 @@
 //! - **turmoil** ([`run`](fn@run)): the real machines in the real driver, on turmoil's network. It proves the driver.
 //! - **direct** ([`direct::run_direct`]): the real machines, codecs and endpoints over modelled streams, without a runtime.
 //!   It is several times as fast, and does to connections what turmoil cannot: resets, half-open connections, lost ends
-//!   of stream, pauses, slow readers, narrow links, clock skew, strangers who speak no protocol. Campaigns, recorded runs and shrinking are built on it.
+//!   of stream, pauses, slow readers, narrow links, clock skew. Campaigns, recorded runs and shrinking are built on it.
 //!
 //! # Contract
 //!
@@ -15,7 +15,7 @@
 //!   in [`scenario::patience`].
 //! - The first broken rule ends the run, as a [`Failure`] with the rule, the seed, the virtual time and the last events.
 //!   So does a panic, wherever it is.
-//! - A crash of the server takes all its state: the clients notice, and try again. A server that is drained must end
+//! - A crash of the server takes all its state: the clients notice, and try again. Whoever is drained, server or clients, must end
 //!   in the time it was given, and at zero, whoever is connected. A crash of a host of clients takes
 //!   the host's state; whoever asked it to send has kept what was not acknowledged, and asks again when the host
 //!   is back.
@@ -28,6 +28,7 @@
 //! | [`faults`] | what can be done to the network and the hosts |
 //! | [`run`](mod@run) | one run from start to zero, and what comes of it |
 //! | [`hosts`] | what the simulated hosts run |
+//! | [`strangers`] | those who speak no protocol: what they say, and what they must be told |
 //! | [`net`] | turmoil's sockets for the driver, as awkward as real ones |
 //! | [`observe`] | machines that are looked over their shoulder |
 //! | [`direct`] | the direct lane: its plan, its network, its hosts |
@@ -77,7 +78,7 @@
 //! | who waits for room to write is not woken by a reset, nor by a peer that never reads on behind a hole | [`net::Chopped`] gives up a connection whose peer has finished sending, after a time, as a host's system would |
 //! | the window counts segments, of any size, and FIN needs room but takes none: behind a full window it is lost | that is a lost FIN, for which there are the idle and the linger time-outs |
 //! | writes are whole, not vectored; a socket is never spuriously unready | [`net::Chopped`] splits, shortens, stalls and gathers |
-//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | in the direct lane: narrow links, clocks, pauses, strangers who say what is wrong; TCP neither duplicates nor corrupts |
+//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | in the direct lane: narrow links, clocks, pauses; in both: strangers, who say what is wrong; TCP neither duplicates nor corrupts |
 //! | its RNG takes one `u64`, its clock starts at the wall clock's time | drawn from the seed; set to the epoch |
 
 pub mod campaign;
