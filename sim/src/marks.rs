@@ -31,6 +31,42 @@ macro_rules! marks {
     };
 }
 
+impl Mark {
+    /// Whether it counts how often a fault of the network or the hosts happened; all others count what came of them.
+    #[must_use]
+    pub const fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::LatencyRange
+                | Self::LatencySpike
+                | Self::Hold
+                | Self::Partition
+                | Self::PartitionToServer
+                | Self::PartitionToClient
+                | Self::ClientCrash
+                | Self::ClientPowerLoss
+                | Self::ClientDrain
+                | Self::ServerCrash
+                | Self::ServerPowerLoss
+                | Self::ServerDrain
+                | Self::Stall
+                | Self::DialRefused
+                | Self::Blackhole
+                | Self::Split
+                | Self::Joined
+                | Self::LostFin
+                | Self::ConnReset
+                | Self::HalfOpen
+                | Self::LinkFailure
+                | Self::Narrow
+                | Self::Pause
+                | Self::SlowReader
+                | Self::ClockSkew
+                | Self::Stranger
+        )
+    }
+}
+
 /// Where a mark can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {

@@ -22,7 +22,7 @@ mod copy;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only the planted bugs whose name contains this; may be given several times
+    /// Only the planted bugs whose name begins with this; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only a few: one or two for each way in which they are caught
@@ -268,7 +268,7 @@ fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
         let wanted = if args.slice {
             SLICE.iter().any(|start| name.starts_with(start))
         } else {
-            args.only.is_empty() || args.only.iter().any(|only| name.contains(only))
+            args.only.is_empty() || args.only.iter().any(|only| name.starts_with(only))
         };
         if wanted && path.extension() == Some(OsStr::new("patch")) {
             patches.push((name, path));

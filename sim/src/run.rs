@@ -101,7 +101,7 @@ impl Failure {
         }
     }
 
-    /// `seed` did one thing here and another there, which `where_they_part` describes; `hash` is that of here.
+    /// `seed` did one thing and then another, which `where_they_part` describes; `hash` is that of the first.
     #[must_use]
     pub fn nondeterminism(seed: u64, hash: u64, where_they_part: &str) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Failure {
             hash,
             ..Self::outside(
                 seed,
-                format!("the same seed does another thing in another process: {where_they_part}"),
+                format!("the same seed does two different things: {where_they_part}"),
             )
         }
     }

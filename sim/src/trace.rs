@@ -65,7 +65,7 @@ impl Lines {
     /// [`Lines::Print`] if all are to be printed, else these.
     #[must_use]
     pub fn or_print(self) -> Self {
-        if PRINT_ALL.load(Ordering::Relaxed) || std::env::var_os("SIM_TRACE").is_some() {
+        if PRINT_ALL.load(Ordering::Relaxed) || std::env::var_os("SIM_TRACE").is_some_and(|value| value != "0") {
             Self::Print
         } else {
             self
@@ -225,11 +225,56 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
     }
 }
 
-/// A number for what is hashed the way a trace is.
+/// A number for all of it, long bodies included.
 pub(crate) fn digest(what: &impl Hash) -> u64 {
-    let mut hasher = Mixer(0);
+    let mut hasher = Whole(0);
     what.hash(&mut hasher);
     hasher.0
+}
+
+/// [`hash`] as the standard library's hashing wants it, of every byte.
+struct Whole(u64);
+
+impl Hasher for Whole {
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() <= 2 * HASHED {
+            self.0 = hash(self.0, bytes);
+            return;
+        }
+        // Four at once, as each step waits for the one before it.
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        let mut lanes = [self.0, 1, 2, 3];
+        for block in blocks {
+            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+                *lane = mix(*lane, u64::from_le_bytes(*word));
+            }
+        }
+        self.0 = hash(lanes.into_iter().fold(bytes.len() as u64, mix), rest);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = mix(self.0, word);
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A hash of a body for look-ups, of its ends if it is long.
@@ -244,7 +289,7 @@ pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Mixer(u64);
 
-/// Of longer bodies only the ends are hashed: that every body is whole is the oracle's to check.
+/// Of longer bodies only the ends are hashed: that every body is whole is checked where it is heard.
 const HASHED: usize = 256;
 
 impl Hasher for Mixer {

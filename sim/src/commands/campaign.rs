@@ -65,7 +65,7 @@ fn minutes(text: &str) -> Result<Duration, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    with_system!(args.runs.system, W => campaign::<W>(args))
+    with_system!(args.runs.system(), W => campaign::<W>(args))
 }
 
 fn campaign<W: Workload>(args: &Args) -> ExitCode {
@@ -212,15 +212,10 @@ impl Report {
 
     fn print_text(&self) {
         let (system, tally) = (self.system, &self.tally);
-        say!("what the runs have been through, and how often:");
-        let mut marks: Vec<(String, u64)> = reachable(self.system)
-            .map(|mark| (format!("{mark:?}"), tally.marks.count(mark)))
-            .collect();
-        marks.sort();
-        for pair in marks.chunks(2) {
-            let columns = pair.iter().map(|(mark, count)| format!("{mark:<20} {count:>12}    "));
-            say!("  {}", columns.collect::<String>().trim_end());
-        }
+        say!("faults, and how often they happened:");
+        self.print_marks(Mark::is_fault);
+        say!("\nplaces, and how often they were reached:");
+        self.print_marks(|mark| !mark.is_fault());
         for failure in &tally.kept {
             let (seed, flags) = (failure.seed, self.runs.flags());
             say!("\n{failure}\n\nThis line makes it happen again:");
@@ -259,7 +254,24 @@ impl Report {
         if let Some(unfair) = &self.unfair {
             say!("{unfair}");
         }
-        say!("{}", if self.passed() { "PASSED" } else { "FAILED" });
+        let verdict = match (self.passed(), self.interrupted) {
+            (false, _) => "FAILED",
+            (true, true) => "STOPPED",
+            (true, false) => "PASSED",
+        };
+        say!("{verdict}");
+    }
+
+    fn print_marks(&self, wanted: impl Fn(Mark) -> bool) {
+        let mut marks: Vec<(String, u64)> = reachable(self.system)
+            .filter(|mark| wanted(*mark))
+            .map(|mark| (format!("{mark:?}"), self.tally.marks.count(mark)))
+            .collect();
+        marks.sort();
+        for pair in marks.chunks(2) {
+            let columns = pair.iter().map(|(mark, count)| format!("{mark:<20} {count:>12}    "));
+            say!("  {}", columns.collect::<String>().trim_end());
+        }
     }
 
     fn print_json(&self) {
@@ -277,7 +289,7 @@ impl Report {
             })
         });
         let report = json!({
-            "passed": self.passed(),
+            "passed": self.passed() && !self.interrupted,
             "system": self.system,
             "first": self.first,
             "flags": self.runs.flags().trim_start(),

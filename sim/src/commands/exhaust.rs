@@ -17,9 +17,10 @@ pub(crate) struct Args {
     /// How many clients, each with a message
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     clients: u16,
-    /// After how many steps the rest is done in a fixed order; 40 is to the end for two clients
-    #[arg(long, value_name = "STEPS", default_value_t = 40)]
-    depth: usize,
+    /// After how many steps the rest is done in a fixed order [default: 40, which is to the end, for two clients; 12 for three; 8
+    /// for more]
+    #[arg(long, value_name = "STEPS")]
+    depth: Option<usize>,
     /// How many resets, crashes and early deadlines there may be in one schedule
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     disturbances: u32,
@@ -34,12 +35,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    fn depth(&self) -> usize {
+        self.depth.unwrap_or(match self.clients {
+            ..=2 => 40,
+            3 => 12,
+            _ => 8,
+        })
+    }
+}
+
 /// Runs `exhaust`.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let scope = Scope {
         disturbances: args.disturbances,
         same_x: args.same_x,
-        ..Scope::new(args.clients.into(), args.depth)
+        ..Scope::new(args.clients.into(), args.depth())
     };
     if let Some(decisions) = &args.replay {
         return again(args, &scope, decisions);
@@ -67,7 +78,7 @@ fn tell(args: &Args, explored: &Explored, took: f64) {
         let report = json!({
             "passed": true,
             "clients": args.clients,
-            "depth": args.depth,
+            "depth": args.depth(),
             "disturbances": args.disturbances,
             "same_x": args.same_x,
             // More than JSON's numbers can hold.
@@ -84,7 +95,7 @@ fn tell(args: &Args, explored: &Explored, took: f64) {
     say!(
         "schedules      {}, all that there are to depth {}",
         explored.schedules,
-        args.depth
+        args.depth()
     );
     say!("runs           {}", explored.runs);
     say!("states         {}", explored.states);
@@ -126,7 +137,7 @@ fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
         say!(
             "cargo run --release -p sim -- exhaust --clients {} --depth {} --disturbances {}{same_x} --replay {decisions}\n\nFAILED",
             args.clients,
-            args.depth,
+            args.depth(),
             args.disturbances,
         );
     }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 /// Runs the command: a line for each seed, with the hash of its trace up to where it ends or breaks a rule.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    with_system!(args.runs.system, W => print_all::<W>(args))
+    with_system!(args.runs.system(), W => print_all::<W>(args))
 }
 
 fn print_all<W: Workload>(args: &Args) -> ExitCode {
@@ -67,8 +67,11 @@ pub(super) fn compare(runs: Runs, hashes: &BTreeMap<u64, u64>, jobs: u64) -> io:
     }
     let mut there: BTreeMap<u64, u64> = BTreeMap::new();
     for child in children {
-        let printed = child.wait_with_output()?.stdout;
-        let printed = String::from_utf8_lossy(&printed);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            return Err(io::Error::other(format!("it ended with {}", output.status)));
+        }
+        let printed = String::from_utf8_lossy(&output.stdout);
         let pairs = printed.lines().filter_map(|line| line.split_once(' '));
         let pairs = pairs.filter_map(|(seed, hash)| Some((seed.parse().ok()?, u64::from_str_radix(hash, 16).ok()?)));
         there.extend(pairs);
@@ -89,11 +92,19 @@ fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
     ] {
         traces.push(String::from_utf8_lossy(&child.wait_with_output()?.stderr).into_owned());
     }
-    let mut events = (1..).zip(traces[0].lines().zip(traces[1].lines()));
-    let parted = events.find(|(_, (one, other))| one != other);
-    Ok(parted.map_or_else(
-        || "two processes that were asked afterwards agreed with each other".to_owned(),
-        |(event, (one, other))| format!("event {event} is\n  {one}\nin one, and in another\n  {other}"),
+    let (one, other) = (&traces[0], &traces[1]);
+    if one == other {
+        return Ok("in another process; two that were asked afterwards agreed with each other".to_owned());
+    }
+    let same = one
+        .lines()
+        .zip(other.lines())
+        .take_while(|(one, other)| one == other)
+        .count();
+    let [one, other] = [one, other].map(|trace| trace.lines().nth(same).unwrap_or("the end"));
+    Ok(format!(
+        "in two processes, event {} is\n  {one}\nin one, and in the other\n  {other}",
+        same + 1
     ))
 }
 

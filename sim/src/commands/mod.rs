@@ -10,6 +10,11 @@ use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -113,9 +118,9 @@ pub(crate) fn clients(text: &str) -> Result<usize, String> {
 /// Which runs are meant.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Runs {
-    /// The system that is run
-    #[arg(long, value_enum, default_value_t = System::Echo)]
-    system: System,
+    /// The system that is run [default: echo]
+    #[arg(long, value_enum)]
+    system: Option<System>,
     /// How many clients, sessions or streams in each run [default: the seed says]
     #[arg(long, value_name = "COUNT", value_parser = clients)]
     clients: Option<usize>,
@@ -130,7 +135,9 @@ pub(crate) struct Runs {
 impl Runs {
     /// Says what is given in vain, where a file says what the run is.
     fn said_in_vain(self) -> Option<&'static str> {
-        if self.clients.is_some() {
+        if self.system.is_some() {
+            Some("--system")
+        } else if self.clients.is_some() {
             Some("--clients")
         } else if self.shallow {
             Some("--shallow")
@@ -139,6 +146,10 @@ impl Runs {
         } else {
             None
         }
+    }
+
+    fn system(self) -> System {
+        self.system.unwrap_or(System::Echo)
     }
 
     fn plan(self) -> Plan {
@@ -151,9 +162,39 @@ impl Runs {
 
     /// The same as flags, each after a space.
     fn flags(self) -> String {
-        let system = self.system.to_possible_value();
+        let system = self.system().to_possible_value();
         let system = system.map_or_else(String::new, |value| format!(" --system {}", value.get_name()));
         system + &self.plan().flags()
+    }
+}
+
+/// How long one run may take.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Patience {
+    /// A run that takes longer, in real time, hangs, which is a failure
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    hang: u64,
+}
+
+impl Patience {
+    /// Does a run, which writes its virtual time to the clock that it is given. If it hangs, says so and ends the program.
+    fn watch<T>(self, run: impl FnOnce(Arc<AtomicU64>) -> T) -> T {
+        let clock = Arc::new(AtomicU64::new(0));
+        let (done, is_done) = mpsc::channel::<()>();
+        let watched = Arc::clone(&clock);
+        let limit = Duration::from_secs(self.hang);
+        thread::spawn(move || {
+            if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                let at = Duration::from_nanos(watched.load(Ordering::Relaxed));
+                say!(
+                    "at {at:?} of virtual time: still running after {limit:?} of real time (--hang waits longer)\n\nFAILED"
+                );
+                process::exit(exit_code(FailureKind::Liveness).into());
+            }
+        });
+        let result = run(clock);
+        drop(done);
+        result
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde_json::json;
 use sim::direct::{Case, Options, Outcome, run_direct};
@@ -13,7 +15,7 @@ use sim::shrink::{self, Failing};
 
 use tokio::time::Instant;
 
-use super::{Runs, System, exit_code, progress_bar, say, with_system, wrong_use};
+use super::{Patience, Runs, System, exit_code, progress_bar, say, with_system, wrong_use};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
@@ -21,6 +23,8 @@ pub(crate) struct ReplayArgs {
     run: String,
     #[command(flatten)]
     runs: Runs,
+    #[command(flatten)]
+    patience: Patience,
     /// Print every event to stderr
     #[arg(long)]
     trace: bool,
@@ -32,6 +36,8 @@ pub(crate) struct ShrinkArgs {
     seed: u64,
     #[command(flatten)]
     runs: Runs,
+    #[command(flatten)]
+    patience: Patience,
     /// Where to write the small run
     #[arg(short, long, value_name = "PATH", default_value = "failing.json")]
     output: PathBuf,
@@ -49,6 +55,8 @@ pub(crate) struct DrawArgs {
     run: String,
     #[command(flatten)]
     runs: Runs,
+    #[command(flatten)]
+    patience: Patience,
     /// Where to write the page
     #[arg(short, long, value_name = "PATH", default_value = "run.html")]
     output: PathBuf,
@@ -65,13 +73,22 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     match Meant::of(&args.run, args.runs) {
         Ok(meant) => with_system!(meant.system(args.runs), W => match meant.run::<W>(args.runs) {
             Ok((case, workload, options)) => {
-                let outcome = run_direct(&case, &workload, options);
+                let run = |clock| run_direct(&case, &workload, timed(options, clock));
+                let outcome = args.patience.watch(run);
                 meant.compare(&outcome);
                 tell(&outcome)
             }
             Err(error) => wrong_use(&error),
         }),
         Err(error) => wrong_use(&error),
+    }
+}
+
+/// The same, for a run whose virtual time is looked at.
+fn timed(options: Options, clock: Arc<AtomicU64>) -> Options {
+    Options {
+        clock: Some(clock),
+        ..options
     }
 }
 
@@ -113,9 +130,9 @@ impl Meant {
         }
     }
 
-    const fn system(&self, runs: Runs) -> System {
+    fn system(&self, runs: Runs) -> System {
         match self {
-            Self::Seed(_) => runs.system,
+            Self::Seed(_) => runs.system(),
             Self::Record(_, system) => *system,
         }
     }
@@ -155,7 +172,7 @@ pub(super) fn tell<O>(outcome: &Outcome<O>) -> ExitCode {
 
 /// Runs `shrink`.
 pub(crate) fn shrink(args: &ShrinkArgs) -> ExitCode {
-    with_system!(args.runs.system, W => shrink_seed::<W>(args))
+    with_system!(args.runs.system(), W => shrink_seed::<W>(args))
 }
 
 fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
@@ -174,7 +191,8 @@ fn shrink_seed<W: Workload>(args: &ShrinkArgs) -> ExitCode {
 
 fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
     let (case, workload) = args.runs.plan().draw::<W>(args.seed);
-    let failure = match run_direct(&case, &workload, Options::default()).result {
+    let run = |clock| run_direct(&case, &workload, timed(Options::default(), clock));
+    let failure = match args.patience.watch(run).result {
         Err(failure) => failure,
         Ok(_) => {
             return wrong_use(&format!(
@@ -249,14 +267,20 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
         Ok(run) => run,
         Err(error) => return wrong_use(&error),
     };
-    let (drawing, outcome) = Drawing::of(&title, &case, &workload, options);
-    let page = (&args.output, drawing.page());
-    let log = args.shiviz.as_ref().map(|path| (path, drawing.shiviz()));
-    for (path, text) in [Some(page), log].into_iter().flatten() {
+    let draw = |clock| Drawing::of(&title, &case, &workload, timed(options, clock));
+    let (drawing, outcome) = args.patience.watch(draw);
+    let page = (&args.output, drawing.page(), drawing.steps());
+    let log = args.shiviz.as_ref().map(|path| {
+        let log = drawing.shiviz();
+        // The first line says how to read it.
+        let events = log.lines().count() - 1;
+        (path, log, events)
+    });
+    for (path, text, steps) in [Some(page), log].into_iter().flatten() {
         if let Err(error) = fs::write(path, text) {
             return wrong_use(&format!("cannot write to {}: {error}", path.display()));
         }
-        eprintln!("{} steps written to {}", drawing.steps(), path.display());
+        eprintln!("{steps} steps written to {}", path.display());
     }
     // The picture is what was asked for, whatever it shows.
     tell(&outcome);

@@ -1,5 +1,6 @@
 //! A run of the direct driver as a plan: everything that is not decided on the way.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
@@ -97,10 +98,38 @@ pub enum Fault {
     Stranger(usize, Talk),
 }
 
+/// How fast clocks go that the rules allow for.
+const CLOCKS: RangeInclusive<f64> = 0.9..=1.1;
 /// No time of a case is longer.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 impl Fault {
+    /// Checks the numbers of one that begins then.
+    fn check(self, at: Duration) -> Result<(), String> {
+        let (time, share) = match self {
+            Self::Slow(_, by, lasts) | Self::Narrow(_, by, lasts) => (by.max(lasts), 0.0),
+            Self::Clog(_, lasts)
+            | Self::Partition(_, lasts)
+            | Self::PartitionToServer(_, lasts)
+            | Self::PartitionToClient(_, lasts)
+            | Self::ClientCrash(_, lasts)
+            | Self::ClientPowerLoss(_, lasts)
+            | Self::ServerCrash(lasts)
+            | Self::ServerPowerLoss(lasts)
+            | Self::ServerDrain(lasts)
+            | Self::ClientDrain(_, lasts)
+            | Self::Pause(_, lasts) => (lasts, 0.0),
+            Self::Reset(_, share) | Self::HalfOpen(_, share) => (Duration::ZERO, share),
+            Self::Stranger(..) => (Duration::ZERO, 0.0),
+        };
+        if at.max(time) > LONGEST || !(0.0..=1.0).contains(&share) {
+            return Err(format!(
+                "its fault {self:?} at {at:?} should have no time longer than a day, and shares of 0 to 1"
+            ));
+        }
+        Ok(())
+    }
+
     /// The host of clients that it is about, where there are so many.
     const fn host(self, hosts: usize) -> Option<usize> {
         match self {
@@ -249,8 +278,9 @@ impl Case {
             return Err(format!("its `case.hosts` is {hosts}, should be 1 to {}", CLIENTS.len()));
         }
         let (clocks, wanted) = (self.clocks.len(), hosts + 1);
-        if clocks != wanted || self.clocks.iter().any(|clock| !(0.1..=10.0).contains(clock)) {
-            let ought = "one for each host and the server, each 0.1 to 10";
+        if clocks != wanted || self.clocks.iter().any(|clock| !CLOCKS.contains(clock)) {
+            let (slowest, fastest) = CLOCKS.into_inner();
+            let ought = format!("one for each host and the server, each {slowest} to {fastest}");
             return Err(format!("its `case.clocks` are {clocks}, should be {wanted}: {ought}"));
         }
         let (shortest, longest) = self.latency;
@@ -258,6 +288,9 @@ impl Case {
             return Err(
                 "its `case.latency` should not fall, and no time of the `case` be longer than a day".to_owned(),
             );
+        }
+        for (at, fault) in &self.faults {
+            fault.check(*at)?;
         }
         let Rates {
             refuse,

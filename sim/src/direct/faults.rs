@@ -63,22 +63,30 @@ impl<S: System> World<'_, S> {
                 return;
             }
             Fault::ClientCrash(host, lasts) => {
-                self.hit(Mark::ClientCrash);
+                if self.clients[host].is_up() {
+                    self.hit(Mark::ClientCrash);
+                }
                 self.clients[host].crash(&mut self.net, false);
                 lasts
             }
             Fault::ClientPowerLoss(host, lasts) => {
-                self.hit(Mark::ClientPowerLoss);
+                if self.clients[host].is_up() {
+                    self.hit(Mark::ClientPowerLoss);
+                }
                 self.clients[host].crash(&mut self.net, true);
                 lasts
             }
             Fault::ServerCrash(lasts) => {
-                self.hit(Mark::ServerCrash);
+                if self.server.is_up() {
+                    self.hit(Mark::ServerCrash);
+                }
                 self.server.crash(&mut self.net, false);
                 lasts
             }
             Fault::ServerPowerLoss(lasts) => {
-                self.hit(Mark::ServerPowerLoss);
+                if self.server.is_up() {
+                    self.hit(Mark::ServerPowerLoss);
+                }
                 self.server.crash(&mut self.net, true);
                 lasts
             }

@@ -100,14 +100,30 @@ pub struct Outcome<O> {
 }
 
 /// Runs `case` with `system`'s machines on modelled connections. A run that breaks a rule is run again for the lines of
-/// its trace. With `SIM_TRACE=1` in the environment every event is printed to stderr.
+/// its trace; if that does another thing, that is the failure. With `SIM_TRACE=1` in the environment every event is printed to stderr.
 pub fn run_direct<S: System>(case: &Case, system: &S, options: Options) -> Outcome<S::Oracle> {
     let again = options.clone();
     let (first, _) = run_once(case, system, options, Lines::None.or_print(), None);
-    if first.result.is_err() && Lines::None.or_print() == Lines::None {
-        return run_once(case, system, again, Lines::Recent, None).0;
-    }
-    first
+    let Some(failure) = first
+        .result
+        .as_ref()
+        .err()
+        .filter(|_| Lines::None.or_print() == Lines::None)
+    else {
+        return first;
+    };
+    let second = run_once(case, system, again, Lines::Recent, None).0;
+    let (hash, what) = match &second.result {
+        Err(repeated) if repeated.hash == failure.hash => return second,
+        Err(other) => (other.hash, other.rule.as_str()),
+        Ok(report) => (report.hash, "passed"),
+    };
+    let parted = format!(
+        "first {}, trace {:016x}; then {what}, trace {hash:016x}",
+        failure.rule, failure.hash
+    );
+    let result = Err(Failure::nondeterminism(case.seed, failure.hash, &parted));
+    Outcome { result, ..first }
 }
 
 /// The same, and everything that was seen of it.

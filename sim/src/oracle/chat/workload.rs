@@ -286,6 +286,9 @@ impl Workload for Chat {
                 },
             })
         });
+        if !(1..=MAX_BODY).contains(&whole.part) {
+            return Err(format!("`part` is {}, should be 1 to {MAX_BODY}", whole.part));
+        }
         let mut chat = Self::new(planned.collect::<Result<_, String>>()?, whole.part);
         chat.client.welcome_timeout = whole.welcome_timeout;
         Ok(Self {
