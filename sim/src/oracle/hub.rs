@@ -2,7 +2,7 @@
 //!
 //! The hub makes no random choice, so the model of the server says exactly what each event must lead to. The model of
 //! the users holds what each is told against what it asked and what came on its connection. That what is sent is heard,
-//! in order, is checked of every system's connections alike.
+//! in order and whole, is checked on the direct lane of every system's connections alike.
 
 use std::time::Duration;
 
