@@ -119,6 +119,20 @@ fn what_was_edited_into_nonsense_is_no_failure_of_the_product() {
         text(&output.stderr).contains("its `workload`: unknown field `lins`"),
         "{output:?}"
     );
+
+    let output = with(|run| {
+        run["workload"]["lines"] = vec![run["workload"]["messages"][0]["host"].clone()].into();
+        run["workload"]["messages"][0]["x"] = "two\\nlines".into();
+    });
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("no line can carry the `x` of `messages[0]`"),
+        "{output:?}"
+    );
+
+    let output = with(|run| run["case"]["clocks"][0] = 0.5.into());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("each 0.9 to 1.1"), "{output:?}");
 }
 
 #[test]

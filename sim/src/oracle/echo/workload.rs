@@ -232,7 +232,17 @@ impl Workload for Echo {
                 x: x.into(),
             })
         });
-        let messages = messages.collect::<Result<_, String>>()?;
+        let messages = messages.collect::<Result<Vec<_>, String>>()?;
+        let no_line = |message: &Planned| whole.lines.contains(&message.host) && !fits_a_line(&message.x);
+        if let Some(at) = messages.iter().position(no_line) {
+            return Err(format!(
+                "no line can carry the `x` of `messages[{at}]`, and its host is in `lines`"
+            ));
+        }
+        let limits = &whole.limits;
+        if [limits.max_connections, limits.max_waiting, limits.max_flights].contains(&0) {
+            return Err("`limits` of connections, messages that wait and messages kept should be 1 or more".to_owned());
+        }
         Ok(Self {
             lines: whole.lines,
             rude: whole.rude,
