@@ -180,21 +180,23 @@ impl Patience {
     /// Does a run, which writes its virtual time to the clock that it is given. If it hangs, says so and ends the program.
     fn watch<T>(self, run: impl FnOnce(Arc<AtomicU64>) -> T) -> T {
         let clock = Arc::new(AtomicU64::new(0));
-        let (done, is_done) = mpsc::channel::<()>();
-        let watched = Arc::clone(&clock);
         let limit = Duration::from_secs(self.hang);
-        thread::spawn(move || {
-            if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                let at = Duration::from_nanos(watched.load(Ordering::Relaxed));
-                say!(
-                    "at {at:?} of virtual time: still running after {limit:?} of real time (--hang waits longer)\n\nFAILED"
-                );
-                process::exit(exit_code(FailureKind::Liveness).into());
-            }
-        });
-        let result = run(clock);
-        drop(done);
-        result
+        let (done, is_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let watched = Arc::clone(&clock);
+            scope.spawn(move || {
+                if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    let at = Duration::from_nanos(watched.load(Ordering::Relaxed));
+                    say!(
+                        "at {at:?} of virtual time: still running after {limit:?} of real time (--hang waits longer)\n\nFAILED"
+                    );
+                    process::exit(exit_code(FailureKind::Liveness).into());
+                }
+            });
+            let result = run(clock);
+            drop(done);
+            result
+        })
     }
 }
 
