@@ -119,7 +119,7 @@ impl Trace {
     }
 
     fn mix(&mut self, what: &impl Hash) {
-        let mut hasher = Mixer(self.hash);
+        let mut hasher = Mixer::<false>(self.hash);
         what.hash(&mut hasher);
         self.hash = hasher.0;
         self.events += 1;
@@ -227,59 +227,14 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
 
 /// A number for all of it, long bodies included.
 pub(crate) fn digest(what: &impl Hash) -> u64 {
-    let mut hasher = Whole(0);
+    let mut hasher = Mixer::<true>(0);
     what.hash(&mut hasher);
     hasher.0
 }
 
-/// [`hash`] as the standard library's hashing wants it, of every byte.
-struct Whole(u64);
-
-impl Hasher for Whole {
-    fn write(&mut self, bytes: &[u8]) {
-        if bytes.len() <= 2 * HASHED {
-            self.0 = hash(self.0, bytes);
-            return;
-        }
-        // Four at once, as each step waits for the one before it.
-        let (blocks, rest) = bytes.as_chunks::<32>();
-        let mut lanes = [self.0, 1, 2, 3];
-        for block in blocks {
-            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
-                *lane = mix(*lane, u64::from_le_bytes(*word));
-            }
-        }
-        self.0 = hash(lanes.into_iter().fold(bytes.len() as u64, mix), rest);
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = mix(self.0, word);
-    }
-
-    fn write_u8(&mut self, word: u8) {
-        self.write_u64(word.into());
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(word.into());
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// A hash of a body for look-ups, of its ends if it is long.
 pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
-    let mut hasher = Mixer(0);
+    let mut hasher = Mixer::<false>(0);
     hasher.write(bytes);
     // Tables look at the top bits too, which the last fold leaves as they are.
     hasher.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -287,15 +242,25 @@ pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
 
 /// [`hash`] as the standard library's hashing wants it.
 #[derive(Debug, Default)]
-pub(crate) struct Mixer(u64);
+pub(crate) struct Mixer<const WHOLE: bool = false>(u64);
 
-/// Of longer bodies only the ends are hashed: that every body is whole is checked where it is heard.
+/// Of longer bodies only the ends are hashed, unless it is asked for the `WHOLE`: that is checked where they are heard.
 const HASHED: usize = 256;
 
-impl Hasher for Mixer {
+impl<const WHOLE: bool> Hasher for Mixer<WHOLE> {
     fn write(&mut self, bytes: &[u8]) {
         if bytes.len() <= 2 * HASHED {
             self.0 = hash(self.0, bytes);
+        } else if WHOLE {
+            // Four at once, as each step waits for the one before it.
+            let (blocks, rest) = bytes.as_chunks::<32>();
+            let mut lanes = [self.0, 1, 2, 3];
+            for block in blocks {
+                for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+                    *lane = mix(*lane, u64::from_le_bytes(*word));
+                }
+            }
+            self.0 = hash(lanes.into_iter().fold(bytes.len() as u64, mix), rest);
         } else {
             let (start, end) = (&bytes[..HASHED], &bytes[bytes.len() - HASHED..]);
             self.0 = hash(hash(mix(self.0, bytes.len() as u64), start), end);
