@@ -41,6 +41,8 @@ counters! {
         idle_timeouts,
         /// Connections dropped because the peer did not read.
         slow_consumers,
+        /// Connections closed because partial messages held too many bytes, and theirs was the largest.
+        refused_partial,
         /// Connections closed because their stream could not be read on.
         malformed,
         /// Requests answered with an error on a connection that stayed.

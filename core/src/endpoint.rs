@@ -17,6 +17,7 @@ use crate::{Action, CloseReason, ConnId, Time};
 pub use self::effects::Effects;
 
 mod effects;
+mod partial;
 
 /// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if let Some(link) = self.links.get_mut(id) {
             link.heard(now);
         }
+        let mut any = false;
         loop {
             let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
                 // Closed, perhaps by what came just before: what follows is nobody's.
@@ -117,8 +119,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 return;
             };
             match link.next(input) {
-                Ok(None) => return,
-                Ok(Some(decoded)) => self.decoded(now, id, decoded, effects),
+                Ok(None) => break,
+                Ok(Some(decoded)) => {
+                    any = true;
+                    self.decoded(now, id, decoded, effects);
+                }
                 Err(error) => {
                     self.counters.malformed += 1;
                     let reason = CloseReason::Malformed(error.code);
@@ -126,6 +131,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 }
             }
         }
+        self.note_partial(now, id, any, effects);
     }
 
     /// A whole frame has come.
@@ -172,6 +178,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         if let Some(decoded) = link.finish() {
             self.decoded(now, id, decoded, effects);
+            self.note_partial(now, id, true, effects);
         }
         // What that said may have closed it.
         let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
@@ -459,6 +466,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             link.send_error(now, &error);
         }
         link.start_closing(now);
+        self.links.forget_partial(id);
         self.links.arm(id);
         self.mark_for_flush(id, effects);
     }

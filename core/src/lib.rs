@@ -38,6 +38,7 @@ pub mod link;
 mod links;
 pub mod machine;
 pub mod numbers;
+mod partial;
 pub mod random;
 pub mod timers;
 pub mod wire;

@@ -4,14 +4,18 @@ use alloc::boxed::Box;
 use core::mem;
 use core::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
+use crate::partial::{self, Partial};
 use crate::timers::TimerId;
 use crate::wire::{Codec, Decoded, Framing, Outbox, WireError};
 use crate::{CloseReason, Time};
 
 /// Keepalives come no faster than this, or sending the due ones would never end.
 const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Bytes that are appended to a partial message at first: most messages are whole then, and more need not be copied.
+const FIRST_BYTES: usize = 4096;
 
 /// Time-outs and bounds of every connection of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,13 @@ pub struct LinkConfig {
     /// Bytes that may wait to be written to one connection at all; over it, it is dropped at once. Default 128 MiB: as
     /// large bodies are shared between connections, that is not what they take.
     pub max_outbox: usize,
+    /// Bytes of memory that partial messages of all connections may hold together: messages of which only a part has
+    /// arrived. When there are more, the connection with the largest is told [`ErrorCode::Busy`] and closed; of equals,
+    /// the one that began first. A message that arrives in one read is never counted. Should be several times the
+    /// longest message, since that counts with up to twice its length. Default 256 MiB.
+    ///
+    /// [`ErrorCode::Busy`]: crate::wire::ErrorCode::Busy
+    pub max_partial_bytes: usize,
     /// Connections held at once, those in handshake and those still closing included. Default 200,000.
     pub max_connections: usize,
 }
@@ -50,6 +61,7 @@ impl Default for LinkConfig {
             max_backlog: 16 * 1024 * 1024,
             backlog_timeout: Duration::from_secs(5),
             max_outbox: 128 * 1024 * 1024,
+            max_partial_bytes: 256 * 1024 * 1024,
             max_connections: 200_000,
         }
     }
@@ -94,8 +106,8 @@ pub(crate) enum Expiry {
 #[derive(Debug)]
 pub(crate) struct Link<C> {
     codec: C,
-    /// What came of a frame that is not whole; boxed, since most links have none.
-    partial: Option<Box<BytesMut>>,
+    /// Boxed, since most links have none.
+    pub(crate) partial: Option<Box<Partial>>,
     pub(crate) outbox: Outbox,
     state: State,
     peer_finished: bool,
@@ -170,37 +182,67 @@ impl<C: Codec> Link<C> {
     /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
     /// `input` is empty.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
-        let Some(partial) = &mut self.partial else {
-            let decoded = self.codec.decode(input)?;
-            if decoded.is_none() && !input.is_empty() {
-                // Copied out, so that the caller's read buffer is not pinned by half a frame.
-                self.partial = Some(Box::new(BytesMut::from(&input[..])));
-                input.clear();
-            }
-            return Ok(decoded);
-        };
-        if !input.is_empty() {
-            partial.extend_from_slice(input);
+        if self.is_mid_frame()
+            && let Some(decoded) = self.go_on(input)?
+        {
+            return Ok(Some(decoded));
+        }
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let decoded = self.codec.decode(input)?;
+        if decoded.is_none() && !input.is_empty() {
+            // Copied out, so that the caller's read buffer is not pinned by half a frame.
+            partial::append(&mut self.partial.get_or_insert_default().bytes, input);
             input.clear();
         }
-        let decoded = self.codec.decode(partial)?;
-        if partial.is_empty() {
-            self.partial = None;
-        }
         Ok(decoded)
+    }
+
+    /// Appends to the partial message until the codec takes something, or `input` is empty. What the codec leaves goes
+    /// back into `input`, so that the buffer does not live longer than its message.
+    fn go_on(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
+        let Some(partial) = &mut self.partial else {
+            return Ok(None);
+        };
+        while !input.is_empty() {
+            let before = partial.bytes.len();
+            let more = input.len().min(before.max(FIRST_BYTES));
+            partial::append(&mut partial.bytes, &input[..more]);
+            let decoded = self.codec.decode(&mut partial.bytes)?;
+            let taken = before + more - partial.bytes.len();
+            if taken == 0 {
+                input.advance(more);
+                continue;
+            }
+            let left = mem::take(&mut partial.bytes);
+            if taken >= before {
+                input.advance(taken - before);
+            } else {
+                input.advance(more);
+                *input = [&left[..], &input[..]].concat()[..].into();
+            }
+            return Ok(decoded);
+        }
+        Ok(None)
+    }
+
+    /// Bytes of memory that the partial message holds.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
     }
 
     /// The stream has ended: what the codec makes of what is left of it.
     pub(crate) fn finish(&mut self) -> Option<Decoded<C::Message>> {
         match &mut self.partial {
-            Some(partial) => self.codec.finish(partial),
+            Some(partial) => self.codec.finish(&mut partial.bytes),
             None => self.codec.finish(&mut BytesMut::new()),
         }
     }
 
     /// Whether the stream ended inside a frame.
     pub(crate) fn is_mid_frame(&self) -> bool {
-        self.partial.as_ref().is_some_and(|partial| !partial.is_empty())
+        self.partial.as_ref().is_some_and(|partial| !partial.bytes.is_empty())
     }
 
     pub(crate) fn send(&mut self, now: Time, message: &C::Message) {
@@ -236,7 +278,6 @@ impl<C: Codec> Link<C> {
     pub(crate) fn start_closing(&mut self, now: Time) {
         self.state = State::Closing;
         self.since = now;
-        self.partial = None;
     }
 
     pub(crate) fn want(&self) -> Want {

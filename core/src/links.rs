@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::link::{Link, LinkConfig};
+use crate::partial::Partials;
 use crate::timers::Timers;
 use crate::wire::Codec;
 use crate::{ConnId, Time};
@@ -14,6 +15,7 @@ pub(crate) struct Links<C> {
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
     timers: Timers<ConnId>,
+    partials: Partials,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,7 @@ impl<C: Codec> Links<C> {
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::new(),
+            partials: Partials::new(),
         }
     }
 
@@ -68,6 +71,9 @@ impl<C: Codec> Links<C> {
         if let Some(timer) = link.timer {
             self.timers.cancel(timer);
         }
+        if let Some(partial) = link.partial {
+            self.partials.forget(id, &partial);
+        }
         true
     }
 
@@ -86,6 +92,33 @@ impl<C: Codec> Links<C> {
         let generation = slot.generation;
         let link = slot.link.as_mut().filter(|_| generation == id.generation)?;
         Some((link, &self.config))
+    }
+
+    /// Notes how many bytes the connection's partial message holds, its machine's part included. `begun` says that it is
+    /// another message than before.
+    pub(crate) fn note_partial(&mut self, now: Time, id: ConnId, held: usize, begun: bool) {
+        let slot = self.slots.get_mut(id.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == id.generation);
+        let Some(link) = slot.and_then(|slot| slot.link.as_mut()) else {
+            return;
+        };
+        if held == 0 {
+            self.forget_partial(id);
+        } else {
+            let partial = link.partial.get_or_insert_default();
+            self.partials.note(now, id, partial, held, begun);
+        }
+    }
+
+    /// Drops the connection's partial message.
+    pub(crate) fn forget_partial(&mut self, id: ConnId) {
+        if let Some(partial) = self.get_mut(id).and_then(|link| link.partial.take()) {
+            self.partials.forget(id, &partial);
+        }
+    }
+
+    pub(crate) const fn partials(&self) -> &Partials {
+        &self.partials
     }
 
     /// The connections that are as `wanted`, by slot.

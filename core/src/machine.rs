@@ -103,6 +103,8 @@ pub enum CloseReason {
     IdleTimeout,
     /// The peer did not read, and what waited for it exceeded the outbox's cap.
     SlowConsumer,
+    /// Partial messages held more bytes than they may, and this peer's was the largest.
+    PartialLimit,
     /// What was awaited from the peer did not come in time.
     TimedOut,
     /// The peer answered with an error.
@@ -120,6 +122,7 @@ impl CloseReason {
             Self::HandshakeTimeout => Some(ErrorCode::HandshakeTimeout),
             Self::IdleTimeout => Some(ErrorCode::IdleTimeout),
             Self::ShuttingDown => Some(ErrorCode::ShuttingDown),
+            Self::PartialLimit => Some(ErrorCode::Busy),
             Self::SlowConsumer
             | Self::Finished
             | Self::PeerClosed
@@ -255,6 +258,14 @@ pub trait Machine {
     fn goes_on_after_fin(&self, id: ConnId) -> bool {
         let _ = id;
         false
+    }
+
+    /// Bytes of memory that the machine holds of a message that this connection has sent in parts and not ended. None once
+    /// the connection has ended or was closed. They count against
+    /// [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes).
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        let _ = id;
+        0
     }
 
     /// When to call again with [`Event::Deadline`] at the latest; `None` if there is nothing to wait for.

@@ -267,8 +267,9 @@ impl<R: Rng> Client<R> {
         let Some(session) = self.session.as_mut().filter(|session| session.conn() == Some(conn)) else {
             return;
         };
+        let open = matches!(session.stage, Stage::Open(_));
         match session.told.take() {
-            Some((code, text)) if !is_of_the_connection(code) => {
+            Some((code, text)) if !is_of_the_connection(code, open) => {
                 session.stage = Stage::Waiting;
                 self.end(Some(Failure::Rejected(code, text)), out);
             }
@@ -345,12 +346,14 @@ impl<R: Rng> Client<R> {
     }
 }
 
-/// Whether an error ends the connection and not the session, so that another connection may do better.
-const fn is_of_the_connection(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Truncated | ErrorCode::Full
-    )
+/// Whether an error ends the connection and not the session, so that another connection may do better. `open` says that the
+/// server had welcomed this side: then it is not busy with somebody else, but holds too much of unfinished messages.
+const fn is_of_the_connection(code: ErrorCode, open: bool) -> bool {
+    match code {
+        ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Truncated | ErrorCode::Full => true,
+        ErrorCode::Busy => open,
+        _ => false,
+    }
 }
 
 impl<R: Rng> Machine for Client<R> {
@@ -372,6 +375,11 @@ impl<R: Rng> Machine for Client<R> {
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
         }
+    }
+
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        let session = self.session.as_ref().filter(|session| session.conn() == Some(id));
+        session.map_or(0, |session| session.talk.partial_bytes())
     }
 
     fn next_deadline(&self) -> Option<Time> {

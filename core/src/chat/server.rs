@@ -338,6 +338,11 @@ impl Machine for Server {
         }
     }
 
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        let session = self.session.as_ref().filter(|_| self.peer() == Some(id));
+        session.map_or(0, |session| session.talk.partial_bytes())
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
     }

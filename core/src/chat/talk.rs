@@ -1,15 +1,15 @@
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::caller::{Notice, Unsaid};
 use super::message::{MAX_BODY, Message};
 use crate::counters::counters;
 use crate::machine::Actions;
+use crate::partial::append;
 use crate::wire::{ErrorCode, WireError, keep};
 use crate::{Action, ConnId, Time};
 
@@ -88,7 +88,7 @@ pub(super) struct Talk {
     flight_bytes: usize,
     /// The id of the last message heard whole.
     received: u64,
-    partial: Vec<u8>,
+    partial: BytesMut,
     /// Answers that wait for the caller to read on.
     unanswered: VecDeque<(u64, bool)>,
     unread: usize,
@@ -111,7 +111,7 @@ struct Flight {
 type Out = Actions<Message, Notice>;
 
 impl Talk {
-    pub(super) const fn new(config: TalkConfig, text: bool) -> Self {
+    pub(super) fn new(config: TalkConfig, text: bool) -> Self {
         Self {
             config,
             text,
@@ -124,7 +124,7 @@ impl Talk {
             flight: VecDeque::new(),
             flight_bytes: 0,
             received: 0,
-            partial: Vec::new(),
+            partial: BytesMut::new(),
             unanswered: VecDeque::new(),
             unread: 0,
         }
@@ -143,6 +143,11 @@ impl Talk {
     /// The id of the last message heard whole.
     pub(super) const fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes of memory that the parts of a message hold whose last part has not come.
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.partial.capacity()
     }
 
     /// Whether the sums are those of what they sum up, and no more is kept than may be.
@@ -274,15 +279,15 @@ impl Talk {
             let body = if self.partial.is_empty() {
                 keep(body)
             } else {
-                self.partial.extend_from_slice(body);
-                mem::take(&mut self.partial).into()
+                append(&mut self.partial, body);
+                mem::take(&mut self.partial).freeze()
             };
             self.unread += body.len() + OVERHEAD;
             self.received = id;
             counters.heard += 1;
             out.push(Action::Notify(Notice::Heard { id, body }));
         } else {
-            self.partial.extend_from_slice(body);
+            append(&mut self.partial, body);
         }
         self.unanswered.push_back((id, last));
         if self.unread + self.unanswered.len() * OVERHEAD > self.config.max_unread.saturating_mul(2) {
@@ -316,7 +321,7 @@ impl Talk {
         self.offset = 0;
         self.flight.clear();
         self.flight_bytes = 0;
-        self.partial = Vec::new();
+        self.partial = BytesMut::new();
         self.unanswered.clear();
     }
 

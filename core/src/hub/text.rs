@@ -1,6 +1,5 @@
 //! The hub's words, for people: requests typed or pasted at `nc`, and the answers they see.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,57 +9,87 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::codec::too_long;
 use super::message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
-use crate::wire::{Decoded, ErrorCode, Framer, Outbox, WireError};
+use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError};
 
-/// What the next line of a user who types is.
-#[derive(Clone, Debug, Default)]
+/// What comes next of a user who types. Nothing of a relay is taken off the input before all of it has come, so that
+/// what half a relay holds is in one buffer, its connection's; places are counted from the relay's first byte.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Reading {
     #[default]
     Command,
-    /// The receivers of a relay.
-    Receivers,
-    /// The body of a relay in lines, up to two empty ones. Boxed, as most connections have none.
-    Lines(Box<Body>),
-    /// The body of a relay in so many bytes, and then the end of the line.
-    Bytes(Box<(Ids, usize)>),
+    /// The line with the receivers of a relay, which begins here.
+    Receivers(u32),
+    Lines(Lines),
+    /// A body of this many bytes, and then the end of its line.
+    Bytes {
+        to: Place,
+        body: u32,
+        length: u32,
+    },
+    /// The rest of a relay that was refused, up to two empty lines.
+    SkipLines {
+        empty: u8,
+    },
     /// The rest of a relay that was refused: as many bytes, and the end of the line.
     SkipBytes(usize),
 }
 
-/// The body of a relay, as far as it has come.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Body {
-    /// None if the relay was refused: the rest of it is skipped.
-    to: Option<Ids>,
-    lines: Vec<u8>,
+/// Where the user ids of a relay stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    start: u32,
+    end: u32,
+}
+
+/// The body of a relay in lines, as far as it has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines {
+    to: Place,
+    body: u32,
+    /// The next line.
+    next: u32,
+    /// Bytes of the body, the breaks between its lines included.
+    length: u32,
     any: bool,
     /// Empty lines that came last, and are part of the body only if another line follows.
-    empty: usize,
+    empty: u8,
 }
 
 type Next = Result<Option<Decoded<Message>>, WireError>;
 
 impl Reading {
-    /// Takes one request off the front of `input`, or as much of it as is there.
+    /// Takes one request off the front of `input`, if it is all there.
     pub(super) fn next(&mut self, framer: &mut Framer, input: &mut BytesMut) -> Next {
         loop {
-            match self {
-                Self::Bytes(..) | Self::SkipBytes(_) => {
-                    if let Some(decoded) = self.take_bytes(input) {
-                        return Ok(Some(decoded));
-                    }
-                    if !matches!(self, Self::Command) {
+            let start = match *self {
+                Self::Command | Self::SkipLines { .. } => 0,
+                Self::Receivers(start) => start as usize,
+                Self::Lines(lines) => lines.next as usize,
+                Self::Bytes { body, length, .. } if input.len() < (body + length) as usize => return Ok(None),
+                Self::Bytes { to, body, length } => {
+                    let to = to.read(input);
+                    input.advance(body as usize);
+                    let body = input.split_to(length as usize).freeze();
+                    // The end of its line, if it is not left out, is then an empty one.
+                    *self = Self::Command;
+                    return Ok(Some(relay(to, body)));
+                }
+                Self::SkipBytes(left) => {
+                    let skipped = input.len().min(left);
+                    input.advance(skipped);
+                    if skipped < left {
+                        *self = Self::SkipBytes(left - skipped);
                         return Ok(None);
                     }
+                    *self = Self::Command;
+                    continue;
                 }
-                Self::Command | Self::Receivers | Self::Lines(_) => {
-                    let Some(line) = framer.next(input)? else {
-                        return Ok(None);
-                    };
-                    if let Some(decoded) = self.line(&line) {
-                        return Ok(Some(decoded));
-                    }
-                }
+            };
+            let Some(line) = framer.find_line(input, start)? else {
+                return Ok(None);
+            };
+            if let Some(decoded) = self.line(line, input) {
+                return Ok(Some(decoded));
             }
         }
     }
@@ -68,81 +97,69 @@ impl Reading {
     /// The user's stream has ended, and `input` is what is left of it: the last line may lack its end, and a body in
     /// lines its two empty ones.
     pub(super) fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        let mut last = mem::take(input).freeze();
-        if last.last() == Some(&b'\r') {
-            last.truncate(last.len() - 1);
-        }
+        let start = match *self {
+            Self::Lines(lines) => lines.next as usize,
+            _ => 0,
+        };
+        let end = input.len() - usize::from(input[start..].last() == Some(&b'\r'));
+        let next = input.len();
         let whole = match self {
-            Self::Command | Self::Lines(_) => self.line(&last),
+            Self::Command | Self::Lines(_) => self.line(Line { start, end, next }, input),
             _ => None,
         };
-        whole.or_else(|| match mem::take(self) {
-            Self::Lines(body) => body.end(),
-            Self::Receivers | Self::Bytes(..) => Some(Decoded::Invalid(ErrorCode::Truncated.into())),
-            Self::Command | Self::SkipBytes(_) => None,
-        })
+        let last = whole.or_else(|| match mem::take(self) {
+            Self::Lines(lines) => Some(lines.end(input)),
+            Self::Receivers(_) | Self::Bytes { .. } => Some(Decoded::Invalid(ErrorCode::Truncated.into())),
+            Self::Command | Self::SkipLines { .. } | Self::SkipBytes(_) => None,
+        });
+        input.clear();
+        last
     }
 
-    fn take_bytes(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
+    /// Reads a line; a request, an error or a keepalive if that is what it completes. It is taken off the input then.
+    fn line(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         match self {
-            Self::Bytes(exact) => {
-                let (to, length) = &mut **exact;
-                if input.len() < *length {
-                    return None;
+            Self::Lines(lines) => match lines.line(line) {
+                Ended::No => None,
+                Ended::Yes => {
+                    let relay = lines.end(input);
+                    input.advance(line.next);
+                    *self = Self::Command;
+                    Some(relay)
                 }
-                let body = input.split_to(*length).freeze();
-                let to = mem::take(to);
-                // The end of its line, if it is not left out, is then an empty one.
-                *self = Self::Command;
-                Some(Decoded::Message(Message::Request(Request::Relay { to, body })))
-            }
-            Self::SkipBytes(left) => {
-                let skipped = input.len().min(*left);
-                input.advance(skipped);
-                *left -= skipped;
-                if *left == 0 {
+                Ended::TooLong => Some(self.skip_lines(too_long(), line, input)),
+            },
+            Self::SkipLines { empty } => {
+                *empty = if line.end > line.start { 0 } else { *empty + 1 };
+                if *empty == 2 {
                     *self = Self::Command;
                 }
+                input.advance(line.next);
                 None
             }
-            _ => None,
+            Self::Receivers(_) => self.receivers(line, input),
+            _ => self.command(line, input),
         }
     }
 
-    /// Takes a line; a request, an error or a keepalive if that is what it completes.
-    fn line(&mut self, line: &Bytes) -> Option<Decoded<Message>> {
-        match self {
-            Self::Lines(body) => {
-                let ended = body.line(line);
-                match ended {
-                    Ended::No => None,
-                    Ended::Yes => {
-                        let body = mem::take(&mut **body);
-                        *self = Self::Command;
-                        body.end()
-                    }
-                    Ended::TooLong => Some(self.skip_lines(too_long())),
-                }
-            }
-            Self::Receivers => self.receivers(line),
-            _ => self.command(line),
+    fn command(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
+        let text = &input[..line.end];
+        if matches!(text, b"relay" | b"relay ") {
+            *self = Self::Receivers(line.next as u32);
+            return None;
         }
-    }
-
-    fn command(&mut self, line: &Bytes) -> Option<Decoded<Message>> {
-        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-        let rest = line.slice((end + 1).min(line.len())..);
-        let request = match &line[..end] {
-            b"" if line.is_empty() => return Some(Decoded::Keepalive),
+        let end = memchr::memchr(b' ', text).unwrap_or(text.len());
+        if &text[..end] == b"relay" {
+            return self.relay_in_a_line(end + 1, line, input);
+        }
+        let text = line.take(input);
+        let rest = text.slice((end + 1).min(text.len())..);
+        let request = match &text[..end] {
+            b"" if text.is_empty() => return Some(Decoded::Keepalive),
             b"identity" if rest.is_empty() => Request::Identity,
             b"list" if rest.is_empty() => Request::List,
             b"echo" if rest.len() > MAX_BODY => return Some(Decoded::Invalid(too_long())),
             b"echo" => Request::Echo(rest),
-            b"relay" if rest.is_empty() => {
-                *self = Self::Receivers;
-                return None;
-            }
-            b"relay" => return self.relay_in_a_line(&rest),
             _ => {
                 let expected = "expected `identity`, `list`, `echo TEXT`, `relay IDS TEXT`, or `relay` and then lines";
                 return Some(Decoded::Invalid(WireError::new(ErrorCode::UnknownRequest, expected)));
@@ -151,52 +168,68 @@ impl Reading {
         Some(Decoded::Message(Message::Request(request)))
     }
 
-    /// `relay 2,3 TEXT`, or `relay 2,3` with the body in the lines that follow.
-    fn relay_in_a_line(&mut self, rest: &Bytes) -> Option<Decoded<Message>> {
+    /// `relay 2,3 TEXT`, or `relay 2,3` with the body in the lines that follow. The user ids begin at `start`.
+    fn relay_in_a_line(&mut self, start: usize, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
+        let rest = &input[start..line.end];
         let (to, after) = match ids(rest) {
             Ok(parsed) => parsed,
-            Err(error) if rest.contains(&b' ') => return Some(Decoded::Invalid(error)),
-            Err(error) => return Some(self.skip_lines(error)),
+            Err(error) if rest.contains(&b' ') => {
+                input.advance(line.next);
+                return Some(Decoded::Invalid(error));
+            }
+            Err(error) => return Some(self.skip_lines(error, line, input)),
         };
         if after == rest.len() {
-            *self = Self::Lines(Body::to(Some(to)).into());
+            *self = Self::Lines(Lines::after(Place::new(start, line.end), line));
             return None;
         }
-        let body = rest.slice(after + 1..);
+        let body = line.take(input).slice(start + after + 1..);
         if body.len() > MAX_BODY {
             return Some(Decoded::Invalid(too_long()));
         }
-        Some(Decoded::Message(Message::Request(Request::Relay { to, body })))
+        Some(relay(to, body))
     }
 
     /// `2,3`, or `2,3 LENGTH`. What follows a mistake is the body all the same, and skipped.
-    fn receivers(&mut self, line: &Bytes) -> Option<Decoded<Message>> {
-        let parsed = ids(line);
+    fn receivers(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
+        let text = &input[line.start..line.end];
+        let parsed = ids(text);
         let length = match &parsed {
-            Ok((_, after)) => &line[*after..],
-            Err(_) => last_word(line),
+            Ok((_, after)) => &text[*after..],
+            Err(_) => last_word(text),
         };
         let length = length.trim_ascii();
         let bytes = number(length).and_then(|length| usize::try_from(length).ok());
         match (parsed, bytes) {
-            (Ok((to, _)), Some(bytes)) if bytes <= MAX_BODY => *self = Self::Bytes((to, bytes).into()),
-            (Ok((to, _)), None) if length.is_empty() => *self = Self::Lines(Body::to(Some(to)).into()),
+            (Ok((_, after)), Some(bytes)) if bytes <= MAX_BODY => {
+                *self = Self::Bytes {
+                    to: Place::new(line.start, line.start + after),
+                    body: line.next as u32,
+                    length: bytes as u32,
+                };
+                None
+            }
+            (Ok((_, after)), None) if length.is_empty() => {
+                *self = Self::Lines(Lines::after(Place::new(line.start, line.start + after), line));
+                None
+            }
             (Ok(_), None) => {
                 let text = format!("\"{}\" is no length in bytes", shown(length));
-                return Some(self.skip_lines(WireError::new(ErrorCode::BadReceiver, text)));
+                Some(self.skip_lines(WireError::new(ErrorCode::BadReceiver, text), line, input))
             }
-            (Err(error), None) => return Some(self.skip_lines(error)),
+            (Err(error), None) => Some(self.skip_lines(error, line, input)),
             (parsed, Some(bytes)) => {
                 *self = Self::SkipBytes(bytes);
-                return Some(Decoded::Invalid(parsed.err().unwrap_or_else(too_long)));
+                input.advance(line.next);
+                Some(Decoded::Invalid(parsed.err().unwrap_or_else(too_long)))
             }
         }
-        None
     }
 
-    /// A relay was refused whose body follows in lines.
-    fn skip_lines(&mut self, error: WireError) -> Decoded<Message> {
-        *self = Self::Lines(Body::to(None).into());
+    /// A relay was refused whose body follows in lines; all of it up to `line` is skipped already.
+    fn skip_lines(&mut self, error: WireError, line: Line, input: &mut BytesMut) -> Decoded<Message> {
+        *self = Self::SkipLines { empty: 0 };
+        input.advance(line.next);
         let text = format!("{}; what follows is skipped, up to two empty lines", error.text);
         Decoded::Invalid(WireError::new(error.code, text))
     }
@@ -208,40 +241,63 @@ enum Ended {
     TooLong,
 }
 
-impl Body {
-    const fn to(to: Option<Ids>) -> Self {
+impl Place {
+    const fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The ids, which were read before.
+    fn read(self, input: &[u8]) -> Ids {
+        ids(&input[self.start as usize..self.end as usize]).map_or_else(|_| Ids::default(), |(ids, _)| ids)
+    }
+}
+
+impl Lines {
+    const fn after(to: Place, line: Line) -> Self {
         Self {
             to,
-            lines: Vec::new(),
+            body: line.next as u32,
+            next: line.next as u32,
+            length: 0,
             any: false,
             empty: 0,
         }
     }
 
-    fn line(&mut self, line: &[u8]) -> Ended {
-        if line.is_empty() {
+    fn line(&mut self, line: Line) -> Ended {
+        self.next = line.next as u32;
+        if line.end == line.start {
             self.empty += 1;
             return if self.empty == 2 { Ended::Yes } else { Ended::No };
         }
-        let empty = mem::take(&mut self.empty);
-        if self.to.is_none() {
-            return Ended::No;
-        }
-        let breaks = empty + usize::from(self.any);
-        if self.lines.len() + breaks + line.len() > MAX_BODY {
+        let breaks = mem::take(&mut self.empty) + u8::from(self.any);
+        self.any = true;
+        self.length += u32::from(breaks) + (line.end - line.start) as u32;
+        if self.length as usize > MAX_BODY {
             return Ended::TooLong;
         }
-        self.lines.extend(core::iter::repeat_n(b'\n', breaks));
-        self.lines.extend_from_slice(line);
-        self.any = true;
         Ended::No
     }
 
-    fn end(self) -> Option<Decoded<Message>> {
-        let body = Bytes::from(self.lines);
-        let to = self.to?;
-        Some(Decoded::Message(Message::Request(Request::Relay { to, body })))
+    /// The relay, whose last line has come.
+    fn end(&self, input: &[u8]) -> Decoded<Message> {
+        let lines = &input[self.body as usize..self.next as usize];
+        let mut body = Vec::with_capacity(lines.len() + 1);
+        for line in lines.split(|byte| *byte == b'\n') {
+            body.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            body.push(b'\n');
+        }
+        // Empty lines at the end, and the last line's end, are not part of it.
+        body.truncate(self.length as usize);
+        relay(self.to.read(input), body.into())
     }
+}
+
+fn relay(to: Ids, body: Bytes) -> Decoded<Message> {
+    Decoded::Message(Message::Request(Request::Relay { to, body }))
 }
 
 /// Reads ids with commas between, and perhaps spaces after those; says where they end.

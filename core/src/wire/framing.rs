@@ -28,6 +28,26 @@ pub struct Framer {
     searched: u32,
 }
 
+/// Where a line stands in a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) start: usize,
+    /// Behind its text.
+    pub(crate) end: usize,
+    /// Behind its line end.
+    pub(crate) next: usize,
+}
+
+impl Line {
+    /// Takes the text off the front of `input`, with all that stands before it and its line end.
+    pub(crate) fn take(self, input: &mut BytesMut) -> Bytes {
+        let mut line = input.split_to(self.next);
+        line.truncate(self.end);
+        line.advance(self.start);
+        line.freeze()
+    }
+}
+
 impl Framer {
     /// For a connection that was accepted. `limit` is the longest frame or line taken, in bytes, without header or
     /// line end; at most [`MAX_FRAME`].
@@ -102,26 +122,32 @@ impl Framer {
     }
 
     fn next_line(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+        Ok(self.find_line(input, 0)?.map(|line| line.take(input)))
+    }
+
+    /// Finds the line of `input` that begins at `start`; `None` if its end has not come. Lines before it are left alone.
+    pub(crate) fn find_line(&mut self, input: &[u8], start: usize) -> Result<Option<Line>, WireError> {
         let limit = self.limit as usize;
-        let searched = self.searched as usize;
-        let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
+        let searched = start + self.searched as usize;
+        let Some(feed) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
             // One more for the CR of an end of line that is still under way.
-            if input.len() > limit + 1 {
+            if input.len() - start > limit + 1 {
                 return Err(self.line_too_long());
             }
-            self.searched = input.len() as u32;
+            self.searched = (input.len() - start) as u32;
             return Ok(None);
         };
         self.searched = 0;
-        let mut line = input.split_to(end + 1);
-        line.truncate(end);
-        if line.last() == Some(&b'\r') {
-            line.truncate(end - 1);
-        }
-        if line.len() > limit {
+        let returned = feed > start && input[feed - 1] == b'\r';
+        let line = Line {
+            start,
+            end: feed - usize::from(returned),
+            next: feed + 1,
+        };
+        if line.end - start > limit {
             return Err(self.line_too_long());
         }
-        Ok(Some(line.freeze()))
+        Ok(Some(line))
     }
 
     fn line_too_long(&self) -> WireError {

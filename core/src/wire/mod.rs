@@ -7,6 +7,7 @@ mod outbox;
 
 pub use either::EitherCodec;
 pub use error::{ErrorCode, WireError};
+pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
 pub(crate) use outbox::is_copied;

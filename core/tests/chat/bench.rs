@@ -14,12 +14,12 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(LinkConfig::default())
+    }
+
+    pub(crate) fn with(config: LinkConfig) -> Self {
         Self {
-            endpoint: Endpoint::new(
-                Server::new(ServerConfig::default()),
-                ChatCodec::accepted(),
-                LinkConfig::default(),
-            ),
+            endpoint: Endpoint::new(Server::new(ServerConfig::default()), ChatCodec::accepted(), config),
             effects: Effects::default(),
             now: Time::ZERO,
         }

@@ -7,6 +7,7 @@ mod binary;
 mod client;
 mod flow;
 mod line;
+mod partial;
 mod resuming;
 mod spoken;
 mod typed;

@@ -100,6 +100,7 @@ const BACKLOG: LinkConfig = LinkConfig {
     max_backlog: 100,
     backlog_timeout: Duration::from_secs(3),
     max_outbox: 1_000_000,
+    max_partial_bytes: 1_000_000,
     max_connections: 10,
 };
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod binary;
+mod partial;
 mod relay;
 mod sessions;
 mod spoken;

@@ -1,0 +1,37 @@
+use super::{Effects, Endpoint};
+use crate::machine::Machine;
+use crate::wire::{Codec, ErrorCode, WireError};
+use crate::{CloseReason, ConnId, Time};
+
+const REFUSED: &str = "too many bytes of unfinished messages are held here, and yours is the largest; \
+                       connect again later and send it again";
+
+impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
+    /// Notes what the connection holds of a message that has not arrived whole. `begun` says that another message has
+    /// arrived whole since this was last noted. Then closes the connections with the largest partial messages until all
+    /// that are left are within the bound.
+    pub(super) fn note_partial(&mut self, now: Time, id: ConnId, begun: bool, effects: &mut Effects<M::Notice>) {
+        let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
+            return;
+        };
+        let held = link.partial_bytes() + self.machine.partial_bytes(id);
+        if held == 0 && link.partial.is_none() {
+            return;
+        }
+        self.links.note_partial(now, id, held, begun);
+        while self.links.partials().held() > self.links.config().max_partial_bytes
+            && let Some(largest) = self.links.partials().largest()
+        {
+            self.counters.refused_partial += 1;
+            let error = WireError::new(ErrorCode::Busy, REFUSED);
+            self.lose(now, largest, CloseReason::PartialLimit, Some(error), effects);
+        }
+    }
+
+    /// Bytes of memory that partial messages hold: at most
+    /// [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes).
+    #[must_use]
+    pub const fn partial_bytes(&self) -> usize {
+        self.links.partials().held()
+    }
+}

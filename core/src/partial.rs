@@ -1,0 +1,84 @@
+//! Partial messages: what connections hold of messages that have not arrived whole.
+
+use alloc::collections::BTreeSet;
+use core::cmp::Reverse;
+
+use bytes::BytesMut;
+
+use crate::{ConnId, Time};
+
+/// The smallest buffer of a partial message, in bytes.
+const SMALLEST: usize = 64;
+
+/// How much memory `len` bytes of a partial message take: the next power of two, and at least 64 bytes.
+const fn room_for(len: usize) -> usize {
+    let room = len.next_power_of_two();
+    if room < SMALLEST { SMALLEST } else { room }
+}
+
+/// Appends `bytes` to a buffer of which nothing was taken, and which grows as [`room_for`] says.
+pub(crate) fn append(buffer: &mut BytesMut, bytes: &[u8]) {
+    let len = buffer.len() + bytes.len();
+    if len > buffer.capacity() {
+        buffer.reserve(room_for(len) - buffer.len());
+    }
+    buffer.extend_from_slice(bytes);
+}
+
+/// One connection's partial message.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    /// What has arrived of it and was not taken by the codec.
+    pub(crate) bytes: BytesMut,
+    /// The bytes of memory that it is counted with.
+    held: usize,
+    /// When its first byte arrived.
+    since: Time,
+}
+
+/// Those of all connections of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Partials {
+    held: usize,
+    /// The largest last, and of equals the oldest.
+    by_size: BTreeSet<(usize, Reverse<Time>, Reverse<ConnId>)>,
+}
+
+impl Partials {
+    pub(crate) const fn new() -> Self {
+        Self {
+            held: 0,
+            by_size: BTreeSet::new(),
+        }
+    }
+
+    /// The bytes of memory that all of them hold.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(crate) fn largest(&self) -> Option<ConnId> {
+        self.by_size.last().map(|&(.., Reverse(id))| id)
+    }
+
+    /// Notes that a connection's partial message holds this many bytes now. `begun` says that it is another message than
+    /// before.
+    pub(crate) fn note(&mut self, now: Time, id: ConnId, partial: &mut Partial, held: usize, begun: bool) {
+        let since = if begun || partial.held == 0 { now } else { partial.since };
+        if (held, since) != (partial.held, partial.since) {
+            self.forget(id, partial);
+            partial.held = held;
+            partial.since = since;
+            self.held += held;
+            self.by_size.insert((held, Reverse(since), Reverse(id)));
+        }
+    }
+
+    /// Notes that a connection has no partial message any more.
+    pub(crate) fn forget(&mut self, id: ConnId, partial: &Partial) {
+        if partial.held > 0 {
+            self.held -= partial.held;
+            self.by_size.remove(&(partial.held, Reverse(partial.since), Reverse(id)));
+        }
+    }
+}
