@@ -78,7 +78,8 @@ impl Partials {
     pub(crate) fn forget(&mut self, id: ConnId, partial: &Partial) {
         if partial.held > 0 {
             self.held -= partial.held;
-            self.by_size.remove(&(partial.held, Reverse(partial.since), Reverse(id)));
+            self.by_size
+                .remove(&(partial.held, Reverse(partial.since), Reverse(id)));
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Purpose {
     Statistics,
     /// Which bounds are tight.
     Limits,
+    /// How much half-received messages may hold.
+    Partial,
 }
 
 /// The stream of `seed` for `purpose`.
@@ -35,6 +37,7 @@ pub fn rng(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Network => 2,
         Purpose::Statistics => 3,
         Purpose::Limits => 4,
+        Purpose::Partial => 5,
         Purpose::Machine(host, life) => 1 << 62 | (host as u64) << 32 | u64::from(life),
         Purpose::Chop(host, life) => 1 << 63 | (host as u64) << 32 | u64::from(life),
     };

@@ -184,7 +184,7 @@ impl<S: System> Hosts<S> {
             let result = shared.oracle.client_did(number, machine, event, actions);
             shared.check(at, result);
         });
-        let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
+        let endpoint = Endpoint::new(machine, codec, self.system.client_link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
         let notify = move |notice: <S::Client as Machine>::Notice| {
             let mut shared = listen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,7 +219,7 @@ impl<S: System> Hosts<S> {
     {
         let mut running = tokio::task::spawn_local(run);
         let mut limit = Duration::ZERO;
-        let max_connections = self.system.link(self.scenario.link).max_connections;
+        let link = self.system.link(self.scenario.link);
         loop {
             sleep(ASK_EVERY).await;
             if running.is_finished() {
@@ -231,12 +231,19 @@ impl<S: System> Hosts<S> {
                 limit = within + self.scenario.link.linger + DRAIN_SLACK;
                 break;
             }
-            let held = handle.inspect(|endpoint| (endpoint.is_zero(), endpoint.connections()));
-            let (zero, connections) = held.await?;
+            let held =
+                handle.inspect(|endpoint| (endpoint.is_zero(), endpoint.connections(), endpoint.partial_bytes()));
+            let (zero, connections, partial) = held.await?;
             let mut shared = self.lock();
             shared.zero.insert(name, zero);
-            if name == SERVER && connections > max_connections {
+            if name == SERVER && connections > link.max_connections {
                 shared.check(now(), Err(format!("the server has {connections} connections")));
+            }
+            if name == SERVER && partial > link.max_partial_bytes {
+                shared.check(
+                    now(),
+                    Err(format!("the server holds {partial} bytes of half-received messages")),
+                );
             }
         }
         let Ok(endpoint) = timeout(limit, &mut running).await else {

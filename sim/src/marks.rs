@@ -172,6 +172,8 @@ Direct of any {
     ClockSkew,
     /// A connection was dropped because too much waited to be written to it.
     SlowConsumer,
+    /// A connection was refused because half-received messages held too much.
+    PartialRefused,
 }
 
 Both of echo {
@@ -257,6 +259,8 @@ Direct of chat {
     TakenOver,
     /// A client's greeting came after that of a newer connection of its own.
     Overtaken,
+    /// A client came back to its session that had been refused because half-received messages held too much.
+    BackAfterBusy,
 }
 
 Both of chat {

@@ -77,6 +77,10 @@ where
         self.inner.goes_on_after_fin(id)
     }
 
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        self.inner.partial_bytes(id)
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         if let Some(cell) = &self.turns
             && let Some(now) = turmoil::sim_elapsed()

@@ -14,12 +14,14 @@ use crate::direct::story::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
+use crate::oracle::typed::{Lines, Typing};
 
 pub mod chat;
 pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
+pub(crate) mod partial;
 pub mod typed;
 
 /// A protocol with its two machines.
@@ -47,6 +49,14 @@ pub trait System: Send + Sync + 'static {
     #[must_use]
     fn link(&self, link: LinkConfig) -> LinkConfig {
         link
+    }
+    /// The same for clients, which hold as much of half-received messages as there may be.
+    #[must_use]
+    fn client_link(&self, link: LinkConfig) -> LinkConfig {
+        LinkConfig {
+            max_partial_bytes: link.max_partial_bytes,
+            ..self.link(link)
+        }
     }
     /// `rates` as they suit the system, in the direct lane. Where nothing goes wrong, nothing may.
     #[must_use]
@@ -83,6 +93,19 @@ pub trait System: Send + Sync + 'static {
     #[must_use]
     fn greets() -> bool {
         false
+    }
+
+    /// The bytes of a part of a body, and whether it is the last, if the message is one that a body's other parts are joined
+    /// to.
+    #[must_use]
+    fn part(_message: &<Self::Server as Machine>::Message) -> Option<(usize, bool)> {
+        None
+    }
+
+    /// Follows somebody who types, for where their requests end.
+    #[must_use]
+    fn typing() -> Box<dyn Typing> {
+        Box::<Lines>::default()
     }
 
     /// How an error begins in length framing.

@@ -53,6 +53,7 @@ pub const LINK: LinkConfig = LinkConfig {
     max_backlog: 16 * 1024 * 1024,
     backlog_timeout: Duration::from_millis(1000),
     max_outbox: 128 * 1024 * 1024,
+    max_partial_bytes: 256 * 1024 * 1024,
     max_connections: 10_000,
 };
 /// The clients' response time-out in these runs.

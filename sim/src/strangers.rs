@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use echosphere_core::link::LinkConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::marks::{Mark, Marks};
 use crate::oracle::System;
+use crate::scenario::LINK;
 
 /// What a stranger says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,8 @@ pub enum Talk {
     Nothing,
     /// A part of a frame.
     Half,
+    /// A longer part of a longer frame.
+    LongHalf,
     /// An empty frame, as one who listens, and nothing more.
     Hello,
     /// A frame that is no request of any protocol.
@@ -32,9 +36,10 @@ pub enum Talk {
 
 impl Talk {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Nothing,
         Self::Half,
+        Self::LongHalf,
         Self::Hello,
         Self::Unknown,
         Self::HelloUnknown,
@@ -47,6 +52,15 @@ impl Talk {
         match self {
             Self::Nothing => b"",
             Self::Half => b"\0\0\0\x05me",
+            // As long as every protocol's frames may be.
+            Self::LongHalf => {
+                const LONG: [u8; 154] = {
+                    let mut long = [b'm'; 154];
+                    (long[0], long[1], long[2], long[3]) = (0, 0, 0, 200);
+                    long
+                };
+                &LONG
+            }
             Self::Hello => b"\0\0\0\0",
             Self::Unknown => b"\0\0\0\x05\xEEwhat",
             Self::HelloUnknown => b"\0\0\0\0\0\0\0\x05\xEEwhat",
@@ -60,7 +74,7 @@ impl Talk {
     /// request ends a connection.
     const fn is_told(self, greets: bool) -> &'static [&'static str] {
         match self {
-            Self::Nothing | Self::Half => &["handshake-timeout"],
+            Self::Nothing | Self::Half | Self::LongHalf => &["handshake-timeout"],
             Self::Hello if greets => &["handshake-timeout"],
             Self::Hello => &["idle-timeout"],
             Self::Unknown | Self::HelloUnknown | Self::Web if greets => &["unknown-request"],
@@ -72,7 +86,12 @@ impl Talk {
 
     /// Whether it says no whole frame.
     const fn is_no_start(self) -> bool {
-        matches!(self, Self::Nothing | Self::Half)
+        matches!(self, Self::Nothing | Self::Half | Self::LongHalf)
+    }
+
+    /// Whether it says a part of a frame.
+    const fn is_half(self) -> bool {
+        matches!(self, Self::Half | Self::LongHalf | Self::Cut)
     }
 }
 
@@ -80,6 +99,8 @@ impl Talk {
 #[derive(Debug)]
 pub(crate) struct Stranger {
     talk: Talk,
+    /// Half-received messages may be too much for the server.
+    bounded: bool,
     /// What it must be told, in this order; the last comes before the end.
     expected: &'static [&'static str],
     /// How an error begins in a frame.
@@ -95,8 +116,8 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    /// Somebody who comes to a server of `S`.
-    pub(crate) fn new<S: System>(talk: Talk) -> Self {
+    /// Somebody who comes to a server of `S`, whose connections have these bounds.
+    pub(crate) fn new<S: System>(talk: Talk, link: &LinkConfig) -> Self {
         // Where a line begins a talk, what a browser says is no mistake.
         let talk = match talk {
             Talk::Web if S::greets() => Talk::Unknown,
@@ -104,6 +125,7 @@ impl Stranger {
         };
         Self {
             talk,
+            bounded: link.max_partial_bytes < LINK.max_partial_bytes,
             expected: talk.is_told(S::greets()),
             error: S::error_frame(),
             bodies: S::bodies_of_lines(),
@@ -205,6 +227,7 @@ impl Stranger {
         let told_right = match rest[..] {
             [] => !more,
             ["full"] => at_the_door,
+            ["busy"] => more && self.bounded && self.talk.is_half(),
             ["shutting-down"] => more,
             // Those who only listen are silent, too.
             ["idle-timeout"] if self.talk == Talk::Hello => more,

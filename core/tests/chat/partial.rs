@@ -31,7 +31,11 @@ fn parts_count_until_the_last_one() {
     assert_eq!(bench.endpoint.partial_bytes(), 4 * KIB);
     let more = part(3000);
     bench.feed(peer, &more[..1000]);
-    assert_eq!(bench.endpoint.partial_bytes(), 5 * KIB, "half a part counts beside them");
+    assert_eq!(
+        bench.endpoint.partial_bytes(),
+        5 * KIB,
+        "half a part counts beside them"
+    );
     bench.feed(peer, &more[1000..]);
     assert_eq!(bench.endpoint.partial_bytes(), 8 * KIB);
     bench.feed(peer, &frame(b"\x05\x01end"));

@@ -112,7 +112,11 @@ fn of_equals_the_one_that_began_first_is_refused() {
     // The first has sent more since, and began no other message.
     bench.feed(first, &[b'x'; 10]);
     let third = half_sender(&mut bench, 600);
-    assert_eq!(bench.endpoint.partial_bytes(), 3 * 1024, "as much as the bound may be held");
+    assert_eq!(
+        bench.endpoint.partial_bytes(),
+        3 * 1024,
+        "as much as the bound may be held"
+    );
     let fourth = half_sender(&mut bench, 5);
     assert_eq!(
         [first, second, third, fourth].map(|id| refused(&mut bench, id)),

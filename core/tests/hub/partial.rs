@@ -83,6 +83,9 @@ fn the_typist_is_told_in_a_line() {
     let mut bench = bounded();
     let typist = bench.typist();
     let told = bench.type_in(typist, &("relay\n2\n".to_owned() + &"a line\n".repeat(10_000)));
-    assert!(told.starts_with("error busy too many bytes of unfinished messages "), "{told}");
+    assert!(
+        told.starts_with("error busy too many bytes of unfinished messages "),
+        "{told}"
+    );
     assert_eq!(bench.endpoint.machine().user_count(), 0);
 }

@@ -10,16 +10,19 @@ use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
+use self::partials::Half;
 use super::conn::Arrival;
 use super::net::{NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
-use crate::oracle::Carried;
+use crate::oracle::typed::{Lines, Typing};
+use crate::oracle::{Carried, System};
 use crate::side::Side;
 
 mod checks;
+mod partials;
 
 /// Sees what a machine does.
 pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
@@ -27,8 +30,30 @@ pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
 /// How fast a clock goes that is neither fast nor slow, as most are.
 const RIGHT: f64 = 1.0;
 
-/// How long a message is on the wire; see [`System::size`](crate::oracle::System::size).
-pub(super) type Size<M> = fn(&<M as Machine>::Message) -> (usize, Carried);
+/// What is to be known of how a system speaks, see [`System`].
+pub(super) struct Speech<M: Machine> {
+    pub(super) size: fn(&M::Message) -> (usize, Carried),
+    pub(super) part: fn(&M::Message) -> Option<(usize, bool)>,
+    pub(super) typing: fn() -> Box<dyn Typing>,
+}
+
+impl<M: Machine> Clone for Speech<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for Speech<M> {}
+
+impl<M: Machine> Speech<M> {
+    pub(super) fn of<S: System<Server: Machine<Message = M::Message>>>() -> Self {
+        Self {
+            size: S::size,
+            part: S::part,
+            typing: S::typing,
+        }
+    }
+}
 
 pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// Its place among the hosts' timers and clocks.
@@ -55,6 +80,9 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     pub(super) calm: bool,
     /// Who speaks lines sends and is sent bodies of several.
     pub(super) bodies_of_lines: bool,
+    typing: fn() -> Box<dyn Typing>,
+    /// Connections that were refused for their half-received messages, in its present life.
+    refused: u64,
     told: SharedTold,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -72,6 +100,7 @@ struct Socket {
     stuck: bool,
     /// It was dropped because its peer does not read.
     slow: bool,
+    half: Half,
 }
 
 impl Socket {
@@ -101,17 +130,28 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             link: LinkConfig::default(),
             calm: false,
             bodies_of_lines: false,
+            typing: || Box::<Lines>::default(),
+            refused: 0,
             told: SharedTold::default(),
             broken: None,
         }
     }
 
-    pub(super) fn start(&mut self, now: Nanos, machine: M, codec: C, (link, size): (LinkConfig, Size<M>), eye: Eye<M>) {
+    pub(super) fn start(
+        &mut self,
+        now: Nanos,
+        machine: M,
+        codec: C,
+        (link, speech): (LinkConfig, Speech<M>),
+        eye: Eye<M>,
+    ) {
         self.started = now;
         self.dark = false;
         self.link = link;
         self.told = SharedTold::default();
-        let eye = listening(SharedTold::clone(&self.told), size, eye);
+        self.typing = speech.typing;
+        self.refused = 0;
+        let eye = listening(SharedTold::clone(&self.told), speech, eye);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
     }
 
@@ -291,6 +331,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             met: self.side == Side::Client,
             stuck: false,
             slow: false,
+            half: Half::default(),
         });
         self.open += usize::from(before.is_none());
         net.conns[index].ends[self.side as usize].id = Some(id);
@@ -321,10 +362,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             return;
         };
         let known = self.told.borrow().knows(id);
+        let mut whole = 0;
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
             socket.spoken.heard = now;
-            socket.spoken.frames.take(input);
+            whole = socket.spoken.frames.take(input, self.typing);
         }
         match arrival {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
@@ -339,6 +381,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
         }
         self.check_order(net);
+        if arrival == Arrival::Data {
+            self.check_partial(net, now, id, whole > 0);
+        }
         self.check_ended(net, now, Some((id, known, arrival)));
         if !known
             && self.told.borrow().knows(id)
@@ -391,6 +436,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
         }
         self.check_timers();
+        self.check_partials(net);
         self.arm(net);
     }
 

@@ -23,7 +23,7 @@ use echosphere_core::{CloseReason, Event, Machine};
 use self::case::nanos;
 pub use self::case::{Case, Fault, NARROW, Rates};
 pub use self::decisions::Decisions;
-use self::host::{Eye, Host};
+use self::host::{Eye, Host, Speech};
 use self::net::{MILLISECOND, Nanos, Net, What};
 use self::story::Story;
 use crate::dice::{Purpose, rng};
@@ -417,7 +417,7 @@ impl<S: System> World<'_, S> {
         });
         self.server.calm = self.case.is_calm() && self.system.is_roomy();
         self.server.bodies_of_lines = S::bodies_of_lines();
-        let config = (self.system.link(self.case.link()), S::size as _);
+        let config = (self.system.link(self.case.link()), Speech::of::<S>());
         self.server.start(self.net.now, machine, codec, config, eye);
     }
 
@@ -446,7 +446,7 @@ impl<S: System> World<'_, S> {
         });
         client.calm = self.case.is_calm() && self.system.is_roomy();
         client.bodies_of_lines = S::bodies_of_lines();
-        let config = (self.system.link(self.case.link()), S::size as _);
+        let config = (self.system.client_link(self.case.link()), Speech::of::<S>());
         client.start(self.net.now, machine, codec, config, eye);
         client.plan_next(&mut self.net);
     }

@@ -10,9 +10,10 @@ use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 use smallvec::SmallVec;
 
 use super::World;
-use super::host::{Eye, Size};
+use super::host::{Eye, Speech};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
+use crate::oracle::typed::Typing;
 use crate::oracle::{Carried, System};
 use crate::trace::digest;
 
@@ -41,6 +42,8 @@ pub(super) struct Passed {
     pub(super) by_length: bool,
     /// Its bytes on the wire, at most.
     pub(super) size: usize,
+    /// If it is a part of a body: its bytes, and whether it is the last.
+    pub(super) part: Option<(usize, bool)>,
 }
 
 pub(super) type SharedTold = Rc<RefCell<Told>>;
@@ -62,23 +65,30 @@ impl Told {
         }
     }
 
+    /// Why the connection has ended, if it has since this was last emptied.
+    pub(super) fn end_of(&self, id: ConnId) -> Option<CloseReason> {
+        let ended = self.ended.iter().find(|(of, _)| *of == id);
+        ended.map(|(_, reason)| *reason)
+    }
+
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
 }
 
 /// Notes what a machine is told, for `told`, before it goes on to `eye`.
-pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye: Eye<M>) -> Eye<M> {
+pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut eye: Eye<M>) -> Eye<M> {
     Box::new(move |machine, event, actions| {
         let mut noted = told.borrow_mut();
         let passed = |conn, heard, message: &M::Message| {
-            let (size, carried) = size(message);
+            let (size, carried) = (speech.size)(message);
             Passed {
                 conn,
                 heard,
                 digest: (carried != Carried::ByConnections).then(|| digest(message)),
                 by_length: carried == Carried::ByLength,
                 size,
+                part: (speech.part)(message),
             }
         };
         match *event {
@@ -105,59 +115,82 @@ pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye:
 }
 
 /// Follows one direction of a connection, frame by frame.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Frames {
     framing: Option<Framing>,
     mid_frame: bool,
 }
 
-#[derive(Debug)]
 enum Framing {
-    Lines,
-    /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing.
+    Lines(Box<dyn Typing>),
+    /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing. And how
+    /// many bytes of the frame have come.
     Length {
         header: usize,
         left: usize,
+        come: usize,
     },
 }
 
 impl Frames {
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+    /// Takes the next bytes; those who type are followed by what `typing` gives. Says how many frames or requests they
+    /// complete.
+    pub(super) fn take(&mut self, mut bytes: &[u8], typing: fn() -> Box<dyn Typing>) -> usize {
         let Some((&first, &last)) = bytes.first().zip(bytes.last()) else {
-            return;
+            return 0;
         };
-        let framing = self.framing.get_or_insert(match first {
-            0 => Framing::Length { header: 0, left: 0 },
-            _ => Framing::Lines,
+        let framing = self.framing.get_or_insert_with(|| match first {
+            0 => Framing::Length {
+                header: 0,
+                left: 0,
+                come: 0,
+            },
+            _ => Framing::Lines(typing()),
         });
-        let Framing::Length { header, left } = framing else {
-            self.mid_frame = last != b'\n';
-            return;
+        let (header, left, come) = match framing {
+            Framing::Lines(lines) => {
+                self.mid_frame = last != b'\n';
+                return lines.take(bytes);
+            }
+            Framing::Length { header, left, come } => (header, left, come),
         };
+        let mut whole = 0;
         while let Some(&byte) = bytes.first() {
+            let mut taken = 1;
             if *header < 4 {
                 *left = *left << 8 | usize::from(byte);
                 *header += 1;
-                bytes = &bytes[1..];
             } else {
-                let taken = bytes.len().min(*left);
+                taken = bytes.len().min(*left);
                 *left -= taken;
-                bytes = &bytes[taken..];
             }
+            bytes = &bytes[taken..];
+            *come += taken;
             if *header == 4 && *left == 0 {
                 *header = 0;
+                *come = 0;
+                whole += 1;
             }
         }
         self.mid_frame = *header > 0;
+        whole
     }
 
     pub(super) const fn is_mid_frame(&self) -> bool {
         self.mid_frame
     }
+
+    /// Bytes that have come of a frame or request that is not whole.
+    pub(super) fn unfinished(&self) -> usize {
+        match &self.framing {
+            Some(Framing::Lines(lines)) => lines.unfinished(),
+            Some(Framing::Length { come, .. }) => *come,
+            None => 0,
+        }
+    }
 }
 
 /// When a socket last heard and said something, by its host's clock.
-#[derive(Debug)]
 pub(super) struct Spoken {
     pub(super) heard: Time,
     pub(super) said: Time,

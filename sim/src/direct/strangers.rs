@@ -42,7 +42,7 @@ impl<S: System> World<'_, S> {
         self.net.marks.hit(Mark::Stranger);
         let index = self.net.dial(host, NO_TOKEN);
         self.net.conns[index].stranger = Some(Box::new(Visit {
-            stranger: Stranger::new::<S>(talk),
+            stranger: Stranger::new::<S>(talk, &self.system.link(self.case.link())),
             since: self.net.now,
             spoke: false,
             unread: false,

@@ -33,6 +33,7 @@ const LINK: LinkConfig = LinkConfig {
     max_backlog: 1024,
     backlog_timeout: Duration::from_millis(1000),
     max_outbox: 1024 * 1024,
+    max_partial_bytes: 1024 * 1024,
     max_connections: 1000,
 };
 

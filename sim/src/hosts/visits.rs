@@ -36,13 +36,13 @@ impl<S: System> Hosts<S> {
         let Ok(mut stream) = TcpStream::connect((SERVER, PORT)).await else {
             return Ok(());
         };
-        let mut stranger = Stranger::new::<S>(talk);
+        let link = self.system.link(self.scenario.link);
+        let mut stranger = Stranger::new::<S>(talk, &link);
         // Whoever is not let in may find the connection gone.
         let _ = stream.write_all(stranger.says()).await;
         if stranger.ends() {
             let _ = stream.shutdown().await;
         }
-        let link = self.system.link(self.scenario.link);
         let mut buffer = [0; 4096];
         let ended = loop {
             match stream.read(&mut buffer).await {

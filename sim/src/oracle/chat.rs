@@ -46,6 +46,8 @@ pub struct Chat {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one connection, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// Bytes that half-received messages may hold, if those are not as many as ever.
+    pub max_partial_bytes: Option<usize>,
     /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
     pub idle_timeout: Option<Duration>,
 }
@@ -103,7 +105,8 @@ impl System for Chat {
         };
         let carried = match message {
             Message::Part { .. } | Message::Taken { .. } => Carried::Always,
-            Message::Error(ErrorCode::Busy | ErrorCode::UnknownSession, _) => Carried::Always,
+            // Of `busy`, some are said by connections.
+            Message::Error(ErrorCode::UnknownSession, _) => Carried::Always,
             Message::Error(..) => Carried::ByConnections,
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {
                 Carried::ByLength
@@ -112,9 +115,17 @@ impl System for Chat {
         (bytes + 32, carried)
     }
 
+    fn part(message: &Message) -> Option<(usize, bool)> {
+        match message {
+            Message::Part { body, last, .. } => Some((body.len(), *last)),
+            _ => None,
+        }
+    }
+
     fn link(&self, link: LinkConfig) -> LinkConfig {
         LinkConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             idle_timeout: self.idle_timeout.unwrap_or(link.idle_timeout),
             handshake_timeout: workload::HANDSHAKE_TIMEOUT,
             keepalive_interval: self.idle_timeout.map_or(link.keepalive_interval, |idle| idle / 3),
@@ -135,7 +146,7 @@ impl System for Chat {
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_backlog.is_none()
+        self.max_backlog.is_none() && self.max_partial_bytes.is_none()
     }
 
     fn facts(server: &Answering) -> Vec<Fact> {

@@ -139,7 +139,8 @@ impl System for Echo {
         match message {
             Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
             Message::Error(code, text) => {
-                let own = [ErrorCode::Busy, ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
+                // Of `busy`, some are said by connections.
+                let own = [ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
                 (text.len() + 3 * WORDS, Carried::unless(!own))
             }
         }

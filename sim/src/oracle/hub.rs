@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 
 pub use self::asked::Asked;
 use self::server::ServerModel;
-use self::typed::User;
+use self::typed::{Requests, User};
 use self::users::UsersModel;
 pub use self::workload::Planned;
-use super::typed::Words;
+use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
 use crate::direct::story::Fact;
 use crate::marks::{Mark, Marks};
@@ -37,6 +37,8 @@ pub struct Hub {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one user, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// Bytes that half-received messages may hold, if those are not as many as ever.
+    pub max_partial_bytes: Option<usize>,
     /// Hosts whose users type. None of them asks for the echo of what a line cannot carry.
     pub lines: Vec<usize>,
 }
@@ -91,8 +93,17 @@ impl System for Hub {
     fn link(&self, link: LinkConfig) -> LinkConfig {
         LinkConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             ..link
         }
+    }
+
+    fn is_roomy(&self) -> bool {
+        self.max_partial_bytes.is_none()
+    }
+
+    fn typing() -> Box<dyn Typing> {
+        Box::<Requests>::default()
     }
 
     fn error_frame() -> &'static [u8] {

@@ -49,6 +49,8 @@ pub struct Numbers {
     pub planned: Vec<Planned>,
     /// Bytes that may wait for long for one connection, if that is not as many as ever.
     pub max_backlog: Option<usize>,
+    /// Bytes that half-received messages may hold, if those are not as many as ever.
+    pub max_partial_bytes: Option<usize>,
     /// Hosts whose callers type.
     pub lines: Vec<usize>,
 }
@@ -105,6 +107,7 @@ impl System for Numbers {
     fn link(&self, link: LinkConfig) -> LinkConfig {
         LinkConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
+            max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             ..link
         }
     }

@@ -23,6 +23,36 @@ pub trait Typist: Clone + Send + 'static {
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
 }
 
+/// Follows what somebody types, for how much of it is no whole request yet.
+pub trait Typing {
+    /// Takes what was typed next. Says how many requests it completes.
+    fn take(&mut self, typed: &[u8]) -> usize;
+
+    /// The bytes of the request that is not whole.
+    fn unfinished(&self) -> usize;
+}
+
+/// Requests of one line each.
+#[derive(Debug, Default)]
+pub struct Lines {
+    unfinished: usize,
+}
+
+impl Typing for Lines {
+    fn take(&mut self, typed: &[u8]) -> usize {
+        let ends = typed.iter().filter(|byte| **byte == b'\n').count();
+        self.unfinished = match typed.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => typed.len() - end - 1,
+            None => self.unfinished + typed.len(),
+        };
+        ends
+    }
+
+    fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+}
+
 /// Takes a line off the front of `input`, without its LF; `None` if it is not whole.
 pub(super) fn take_line(input: &mut BytesMut) -> Option<Bytes> {
     let end = input.iter().position(|byte| *byte == b'\n')?;

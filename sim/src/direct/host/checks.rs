@@ -12,7 +12,7 @@ use crate::observe::Observable;
 use crate::side::Side;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
-    fn check(&mut self, result: Result<(), String>) {
+    pub(super) fn check(&mut self, result: Result<(), String>) {
         if let Err(rule) = result {
             self.broken.get_or_insert(rule);
         }
@@ -56,6 +56,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 }
                 if reason == CloseReason::Malformed(ErrorCode::Truncated) {
                     net.marks.hit(Mark::Truncated);
+                }
+                if reason == CloseReason::PartialLimit && !socket.half.refused {
+                    let other = "closed for its half-received message, which is within the bound or not the largest";
+                    result = result.and(Err(other.to_owned()));
                 }
                 if reason == CloseReason::SlowConsumer {
                     result = result.and(socket.backlog.check_dropped(now, &self.link));
@@ -112,6 +116,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             // A server may take what is left of a line for one that is whole, when its sender has crashed.
             let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
             let cut = crashed && conn.lines && self.bodies_of_lines && self.side == Side::Server;
+            if let (true, Some((bytes, last))) = (passed.heard, passed.part) {
+                socket.half.take_part(bytes, last);
+            }
             let pipes = &mut conn.pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;

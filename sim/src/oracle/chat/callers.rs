@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use echosphere_core::chat::{Client, Command, Message, Notice, Server, ServerCommand};
-use echosphere_core::{Action, Actions, Event, Machine, Time};
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
 /// What an answer begins with.
@@ -70,6 +70,10 @@ impl Machine for Answering {
         }
     }
 
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        self.inner.partial_bytes(id)
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.inner.next_deadline()
     }
@@ -99,6 +103,10 @@ impl Machine for Reading {
         for body in heard(&out.as_slice()[before..]) {
             self.inner.handle(now, Event::Command(Command::Read(body.len())), out);
         }
+    }
+
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        self.inner.partial_bytes(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -28,6 +28,8 @@ struct Host {
     session: Option<usize>,
     leaving: bool,
     connected: bool,
+    /// The server has welcomed its present connection.
+    welcomed: bool,
     draining: bool,
     undelivered: usize,
     sending: Sending,
@@ -103,8 +105,16 @@ impl ClientsModel {
                 entry.leaving = true;
                 entry.draining = true;
             }
-            Event::Received(_, Message::Welcome { received }) => entry.sending = Sending::after(*received),
-            Event::Opened(..) if client.types => entry.sending = Sending::after(0),
+            Event::Received(_, Message::Welcome { received }) => {
+                entry.sending = Sending::after(*received);
+                entry.welcomed = true;
+            }
+            Event::Opened(..) => {
+                entry.welcomed = client.types;
+                if client.types {
+                    entry.sending = Sending::after(0);
+                }
+            }
             Event::Received(conn, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
                     entry.sending.answered();
@@ -245,7 +255,7 @@ impl Host {
                 if failure.is_none() && self.undelivered > 0 {
                     return Err("a session is left before everything is delivered".into());
                 }
-                not_confused(failure.as_ref())?;
+                not_confused(failure.as_ref(), self.welcomed)?;
                 self.session = None;
             }
             _ => {}
@@ -254,9 +264,13 @@ impl Host {
     }
 }
 
-/// Nobody breaks the protocol in these runs, so nobody may think so, on either side.
-fn not_confused(failure: Option<&Failure>) -> Result<(), String> {
+/// Nobody breaks the protocol in these runs, so nobody may think so, on either side. A server that is busy once it has
+/// `welcomed` a client ends that connection, and not the session.
+fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String> {
     match failure {
+        Some(Failure::Rejected(ErrorCode::Busy, _)) if welcomed => {
+            Err("a session ends because the server is busy, which had welcomed this connection".into())
+        }
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
         Some(Failure::Confused | Failure::Rejected(..)) => Err(format!("a session ends with {failure:?}")),
         _ => Ok(()),

@@ -32,6 +32,8 @@ struct Talk {
     conn: Option<ConnId>,
     /// Since when it is.
     lost: Option<Time>,
+    /// It was lost because half-received messages held too much.
+    refused: bool,
     /// The peer types.
     lines: bool,
     /// It was heard only in part, as it has gone: nothing more may come of it.
@@ -97,11 +99,11 @@ impl ServerModel {
                 self.introduced(sessions, *conn, message, actions)?;
             }
             Event::Received(conn, message) if self.peer() == Some(*conn) => self.hears(*conn, message, actions)?,
-            Event::Closed(conn, _) => {
+            Event::Closed(conn, reason) => {
                 self.open.remove(conn);
                 self.strangers.remove(conn);
                 if self.peer() == Some(*conn) {
-                    self.lost(now, actions)?;
+                    self.lost(now, *reason, actions)?;
                 }
             }
             Event::Drain => {
@@ -244,6 +246,7 @@ impl ServerModel {
             number,
             conn: None,
             lost: None,
+            refused: false,
             lines: matches!(event, Event::Opened(..)),
             cut: false,
             session: None,
@@ -252,9 +255,13 @@ impl ServerModel {
             delivered: 0,
             undelivered: 0,
         };
+        if known.as_ref().is_some_and(|talk| talk.refused) {
+            self.marks.hit(Mark::BackAfterBusy);
+        }
         self.talk = Some(Talk {
             conn: Some(conn),
             lost: None,
+            refused: false,
             ..known.unwrap_or(new)
         });
         Ok(())
@@ -291,12 +298,13 @@ impl ServerModel {
     }
 
     /// The peer's connection is gone: one that may come back is waited for.
-    fn lost(&mut self, now: Time, actions: &[ActionOf<Answering>]) -> Result<(), String> {
+    fn lost(&mut self, now: Time, reason: CloseReason, actions: &[ActionOf<Answering>]) -> Result<(), String> {
         let Some(talk) = &mut self.talk else {
             return Ok(());
         };
         talk.conn = None;
         talk.lost = Some(now);
+        talk.refused = reason == CloseReason::PartialLimit;
         let kept = actions
             .iter()
             .any(|action| matches!(action, Action::Notify(Notice::Lost(_))));

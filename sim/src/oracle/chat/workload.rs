@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::Chat;
 use super::typed::fit_a_line;
 use crate::dice::{Dice, Purpose};
-use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
+use crate::oracle::{Workload, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -127,6 +127,7 @@ impl Chat {
             lines: Vec::new(),
             planned,
             max_backlog: None,
+            max_partial_bytes: None,
             idle_timeout: None,
         }
     }
@@ -141,6 +142,26 @@ impl Chat {
         });
         let windows: usize = windows.sum();
         (self.planned.len() > MOST).then(|| ROUND_TRIP * windows as u32)
+    }
+
+    /// What the longest body counts with once nothing goes wrong any more: its parts, and, where a frame may come in two
+    /// halves since it is longer than what may be under way, half a frame beside them.
+    fn longest(&self) -> usize {
+        /// What a frame has beside its body, and a body beside what the plan says.
+        const WORDS: usize = 32;
+        /// Shorter parts are under way in one piece.
+        const SHORT: usize = 4000;
+        let bodies = self.planned.iter().map(|planned| match planned {
+            Planned::Say { body, .. } => body.len() + WORDS,
+            Planned::Session { .. } => WORDS,
+        });
+        let (longest, part) = (bodies.max().unwrap_or(WORDS), self.server.talk.part + WORDS);
+        let frame = partial::rounded(longest.min(part));
+        match longest {
+            longest if longest <= part => frame,
+            _ if part <= SHORT + WORDS => partial::rounded(longest).max(frame),
+            longest => partial::rounded(longest) + frame,
+        }
     }
 
     /// What the scenario's seed says.
@@ -208,6 +229,7 @@ impl Workload for Chat {
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
         Self {
+            max_partial_bytes: partial::draw(seed, chat.longest()),
             impatient,
             lines,
             max_backlog,
@@ -251,6 +273,7 @@ impl Workload for Chat {
         });
         json!({
             "max_backlog": self.max_backlog,
+            "max_partial_bytes": self.max_partial_bytes,
             "idle_timeout": self.idle_timeout,
             "impatient": self.impatient,
             "lines": self.lines,
@@ -265,6 +288,8 @@ impl Workload for Chat {
         #[serde(deny_unknown_fields)]
         struct Whole {
             max_backlog: Option<usize>,
+            #[serde(default)]
+            max_partial_bytes: Option<usize>,
             idle_timeout: Option<Duration>,
             impatient: Vec<usize>,
             #[serde(default)]
@@ -293,6 +318,7 @@ impl Workload for Chat {
         chat.client.welcome_timeout = whole.welcome_timeout;
         Ok(Self {
             max_backlog: whole.max_backlog,
+            max_partial_bytes: whole.max_partial_bytes,
             idle_timeout: whole.idle_timeout,
             impatient: whole.impatient,
             lines: whole.lines,

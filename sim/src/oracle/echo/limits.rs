@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::workload::Planned;
 use crate::dice::{Dice, Purpose};
 use crate::direct::Rates;
+use crate::oracle::partial;
 use crate::scenario::{BACKOFF_MAX, LINK, RESPONSE_TIMEOUT};
 
 /// What may be at most: of the server, of each connection, of the clients.
@@ -31,6 +32,8 @@ pub struct Limits {
     pub max_backlog: usize,
     /// Bytes that may wait to be written to one connection at all.
     pub max_outbox: usize,
+    /// Bytes that half-received messages of all connections may hold.
+    pub max_partial_bytes: usize,
     /// Answers that a client delays at once on one connection.
     pub max_delayed_acks: usize,
 }
@@ -47,6 +50,7 @@ impl Default for Limits {
             max_connections: LINK.max_connections,
             max_backlog: LINK.max_backlog,
             max_outbox: LINK.max_outbox,
+            max_partial_bytes: LINK.max_partial_bytes,
             max_delayed_acks: 1024,
         }
     }
@@ -57,7 +61,13 @@ impl Limits {
     /// succeed later. But some may become longer than an X may be; those are made so by exactly one byte.
     pub(super) fn draw(seed: u64, messages: &mut [Planned]) -> Self {
         let mut dice = Dice::new(seed, Purpose::Limits);
+        /// What a frame or line has beside X, at most.
+        const WORDS: usize = 12;
         let mut limits = Self::default();
+        let longest = messages.iter().map(|message| message.x.len()).max().unwrap_or(0);
+        if let Some(bound) = partial::draw(seed, partial::rounded(longest + WORDS)) {
+            limits.max_partial_bytes = bound;
+        }
         if messages.is_empty() || !dice.chance(0.25) {
             return limits;
         }
@@ -103,6 +113,7 @@ impl Limits {
             max_connections: self.max_connections,
             max_backlog: self.max_backlog,
             max_outbox: self.max_outbox,
+            max_partial_bytes: self.max_partial_bytes,
             ..link
         }
     }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use echosphere_core::hub::{Ids, Message, Reply, Request, Unsent};
 use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
-use crate::oracle::typed::{Typist, fits_a_line, read_error, take_line};
+use crate::oracle::typed::{Typing, Typist, fits_a_line, read_error, take_line};
 
 /// A user who types. A relay is said in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
 #[derive(Clone, Debug)]
@@ -21,6 +21,102 @@ impl Typist for User {
 
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
         read(input)
+    }
+}
+
+/// Follows what users type, of whom each names receivers that there may be.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    reads: Reads,
+    /// The line that is not whole.
+    line: Vec<u8>,
+    unfinished: usize,
+}
+
+#[derive(Debug, Default)]
+enum Reads {
+    #[default]
+    Request,
+    /// The line with the receivers of a relay.
+    Receivers,
+    /// The body of a relay up to two empty lines, of which the last may have been the first.
+    Body { empty: bool },
+    /// So many bytes of a relay's body.
+    Bytes(usize),
+}
+
+impl Requests {
+    /// Takes a line. Says whether it completes a request.
+    fn line(&mut self) -> bool {
+        let line = std::mem::take(&mut self.line);
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        let (reads, whole) = match self.reads {
+            Reads::Request if line == b"relay" => (Reads::Receivers, false),
+            Reads::Request => match line.strip_prefix(b"relay ") {
+                Some(to) if to.iter().all(|byte| b"0123456789, ".contains(byte)) && !is_a_body(to) => {
+                    (Reads::Body { empty: false }, false)
+                }
+                _ => (Reads::Request, true),
+            },
+            Reads::Receivers => match length(line) {
+                Some(0) => (Reads::Request, true),
+                Some(length) => (Reads::Bytes(length), false),
+                None => (Reads::Body { empty: false }, false),
+            },
+            Reads::Body { empty: true } if line.is_empty() => (Reads::Request, true),
+            Reads::Body { .. } => (Reads::Body { empty: line.is_empty() }, false),
+            Reads::Bytes(_) => (Reads::Request, true),
+        };
+        self.reads = reads;
+        whole
+    }
+}
+
+/// The length behind receivers, if there is one: behind a space that no comma comes before.
+fn length(receivers: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(receivers).ok()?;
+    let (to, length) = text.rsplit_once(' ')?;
+    if to.ends_with(',') { None } else { length.parse().ok() }
+}
+
+/// Whether the rest of a line behind `relay ` has a body: a space that no comma comes before.
+fn is_a_body(rest: &[u8]) -> bool {
+    rest.windows(2).any(|two| two[0] != b',' && two[1] == b' ')
+}
+
+impl Typing for Requests {
+    fn take(&mut self, mut typed: &[u8]) -> usize {
+        let mut whole = 0;
+        while let [first, rest @ ..] = typed {
+            self.unfinished += 1;
+            if let Reads::Bytes(left) = &mut self.reads {
+                let taken = typed.len().min(*left);
+                self.unfinished += taken - 1;
+                typed = &typed[taken..];
+                *left -= taken;
+                if *left > 0 {
+                    break;
+                }
+                // The end of its line is an empty line for itself.
+                self.reads = Reads::Request;
+            } else if *first == b'\n' {
+                typed = rest;
+                if !self.line() {
+                    continue;
+                }
+            } else {
+                typed = rest;
+                self.line.push(*first);
+                continue;
+            }
+            self.unfinished = 0;
+            whole += 1;
+        }
+        whole
+    }
+
+    fn unfinished(&self) -> usize {
+        self.unfinished
     }
 }
 

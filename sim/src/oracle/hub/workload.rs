@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Hub;
 use crate::dice::{Dice, Purpose};
-use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
+use crate::oracle::{Workload, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -96,6 +96,7 @@ impl Hub {
             },
             planned,
             max_backlog: None,
+            max_partial_bytes: None,
             lines: Vec::new(),
         }
     }
@@ -148,6 +149,8 @@ impl Workload for Hub {
         hub.max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
         hub.lines = (0..hosts).filter(|_| dice.chance(0.2)).collect();
         hub.mind_lines();
+        // Whoever is refused may be so again and again: users do not try again.
+        hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
         hub
     }
 
@@ -184,6 +187,7 @@ impl Workload for Hub {
         let planned = self.planned.iter().map(Written::from);
         json!({
             "max_backlog": self.max_backlog,
+            "max_partial_bytes": self.max_partial_bytes,
             "lines": self.lines,
             "planned": planned.collect::<Vec<_>>(),
         })
@@ -196,6 +200,8 @@ impl Workload for Hub {
             #[serde(default)]
             max_backlog: Option<usize>,
             #[serde(default)]
+            max_partial_bytes: Option<usize>,
+            #[serde(default)]
             lines: Vec<usize>,
             planned: Vec<Written>,
         }
@@ -203,6 +209,7 @@ impl Workload for Hub {
         let planned = whole.planned.into_iter().map(Planned::try_from);
         Ok(Self {
             max_backlog: whole.max_backlog,
+            max_partial_bytes: whole.max_partial_bytes,
             lines: whole.lines,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
@@ -210,6 +217,25 @@ impl Workload for Hub {
 }
 
 impl Hub {
+    /// The bytes of the longest request, by length or typed.
+    fn longest(&self) -> usize {
+        /// What a request has beside its body and receivers, and an id and a comma in decimal.
+        const WORDS: usize = 32;
+        const ID: usize = 22;
+        let sizes = self.planned.iter().map(|planned| match planned {
+            Planned::Ask {
+                request: Request::Relay { to, body },
+                ..
+            } => WORDS + to.len() * ID + body.len(),
+            Planned::Ask {
+                request: Request::Echo(body),
+                ..
+            } => WORDS + body.len(),
+            Planned::Ask { .. } | Planned::Session { .. } => WORDS,
+        });
+        sizes.max().unwrap_or(WORDS)
+    }
+
     /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
     fn mind_lines(&mut self) {
         for planned in &mut self.planned {

@@ -7,6 +7,7 @@ use echosphere_core::numbers::{Mode, ServerConfig};
 use super::Numbers;
 use super::workload::{Ask, Name, Planned, REPEATING, Wanted};
 use crate::dice::{Dice, Purpose};
+use crate::oracle::partial;
 
 /// How long a stream lasts at most, if nothing goes wrong.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -64,6 +65,8 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
     let lines = (0..hosts).filter(|_| drawing.dice.chance(0.2)).collect();
     Numbers {
         max_backlog,
+        // All requests are short.
+        max_partial_bytes: partial::draw(seed, 0),
         lines,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }

@@ -185,6 +185,7 @@ impl Numbers {
             },
             planned,
             max_backlog: None,
+            max_partial_bytes: None,
             lines: Vec::new(),
         }
     }
@@ -232,6 +233,7 @@ impl Workload for Numbers {
             "response_timeout": self.client.response_timeout,
             "give_up": self.client.give_up,
             "max_backlog": self.max_backlog,
+            "max_partial_bytes": self.max_partial_bytes,
             "lines": self.lines,
             "planned": self.planned,
         })
@@ -248,6 +250,8 @@ impl Workload for Numbers {
             response_timeout: Duration,
             give_up: Duration,
             max_backlog: Option<usize>,
+            #[serde(default)]
+            max_partial_bytes: Option<usize>,
             #[serde(default)]
             lines: Vec<usize>,
             planned: Vec<Planned>,
@@ -266,6 +270,7 @@ impl Workload for Numbers {
         };
         Ok(Self {
             max_backlog: whole.max_backlog,
+            max_partial_bytes: whole.max_partial_bytes,
             lines: whole.lines,
             ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
         })

@@ -1,0 +1,178 @@
+//! What half-received messages hold, held against section "Half-received messages" of `docs/PROTOCOL.md`.
+
+use std::cmp::Reverse;
+
+use echosphere_core::wire::Codec;
+use echosphere_core::{CloseReason, ConnId, Time};
+
+use super::{Host, Socket};
+use crate::direct::net::Net;
+use crate::marks::Mark;
+use crate::observe::Observable;
+use crate::oracle::partial::rounded;
+use crate::scenario::LINK;
+use crate::side::Side;
+
+/// What one connection has received of a message that is not whole.
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    /// Bytes of a body's parts, of which the last has not come.
+    parts: usize,
+    /// When the frame began that is not whole, or the latest one was.
+    since: Time,
+    /// What it counted with when something came last.
+    counted: usize,
+    /// The connection is closing, so that it does not count any more.
+    gone: bool,
+    /// Its connection had to be told `busy`.
+    pub(super) refused: bool,
+}
+
+impl Half {
+    pub(super) const fn take_part(&mut self, bytes: usize, last: bool) {
+        self.parts = if last { 0 } else { self.parts + bytes };
+    }
+}
+
+impl Socket {
+    /// What it counts with, unless it is closing.
+    fn counted(&self) -> usize {
+        rounded(self.spoken.frames.unfinished()) + rounded(self.half.parts)
+    }
+}
+
+impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
+    /// Whether the bound can be met in this run. In others nothing is compared, for speed.
+    fn is_bounded(&self) -> bool {
+        self.side == Side::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
+    }
+
+    /// Whether the connection is not closing: its machine knows it, or it has not begun and is told nothing.
+    fn goes_on(&self, net: &Net, socket: &Socket) -> bool {
+        let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
+        let silent = outbox.is_some_and(|outbox| outbox.is_empty());
+        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
+        self.told.borrow().knows(socket.id) || !socket.met && silent && !finished
+    }
+
+    /// The connections that have just been refused for their half-received messages.
+    fn take_refused(&mut self) -> Vec<ConnId> {
+        let total = self
+            .endpoint
+            .as_ref()
+            .map_or(0, |endpoint| endpoint.counters().refused_partial);
+        let count = total - std::mem::replace(&mut self.refused, total);
+        if count == 0 {
+            return Vec::new();
+        }
+        let told = self.told.borrow();
+        let sockets = self.sockets.iter().flatten().filter(|socket| !socket.half.gone);
+        let refused = sockets.filter(|socket| match told.end_of(socket.id) {
+            Some(reason) => reason == CloseReason::PartialLimit,
+            // Whoever has not begun is told nothing else than the last words.
+            None => !socket.met && !told.knows(socket.id) && self.says_busy(socket),
+        });
+        refused.map(|socket| socket.id).collect()
+    }
+
+    fn says_busy(&self, socket: &Socket) -> bool {
+        let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
+        let words = outbox.map(|outbox| outbox.chunks().collect::<Vec<_>>().concat());
+        words.is_some_and(|words| words.windows(5).any(|five| five == b"busy "))
+    }
+
+    /// Something has come on this connection, which completes a message or not. If all half-received ones hold too much
+    /// now, the largest have been refused, and no others.
+    pub(super) fn check_partial(&mut self, net: &Net, now: Time, id: ConnId, whole: bool) {
+        if !self.is_bounded() {
+            return;
+        }
+        let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+        if let Some(socket) = socket.filter(|socket| socket.id == id) {
+            if whole || socket.half.counted == 0 {
+                socket.half.since = now;
+            }
+            socket.half.counted = socket.counted();
+        }
+        let mut refused = self.take_refused();
+        let mut held = Vec::new();
+        for socket in self.sockets.iter().flatten().filter(|socket| !socket.half.gone) {
+            if !refused.contains(&socket.id) && !self.goes_on(net, socket) {
+                // It may have been closed because another was, or before; that is too rare to be told apart.
+                if socket.half.counted > 0 && socket.id != id {
+                    self.permit_all();
+                    return;
+                }
+                continue;
+            }
+            held.push((socket.half.counted, Reverse(socket.half.since), socket.id));
+        }
+        let mut total: usize = held.iter().map(|(counted, ..)| counted).sum();
+        while total > self.link.max_partial_bytes {
+            // Of those that began at the same moment, any may be refused.
+            let is_refused = |id| refused.contains(&id);
+            let Some(&largest) = held
+                .iter()
+                .max_by_key(|(counted, since, id)| (*counted, *since, is_refused(*id)))
+            else {
+                break;
+            };
+            let (counted, _, id) = largest;
+            if !is_refused(id) {
+                let bound = self.link.max_partial_bytes;
+                self.check(Err(format!(
+                    "half-received messages hold {total} bytes, which is more than {bound}, and the largest, of {counted} bytes \
+                     on {id:?}, is not refused"
+                )));
+                return;
+            }
+            net.marks.hit(Mark::PartialRefused);
+            held.retain(|(.., other)| *other != id);
+            refused.retain(|other| *other != id);
+            if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
+                socket.half.refused = true;
+            }
+            total -= counted;
+        }
+        if let Some(id) = refused.first() {
+            let bound = self.link.max_partial_bytes;
+            self.check(Err(format!(
+                "{id:?} is told busy for its half-received message, and without it all hold {total} bytes of {bound} allowed"
+            )));
+        }
+    }
+
+    fn permit_all(&mut self) {
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.half.refused = true;
+        }
+    }
+
+    /// What half-received messages hold is within the bound, and what the connections that go on have received.
+    pub(super) fn check_partials(&mut self, net: &Net) {
+        if !self.is_bounded() {
+            return;
+        }
+        let mut expected = 0;
+        let mut sockets = std::mem::take(&mut self.sockets);
+        for socket in sockets.iter_mut().flatten() {
+            socket.half.gone |= !self.goes_on(net, socket);
+            if !socket.half.gone {
+                expected += socket.half.counted;
+            }
+        }
+        self.sockets = sockets;
+        let held = self.endpoint.as_ref().map_or(0, |endpoint| endpoint.partial_bytes());
+        let bound = self.link.max_partial_bytes;
+        if held > bound {
+            self.check(Err(format!(
+                "half-received messages hold {held} bytes, which is more than {bound}"
+            )));
+        }
+        if held != expected {
+            self.check(Err(format!(
+                "half-received messages are said to hold {held} bytes, and hold {expected}"
+            )));
+        }
+    }
+}
