@@ -182,9 +182,7 @@ impl<C: Codec> Link<C> {
     /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
     /// `input` is empty.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
-        if self.is_mid_frame()
-            && let Some(decoded) = self.go_on(input)?
-        {
+        if let Some(decoded) = self.go_on(input)? {
             return Ok(Some(decoded));
         }
         if input.is_empty() {
@@ -202,7 +200,7 @@ impl<C: Codec> Link<C> {
     /// Appends to the partial message until the codec takes something, or `input` is empty. What the codec leaves goes
     /// back into `input`, so that the buffer does not live longer than its message.
     fn go_on(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
-        let Some(partial) = &mut self.partial else {
+        let Some(partial) = self.partial.as_mut().filter(|partial| !partial.bytes.is_empty()) else {
             return Ok(None);
         };
         while !input.is_empty() {
