@@ -22,6 +22,37 @@ use crate::output;
 use crate::signals::Signals;
 use crate::values::{duration, thousands};
 
+/// The bound on messages of which only a part has arrived.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct PartialBound {
+    /// Bytes of half-received messages over all connections; with more, the connection with the largest is told `error busy`
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ECHOSPHERE_MAX_PARTIAL_BYTES",
+        default_value = "256MiB"
+    )]
+    max_partial_bytes: ByteSize,
+}
+
+impl PartialBound {
+    /// In bytes. `longest` is how many bytes the longest message has.
+    ///
+    /// # Errors
+    ///
+    /// If that message could never arrive.
+    pub(crate) fn bytes(self, longest: usize) -> anyhow::Result<usize> {
+        let (bound, least) = (bytes(self.max_partial_bytes), 2 * longest);
+        if bound < least {
+            bail!(
+                "--max-partial-bytes is too small: while the longest message, of {longest} bytes, arrives, it can take {least}; \
+                 give that or more"
+            );
+        }
+        Ok(bound)
+    }
+}
+
 /// Time-outs and bounds of a server's connections.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Bounds")]
@@ -46,6 +77,9 @@ pub(crate) struct LinkBounds {
     /// Bytes that may wait to be written to one connection at all
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_OUTBOX", default_value = "128MiB")]
     max_outbox: ByteSize,
+
+    #[command(flatten)]
+    partial: PartialBound,
 
     /// A connection must send its first whole frame or line within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = duration)]
@@ -80,8 +114,12 @@ impl LinkBounds {
     }
 
     /// The same for an endpoint whose longest message has this many bytes.
-    pub(crate) fn config(&self, max_message: usize) -> LinkConfig {
-        LinkConfig {
+    ///
+    /// # Errors
+    ///
+    /// If the bounds do not allow for that message.
+    pub(crate) fn config(&self, max_message: usize) -> anyhow::Result<LinkConfig> {
+        Ok(LinkConfig {
             handshake_timeout: self.handshake_timeout,
             idle_timeout: self.idle_timeout,
             idle_timeout_text: self.idle_timeout_text,
@@ -90,8 +128,9 @@ impl LinkBounds {
             max_backlog: bytes(self.max_backlog),
             backlog_timeout: self.backlog_timeout,
             max_outbox: bytes(self.max_outbox).max(max_message + 64),
+            max_partial_bytes: self.partial.bytes(max_message)?,
             max_connections: self.max_connections,
-        }
+        })
     }
 }
 

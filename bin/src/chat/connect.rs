@@ -54,7 +54,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             talk: args.bounds.talk(),
             ..ClientConfig::default()
         };
-        let side = Side::client(to, config, args.bounds.links()).await?;
+        let side = Side::client(to, config, args.bounds.links()?).await?;
         Talk::new(side, &args.looks, false, args.reconnect)?.run(signals).await
     });
     // Somebody may still be reading stdin.

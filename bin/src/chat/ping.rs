@@ -96,7 +96,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn ping(args: &Args, size: usize) -> anyhow::Result<RoundTrips> {
     let own = match &args.to {
         Some(_) => None,
-        None => Some(OwnServer::start(deaf_server(args))?),
+        None => Some(OwnServer::start(deaf_server(args)?)?),
     };
     let to = match (&args.to, &own) {
         (Some(to), _) => net::resolve(to, PORT).await?,
@@ -108,7 +108,7 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<RoundTrips> {
         talk: args.bounds.talk(),
         ..ClientConfig::default()
     };
-    let mut side = Side::client(to, config, args.bounds.links()).await?;
+    let mut side = Side::client(to, config, args.bounds.links()?).await?;
     let body = Bytes::from(vec![b'x'; size]);
     let trips = tokio::time::timeout(args.timeout, exchange(&mut side, args.count, &body)).await;
     side.leave(Duration::from_secs(1)).await?;
@@ -121,7 +121,7 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<RoundTrips> {
 }
 
 /// A server that hears and tells nobody.
-fn deaf_server(args: &Args) -> ServerEndpoint {
+fn deaf_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
     let talk = TalkConfig {
         max_unread: usize::MAX,
         ..args.bounds.talk()
@@ -130,7 +130,7 @@ fn deaf_server(args: &Args) -> ServerEndpoint {
         talk,
         ..ServerConfig::default()
     });
-    ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links())
+    Ok(ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links()?))
 }
 
 fn state(endpoint: &ServerEndpoint) -> State {

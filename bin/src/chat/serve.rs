@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             talk: args.bounds.talk(),
             ..ServerConfig::default()
         };
-        let side = Side::server(listener, config, args.bounds.links());
+        let side = Side::server(listener, config, args.bounds.links()?);
         eprintln!("listening on {addr} (Ctrl-C ends)");
         Talk::new(side, &args.looks, args.once, false)?.run(signals).await
     });

@@ -87,6 +87,7 @@ pub(super) fn closed(reason: CloseReason) -> String {
         CloseReason::IdleTimeout => "nothing came any more".to_owned(),
         CloseReason::TimedOut => "nothing came in time".to_owned(),
         CloseReason::SlowConsumer => "the other side does not read".to_owned(),
+        CloseReason::PartialLimit => "more of unfinished messages came than this side may hold".to_owned(),
         other => format!("{other:?}"),
     }
 }

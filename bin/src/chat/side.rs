@@ -6,7 +6,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use echosphere_core::chat::{
-    ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
+    ChatCodec, Client, ClientConfig, Command, MAX_BODY, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
 };
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::seed;
-use crate::server::bytes;
+use crate::server::{PartialBound, bytes};
 use crate::values::duration;
 
 /// Connections at once: the one that is talked with, those that are told busy, and those that come back.
@@ -38,16 +38,26 @@ pub(super) struct Bounds {
     /// Bytes sent and not answered at once: an acknowledgement waits behind no more
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_WINDOW", default_value = "256KiB")]
     window: ByteSize,
+
+    #[command(flatten)]
+    partial: PartialBound,
 }
 
 impl Bounds {
-    pub(super) fn links(&self) -> LinkConfig {
-        LinkConfig {
+    /// Those of connections.
+    ///
+    /// # Errors
+    ///
+    /// If they do not allow for the longest body.
+    pub(super) fn links(&self) -> anyhow::Result<LinkConfig> {
+        Ok(LinkConfig {
             idle_timeout: self.idle_timeout,
             keepalive_interval: self.keepalive,
             max_connections: MAX_CONNECTIONS,
+            // Parts of a body, and a frame beside them that may be as long.
+            max_partial_bytes: self.partial.bytes(2 * MAX_BODY)?,
             ..LinkConfig::default()
-        }
+        })
     }
 
     pub(super) fn talk(&self) -> TalkConfig {

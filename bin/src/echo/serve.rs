@@ -102,15 +102,20 @@ impl Bounds {
     }
 
     /// A server with these bounds.
-    pub(super) fn endpoint(&self, rng: ChaCha8Rng) -> ServerEndpoint {
+    ///
+    /// # Errors
+    ///
+    /// If they do not fit each other.
+    pub(super) fn endpoint(&self, rng: ChaCha8Rng) -> anyhow::Result<ServerEndpoint> {
         let server = ServerConfig {
             max_waiting: self.max_waiting,
             max_waiting_bytes: bytes(self.max_waiting_bytes),
             max_flights: self.max_kept,
             max_bytes: bytes(self.max_kept_bytes),
         };
-        let link = self.links.config(self.max_message as usize);
-        Endpoint::new(Server::new(server, rng), EchoCodec::accepted(self.max_message), link)
+        let link = self.links.config(self.max_message as usize)?;
+        let codec = EchoCodec::accepted(self.max_message);
+        Ok(Endpoint::new(Server::new(server, rng), codec, link))
     }
 }
 
@@ -122,7 +127,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let addr = net::resolve(&args.listen, PORT).await?;
-    let endpoint = args.bounds.endpoint(seed::generator(args.seed)?);
+    let endpoint = args.bounds.endpoint(seed::generator(args.seed)?)?;
     let state = state(&server::serve(endpoint, addr, args.threads, args.drain).await?);
     state.print(args.json)?;
     Ok(ExitCode::from(u8::from(!state.zero)))

@@ -111,7 +111,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let hub = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(endpoint(&args.links))?),
+        None => Some(OwnServer::start(endpoint(&args.links)?)?),
     };
     let to = elsewhere.or_else(|| Some(hub.as_ref()?.addr)).context("no hub")?;
 

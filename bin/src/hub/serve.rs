@@ -50,15 +50,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let addr = net::resolve(&args.listen, PORT).await?;
-        let state = state(&server::serve(endpoint(&args.links), addr, args.threads, args.drain).await?);
+        let state = state(&server::serve(endpoint(&args.links)?, addr, args.threads, args.drain).await?);
         state.print(args.json)?;
         Ok(ExitCode::from(u8::from(!state.zero)))
     })
 }
 
 /// A hub whose connections have these bounds.
-pub(super) fn endpoint(links: &LinkBounds) -> ServerEndpoint {
-    Endpoint::new(Server::new(), HubCodec::accepted(), links.config(MAX_BODY))
+///
+/// # Errors
+///
+/// If they do not allow for the longest body.
+pub(super) fn endpoint(links: &LinkBounds) -> anyhow::Result<ServerEndpoint> {
+    let link = links.config(MAX_BODY)?;
+    Ok(Endpoint::new(Server::new(), HubCodec::accepted(), link))
 }
 
 /// What a hub has left, and what it did.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Mode, NumbersCodec, Server, ServerConfig};
+use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use super::PORT;
-use crate::server::{self, State};
+use crate::server::{self, PartialBound, State};
 use crate::values::duration;
 use crate::{limits, net, seed};
 
@@ -100,6 +100,9 @@ struct Bounds {
     )]
     max_connections: usize,
 
+    #[command(flatten)]
+    partial: PartialBound,
+
     /// A person who types nothing is gone after this time; people who only look on are silent
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT", default_value = "1day", value_parser = duration)]
     idle_timeout_text: Duration,
@@ -182,6 +185,7 @@ fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
         idle_timeout_text: args.bounds.idle_timeout_text,
         max_connections: args.bounds.max_connections,
         max_backlog: MAX_BACKLOG,
+        max_partial_bytes: args.bounds.partial.bytes(MAX_LINE as usize)?,
         // Numbers wait for those who do not read: silence ends such a connection, and nothing else needs to.
         backlog_timeout: args.bounds.idle_timeout_text,
         ..LinkConfig::default()

@@ -6,5 +6,6 @@ mod chat;
 mod echo;
 mod hub;
 mod numbers;
+mod partial;
 mod settings;
 mod support;

@@ -137,7 +137,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(args.bounds.endpoint(rng.fork()))?),
+        None => Some(OwnServer::start(args.bounds.endpoint(rng.fork())?)?),
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
 

@@ -29,7 +29,7 @@ impl AnyServer {
     /// Starts one of this program's own; with a number of threads of IO, in a process of its own.
     pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>) -> anyhow::Result<Self> {
         let Some(io_threads) = io_threads else {
-            let server = OwnServer::start(bounds.endpoint(seed::generator(None)?))?;
+            let server = OwnServer::start(bounds.endpoint(seed::generator(None)?)?)?;
             return Ok(Self::Here(Box::new(server)));
         };
         let mut command = Command::new(env::current_exe()?);
