@@ -38,7 +38,8 @@ pub fn codecs(data: &[u8]) {
         0 => both(
             &HubCodec::accepted(),
             &HubCodec::dialled(),
-            hub::MAX_BODY,
+            // A typed relay is kept with its line ends until it is whole, and the next line may be as long as its body.
+            3 * hub::MAX_BODY,
             &head,
             stream,
         ),

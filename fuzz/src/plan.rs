@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     max_backlog: u16,
     max_outbox: u16,
     max_connections: u8,
+    max_partial_bytes: u16,
     pub(crate) max_waiting: u8,
     pub(crate) max_waiting_bytes: u16,
     pub(crate) max_flights: u8,
@@ -49,6 +50,7 @@ impl Settings {
             max_backlog: self.max_backlog.into(),
             backlog_timeout: backlog,
             max_outbox: usize::from(self.max_outbox) * 16,
+            max_partial_bytes: self.max_partial_bytes.into(),
             max_connections: (self.max_connections % 16 + 1).into(),
         }
     }

@@ -58,6 +58,15 @@ impl<M: Machine> Machine for Watched<M> {
         self.inner.goes_on_after_fin(id)
     }
 
+    fn partial_bytes(&self, id: ConnId) -> usize {
+        let bytes = self.inner.partial_bytes(id);
+        assert!(
+            bytes == 0 || self.open.contains(&id),
+            "{id:?} is not open, and holds {bytes} bytes"
+        );
+        bytes
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.inner.next_deadline()
     }

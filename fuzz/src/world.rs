@@ -278,7 +278,11 @@ impl<M: Subject> World<M> {
     }
 
     fn check(&self) {
-        let max_outbox = self.settings.link().max_outbox;
+        let config = self.settings.link();
+        let max_outbox = config.max_outbox;
+        let partial = self.endpoint.partial_bytes();
+        assert!(partial <= config.max_partial_bytes, "{partial} bytes are half received");
+        assert!(partial == 0 || !self.sockets.is_empty(), "{partial} bytes are nobody's");
         assert_eq!(self.endpoint.connections(), self.sockets.len());
         assert_eq!(
             self.endpoint.timers(),

@@ -44,7 +44,9 @@ pub trait Codec {
     /// What travels.
     type Message;
 
-    /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet.
+    /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet. What is there of it stays in
+    /// `input`, so that it counts against [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes);
+    /// what is to be ignored may be taken off.
     ///
     /// # Errors
     ///
