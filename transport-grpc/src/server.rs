@@ -33,6 +33,12 @@ use crate::stream::{GrpcStream, Pipe};
 /// How often an HTTP/2 connection is asked whether it is still there, and how long its answer may take.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of one call, and of all calls of one HTTP/2 connection, that may wait to be read here: the least that HTTP/2 allows for a
+/// connection, and more than any request needs.
+const CALL_WINDOW: u32 = 16 * 1024;
+const CONNECTION_WINDOW: u32 = 65_535;
+/// The longest message to the standard services, in bytes: of one that is half sent, no more is kept.
+const MAX_STANDARD_MESSAGE: usize = 4 * 1024;
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
 /// How long to wait before accepting again when there is nothing left to accept with.
@@ -102,17 +108,21 @@ impl<M: Method> GrpcListener<M> {
                 .register_encoded_file_descriptor_set(M::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
+        let v1 = reflection().build_v1().map_err(io::Error::other)?;
+        let v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
         let server = Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .max_concurrent_streams(config.max_calls)
+            .initial_stream_window_size(CALL_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(Calls::<M> {
                 calls: sender,
                 method: PhantomData,
             })
-            .add_service(health_service)
-            .add_service(reflection().build_v1().map_err(io::Error::other)?)
-            .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
+            .add_service(health_service.max_decoding_message_size(MAX_STANDARD_MESSAGE))
+            .add_service(v1.max_decoding_message_size(MAX_STANDARD_MESSAGE))
+            .add_service(v1alpha.max_decoding_message_size(MAX_STANDARD_MESSAGE))
             .serve_with_incoming_shutdown(incoming(listener, config.max_connections), async move {
                 // Nothing is ever sent: that the listener is gone is what is waited for.
                 let _ = stopped.await;

@@ -264,6 +264,52 @@ async fn a_call_that_is_cancelled_leaves_its_session_for_later() {
 }
 
 #[tokio::test]
+async fn half_sent_requests_are_bounded_and_the_oldest_of_equals_is_told_busy() {
+    let links = LinkConfig {
+        max_partial_bytes: 128,
+        ..LinkConfig::default()
+    };
+    let running = serve(links).await;
+    let half = &requests(&[Message::StartSession { uuid: UUID, n: 1 }])[..30];
+    let mut calls = Vec::new();
+    for expected in [64, 128, 128] {
+        let mut stream = call(running.addr).await;
+        stream.write_all(half).await.unwrap();
+        stream.flush().await.unwrap();
+        calls.push(stream);
+        let come = |endpoint: &ServerEndpoint| (endpoint.counters().bytes_in, endpoint.partial_bytes());
+        let held = loop {
+            let (come, held) = running.handle.inspect(come).await.unwrap();
+            if come == 30 * calls.len() as u64 {
+                break held;
+            }
+        };
+        assert_eq!(held, expected);
+    }
+    let mut told = Vec::new();
+    calls[0].read_to_end(&mut told).await.unwrap();
+    assert!(matches!(replies(&told)[..], [Message::Error(ErrorCode::Busy, _)]));
+    drop(calls);
+    at_zero(running).await;
+}
+
+#[tokio::test]
+async fn a_long_message_to_the_health_service_is_refused_by_its_length() {
+    let running = serve(LinkConfig::default()).await;
+    let channel = Channel::from_shared(format!("http://{}", running.addr)).unwrap();
+    let mut health = HealthClient::new(channel.connect().await.unwrap());
+    let ask = |length| HealthCheckRequest {
+        service: "x".repeat(length),
+    };
+    let status = health.check(ask(5000)).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
+    let status = health.check(ask(4000)).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound, "{status}");
+    drop(health);
+    at_zero(running).await;
+}
+
+#[tokio::test]
 async fn a_drain_is_told_by_the_health_service_and_by_new_calls() {
     let running = serve(LinkConfig::default()).await;
     let mut kept = call(running.addr).await;
