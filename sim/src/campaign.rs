@@ -1,6 +1,7 @@
 //! Many seeds on the direct driver, on all cores, and what came of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -19,8 +20,10 @@ use crate::run::{Failure, FailureKind};
 
 /// Of so many seeds, the hash of one is kept, to be compared with that of another process.
 pub const COMPARED_EVERY: u64 = 50;
-/// Failures that are kept whole; the others are counted.
-const KEPT: usize = 20;
+/// Rules of which a failure is kept; failures of others are only counted.
+const RULES: usize = 50;
+/// Seeds that are kept of those that break the same rule, beside the first.
+const SEEDS: usize = 10;
 /// How often it is looked whether a run hangs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,9 +59,9 @@ pub struct Tally {
     pub marks: Marks,
     /// How many runs broke a rule, by kind.
     pub failures: BTreeMap<FailureKind, u64>,
-    /// The first of them, by seed.
-    pub kept: Vec<Failure>,
-    /// The last one that was found, in a line.
+    /// Those of the same rule together.
+    groups: BTreeMap<(FailureKind, String), Group>,
+    /// The last one that was found of a rule that none had broken before, in a line.
     pub latest: Option<String>,
     /// The random choices of all deep runs.
     pub fairness: Fairness,
@@ -66,7 +69,39 @@ pub struct Tally {
     pub hashes: BTreeMap<u64, u64>,
 }
 
+/// Failures of one rule.
+#[derive(Debug)]
+pub struct Group {
+    /// How many there are.
+    pub count: u64,
+    /// That of the first seed.
+    pub first: Failure,
+    /// The seeds of the others, as far as they are kept: the lowest, in order.
+    pub others: Vec<u64>,
+}
+
+impl Group {
+    fn add(&mut self, failure: Failure) {
+        self.count += 1;
+        let mut other = failure.seed;
+        if other < self.first.seed {
+            other = std::mem::replace(&mut self.first, failure).seed;
+        }
+        let at = self.others.partition_point(|seed| *seed < other);
+        self.others.insert(at, other);
+        self.others.truncate(SEEDS);
+    }
+}
+
 impl Tally {
+    /// The failures, those of one rule together, by their first seeds.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&Group> {
+        let mut groups: Vec<_> = self.groups.values().collect();
+        groups.sort_by_key(|group| group.first.seed);
+        groups
+    }
+
     /// Marks that no run has reached, of those that a campaign of the system of this name must reach.
     #[must_use]
     pub fn missing(&self, system: &str) -> Vec<Mark> {
@@ -76,10 +111,19 @@ impl Tally {
     /// Counts a rule that was broken.
     pub fn fail(&mut self, failure: Failure) {
         *self.failures.entry(failure.kind).or_default() += 1;
-        self.latest = Some(format!("seed {}: {}", failure.seed, failure.rule));
-        self.kept.push(failure);
-        self.kept.sort_by_key(|failure| failure.seed);
-        self.kept.truncate(KEPT);
+        let full = self.groups.len() >= RULES;
+        match self.groups.entry(failure.shape()) {
+            Entry::Occupied(mut group) => group.get_mut().add(failure),
+            Entry::Vacant(_) if full => {}
+            Entry::Vacant(place) => {
+                self.latest = Some(format!("seed {}: {}", failure.seed, failure.rule));
+                place.insert(Group {
+                    count: 1,
+                    first: failure,
+                    others: Vec::new(),
+                });
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::direct::story::{Kind, Step, Story, Told};
 use crate::direct::{Case, Options, Outcome, tell_direct};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::oracle::Workload;
+use crate::words::Whose;
 
 /// What ShiViz is to be told to read the log.
 pub const SHIVIZ: &str = r"^(?<host>\S+) (?<clock>\{[^}]*\}) (?<event>.*)$";
@@ -51,7 +52,6 @@ impl Drawing {
                 "hash": format!("{:016x}", failure.hash),
                 "kind": format!("{:?}", failure.kind),
                 "rule": failure.rule,
-                "about": workload.about(&failure.rule),
                 // Without one it is the end of the run that is wrong.
                 "step": story.broken,
             }),
@@ -93,7 +93,8 @@ impl Drawing {
     /// The log for ShiViz.
     #[must_use]
     pub fn shiviz(&self) -> String {
-        let words = self.story.steps.iter().map(line);
+        let words = self.story.steps.iter();
+        let words = words.map(|step| line(step, self.whose(step.who, step.life)));
         let log = clocks::log(&self.lanes(), &self.story, &self.arrows, words);
         format!(
             "# {}; the regular expression for ShiViz: {SHIVIZ}\n{log}",
@@ -106,14 +107,21 @@ impl Drawing {
         clients.chain([SERVER]).collect()
     }
 
+    /// Whose connections a step names: those of the host in this lane. Where nobody does anything, none is named.
+    fn whose(&self, lane: Option<usize>, life: u32) -> Whose {
+        let host = lane.and_then(|lane| self.lanes().get(lane).copied()).unwrap_or(SERVER);
+        Whose { host, life }
+    }
+
     fn data(&self) -> Value {
         let steps = self.story.steps.iter().map(|step| {
+            let whose = self.whose(step.who, step.life);
             json!({
                 "at": step.at.as_micros(),
                 "who": step.who,
                 "life": step.life,
-                "event": told(&step.event),
-                "actions": step.actions.iter().map(told).collect::<Vec<_>>(),
+                "event": told(&step.event, whose),
+                "actions": step.actions.iter().map(|action| told(action, whose)).collect::<Vec<_>>(),
                 "learnt": step.learnt,
                 "forgotten": step.forgotten,
                 "fault": step.fault.is_some(),
@@ -128,15 +136,17 @@ impl Drawing {
             "verdict": self.verdict,
             "steps": steps.collect::<Vec<_>>(),
             "arrows": arrows.collect::<Vec<_>>(),
-            "ends": ends.map(|end| json!([end.conn, end.who, end.life, format!("{:?}", end.id)])).collect::<Vec<_>>(),
+            "ends": ends
+                .map(|end| json!([end.conn, end.who, self.whose(Some(end.who), end.life).name(end.id)]))
+                .collect::<Vec<_>>(),
             "faults": faults::bands(&self.case, &self.story),
             "weather": faults::weather(&self.case),
         })
     }
 }
 
-fn told(told: &Told) -> Value {
-    json!([colour(told), words(told), told.conn.map(|id| format!("{id:?}"))])
+fn told(told: &Told, whose: Whose) -> Value {
+    json!([colour(told), words(told, whose), told.conn.map(|id| whose.name(id))])
 }
 
 /// Which colour a drawing gives it: the first word of what is said, or the kind of event.
@@ -150,15 +160,15 @@ fn colour(told: &Told) -> &str {
     }
 }
 
-fn words(told: &Told) -> String {
-    let conn = told.conn.map(|id| format!("{id:?}")).unwrap_or_default();
+fn words(told: &Told, whose: Whose) -> String {
+    let conn = told.conn.map(|id| whose.name(id)).unwrap_or_default();
     let dial = told.dial.map(|token| token.0.to_string()).unwrap_or_default();
     let text = &told.text;
     match told.kind {
         Kind::Opened if told.dial.is_some() => format!("{conn} opened by dial {dial}"),
         Kind::Opened => format!("{conn} opened"),
         Kind::Received => format!("{conn} says {text}"),
-        Kind::Sent => format!("{conn} {text}"),
+        Kind::Sent => format!("to {conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::Close => format!("close {conn}: {text}"),
         Kind::Dial => format!("dial {dial}"),
@@ -170,9 +180,9 @@ fn words(told: &Told) -> String {
     }
 }
 
-fn line(step: &Step) -> String {
-    let actions = step.actions.iter().map(|action| format!(" → {}", words(action)));
-    one_line(&(words(&step.event) + &actions.collect::<String>()))
+fn line(step: &Step, whose: Whose) -> String {
+    let actions = step.actions.iter().map(|action| format!(" → {}", words(action, whose)));
+    one_line(&(words(&step.event, whose) + &actions.collect::<String>()))
 }
 
 fn one_line(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! What can be done to the network and the hosts, and doing it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,39 @@ pub enum Fault {
     DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
+}
+
+/// In words, as a trace notes it.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = |way| match way {
+            Way::Both => "both ways",
+            Way::ToServer => "on the way to the server",
+            Way::ToClient => "on the way from the server",
+        };
+        let unseen = |unnoticed| if unnoticed { "loses its power" } else { "crashes" };
+        match *self {
+            Self::Latency(host, latency) => write!(f, "client-{host}'s link takes {latency:?}"),
+            Self::LatencyNormal(host) => write!(f, "client-{host}'s link is as fast as before"),
+            Self::Hold(host) => write!(f, "client-{host}'s link keeps everything back"),
+            Self::Release(host) => write!(f, "client-{host}'s link lets go of what it kept back"),
+            Self::Partition(host, cut) => write!(f, "client-{host} is cut off, {}", way(cut)),
+            Self::Repair(host, cut) => write!(f, "client-{host} is not cut off any more, {}", way(cut)),
+            Self::FailRate(host, rate) => {
+                write!(
+                    f,
+                    "client-{host}'s link breaks at {:.2} % of the segments",
+                    rate * 100.0
+                )
+            }
+            Self::CrashClient { host, unnoticed } => write!(f, "client-{host} {}", unseen(unnoticed)),
+            Self::DrainClient(host, within) => write!(f, "client-{host} drains, within {within:?}"),
+            Self::RestartClient(host) => write!(f, "client-{host} starts again"),
+            Self::CrashServer { unnoticed } => write!(f, "the server {}", unseen(unnoticed)),
+            Self::DrainServer(within) => write!(f, "the server drains, within {within:?}"),
+            Self::RestartServer => f.write_str("the server starts again"),
+        }
+    }
 }
 
 /// Does what it is told to a simulation, and keeps in mind what there is to undo.

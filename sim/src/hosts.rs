@@ -21,6 +21,7 @@ use crate::observe::Observed;
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
+use crate::words::Whose;
 
 mod visits;
 
@@ -141,6 +142,7 @@ impl<S: System> Hosts<S> {
             shared.begin(SERVER)
         };
         let listener = Listener::bind(self.chopper(number, life)).await?;
+        let whose = Whose { host: SERVER, life };
         let (machine, codec) = self
             .system
             .server(rng(self.scenario.seed, Purpose::Machine(number, life)));
@@ -153,9 +155,9 @@ impl<S: System> Hosts<S> {
             }
             let at = now();
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.trace.step(at, SERVER, event, actions);
+            shared.trace.step(at, whose, event, actions);
             let result = shared.oracle.server_did(machine, event, actions);
-            shared.check(at, result);
+            shared.check(at, whose.name_all(result));
         });
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
@@ -170,6 +172,7 @@ impl<S: System> Hosts<S> {
             let plan = shared.oracle.client_starts(number);
             (plan, shared.begin(name))
         };
+        let whose = Whose { host: name, life };
         let (machine, codec) = self
             .system
             .client(number, rng(self.scenario.seed, Purpose::Machine(number, life)));
@@ -180,16 +183,16 @@ impl<S: System> Hosts<S> {
             }
             let at = now();
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.trace.step(at, name, event, actions);
+            shared.trace.step(at, whose, event, actions);
             let result = shared.oracle.client_did(number, machine, event, actions);
-            shared.check(at, result);
+            shared.check(at, whose.name_all(result));
         });
         let endpoint = Endpoint::new(machine, codec, self.system.client_link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
         let notify = move |notice: <S::Client as Machine>::Notice| {
             let mut shared = listen.lock().unwrap_or_else(PoisonError::into_inner);
             let result = shared.oracle.client_told(number, &notice);
-            shared.check(now(), result);
+            shared.check(now(), whose.name_all(result));
         };
         let connector = Connector::new(SERVER, self.chopper(number, life));
         let (driver, handle) = Driver::dial(endpoint, connector, notify);

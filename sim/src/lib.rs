@@ -103,6 +103,7 @@ pub mod shrink;
 mod side;
 pub mod strangers;
 pub mod trace;
+mod words;
 
 pub use run::{Failure, FailureKind, Report, run};
 pub use scenario::Scenario;

@@ -119,12 +119,6 @@ pub trait System: Send + Sync + 'static {
     fn facts(_server: &Self::Server) -> Vec<Fact> {
         Vec::new()
     }
-
-    /// What a broken rule is about, as it is written in a trace, if the rule only gives its number in the plan.
-    #[must_use]
-    fn about(&self, _rule: &str) -> Option<String> {
-        None
-    }
 }
 
 /// When a message is on the wire, if its machine sends it.

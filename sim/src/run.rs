@@ -40,6 +40,17 @@ pub struct Report<O> {
     pub oracle: O,
 }
 
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Correctness => "a rule was broken",
+            Self::Liveness => "not done in time",
+            Self::Crash => "a panic",
+            Self::Nondeterminism => "one seed did two different things",
+        })
+    }
+}
+
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureKind {
@@ -132,14 +143,14 @@ impl Failure {
         }
     }
 
-    /// The kind and the rule without its numbers: what stays the same of a failure when its run is made smaller.
+    /// The kind, and the rule without numbers, names and what was said: the same for all failures of one rule, and for one
+    /// whose run is made smaller.
     #[must_use]
     pub fn shape(&self) -> (FailureKind, String) {
-        let quoted = self.rule.split('"').step_by(2).collect::<String>();
-        (
-            self.kind,
-            quoted.chars().filter(|c| c.is_alphabetic() || *c == ' ').collect(),
-        )
+        let unquoted = self.rule.split('"').step_by(2).collect::<String>();
+        let words = unquoted.split_whitespace();
+        let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+        (self.kind, words.collect::<Vec<_>>().join(" "))
     }
 
     /// The message of a test of this name: what happened, and the line that makes it happen again.
@@ -306,7 +317,7 @@ impl<S: System> Run<S> {
         while self.sim.elapsed() < self.hosts.scenario.safety {
             let now = self.sim.elapsed();
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
-                self.note(&format!("{fault:?}"));
+                self.note(&fault.to_string());
                 let mut shared = self.hosts.lock();
                 match fault {
                     Fault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),

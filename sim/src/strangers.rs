@@ -1,6 +1,7 @@
 //! Those who connect and speak no protocol: what they say, and what `docs/PROTOCOL.md` has them told, in which framing and in
 //! which order. Their words share no code with the codecs.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::marks::{Mark, Marks};
 use crate::oracle::System;
 use crate::scenario::LINK;
+use crate::words;
 
 /// What a stranger says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,23 @@ pub enum Talk {
     Cut,
     /// A line as from a browser.
     Web,
+}
+
+/// In words, as in "a stranger says …".
+impl fmt::Display for Talk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Half => "half a frame",
+            Self::LongHalf => "half a long frame",
+            Self::Hello => "an empty frame",
+            Self::Unknown => "a frame that is no request",
+            Self::HelloUnknown => "an empty frame and one that is no request",
+            Self::TooLong => "a frame that is too long",
+            Self::Cut => "half a frame and the end",
+            Self::Web => "a browser's request",
+        })
+    }
 }
 
 impl Talk {
@@ -181,7 +200,7 @@ impl Stranger {
         if talk.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
             return Err(format!("a stranger is given up {age:?} after it began to connect"));
         }
-        Ok((!new.is_empty()).then(|| format!("a stranger who says {talk:?} is told {new}")))
+        Ok((!new.is_empty()).then(|| format!("a stranger who says {talk} is told {new}")))
     }
 
     fn next(&mut self) -> Option<BytesMut> {
@@ -248,8 +267,10 @@ impl Stranger {
 
     pub(crate) fn wrong(&self, what: &str) -> String {
         format!(
-            "a stranger who says {:?} is told {:?}, should be told {:?}: {what}",
-            self.talk, self.told, self.expected
+            "a stranger who says {} is told {}, should be told {}: {what}",
+            self.talk,
+            words::list(&self.told),
+            words::list(self.expected)
         )
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use echosphere_core::{Action, Event};
 
+use crate::words::{self, Whose};
+
 /// Lines kept for a failure's message.
 const RECENT: usize = 20;
 /// Bytes shown of a long body.
@@ -95,20 +97,21 @@ impl Trace {
     }
 
     /// Notes an event of a machine and what it did.
-    pub fn step<M: Brief + Hash, C: Brief + Hash, N: Brief + Hash>(
+    pub(crate) fn step<M: Brief + Hash, C: Brief + Hash, N: Brief + Hash>(
         &mut self,
         at: Duration,
-        host: &str,
+        whose: Whose,
         event: &Event<M, C>,
         actions: &[Action<M, N>],
     ) {
-        self.mix(&(at.as_nanos() as u64, host, event, actions));
-        self.line(at, host, |line| {
-            brief_event(event, line);
-            for action in actions {
-                line.push_str(" → ");
-                brief_action(action, line);
+        self.mix(&(at.as_nanos() as u64, whose.host, event, actions));
+        self.line(at, whose.host, |line| {
+            let mut words = words::event(event);
+            for done in actions {
+                words += " → ";
+                words += &words::action(done);
             }
+            line.push_str(&whose.names_in(&words));
         });
     }
 
@@ -162,7 +165,7 @@ impl Trace {
     }
 }
 
-fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut String) {
+pub(crate) fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut String) {
     match event {
         Event::Opened(id, opened) => match opened.dial {
             Some(token) => put(line, format_args!("opened {id:?} by dial {}", token.0)),
@@ -175,23 +178,28 @@ fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut String) {
             put(line, format_args!("{id:?} says "));
             message.brief(line);
         }
-        Event::Closed(id, reason) => put(line, format_args!("closed {id:?} {reason:?}")),
-        Event::DialFailed(token, error) => put(line, format_args!("dial {} failed: {error:?}", token.0)),
+        Event::Closed(id, reason) => put(line, format_args!("{id:?} ended ({})", words::why(*reason))),
+        Event::DialFailed(token, error) => {
+            put(
+                line,
+                format_args!("dial {} failed ({})", token.0, words::not_connected(*error)),
+            );
+        }
         Event::Command(command) => command.brief(line),
         Event::Drain => line.push_str("drain"),
         Event::Deadline => line.push_str("deadline"),
     }
 }
 
-fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut String) {
+pub(crate) fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut String) {
     match action {
         Action::Dial(token) => put(line, format_args!("dial {}", token.0)),
         Action::AbandonDial(token) => put(line, format_args!("abandon dial {}", token.0)),
         Action::Send(id, message) => {
-            put(line, format_args!("{id:?} "));
+            put(line, format_args!("to {id:?} "));
             message.brief(line);
         }
-        Action::Close(id, reason) => put(line, format_args!("close {id:?} {reason:?}")),
+        Action::Close(id, reason) => put(line, format_args!("close {id:?} ({})", words::why(*reason))),
         Action::Notify(notice) => notice.brief(line),
     }
 }

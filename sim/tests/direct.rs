@@ -43,8 +43,8 @@ fn a_campaign_counts_what_its_runs_have_been_through() {
         hang: Duration::from_secs(60),
         stop: std::sync::Arc::default(),
     };
-    let tally = campaign.run::<Echo>(|_| {}, |tally| panic!("{:?}", tally.kept));
-    assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);
+    let tally = campaign.run::<Echo>(|_| {}, |tally| panic!("{:?}", tally.groups()));
+    assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.groups());
     assert!(!tally.hashes.is_empty(), "no hash to compare with another process");
     assert!(tally.marks.count(Mark::Reforward) > 0);
     assert_eq!(tally.missing(Echo::NAME), tally.marks.missing(Lane::Direct, Echo::NAME));

@@ -140,7 +140,7 @@ fn a_failure_is_marked() {
     assert_eq!(verdict["kind"], "Liveness");
     let rule = verdict["rule"].as_str().expect("a rule");
     assert!(rule.contains("not acknowledged"), "{rule}");
-    assert_eq!(verdict["about"], "\"hello\"");
+    assert!(rule.contains("\"hello\""), "which message? {rule}");
     assert_eq!(verdict["step"], Value::Null, "no step is to blame");
 }
 

@@ -108,8 +108,8 @@ fn a_campaign_of_numbers_sees_that_first_numbers_are_uniform() {
         hang: Duration::from_secs(60),
         stop: std::sync::Arc::default(),
     };
-    let tally = campaign.run::<Numbers>(|_| {}, |tally| panic!("{:?}", tally.kept));
-    assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.kept);
+    let tally = campaign.run::<Numbers>(|_| {}, |tally| panic!("{:?}", tally.groups()));
+    assert_eq!((tally.seeds, tally.failures.len()), (60, 0), "{:?}", tally.groups());
     assert!(tally.marks.count(Mark::FirstDrawn) > 20);
     assert_eq!(tally.fairness.check(), Ok(()));
 }

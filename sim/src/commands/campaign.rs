@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use serde_json::json;
 use sim::FailureKind;
-use sim::campaign::{Campaign, Tally};
+use sim::campaign::{Campaign, Group, Tally};
 use sim::marks::{Lane, Mark};
 use sim::oracle::Workload;
 use tokio::signal;
@@ -122,13 +123,17 @@ fn campaign<W: Workload>(args: &Args) -> ExitCode {
         }
         report.exit_code()
     };
-    let mut failures = 0;
+    let mut known = 0;
     let progress = |tally: &Tally| {
         bar.set_position(tally.seeds);
-        let count = tally.failures.values().sum();
-        if count > std::mem::replace(&mut failures, count) {
+        let failed: u64 = tally.failures.values().sum();
+        if failed > 0 {
+            bar.set_message(format!(", {} failed", HumanCount(failed)));
+        }
+        // Of each rule the first one; all are told at the end.
+        let rules = tally.groups().len();
+        if rules > std::mem::replace(&mut known, rules) {
             let found = tally.latest.as_deref().unwrap_or_default();
-            // Told again at the end.
             let _ = bar.suspend(|| writeln!(io::stderr(), "{found}"));
         }
     };
@@ -216,31 +221,32 @@ impl Report {
         self.print_marks(Mark::is_fault);
         say!("\nplaces, and how often they were reached:");
         self.print_marks(|mark| !mark.is_fault());
-        for failure in &tally.kept {
-            let (seed, flags) = (failure.seed, self.runs.flags());
-            say!("\n{failure}\n\nThis line makes it happen again:");
-            say!("\ncargo run --release -p sim -- replay {seed}{flags}");
+        let groups = tally.groups();
+        for group in &groups {
+            self.print_group(group);
         }
         say!(
-            "\n{system}: {} seeds, {} events, {:.0} s of virtual time in {:.1} s on {} jobs: {:.0} seeds a minute; {} run \
-             again in other processes",
-            tally.seeds,
-            tally.events,
-            tally.simulated.as_secs_f64(),
+            "\n{system}: {} seeds, {} events, {} s of virtual time in {:.1} s on {} jobs: {} seeds a minute; {} run again \
+             in other processes",
+            HumanCount(tally.seeds),
+            HumanCount(tally.events),
+            HumanCount(tally.simulated.as_secs()),
             self.elapsed,
             self.jobs,
-            tally.seeds as f64 / self.elapsed * 60.0,
+            HumanCount((tally.seeds as f64 / self.elapsed * 60.0) as u64),
             self.again,
         );
         let failures: u64 = tally.failures.values().sum();
-        if failures > tally.kept.len() as u64 {
-            say!("the first {} of {failures} failures are shown", tally.kept.len());
+        let shown: u64 = groups.iter().map(|group| group.count).sum();
+        if failures > shown {
+            say!("{} failures of other rules are not shown", failures - shown);
         }
         for (kind, count) in &tally.failures {
-            say!("{kind:?}: {count}");
+            say!("{kind}: {count} runs");
         }
         if !self.missing.is_empty() {
-            say!("never happened: {:?}", self.missing);
+            let missing: Vec<String> = self.missing.iter().map(|mark| format!("{mark:?}")).collect();
+            say!("never happened: {}", missing.join(", "));
             if tally.seeds < SEEDS {
                 say!(
                     "{} seeds may be too few for that; all of it happens in {SEEDS}",
@@ -262,6 +268,27 @@ impl Report {
         say!("{verdict}");
     }
 
+    /// The failures of one rule: the first of them whole.
+    fn print_group(&self, group: &Group) {
+        let Group { count, first, others } = group;
+        let (seed, flags) = (first.seed, self.runs.flags());
+        if *count > 1 {
+            say!("\n{} runs broke the same rule. The first one:", HumanCount(*count));
+        }
+        say!("\n{first}\n\nThis line makes it happen again:");
+        say!("\ncargo run --release -p sim -- replay {seed}{flags}");
+        if !others.is_empty() {
+            let seeds: Vec<String> = others.iter().map(u64::to_string).collect();
+            let more = count - 1 - others.len() as u64;
+            let more = if more > 0 {
+                format!(" and {} more", HumanCount(more))
+            } else {
+                String::new()
+            };
+            say!("\nThe others: seeds {}{more}", seeds.join(", "));
+        }
+    }
+
     fn print_marks(&self, wanted: impl Fn(Mark) -> bool) {
         let mut marks: Vec<(String, u64)> = reachable(self.system)
             .filter(|mark| wanted(*mark))
@@ -279,8 +306,11 @@ impl Report {
         let marks: serde_json::Map<_, _> = reachable(self.system)
             .map(|mark| (format!("{mark:?}"), tally.marks.count(mark).into()))
             .collect();
-        let failures = tally.kept.iter().map(|failure| {
+        let failures = tally.groups().into_iter().map(|group| {
+            let failure = &group.first;
             json!({
+                "count": group.count,
+                "other_seeds": group.others,
                 "seed": failure.seed,
                 "kind": format!("{:?}", failure.kind),
                 "rule": failure.rule,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use indicatif::HumanCount;
 use serde_json::json;
 use sim::FailureKind;
 use sim::exhaust::{Broken, Explored, Scope, explore, replay};
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let result = explore(&scope, |explored| {
         if explored.runs.is_multiple_of(SHOW_EVERY) {
             bar.set_position(explored.runs);
-            bar.set_message(format!("{} states", explored.states));
+            bar.set_message(format!(", {} states", HumanCount(explored.states as u64)));
         }
     });
     bar.finish_and_clear();

@@ -6,7 +6,7 @@ pub(crate) mod exhaust;
 pub(crate) mod hashes;
 pub(crate) mod one;
 
-use std::fmt::Arguments;
+use std::fmt::{self, Arguments};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::process::{self, ExitCode};
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use sim::FailureKind;
 use sim::oracle::Workload;
 use sim::oracle::chat::Chat;
@@ -223,14 +223,22 @@ fn seeds(first: u64, count: u64) -> Result<Range<u64>, String> {
 
 /// For what has no end that is known.
 fn counter(what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!(
-        "{{elapsed_precise}} {{human_pos}} {what}, {{per_sec}}, {{msg}}"
-    ));
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    let look = format!("{{elapsed_precise}} {{human_pos}} {what}, {{rate}} {what}/s{{msg}}");
+    ProgressBar::new_spinner().with_style(style(&look).unwrap_or_else(ProgressStyle::default_spinner))
 }
 
 fn progress_bar(len: u64, what: &str) -> ProgressBar {
-    let look = format!("{{elapsed_precise}} [{{wide_bar}}] {{human_pos}} of {{human_len}} {what}, {{per_sec}}");
-    let style = ProgressStyle::with_template(&look).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let look =
+        format!("{{elapsed_precise}} [{{wide_bar}}] {{human_pos}} of {{human_len}} {what}, {{rate}} {what}/s{{msg}}");
+    let style = style(&look).unwrap_or_else(ProgressStyle::default_bar);
     ProgressBar::new(len).with_style(style.progress_chars("=> "))
+}
+
+/// A look of progress, in which `rate` is a whole number.
+fn style(look: &str) -> Option<ProgressStyle> {
+    let rate = |state: &ProgressState, line: &mut dyn fmt::Write| {
+        // A line that cannot be written is not shown.
+        let _ = write!(line, "{}", HumanCount(state.per_sec() as u64));
+    };
+    Some(ProgressStyle::with_template(look).ok()?.with_key("rate", rate))
 }

@@ -1,5 +1,6 @@
 //! A run of the direct driver as a plan: everything that is not decided on the way.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -103,6 +104,47 @@ const CLOCKS: RangeInclusive<f64> = 0.9..=1.1;
 /// No time of a case is longer.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// In words, as a trace notes it.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| share * 100.0;
+        match *self {
+            Self::Slow(host, by, lasts) => write!(f, "client-{host}'s link is slower by {by:?}, for {lasts:?}"),
+            Self::Clog(host, lasts) => write!(f, "client-{host}'s link keeps everything back, for {lasts:?}"),
+            Self::Partition(host, lasts) => write!(f, "client-{host} is cut off, for {lasts:?}"),
+            Self::PartitionToServer(host, lasts) => {
+                write!(f, "client-{host} is cut off on the way to the server, for {lasts:?}")
+            }
+            Self::PartitionToClient(host, lasts) => {
+                write!(f, "client-{host} is cut off on the way from the server, for {lasts:?}")
+            }
+            Self::Reset(host, share) => {
+                write!(
+                    f,
+                    "client-{host}'s connections are reset, each with {:.0} %",
+                    percent(share)
+                )
+            }
+            Self::HalfOpen(host, share) => write!(
+                f,
+                "client-{host}'s connections die unnoticed, each with {:.0} %",
+                percent(share)
+            ),
+            Self::ClientCrash(host, lasts) => write!(f, "client-{host} crashes, for {lasts:?}"),
+            Self::ClientPowerLoss(host, lasts) => write!(f, "client-{host} loses its power, for {lasts:?}"),
+            Self::ServerCrash(lasts) => write!(f, "the server crashes, for {lasts:?}"),
+            Self::ServerPowerLoss(lasts) => write!(f, "the server loses its power, for {lasts:?}"),
+            Self::ServerDrain(lasts) => write!(f, "the server drains, for {lasts:?}"),
+            Self::ClientDrain(host, lasts) => write!(f, "client-{host} drains, for {lasts:?}"),
+            Self::Pause(host, lasts) => write!(f, "client-{host} pauses, for {lasts:?}"),
+            Self::Narrow(host, byte, lasts) => {
+                write!(f, "client-{host}'s link takes {byte:?} a byte, for {lasts:?}")
+            }
+            Self::Stranger(host, talk) => write!(f, "a stranger connects from client-{host} and says {talk}"),
+        }
+    }
+}
+
 impl Fault {
     /// Checks the numbers of one that begins then.
     fn check(self, at: Duration) -> Result<(), String> {
@@ -124,7 +166,7 @@ impl Fault {
         };
         if at.max(time) > LONGEST || !(0.0..=1.0).contains(&share) {
             return Err(format!(
-                "its fault {self:?} at {at:?} should have no time longer than a day, and shares of 0 to 1"
+                "its fault at {at:?} ({self}) should have no time longer than a day, and shares of 0 to 1"
             ));
         }
         Ok(())

@@ -14,7 +14,7 @@ impl<S: System> World<'_, S> {
     /// Begins a fault, and plans its end.
     pub(super) fn begin(&mut self, at: usize) {
         let (_, fault) = self.case.faults[at];
-        self.note(&format!("{fault:?}"), Some((Turn::Begins(at), fault)));
+        self.note(&self.words(fault), Some((Turn::Begins(at), fault)));
         let now = self.net.now;
         let lasts = match fault {
             Fault::Slow(host, extra, lasts) => {
@@ -138,7 +138,7 @@ impl<S: System> World<'_, S> {
             return;
         }
         let (_, fault) = self.case.faults[at];
-        self.note(&format!("end of {fault:?}"), Some((Turn::Ends(at), fault)));
+        self.note(&format!("over: {}", self.words(fault)), Some((Turn::Ends(at), fault)));
         match fault {
             Fault::Slow(host, extra, _) => self.net.links[host].extra -= nanos(extra),
             Fault::Narrow(host, byte, _) => self.net.links[host].byte -= nanos(byte),
@@ -210,6 +210,13 @@ impl<S: System> World<'_, S> {
         for &side in sides {
             self.net.links[host].cut[side as usize] -= 1;
             self.net.release(host, side);
+        }
+    }
+
+    fn words(&self, fault: Fault) -> String {
+        match fault {
+            Fault::Pause(host, lasts) if host == self.case.hosts => format!("the server pauses, for {lasts:?}"),
+            fault => fault.to_string(),
         }
     }
 

@@ -15,11 +15,13 @@ use super::conn::Arrival;
 use super::net::{NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
+use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
 use crate::oracle::typed::{Lines, Typing};
 use crate::oracle::{Carried, System};
 use crate::side::Side;
+use crate::words::Whose;
 
 mod checks;
 mod partials;
@@ -153,6 +155,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.refused = 0;
         let eye = listening(SharedTold::clone(&self.told), speech, eye);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
+    }
+
+    /// Whose its connections are, in its present life.
+    pub(super) fn whose(&self) -> Whose {
+        let host = match self.side {
+            Side::Client => CLIENTS[self.number],
+            Side::Server => SERVER,
+        };
+        Whose { host, life: self.life }
     }
 
     pub(super) const fn is_up(&self) -> bool {

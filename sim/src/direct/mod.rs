@@ -27,13 +27,14 @@ use self::host::{Eye, Host, Speech};
 use self::net::{MILLISECOND, Nanos, Net, What};
 use self::story::Story;
 use crate::dice::{Purpose, rng};
-use crate::hosts::{CLIENTS, SERVER};
+use crate::hosts::CLIENTS;
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Oracle, System};
 use crate::panics::caught;
 use crate::run::{Failure, LATE};
 use crate::side::Side;
 use crate::trace::{Lines, Trace};
+use crate::words::Whose;
 
 /// How often it is asked whether all is done, once the network is healed.
 const ASK_EVERY: Nanos = 20 * MILLISECOND;
@@ -69,9 +70,10 @@ struct Watch<O> {
 }
 
 impl<O> Watch<O> {
-    fn check(&mut self, result: Result<(), String>) {
+    /// Keeps the first rule that is broken. The connections that it names are those of `whose` host.
+    fn check(&mut self, whose: Whose, result: Result<(), String>) {
         if let Err(rule) = result {
-            self.broken.get_or_insert(rule);
+            self.broken.get_or_insert_with(|| whose.names_in(&rule));
             if let Some(story) = &mut self.story {
                 story.broken();
             }
@@ -383,10 +385,11 @@ impl<S: System> World<'_, S> {
     /// Tells callers what a host's machine had to tell.
     fn pass_on(&mut self, host: usize) {
         if !self.notices.is_empty() {
+            let whose = self.clients[host].whose();
             let mut watch = self.watch.borrow_mut();
             for notice in self.notices.drain(..) {
                 let result = watch.oracle.client_told(host, &notice);
-                watch.check(result);
+                watch.check(whose, result);
             }
         }
     }
@@ -399,6 +402,7 @@ impl<S: System> World<'_, S> {
         self.watch.borrow_mut().oracle.server_starts();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
         let me = (self.server.number, self.server.life);
+        let whose = self.server.whose();
         let eye: Eye<S::Server> = Box::new(move |machine, event, actions| {
             match event {
                 Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
@@ -407,13 +411,13 @@ impl<S: System> World<'_, S> {
             }
             let watch = &mut *watch.borrow_mut();
             let now = Duration::from_nanos(watch.now);
-            watch.trace.step(now, SERVER, event, actions);
+            watch.trace.step(now, whose, event, actions);
             if let Some(story) = &mut watch.story {
                 story.step(now, me, event, actions);
-                story.known(S::facts(machine));
+                story.known(whose, S::facts(machine));
             }
             let result = watch.oracle.server_did(machine, event, actions);
-            watch.check(result);
+            watch.check(whose, result);
         });
         self.server.calm = self.case.is_calm() && self.system.is_roomy();
         self.server.bodies_of_lines = S::bodies_of_lines();
@@ -430,19 +434,20 @@ impl<S: System> World<'_, S> {
         client.plan = plan.into_iter().map(|(at, command)| (nanos(at), command)).collect();
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
         let me = (host, client.life);
+        let whose = client.whose();
         let eye: Eye<S::Client> = Box::new(move |machine, event, actions| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
             let watch = &mut *watch.borrow_mut();
             let now = Duration::from_nanos(watch.now);
-            watch.trace.step(now, CLIENTS[host], event, actions);
+            watch.trace.step(now, whose, event, actions);
             if let Some(story) = &mut watch.story {
                 story.step(now, me, event, actions);
             }
             watch.oracle.time_is(now);
             let result = watch.oracle.client_did(host, machine, event, actions);
-            watch.check(result);
+            watch.check(whose, result);
         });
         client.calm = self.case.is_calm() && self.system.is_roomy();
         client.bodies_of_lines = S::bodies_of_lines();

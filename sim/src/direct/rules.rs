@@ -16,6 +16,7 @@ use crate::observe::Observable;
 use crate::oracle::typed::Typing;
 use crate::oracle::{Carried, System};
 use crate::trace::digest;
+use crate::words;
 
 /// What a check may be late by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
@@ -231,7 +232,11 @@ impl Spoken {
         link: &LinkConfig,
     ) -> Result<(), String> {
         if expected.is_some_and(|expected| expected != reason) {
-            return Err(format!("a connection ended as {reason:?}, should have as {expected:?}"));
+            return Err(format!(
+                "a connection ended ({}), should have ended ({})",
+                words::why(reason),
+                words::or_none(expected.map(words::why))
+            ));
         }
         let idle = idle_timeout(lines, link);
         let silence = now.since(self.heard);
@@ -313,16 +318,19 @@ impl Backlog {
             return Ok(());
         }
         Err(format!(
-            "dropped as a slow reader with at most {at_most} bytes waiting, {self:?}"
+            "dropped as a slow consumer, with at most {at_most} bytes waiting to be written, of {} at all and {} for long allowed",
+            link.max_outbox, link.max_backlog
         ))
     }
 
     /// It was not dropped.
     pub(super) fn check_kept(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
         match self.long_since {
-            Some(since) if now.since(since) > link.backlog_timeout + SLACK => {
-                Err(format!("not dropped, though its peer does not read, {self:?}"))
-            }
+            Some(since) if now.since(since) > link.backlog_timeout + SLACK => Err(format!(
+                "not dropped, though more than {} bytes have waited to be written for {:?}",
+                link.max_backlog,
+                now.since(since)
+            )),
             _ => Ok(()),
         }
     }

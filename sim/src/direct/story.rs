@@ -7,6 +7,7 @@ use echosphere_core::{Action, ConnId, DialToken, Event};
 
 use super::case::Fault;
 use crate::trace::Brief;
+use crate::words::{self, Whose, brief};
 
 /// A run, told from its start to its end.
 #[derive(Debug, Default)]
@@ -127,12 +128,16 @@ impl Story {
         });
     }
 
-    /// What the server knows after the last step, in any order.
-    pub(super) fn known(&mut self, facts: Vec<Fact>) {
+    /// What the server, `whose` connections are named in it, knows after the last step, in any order.
+    pub(super) fn known(&mut self, whose: Whose, facts: Vec<Fact>) {
         let mut now: BTreeMap<Fact, usize> = BTreeMap::new();
-        for fact in facts {
-            *now.entry(fact).or_default() += 1;
+        for (kind, fact) in facts {
+            *now.entry((kind, whose.names_in(&fact))).or_default() += 1;
         }
+        self.knows(now);
+    }
+
+    fn knows(&mut self, now: BTreeMap<Fact, usize>) {
         if let Some(step) = self.steps.last_mut() {
             step.learnt = beyond(&now, &self.known);
             step.forgotten = beyond(&self.known, &now);
@@ -151,7 +156,7 @@ impl Story {
             | (Turn::Ends(_), Fault::ServerDrain(_)),
         ) = turn
         {
-            self.known(Vec::new());
+            self.knows(BTreeMap::new());
         }
     }
 
@@ -213,12 +218,6 @@ fn beyond(these: &BTreeMap<Fact, usize>, those: &BTreeMap<Fact, usize>) -> Vec<F
     more.collect()
 }
 
-fn brief(what: &impl Brief) -> String {
-    let mut line = String::new();
-    what.brief(&mut line);
-    line
-}
-
 fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
     match event {
         Event::Opened(id, opened) => Told {
@@ -226,8 +225,10 @@ fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
             ..Told::of(Kind::Opened, *id, String::new())
         },
         Event::Received(id, message) => Told::of(Kind::Received, *id, brief(message)),
-        Event::Closed(id, reason) => Told::of(Kind::Closed, *id, format!("{reason:?}")),
-        Event::DialFailed(token, error) => Told::dial(Kind::DialFailed, *token, format!("{error:?}")),
+        Event::Closed(id, reason) => Told::of(Kind::Closed, *id, words::why(*reason)),
+        Event::DialFailed(token, error) => {
+            Told::dial(Kind::DialFailed, *token, words::not_connected(*error).to_owned())
+        }
         Event::Command(command) => Told::new(Kind::Command, brief(command)),
         Event::Drain => Told::new(Kind::Drain, String::new()),
         Event::Deadline => Told::new(Kind::Deadline, String::new()),
@@ -239,7 +240,7 @@ fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Told {
         Action::Dial(token) => Told::dial(Kind::Dial, *token, String::new()),
         Action::AbandonDial(token) => Told::dial(Kind::Abandon, *token, String::new()),
         Action::Send(id, message) => Told::of(Kind::Sent, *id, brief(message)),
-        Action::Close(id, reason) => Told::of(Kind::Close, *id, format!("{reason:?}")),
+        Action::Close(id, reason) => Told::of(Kind::Close, *id, words::why(*reason)),
         Action::Notify(notice) => Told::new(Kind::Notice, brief(notice)),
     }
 }

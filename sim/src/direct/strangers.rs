@@ -57,7 +57,7 @@ impl<S: System> World<'_, S> {
             What::Answer(..) => leave(&mut self.net, index),
             What::Arrive(..) => {
                 let result = self.stranger_hears(index);
-                self.watch.borrow_mut().check(result);
+                self.watch.borrow_mut().check(self.server.whose(), result);
             }
             _ => {}
         }

@@ -7,11 +7,11 @@ function element(tag, properties, ...children) {
 }
 
 // Text in which connections can be clicked, and are said to be whose.
-function linked(text, nameOf, find) {
-  const parts = text.split(/(\bc\d+\.\d+\b|"(?:[^"\\]|\\.)*")/);
+function linked(text, find) {
+  const parts = text.split(new RegExp(`(${NAME.source}|${QUOTED.source})`));
   return parts.map((part, place) => {
     if (place % 2 === 0) return part;
-    const connection = part.startsWith("c") ? nameOf(part) : null;
+    const connection = part.startsWith("c") ? named.get(part) : null;
     if (!connection && !part.startsWith('"')) return part;
     const wanted = connection ? `#${connection.number}` : part;
     const link = element("a", { textContent: part, title: `Search for ${wanted}`, onclick: () => find(wanted) });
@@ -25,9 +25,8 @@ function goto(text, index, select) {
   return element("a", { textContent: text, title: `Go to step ${index}`, onclick: () => select(index) });
 }
 
-function told(step, arrow, text, id, find, select) {
-  const connection = connectionOf(step, id);
-  const item = element("li", {}, ...linked(text, (name) => (name === id ? connection : null), find));
+function told(step, arrow, text, find, select) {
+  const item = element("li", {}, ...linked(text, find));
   if (!arrow) return item;
   if (arrow.to === null) {
     item.append(element("span", { className: "lost", textContent: arrow.underWay ? " — under way at the end" : " — did not arrive" }));
@@ -45,12 +44,9 @@ function aboutStep(step, find, select) {
     element("p", { className: "when", textContent: `step ${step.index} of ${last}, at ${seconds(step.at)} s` }),
   ];
   if (step.broken) {
-    const life = serverLifeAt(step.index);
-    const nameOf = (id) => connectionOf(step, id) ?? numbers.get(`${server} ${life} ${id}`);
-    nodes.push(element("p", { className: "broken" }, ...linked(step.broken, nameOf, find),
-      ...(verdict.about ? linked(`. That is ${verdict.about}`, nameOf, find) : [])));
+    nodes.push(element("p", { className: "broken" }, ...linked(step.broken, find)));
   }
-  const event = told(step, null, step.event[1], step.event[2], find, select);
+  const event = told(step, null, step.event[1], find, select);
   const cause = step.cause;
   if (cause) {
     const ago = span(step.at - steps[cause.from].at);
@@ -60,10 +56,10 @@ function aboutStep(step, find, select) {
   if (step.actions.length > 0) {
     const left = [...step.sent];
     const items = step.actions.map(([colour, text, id]) => {
-      const number = connectionOf(step, id)?.number;
+      const number = named.get(id)?.number;
       const place = left.findIndex((arrow) => arrow.colour === colour && (arrow.number ?? undefined) === number);
       const arrow = place < 0 ? null : left.splice(place, 1)[0];
-      return told(step, arrow, `→ ${text}`, id, find, select);
+      return told(step, arrow, `→ ${text}`, find, select);
     });
     nodes.push(element("h3", { textContent: "what it did" }), element("ul", {}, ...items));
   } else if (step.who !== null) {
@@ -73,8 +69,6 @@ function aboutStep(step, find, select) {
 }
 
 function aboutServer(index, find) {
-  const life = serverLifeAt(index);
-  const nameOf = (id) => numbers.get(`${server} ${life} ${id}`);
   const nodes = [];
   const known = knownAt(index);
   const forgotten = steps[index].forgotten;
@@ -82,7 +76,7 @@ function aboutServer(index, find) {
   for (const [kind, facts] of [...known].sort(([one], [other]) => (one < other ? -1 : 1))) {
     const learnt = steps[index].learnt.filter(([of]) => of === kind).map(([, fact]) => fact);
     const gone = forgotten.filter(([of]) => of === kind).map(([, fact]) => fact);
-    const line = (className) => (fact) => element("li", { className }, ...linked(fact, nameOf, find));
+    const line = (className) => (fact) => element("li", { className }, ...linked(fact, find));
     nodes.push(
       element("h3", { textContent: `server: ${facts.length} ${kind}` }),
       element("ul", { className: facts.every((fact) => /^\S+$/.test(fact)) ? "names" : "" }, ...facts.map((fact) => {
@@ -138,7 +132,7 @@ function showHead() {
   head.append(
     element("span", { className: "mark", textContent: failed ? "FAILED" : "PASSED" }),
     element("b", { textContent: run.title }),
-    ...(failed ? [element("span", { className: "rule", textContent: `${verdict.kind === "Correctness" ? "a rule was broken: " : ""}${verdict.rule}${verdict.about ? `. That is ${verdict.about}` : ""}` })] : []),
+    ...(failed ? [element("span", { className: "rule", textContent: `${verdict.kind === "Correctness" ? "a rule was broken: " : ""}${verdict.rule}` })] : []),
     element("span", { className: "facts", textContent: facts.join(" · ") }),
   );
   document.getElementById("failure").hidden = !failed;

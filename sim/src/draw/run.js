@@ -5,16 +5,17 @@ const steps = run.steps.map((step, index) => ({ ...step, index, sent: [], cause:
 const server = run.lanes.length - 1;
 const verdict = run.verdict;
 
-// The connections, by number, and by what a host calls them in one of its lives.
+// The connections, by number, and by the names that their two ends have.
 const connections = new Map();
-const numbers = new Map();
-for (const [number, who, life, id] of run.ends) {
+const named = new Map();
+for (const [number, who, name] of run.ends) {
   const connection = connections.get(number) ?? { number };
-  connection[who === server ? "server" : "client"] = { who, life, id };
+  connection[who === server ? "server" : "client"] = { who, name };
   connections.set(number, connection);
-  numbers.set(`${who} ${life} ${id}`, connection);
+  named.set(name, connection);
 }
-const connectionOf = (step, id) => numbers.get(`${step.who} ${step.life} ${id}`);
+const NAME = /\bc\d+\.\d+@[\w-]+(?:#\d+)?/g;
+const QUOTED = /"(?:[^"\\]|\\.)*"/g;
 
 const arrows = run.arrows.map(([from, to, who, colour, text, number, underWay]) => {
   const connection = connections.get(number);
@@ -42,12 +43,13 @@ const last = Math.max(0, steps.length - 1);
 // What a search looks through.
 for (const step of steps) {
   const told = [step.event, ...step.actions];
-  step.tags = told.map(([, , id]) => connectionOf(step, id)).filter(Boolean).map((connection) => `#${connection.number}`);
+  step.tags = told.map(([, , name]) => named.get(name)).filter(Boolean).map((connection) => `#${connection.number}`);
   const words = told.map(([, text]) => text).join(" → ");
   // In the picture arrows show what was sent; beside the step stand only what happened and what shows no arrow.
   const unseen = step.actions.filter(([colour]) => colour === "local").map(([, text]) => text.replace(/ \{.*$/s, ""));
   const happened = step.event[1].replace(" says ", " ").replace(/ by dial \d+$/, "").replace(/^dial \d+/, "dial").replace(/^(\w+) number \d+: /, "$1 ");
-  step.label = [happened, ...unseen].join(" → ");
+  // Whose connections they are is seen by the lane.
+  step.label = [happened, ...unseen].join(" → ").replace(NAME, (name) => name.replace(/@.*/, ""));
   step.searched = `${run.lanes[step.who] ?? ""} ${words} ${step.broken ?? ""}`.toLowerCase();
 }
 
@@ -60,12 +62,9 @@ function searcher(text) {
 
 // What a failure is about: the X and the connections that its rule names.
 function subject() {
-  const step = steps[verdict.step];
-  const names = verdict.rule.match(/\bc\d+\.\d+\b/g) ?? [];
-  const life = serverLifeAt(step.index);
-  const connections = names.map((id) => connectionOf(step, id) ?? numbers.get(`${server} ${life} ${id}`)).filter(Boolean);
-  const tags = connections.map((connection) => `#${connection.number}`);
-  return [...new Set([...(verdict.about ? [verdict.about] : []), ...tags])].join(" | ");
+  const names = verdict.rule.match(NAME) ?? [];
+  const tags = names.map((name) => named.get(name)).filter(Boolean).map((connection) => `#${connection.number}`);
+  return [...new Set([...(verdict.rule.match(QUOTED) ?? []), ...tags])].join(" | ");
 }
 
 // The step before on the same lane.
@@ -106,12 +105,6 @@ function knownAt(index) {
     }
   }
   return known;
-}
-
-// Which life of the server a step falls into, so that the names of its connections mean something.
-function serverLifeAt(index) {
-  for (let at = index; at >= 0; at--) if (steps[at].who === server) return steps[at].life;
-  return 1;
 }
 
 // Where each step is, in rows: one after the other, with some air where time passes, or as time goes.

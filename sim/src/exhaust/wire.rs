@@ -42,12 +42,19 @@ impl Segment {
     }
 
     pub(super) fn words(&self) -> String {
-        let mut line = String::new();
-        match self {
-            Self::Data(bytes) => brief_bytes(bytes, &mut line),
-            other => line = format!("{other:?}"),
-        }
-        line
+        let words = match self {
+            Self::Data(bytes) => {
+                let mut line = String::new();
+                brief_bytes(bytes, &mut line);
+                return line;
+            }
+            Self::Dial => "an attempt to connect",
+            Self::Accepted => "the connection is accepted",
+            Self::Refused => "the connection is refused",
+            Self::Fin => "the end of the stream",
+            Self::Reset => "a reset",
+        };
+        words.to_owned()
     }
 }
 

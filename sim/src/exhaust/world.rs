@@ -13,12 +13,14 @@ use super::steered::SteeredServer;
 use super::wire::{Conn, Node, SERVER, Segment};
 use super::{End, Scope, Search};
 use crate::dice::{Purpose, rng};
+use crate::hosts::{self, CLIENTS};
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observed};
 use crate::oracle::echo::{Echo, EchoOracle, Planned, Player, Words};
 use crate::oracle::{Oracle, System};
 use crate::run::LATE;
 use crate::side::Side;
+use crate::words::Whose;
 
 /// A run that takes more steps than these never ends.
 const MOST_STEPS: usize = 10_000;
@@ -135,11 +137,12 @@ impl World {
     fn new_client(&self, client: usize, life: u32) -> (ClientNode, Vec<Command>) {
         let (player, words) = self.echo.client(client, rng(0, Purpose::Machine(client, life)));
         let watch = Rc::clone(&self.watch);
+        let whose = whose(client, life);
         let eye: Eye = Box::new(move |machine, event, actions| {
             let watch = &mut *watch.borrow_mut();
             watch.oracle.time_is(watch.now);
             let result = watch.oracle.client_did(client, machine, event, actions);
-            watch.check(result);
+            watch.check(whose.name_all(result));
         });
         let plan = self.watch.borrow_mut().oracle.client_starts(client);
         let asked = plan.into_iter().map(|(_, command)| command).collect();
@@ -313,7 +316,7 @@ impl World {
             for notice in client.settle(&mut self.conns) {
                 let watch = &mut *self.watch.borrow_mut();
                 let result = watch.oracle.client_told(number, &notice);
-                watch.check(result);
+                watch.check(whose(number, client.life).name_all(result));
             }
         }
     }
@@ -346,6 +349,14 @@ impl World {
     }
 }
 
+/// Whose connections a client's are.
+fn whose(client: usize, life: u32) -> Whose {
+    Whose {
+        host: CLIENTS.get(client).unwrap_or(&"client"),
+        life: life + 1,
+    }
+}
+
 fn new_server(
     scope: &Scope,
     search: &Rc<RefCell<Search>>,
@@ -354,10 +365,14 @@ fn new_server(
 ) -> Node<SteeredServer> {
     watch.borrow_mut().oracle.server_starts();
     let (watch, also) = (Rc::clone(watch), scope.also);
+    let whose = Whose {
+        host: hosts::SERVER,
+        life: life + 1,
+    };
     let eye = Box::new(move |server: &_, event: &_, actions: &[_]| {
         let watch = &mut *watch.borrow_mut();
         let result = watch.oracle.any_server_did(server, event, actions);
-        watch.check(result);
+        watch.check(whose.name_all(result));
         watch.check(also.map_or(Ok(()), |also| also((event, actions))));
     });
     let machine = SteeredServer::new(Rc::clone(search), eye);

@@ -8,7 +8,6 @@
 //! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
 //! rule.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,24 +170,6 @@ impl System for Echo {
         });
         live.chain(flights).collect()
     }
-
-    fn about(&self, rule: &str) -> Option<String> {
-        let (before, after) = rule.split_once("number ")?;
-        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let number: usize = after[..digits].parse().ok()?;
-        let message = if before.ends_with("X ") {
-            let mut seen = BTreeSet::new();
-            self.messages
-                .iter()
-                .filter(|message| seen.insert(&message.x))
-                .nth(number)
-        } else {
-            self.messages.get(number)
-        };
-        let mut words = String::new();
-        brief_bytes(&message?.x, &mut words);
-        Some(words)
-    }
 }
 
 /// What was seen of one run of echo, and is to be expected next.
@@ -249,6 +230,21 @@ impl EchoOracle {
         event: &Event<Message, Infallible>,
         actions: &[Action<Message, Infallible>],
     ) -> Result<(), String> {
+        self.server_step(server, event, actions)
+            .map_err(|rule| self.spelled(&rule))
+    }
+
+    /// `rule` with each X in words that the models know by its number.
+    fn spelled(&self, rule: &str) -> String {
+        self.xs.spell(rule, self.clients.of_message())
+    }
+
+    fn server_step<R: Rng>(
+        &mut self,
+        server: &Server<R>,
+        event: &Event<Message, Infallible>,
+        actions: &[Action<Message, Infallible>],
+    ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
         let event = heard(event, |message| numbers.said(message))?;
         let actions = did(actions, |message| numbers.said(message))?;
@@ -282,6 +278,31 @@ impl EchoOracle {
         }
         if self.server.is_zero() && !server.is_zero() {
             return Err("no connection is left, but something else is".into());
+        }
+        Ok(())
+    }
+
+    fn client_step(
+        &mut self,
+        host: usize,
+        client: &Player,
+        event: &EventOf<Player>,
+        actions: &[ActionOf<Player>],
+    ) -> Result<(), String> {
+        let numbers = Numbers::of(&self.xs);
+        let event = heard(event, |message| numbers.said(message))?;
+        let actions = did(actions, |message| numbers.said(message))?;
+        if let Heard::Received(_, said) = event {
+            self.wire.to_client.arrives(said)?;
+        }
+        for action in &actions {
+            if let Did::Send(_, said) = *action {
+                self.wire.to_server.sent(said);
+            }
+        }
+        self.clients.step(host, &event, &actions)?;
+        if self.clients.is_zero(host) && !client.is_zero() {
+            return Err(format!("client-{host} has nothing to do, but something left"));
         }
         Ok(())
     }
@@ -323,33 +344,22 @@ impl Oracle<Echo> for EchoOracle {
         event: &EventOf<Player>,
         actions: &[ActionOf<Player>],
     ) -> Result<(), String> {
-        let numbers = Numbers::of(&self.xs);
-        let event = heard(event, |message| numbers.said(message))?;
-        let actions = did(actions, |message| numbers.said(message))?;
-        if let Heard::Received(_, said) = event {
-            self.wire.to_client.arrives(said)?;
-        }
-        for action in &actions {
-            if let Did::Send(_, said) = *action {
-                self.wire.to_server.sent(said);
-            }
-        }
-        self.clients.step(host, &event, &actions)?;
-        if self.clients.is_zero(host) && !client.is_zero() {
-            return Err(format!("host {host} has nothing to do, but something left"));
-        }
-        Ok(())
+        let result = self.client_step(host, client, event, actions);
+        result.map_err(|rule| self.spelled(&rule))
     }
 
     fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
-        self.clients.told(host, notice)
+        let result = self.clients.told(host, notice);
+        result.map_err(|rule| self.spelled(&rule))
     }
 
     fn unfinished(&self) -> Option<String> {
         let open = self.clients.open();
         (open > 0).then(|| {
             let first = self.clients.first_open().unwrap_or_default();
-            format!("{open} messages are not acknowledged, among them number {first}")
+            self.spelled(&format!(
+                "{open} messages are not acknowledged, among them number {first}"
+            ))
         })
     }
 
@@ -366,7 +376,7 @@ impl Oracle<Echo> for EchoOracle {
     }
 
     fn ends(&self) -> Result<(), String> {
-        self.clients.ends()?;
-        self.server.ends()
+        let result = self.clients.ends().and_then(|()| self.server.ends());
+        result.map_err(|rule| self.spelled(&rule))
     }
 }

@@ -10,11 +10,14 @@ use crate::direct::rules::SharedTold;
 use crate::marks::Mark;
 use crate::observe::Observable;
 use crate::side::Side;
+use crate::words;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check(&mut self, result: Result<(), String>) {
-        if let Err(rule) = result {
-            self.broken.get_or_insert(rule);
+        if let Err(rule) = result
+            && self.broken.is_none()
+        {
+            self.broken = Some(self.whose().names_in(&rule));
         }
     }
 
@@ -47,12 +50,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let mut result = socket.spoken.check_end(now, reason, expected, lines, &self.link);
                 let by_peer = [CloseReason::PeerClosed, CloseReason::Reset].contains(&reason);
                 if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
-                    result = result.and(Err(format!("{id:?} ended as {reason:?}, and nothing of it has come")));
+                    result = result.and(Err(format!(
+                        "{id:?} ended ({}), and nothing of that has come",
+                        words::why(reason)
+                    )));
                 }
                 if let (Side::Client, CloseReason::Malformed(code)) = (self.side, reason)
                     && code != ErrorCode::Truncated
                 {
-                    result = result.and(Err(format!("{id:?} was told what nobody could read: {code}")));
+                    result = result.and(Err(format!("{id:?} was sent what nobody can read: {code}")));
                 }
                 if reason == CloseReason::Malformed(ErrorCode::Truncated) {
                     net.marks.hit(Mark::Truncated);
@@ -71,7 +77,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
             let silent = lines && reason == CloseReason::IdleTimeout;
             if self.calm && reason != CloseReason::PeerClosed && !silent {
-                self.check(Err(format!("{id:?} ended as {reason:?}, though nothing goes wrong")));
+                self.check(Err(format!(
+                    "{id:?} ended ({}), though nothing goes wrong",
+                    words::why(reason)
+                )));
             }
         }
         // A stream may go on whose peer has finished sending.
@@ -86,7 +95,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(
-                "{arrival:?} of {id:?} has come, and the machine was not told"
+                "the {} of {id:?} has come, and the machine was not told",
+                if arrival == Arrival::Fin { "end" } else { "reset" }
             )));
         }
     }

@@ -8,9 +8,11 @@ use echosphere_core::{Action, CloseReason, Event, Machine, Time};
 
 use super::callers::Reading;
 use super::sessions::{Sending, Sessions, answered_at_once};
+use super::words::unsaid;
 use super::workload::{Planned, place};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::words;
 
 #[derive(Debug)]
 pub(super) struct ClientsModel {
@@ -96,7 +98,9 @@ impl ClientsModel {
                 };
                 if refused != expected {
                     return Err(format!(
-                        "message {key} is refused: {refused:?}, should be: {expected:?}"
+                        "message {key} is refused for this reason: {}; should be for: {}",
+                        words::or_none(refused.map(unsaid)),
+                        words::or_none(expected.map(unsaid))
                     ));
                 }
             }
@@ -161,7 +165,11 @@ impl ClientsModel {
         let entry = self.hosts.entry(host).or_default();
         let said = entry.notices.pop_front();
         if said.as_ref() != Some(notice) {
-            return Err(format!("the caller was told {notice:?}, the machine said {said:?}"));
+            return Err(format!(
+                "the caller was told: {}; the machine said: {}",
+                words::brief(notice),
+                words::or_none(said.as_ref().map(words::brief))
+            ));
         }
         if let Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } = notice
             && !self.open.remove(&place(*key))
@@ -213,7 +221,9 @@ impl Host {
         if let Notice::Refused { .. } = notice {
             return Ok(());
         }
-        let session = self.session.ok_or_else(|| format!("{notice:?} without a session"))?;
+        let session = self
+            .session
+            .ok_or_else(|| format!("the caller is told without a session: {}", words::brief(notice)))?;
         match notice {
             Notice::Connected { resumed } => {
                 if *resumed != self.connected {
@@ -272,7 +282,10 @@ fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String>
             Err("a session ends because the server is busy, which had welcomed this connection".into())
         }
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
-        Some(Failure::Confused | Failure::Rejected(..)) => Err(format!("a session ends with {failure:?}")),
+        Some(failure @ (Failure::Confused | Failure::Rejected(..))) => Err(format!(
+            "a session ends though nobody breaks the protocol: {}",
+            words::brief(failure)
+        )),
         _ => Ok(()),
     }
 }

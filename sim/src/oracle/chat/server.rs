@@ -10,6 +10,7 @@ use super::callers::Answering;
 use super::sessions::{Sending, Session, Sessions, answered_at_once};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::words;
 
 #[derive(Debug)]
 pub(super) struct ServerModel {
@@ -163,7 +164,10 @@ impl ServerModel {
         let taken = self.peer().is_some();
         if refused != refusal {
             return Err(format!(
-                "{message:?} is answered by the error {refused:?}, should be {refusal:?}"
+                "a greeting ({}) is answered by this error: {}; should be by: {}",
+                words::brief(message),
+                words::or_none(refused),
+                words::or_none(refusal)
             ));
         }
         if let Some(code) = refusal {
@@ -182,7 +186,10 @@ impl ServerModel {
             .talked_of(sessions, number)
             .map_or(0, |session| session.heard as u64);
         if welcome != Some(heard) {
-            return Err(format!("welcomed with {welcome:?} messages heard, where {heard} were"));
+            return Err(format!(
+                "welcomed with this number of messages heard: {}; should be {heard}",
+                words::or_none(welcome)
+            ));
         }
         if known {
             self.marks.hit(Mark::Resumed);
@@ -211,7 +218,7 @@ impl ServerModel {
         let (number, resumes, heard) = match *message {
             Message::Begin { session } => (session, false, 0),
             Message::Resume { session, received } => (session, true, received),
-            _ => return Err(format!("a client begins with {message:?}")),
+            _ => return Err(format!("a client begins with: {}", words::brief(message))),
         };
         // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
         // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
@@ -381,7 +388,11 @@ impl ServerModel {
             _ => false,
         };
         if !right {
-            return Err(format!("a session ends with {failure:?} after {:?}", step.0));
+            return Err(format!(
+                "a session ends for this reason: {}; the event was: {}",
+                words::or_none(failure.map(words::brief)),
+                words::event(step.0)
+            ));
         }
         if talk.delivered + talk.undelivered != talk.said {
             return Err("a session ends, and of some answer nothing is known".into());
@@ -393,8 +404,9 @@ impl ServerModel {
         let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(
-                "the server talks with {:?}, should with {peer:?}",
-                server.inner.peer()
+                "the server talks with {}, should talk with {}",
+                words::conn(server.inner.peer()),
+                words::conn(peer)
             ));
         }
         let wanted: BTreeSet<ConnId> = self.strangers.keys().copied().chain(peer).collect();
@@ -409,8 +421,9 @@ impl ServerModel {
         let due = strangers.chain(lost.map(|since| since + self.config.keep)).min();
         if server.next_deadline() != due {
             return Err(format!(
-                "something is due at {:?}, should be at {due:?}",
-                server.next_deadline()
+                "the server's next deadline is {}, should be {}",
+                words::moment(server.next_deadline()),
+                words::moment(due)
             ));
         }
         let nothing = self.talk.is_none() && self.strangers.is_empty();

@@ -9,6 +9,7 @@ use echosphere_core::{Action, Time};
 use super::callers::ANSWER;
 use super::typed;
 use super::workload::read;
+use crate::words;
 
 /// What a part counts beside its bytes.
 const AROUND: usize = 32;
@@ -206,7 +207,13 @@ pub(super) fn answered_at_once<N>(
     let answers: Vec<_> = answers.collect();
     let ended = actions.iter().any(|action| matches!(action, Action::Close(..)));
     if answers != [(&conn, &answer)] && !ended {
-        return Err(format!("part of message {id} is answered by {answers:?}"));
+        let answers = answers
+            .iter()
+            .map(|(to, answer)| format!("{} on {to:?}", words::brief(*answer)));
+        return Err(format!(
+            "a part of message {id} on {conn:?} is answered by: {}",
+            words::list(answers)
+        ));
     }
     Ok(())
 }

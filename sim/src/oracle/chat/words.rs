@@ -1,8 +1,24 @@
 //! The chat's messages in a few words.
 
-use echosphere_core::chat::{Command, Message, Notice, ServerCommand};
+use echosphere_core::chat::{Command, Failure, Message, Notice, ServerCommand, Unsaid};
 
 use crate::trace::{Brief, brief_bytes};
+use crate::words;
+
+/// Why something was not said.
+pub(super) const fn unsaid(why: Unsaid) -> &'static str {
+    match why {
+        Unsaid::NoPeer => "nobody is there",
+        Unsaid::Leaving => "this side is leaving",
+        Unsaid::QueueFull => "too much waits",
+        Unsaid::TooLong => "too long",
+    }
+}
+
+words::failures!(Failure {
+    Confused => "the peer made no sense",
+    Replaced => "replaced by another session",
+});
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {
@@ -12,9 +28,15 @@ impl Brief for Message {
                 brief_bytes(body, line);
             }
             Self::Error(code, _) => *line += &format!("error {code}"),
-            Self::Begin { .. } | Self::Resume { .. } | Self::Welcome { .. } | Self::Taken { .. } | Self::Bye => {
-                *line += &format!("{self:?}");
+            Self::Begin { session } => *line += &format!("begin session {session}"),
+            Self::Resume { session, received } => {
+                *line += &format!("resume session {session}, {received} received");
             }
+            Self::Welcome { received } => *line += &format!("welcome, {received} received"),
+            Self::Taken { id, last } => {
+                *line += &format!("{} {id} taken", if *last { "message" } else { "part of" });
+            }
+            Self::Bye => line.push_str("bye"),
         }
     }
 }
@@ -26,7 +48,10 @@ impl Brief for Command {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
-            Self::Connect | Self::Read(_) | Self::Leave | Self::HangUp => *line += &format!("{self:?}"),
+            Self::Connect => line.push_str("connect"),
+            Self::Read(bytes) => *line += &format!("{bytes} bytes read"),
+            Self::Leave => line.push_str("leave"),
+            Self::HangUp => line.push_str("hang up"),
         }
     }
 }
@@ -38,7 +63,7 @@ impl Brief for ServerCommand {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
-            Self::Read(_) => *line += &format!("{self:?}"),
+            Self::Read(bytes) => *line += &format!("{bytes} bytes read"),
         }
     }
 }
@@ -50,7 +75,29 @@ impl Brief for Notice {
                 *line += &format!("heard {id} ");
                 brief_bytes(body, line);
             }
-            _ => *line += &format!("{self:?}"),
+            Self::Connected { resumed: false } => line.push_str("connected"),
+            Self::Connected { resumed: true } => line.push_str("connected again"),
+            Self::Delivered { key, id, round_trip } => {
+                *line += &format!("message {key} is delivered as {id}");
+                if let Some(took) = round_trip {
+                    *line += &format!(" in {took:?}");
+                }
+            }
+            Self::Undelivered { key, sent } => {
+                *line += &format!(
+                    "message {key} is not delivered, {}sent",
+                    if *sent { "" } else { "not " }
+                );
+            }
+            Self::Refused { key, why } => *line += &format!("message {key} is refused: {}", unsaid(*why)),
+            Self::Lost(reason) => *line += &format!("connection lost ({})", words::why(*reason)),
+            Self::Retrying { error, after } => {
+                *line += &format!("tries again in {after:?}: {}", words::not_connected(*error));
+            }
+            Self::TurnedAway => line.push_str("somebody else is turned away"),
+            Self::Ended { failure } => {
+                *line += &format!("session ends: {}", words::or_none(failure.as_ref().map(words::brief)));
+            }
         }
     }
 }

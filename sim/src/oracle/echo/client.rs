@@ -15,6 +15,7 @@ use super::Echo;
 use super::by_conn::ByConn;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
+use crate::words;
 
 mod notices;
 
@@ -147,6 +148,11 @@ impl ClientModel {
             ..Host::default()
         };
         self.pauses.retain(|(of, ..)| *of != host);
+    }
+
+    /// Which X each message of the plan has.
+    pub(super) fn of_message(&self) -> &[X] {
+        &self.says
     }
 
     pub(super) fn is_done(&self, id: u64) -> bool {
@@ -383,7 +389,11 @@ impl ClientModel {
     ) -> Result<(), String> {
         let natural = self.acknowledged_by(host, event) == Some(id);
         if natural != (reason == CloseReason::Finished) {
-            return Err(format!("{id:?} closed as {reason:?}, having got its ok: {natural}"));
+            return Err(format!(
+                "{id:?} was closed ({}), {} its ok",
+                words::why(reason),
+                if natural { "having got" } else { "without" }
+            ));
         }
         self.natural_closes += u64::from(natural);
         self.acknowledged_on = Some(self.conn(host, id)?.sent_at).filter(|_| natural);
@@ -396,11 +406,11 @@ impl ClientModel {
         if zero && self.natural_closes == (self.says.len() - self.given_up.len()) as u64 {
             Ok(())
         } else {
-            let conns: Vec<_> = self.hosts.iter().flat_map(|host| host.conns.iter()).collect();
+            let conns: usize = self.hosts.iter().map(|host| host.conns.len()).sum();
             let under_way = self.under_way.iter().flatten().count();
             let closes = self.natural_closes;
             Err(format!(
-                "left at the clients: {conns:?}, {under_way} messages; natural closes: {closes}"
+                "left at the clients: {conns} connections, {under_way} messages; natural closes: {closes}"
             ))
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::fmt;
 use std::hash::BuildHasherDefault;
 
 use echosphere_core::wire::ErrorCode;
@@ -19,6 +20,7 @@ use super::choices::{Choice, Choices};
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
 use crate::trace::Mixer;
+use crate::words;
 
 mod whole;
 
@@ -79,6 +81,12 @@ struct Flight {
     forwarded: u64,
     /// In which comparison it was last found in the server's own books.
     compared: u32,
+}
+
+impl fmt::Display for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "held by {:?} for {}", self.holder, words::conn(self.waiter))
+    }
 }
 
 /// Most X have one.
@@ -239,8 +247,15 @@ impl ServerModel {
             [Did::Send(holder, Said::Message(forwarded))] if forwarded == x && refusals.is_empty() => {
                 self.forward(x, Some(from), holder, true)
             }
-            _ if refusals.is_empty() => Err(format!("`message` was not forwarded to exactly one: {actions:?}")),
-            _ => Err(format!("`message` was not refused as {refusals:?}: {actions:?}")),
+            _ if refusals.is_empty() => Err(format!(
+                "message X number {x} of {from:?} was not forwarded to exactly one; the server did: {}",
+                words::list(actions)
+            )),
+            _ => Err(format!(
+                "message X number {x} of {from:?} was not refused ({}); the server did: {}",
+                words::list(refusals),
+                words::list(actions)
+            )),
         }
     }
 
@@ -279,7 +294,7 @@ impl ServerModel {
             self.note_choice(x, holder, first.then_some(waiter == Some(holder)));
         }
         let Some(conn) = self.conns.get_mut(holder) else {
-            return Err(format!("forwarded to {holder:?}, which is not live"));
+            return Err(format!("X number {x} was forwarded to {holder:?}, which is not live"));
         };
         if conn.lines && self.no_lines.contains(&x) {
             return Err(format!(
@@ -344,7 +359,10 @@ impl ServerModel {
         }
         match *actions {
             [Did::Send(to, Said::Error(ErrorCode::NotHeld))] if to == from => Ok(()),
-            _ => Err(format!("an ok that answers nothing was not told so: {actions:?}")),
+            _ => Err(format!(
+                "ok X number {x} of {from:?} answers nothing and was not told so; the server did: {}",
+                words::list(actions)
+            )),
         }
     }
 
@@ -356,14 +374,20 @@ impl ServerModel {
         for action in actions {
             match *action {
                 Did::Send(to, Said::Ok(answered)) if answered == x => told.push(to),
-                _ => return Err(format!("an ok led to something else than oks: {action:?}")),
+                _ => {
+                    return Err(format!(
+                        "ok X number {x} of {from:?} led to something else than oks: {action}"
+                    ));
+                }
             }
         }
         waiting.sort_unstable();
         told.sort_unstable();
         if waiting != told {
             return Err(format!(
-                "waiting for X number {x}: {waiting:?}; the ok was sent to {told:?}"
+                "waiting for X number {x}: {}; the ok was sent to: {}",
+                words::conns(&waiting),
+                words::conns(&told)
             ));
         }
         if waiting.windows(2).any(|two| two[0] == two[1]) {
@@ -421,7 +445,9 @@ impl ServerModel {
         }
         for action in actions {
             let Did::Send(holder, Said::Message(x)) = *action else {
-                return Err(format!("a leave led to something else than forwards: {action:?}"));
+                return Err(format!(
+                    "the end of {id:?} led to something else than forwards: {action}"
+                ));
             };
             // Several of one X are alike but for who waits; what was forwarded first is forwarded anew first.
             let flights = orphaned.get_mut(&x).filter(|flights| !flights.is_empty());
@@ -436,7 +462,10 @@ impl ServerModel {
             self.forward(x, flight.waiter, holder, false)?;
         }
         match orphaned.iter().find(|(_, flights)| !flights.is_empty()) {
-            Some((x, flights)) => Err(format!("X number {x} lost its holder and has no other: {flights:?}")),
+            Some((x, flights)) => Err(format!(
+                "X number {x} lost its holder and has no other: {}",
+                words::list(flights)
+            )),
             None => Ok(()),
         }
     }
@@ -449,7 +478,12 @@ impl ServerModel {
         if self.is_zero() {
             Ok(())
         } else {
-            Err(format!("left at the server: {:?}, {:?}", self.conns, self.flights))
+            let flights = self.flights.keys().map(|x| format!("X number {x}"));
+            Err(format!(
+                "left at the server: {} connections and {}",
+                self.conns.len(),
+                words::list(flights)
+            ))
         }
     }
 }
@@ -458,6 +492,9 @@ fn expect_nothing(actions: &Doings<'_>) -> Result<(), String> {
     if actions.is_empty() {
         Ok(())
     } else {
-        Err(format!("nothing should follow, but: {actions:?}"))
+        Err(format!(
+            "nothing should follow; the server did: {}",
+            words::list(actions)
+        ))
     }
 }

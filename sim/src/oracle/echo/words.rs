@@ -1,16 +1,17 @@
 //! The words of events and actions with each X replaced by its number, and the network's only rule.
 
 use std::cell::Cell;
-use std::ptr;
+use std::{fmt, ptr};
 
 use bytes::Bytes;
-use echosphere_core::echo::{Command, Message, Notice};
+use echosphere_core::echo::{Command, Failure, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::trace::{Brief, brief_bytes, quick_hash};
+use crate::words;
 
 /// An X, by its number in the plan.
 pub(crate) type X = u32;
@@ -81,6 +82,43 @@ impl Bodies {
         (0..).zip(&self.places).map(|(number, _)| (number, self.get(number)))
     }
 
+    /// `rule` with each X that models know by its number in words: `X number 7` is `X "hello 64"`. `of_message` says which X
+    /// a message of the plan has.
+    pub(super) fn spell(&self, rule: &str, of_message: &[X]) -> String {
+        let mut spelled = String::new();
+        let mut rest = rule;
+        while let Some(at) = rest.find("number ") {
+            let (before, after) = rest.split_at(at + "number ".len());
+            let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let number = after[..digits].parse::<usize>().ok();
+            let is_x = before.ends_with("X number ");
+            let x = number.and_then(|number| {
+                if is_x {
+                    Some(number as X)
+                } else {
+                    of_message.get(number).copied()
+                }
+            });
+            let x = x.filter(|x| (*x as usize) < self.len());
+            let kept = if is_x {
+                before.len() - "number ".len()
+            } else {
+                before.len()
+            };
+            spelled += &before[..kept];
+            if !is_x {
+                spelled += &after[..digits];
+            }
+            if let Some(x) = x {
+                spelled += if is_x { "" } else { " (" };
+                brief_bytes(self.get(x), &mut spelled);
+                spelled += if is_x { "" } else { ")" };
+            }
+            rest = &after[digits..];
+        }
+        spelled + rest
+    }
+
     fn get(&self, number: X) -> &[u8] {
         body(number, &self.places, &self.short, &self.long)
     }
@@ -144,6 +182,28 @@ pub(super) enum Said {
     Message(X),
     Ok(X),
     Error(ErrorCode),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(x) => write!(f, "message X number {x}"),
+            Self::Ok(x) => write!(f, "ok X number {x}"),
+            Self::Error(code) => write!(f, "error {code}"),
+        }
+    }
+}
+
+impl<N: Brief> fmt::Display for Did<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(id, said) => write!(f, "to {id:?} {said}"),
+            Self::Close(id, reason) => write!(f, "close {id:?} ({})", words::why(*reason)),
+            Self::Notify(notice) => f.write_str(&words::brief(*notice)),
+            Self::Dial => f.write_str("dial"),
+            Self::AbandonDial => f.write_str("abandon a dial"),
+        }
+    }
 }
 
 /// An event.
@@ -255,10 +315,12 @@ impl Flow {
         };
         *under_way = under_way
             .checked_sub(1)
-            .ok_or_else(|| format!("{said:?} arrived more often than it was sent"))?;
+            .ok_or_else(|| format!("{said} arrived more often than it was sent"))?;
         Ok(())
     }
 }
+
+words::failures!(Failure {});
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {
@@ -289,6 +351,24 @@ impl Brief for Command {
 
 impl Brief for Notice {
     fn brief(&self, line: &mut String) {
-        line.push_str(&format!("{self:?}"));
+        *line += &match self {
+            Self::Acknowledged {
+                id,
+                round_trip,
+                retries,
+                ..
+            } => {
+                format!("number {id} is acknowledged in {round_trip:?}, after {retries} retries")
+            }
+            Self::Retrying { id, failure, after } => {
+                format!("number {id} is tried again in {after:?}: {}", words::brief(failure))
+            }
+            Self::GaveUp { id, failure, attempts } => {
+                format!(
+                    "number {id} is given up after {attempts} attempts: {}",
+                    words::brief(failure)
+                )
+            }
+        };
     }
 }

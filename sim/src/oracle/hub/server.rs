@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use echosphere_core::hub::{Message, Reply, Request, Server, Unsent};
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine};
 
+use super::words::unsent_because;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::oracle::typed::fits_a_line;
+use crate::words;
 
 /// Bytes of a frame, or a line, that are not its body, at most.
 const AROUND: usize = 64;
@@ -187,11 +189,19 @@ impl ServerModel {
                 (Unsent::TooSlow, Some(user)) if behind.contains(&user.conn) && user.sent > self.max_backlog => {
                     self.marks.hit(Mark::SlowReceiver);
                 }
-                _ => return Err(format!("the receipt says {why:?} of user {id}, which is not so")),
+                _ => {
+                    return Err(format!(
+                        "the receipt says that user {id} is {}, which is not so",
+                        unsent_because(*why)
+                    ));
+                }
             }
         }
         if !missed.is_empty() {
-            return Err(format!("neither sent to nor in the receipt: {missed:?}"));
+            return Err(format!(
+                "users neither sent to nor named in the receipt: {}",
+                words::list(&missed)
+            ));
         }
         if !unsent.is_sorted() {
             return Err("a receipt is not in order".into());
@@ -270,6 +280,10 @@ fn nothing_but(actions: &[ActionOf<Server>], expected: &[ActionOf<Server>]) -> R
     if actions == expected {
         Ok(())
     } else {
-        Err(format!("the hub did {actions:?}, should have {expected:?}"))
+        Err(format!(
+            "the hub did: {}; should have done: {}",
+            words::actions(actions),
+            words::actions(expected)
+        ))
     }
 }

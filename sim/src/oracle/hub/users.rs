@@ -12,6 +12,7 @@ use super::{Planned, mark_plan};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::scenario::RESPONSE_TIMEOUT;
+use crate::words;
 
 /// What a time may be off by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
@@ -142,7 +143,10 @@ impl UsersModel {
             return Err("more attempts to connect than sessions that want one".into());
         }
         if let Some(reply) = owed {
-            return Err(format!("the caller was not told of {reply:?}"));
+            return Err(format!(
+                "the caller was not told of the reply: {}",
+                words::brief(&reply)
+            ));
         }
         // Those that are connected wait for their answers, all others end.
         if self.draining.contains(&host) && self.of_host(host).any(|session| session.conn.is_none()) {
@@ -221,12 +225,14 @@ impl UsersModel {
             return Err("an attempt to connect, though the user drains".into());
         }
         let new = self.dials.insert((host, token));
-        new.then_some(()).ok_or_else(|| format!("{token:?} is used twice"))
+        new.then_some(())
+            .ok_or_else(|| format!("dial {} is used twice", token.0))
     }
 
     fn dial_over(&mut self, host: usize, token: DialToken) -> Result<(), String> {
         let was = self.dials.remove(&(host, token));
-        was.then_some(()).ok_or_else(|| format!("{token:?} is not under way"))
+        was.then_some(())
+            .ok_or_else(|| format!("dial {} is not under way", token.0))
     }
 
     fn sent(&mut self, host: usize, conn: ConnId, message: &Message) -> Result<(), String> {
@@ -251,7 +257,13 @@ impl UsersModel {
             CloseReason::TimedOut if !session.asks.is_empty() => self.marks.hit(Mark::ResponseTimeout),
             reason => {
                 return Err(format!(
-                    "{conn:?} closed as {reason:?}, all answered and to leave: {done}"
+                    "{conn:?} was closed ({}) by a session that {}",
+                    words::why(reason),
+                    if done {
+                        "is to leave and has all its answers"
+                    } else {
+                        "waits for answers, or need not leave"
+                    }
                 ));
             }
         }
@@ -336,7 +348,11 @@ impl UsersModel {
             _ => false,
         };
         if !fits {
-            return Err(format!("{request:?} is answered by {reply:?}"));
+            return Err(format!(
+                "a request ({}) is answered by another kind of reply ({})",
+                words::brief(&request),
+                words::brief(reply)
+            ));
         }
         if let Some(now) = now {
             // A host's clock goes up to a tenth too fast or too slow.
@@ -355,7 +371,11 @@ impl UsersModel {
     pub(super) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
         let said = self.notices.get_mut(&host).and_then(VecDeque::pop_front);
         if said.as_ref() != Some(notice) {
-            return Err(format!("the caller was told {notice:?}, the machine said {said:?}"));
+            return Err(format!(
+                "the caller was told: {}; the machine said: {}",
+                words::brief(notice),
+                words::or_none(said.as_ref().map(words::brief))
+            ));
         }
         match notice {
             Notice::Answered { ask, .. } | Notice::Unanswered { ask, .. } => {

@@ -1,8 +1,21 @@
 //! The hub's messages in a few words.
 
-use echosphere_core::hub::{Command, Message, Notice, Reply, Request};
+use echosphere_core::hub::{Command, Failure, Message, Notice, Reply, Request, Unsent};
 
 use crate::trace::{Brief, brief_bytes};
+use crate::words;
+
+/// Why a relay was not sent to a receiver.
+pub(super) const fn unsent_because(why: Unsent) -> &'static str {
+    match why {
+        Unsent::Unknown => "unknown",
+        Unsent::TooSlow => "too slow",
+    }
+}
+
+words::failures!(Failure {
+    Confused => "the hub made no sense",
+});
 
 impl Brief for Request {
     fn brief(&self, line: &mut String) {
@@ -30,7 +43,12 @@ impl Brief for Reply {
                 line.push_str("echo ");
                 brief_bytes(body, line);
             }
-            Self::Relayed { sent, unsent } => *line += &format!("relayed to {sent}, not to {unsent:?}"),
+            Self::Relayed { sent, unsent } => {
+                *line += &format!("relayed to {sent}");
+                for (id, why) in unsent {
+                    *line += &format!(", not to {id} ({})", unsent_because(*why));
+                }
+            }
             Self::Error(code, _) => *line += &format!("error {code}"),
             Self::Delivery { from, body } => {
                 *line += &format!("from {from}: ");
@@ -75,8 +93,19 @@ impl Brief for Notice {
                 *line += &format!("session {session} got from {from}: ");
                 brief_bytes(body, line);
             }
-            Self::Connected { .. } | Self::Unanswered { .. } | Self::Retrying { .. } | Self::Ended { .. } => {
-                *line += &format!("{self:?}");
+            Self::Connected { session } => *line += &format!("session {session} is connected"),
+            Self::Unanswered { session, ask } => *line += &format!("session {session}, number {ask} is not answered"),
+            Self::Retrying { session, error, after } => {
+                *line += &format!(
+                    "session {session} tries again in {after:?}: {}",
+                    words::not_connected(*error)
+                );
+            }
+            Self::Ended { session, failure } => {
+                *line += &format!(
+                    "session {session} ends: {}",
+                    words::or_none(failure.as_ref().map(words::brief))
+                );
             }
         }
     }

@@ -10,7 +10,9 @@ use super::Numbers;
 use super::machines::Errand;
 use super::sequence::Sequences;
 use super::server::LARGEST_FIRST;
+use super::words::total_in_words;
 use super::workload::{Ask, Name, Planned, Wanted};
+use crate::words;
 
 #[derive(Debug)]
 pub(super) struct CallersModel {
@@ -127,7 +129,10 @@ impl CallersModel {
         };
         let want = want.clone();
         if self.callers[number].over {
-            return Err(format!("stream {key} is over, and its caller is told {notice:?}"));
+            return Err(format!(
+                "stream {key} is over, and its caller is told: {}",
+                words::brief(notice)
+            ));
         }
         match (&want, notice) {
             (_, Notice::Retrying { .. }) => Ok(()),
@@ -149,7 +154,10 @@ impl CallersModel {
                     None => (1..=LARGEST_FIRST).contains(number),
                 };
                 if !right {
-                    return Err(format!("{number} does not follow {:?}", caller.last.or(after)));
+                    return Err(match caller.last.or(after) {
+                        Some(last) => format!("{number} does not follow {last}"),
+                        None => format!("{number} is no first number"),
+                    });
                 }
                 caller.last = Some(*number);
                 caller.told += 1;
@@ -170,7 +178,7 @@ impl CallersModel {
                     Failure::Confused => false,
                 };
                 if !fair {
-                    return Err(format!("a stateless stream failed: {failure:?}"));
+                    return Err(format!("a stateless stream failed: {}", words::brief(failure)));
                 }
             }
             Notice::Resumed { .. } | Notice::Retrying { .. } => {}
@@ -191,17 +199,26 @@ impl CallersModel {
                 let number = (count as usize).checked_sub(1).and_then(|before| all.get(before));
                 let last = caller.last.or(first);
                 if number.copied() != last {
-                    return Err(format!("resumed after {count} numbers, having {last:?}"));
+                    return Err(format!(
+                        "resumed after {count} numbers, where the last one was {}",
+                        words::or_none(last)
+                    ));
                 }
                 // Where the number repeats, a caller that has forgotten the count may be told another.
                 if !name.repeats() && caller.place.unwrap_or(count) != count {
-                    return Err(format!("resumed after {count} numbers, having {:?}", caller.place));
+                    return Err(format!(
+                        "resumed after {count} numbers, having {}",
+                        words::or_none(caller.place)
+                    ));
                 }
                 caller.place = Some(count);
             }
             Notice::Number { place, number, .. } => {
                 if pure && (place != caller.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
-                    return Err(format!("{number} is told at place {place} after {:?}", caller.place));
+                    return Err(format!(
+                        "{number} is told at place {place}, after place {}",
+                        caller.place.unwrap_or(0)
+                    ));
                 }
                 caller.place = Some(place);
                 caller.last = Some(number);
@@ -211,7 +228,11 @@ impl CallersModel {
                 let said = self.sequences.checksum(name.uuid(), n);
                 let right = Total::Checksum { said, valid: true };
                 if pure && (total != right || caller.place != Some(n.into())) {
-                    return Err(format!("done with {total:?} after {:?} numbers", caller.place));
+                    return Err(format!(
+                        "done ({}) after {} of {n} numbers",
+                        total_in_words(total),
+                        caller.place.unwrap_or(0)
+                    ));
                 }
             }
             Notice::Failed { ref failure, .. } => {

@@ -11,6 +11,7 @@ use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Ti
 use super::machines::Callers;
 use super::sequence::checksum;
 use crate::marks::{Mark, Marks};
+use crate::words;
 
 /// One host's client, in one of its lives.
 #[derive(Debug)]
@@ -209,7 +210,7 @@ impl ClientModel {
             }
             Event::DialFailed(token, error) => {
                 let key = self.at(Some(Stage::Dialling(*token)));
-                let key = key.ok_or_else(|| format!("{token:?} fails, and is not under way"))?;
+                let key = key.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
                 self.retry(key, &Failure::Dial(*error), did)?;
             }
             Event::Received(conn, message) => {
@@ -221,7 +222,7 @@ impl ClientModel {
                         let why = Failure::Rejected(*code, text.clone());
                         self.refused(key, *conn, *code, why, did)?;
                     }
-                    other => return Err(format!("a client is asked for {other:?}")),
+                    other => return Err(format!("a client is asked: {}", words::brief(other))),
                 }
             }
             Event::Closed(conn, reason) => {
@@ -238,7 +239,7 @@ impl ClientModel {
             }
         }
         if let Some(more) = did.next() {
-            return Err(format!("a client did this for no reason: {more:?}"));
+            return Err(format!("a client did this for no reason: {}", words::action(more)));
         }
         let told = actions.iter().filter_map(|action| match action {
             Action::Notify(notice) => Some(notice.clone()),
@@ -281,7 +282,7 @@ impl ClientModel {
             return Err(format!("stream {key} should be connected, and nobody dials"));
         };
         if self.at(Some(Stage::Dialling(*token))).is_some() {
-            return Err(format!("{token:?} is used twice"));
+            return Err(format!("dial {} is used twice", token.0));
         }
         let (patience, give_up) = (self.now + self.config.response_timeout, self.config.give_up);
         let get = self.of(key)?;
@@ -404,7 +405,9 @@ impl ClientModel {
                 Ok(())
             }
             other => Err(format!(
-                "stream {key} should pause or give up because of {why:?}, but: {other:?}"
+                "stream {key} should pause or give up ({}), and the client does: {}",
+                words::brief(why),
+                words::list(other.map(words::action))
             )),
         }
     }
@@ -452,7 +455,11 @@ impl ClientModel {
         let due = self.gets.values().filter_map(|get| get.due).min();
         let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
         if is != should {
-            return Err(format!("the client's next deadline is {is:?}, should be {should:?}"));
+            return Err(format!(
+                "the client's next deadline is {}, should be {}",
+                words::moment(is),
+                words::moment(should)
+            ));
         }
         if client.inner.is_zero() != self.gets.is_empty() {
             return Err(format!(
@@ -467,7 +474,11 @@ impl ClientModel {
     pub(super) fn told(&mut self, notice: &Notice) -> Result<(), String> {
         let said = self.notices.pop_front();
         if said.as_ref() != Some(notice) {
-            return Err(format!("the caller was told {notice:?}, the machine said {said:?}"));
+            return Err(format!(
+                "the caller was told: {}; the machine said: {}",
+                words::brief(notice),
+                words::or_none(said.as_ref().map(words::brief))
+            ));
         }
         Ok(())
     }
@@ -483,6 +494,10 @@ impl ClientModel {
 fn must(did: &mut Did<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
     match did.next() {
         Some(next) if next == action => Ok(()),
-        other => Err(format!("a client should do {action:?}, but: {other:?}")),
+        other => Err(format!(
+            "a client should do: {}; it does: {}",
+            words::action(action),
+            words::list(other.map(words::action))
+        )),
     }
 }

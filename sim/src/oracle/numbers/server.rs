@@ -1,6 +1,7 @@
 //! The rules of the server: what each event must lead to, exactly, but for the first number of a stateless stream.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use echosphere_core::numbers::{Message, Mode, ServerConfig, ServerCounters, Uuid};
 use echosphere_core::wire::ErrorCode;
@@ -10,6 +11,7 @@ use super::machines::Watched;
 use super::sequence::Sequences;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::words;
 
 mod checks;
 
@@ -103,6 +105,16 @@ enum Owed {
     Number(u64),
     Error(ErrorCode),
     Close(CloseReason),
+}
+
+impl fmt::Display for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "number {number}"),
+            Self::Error(code) => write!(f, "error {code}"),
+            Self::Close(reason) => write!(f, "close ({})", words::why(*reason)),
+        }
+    }
 }
 
 impl ServerModel {
@@ -209,7 +221,7 @@ impl ServerModel {
             Message::StartSession { uuid, n } => self.start_session(conn, uuid, n, actions),
             Message::ContinueSession { uuid, last, count } => self.go_on(conn, uuid, last, count),
             Message::End | Message::Number(_) | Message::Error(..) => {
-                return Err(format!("{conn:?} is heard to say {request:?}"));
+                return Err(format!("{conn:?} is heard to say: {}", words::brief(request)));
             }
         }
         Ok(())

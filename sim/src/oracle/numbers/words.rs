@@ -1,9 +1,32 @@
 //! What numbers' machines say, in a few words.
 
-use echosphere_core::numbers::{Command, Message, Notice};
+use echosphere_core::numbers::{Command, Failure, Message, Notice, Total, Want};
 
 use super::machines::Errand;
 use crate::trace::Brief;
+use crate::words;
+
+words::failures!(Failure {
+    Confused => "the server made no sense",
+});
+
+fn wanted(want: &Want) -> String {
+    let (what, n, after) = match want {
+        Want::Plain { n, after } => ("a stateless one".to_owned(), n, after),
+        Want::Session { uuid, n, after } => (format!("session {uuid}"), n, after),
+    };
+    let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
+    format!("{n} numbers of {what}{after}")
+}
+
+/// What a stream came to.
+pub(super) fn total_in_words(total: Total) -> String {
+    match total {
+        Total::Sum(sum) => format!("sum {sum}"),
+        Total::Checksum { said, valid: true } => format!("checksum {said}, valid"),
+        Total::Checksum { said, valid: false } => format!("checksum {said}, not valid"),
+    }
+}
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {
@@ -11,7 +34,10 @@ impl Brief for Message {
             Self::Start => "START".to_owned(),
             Self::Continue(last) => format!("CONTINUE {last}"),
             Self::StartSession { uuid, n } => format!("START {uuid} {n}"),
-            Self::ContinueSession { uuid, last, count } => format!("CONTINUE {uuid} {last} {count:?}"),
+            Self::ContinueSession { uuid, last, count } => {
+                let count = count.map(|count| format!(" {count}")).unwrap_or_default();
+                format!("CONTINUE {uuid} {last}{count}")
+            }
             Self::End => "END".to_owned(),
             Self::Number(number) => format!("number {number}"),
             Self::Error(code, _) => format!("error {code}"),
@@ -22,7 +48,7 @@ impl Brief for Message {
 impl Brief for Errand {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Get(Command::Get { key, want }) => *line += &format!("get number {key}: {want:?}"),
+            Self::Get(Command::Get { key, want }) => *line += &format!("get stream {key}: {}", wanted(want)),
             Self::Odd { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {
@@ -37,6 +63,14 @@ impl Brief for Errand {
 
 impl Brief for Notice {
     fn brief(&self, line: &mut String) {
-        *line += &format!("{self:?}");
+        *line += &match self {
+            Self::Number { key, place, number } => format!("stream {key}: {number} at place {place}"),
+            Self::Retrying { key, why, after } => {
+                format!("stream {key} tries again in {after:?}: {}", words::brief(why))
+            }
+            Self::Resumed { key, count } => format!("stream {key} is resumed after {count}"),
+            Self::Done { key, total } => format!("stream {key} is done: {}", total_in_words(*total)),
+            Self::Failed { key, failure } => format!("stream {key} fails: {}", words::brief(failure)),
+        };
     }
 }

@@ -8,6 +8,7 @@ use echosphere_core::wire::ErrorCode;
 use super::{ClientModel, SLACK};
 use crate::marks::Mark;
 use crate::oracle::echo::words::{Heard, Said};
+use crate::words;
 
 /// After these the same message may be sent again.
 const TEMPORARY: [ErrorCode; 7] = [
@@ -53,7 +54,9 @@ impl ClientModel {
                     same_time("a round trip", *round_trip, now.saturating_sub(sent))?;
                 }
                 if round_trip > total {
-                    return Err(format!("a round trip of {round_trip:?} in {total:?}"));
+                    return Err(format!(
+                        "message number {id} took {round_trip:?} there and back, and {total:?} in all"
+                    ));
                 }
                 self.settled(host, *id)?;
             }
@@ -99,7 +102,12 @@ impl ClientModel {
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
-            Notice::GaveUp { .. } => return Err(format!("{notice:?}, though it should never")),
+            Notice::GaveUp { id, failure, .. } => {
+                return Err(format!(
+                    "message number {id} is given up, which it never should be: {}",
+                    words::brief(failure)
+                ));
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use echosphere_core::ConnId;
 
 use super::{Flight, ServerModel, X};
+use crate::words;
 
 /// Connections and flights that are compared at every event, and so many more for each event where there are more.
 const WHOLE: usize = 32;
@@ -37,8 +38,12 @@ impl ServerModel {
             }
         }
         if self.listed.len() < self.conns.len() {
-            let missing = self.conns.iter().find(|(_, conn)| conn.compared != now);
-            return Err(format!("the server does not know of {missing:?}"));
+            let missing = self.conns.iter().filter(|(_, conn)| conn.compared != now);
+            let missing = missing.map(|(id, _)| format!("{id:?}"));
+            return Err(format!(
+                "the server does not know of these connections: {}",
+                words::list(missing)
+            ));
         }
         let mut count = 0;
         for (x, waiter, holder) in flights {
@@ -48,12 +53,13 @@ impl ServerModel {
                 |flight: &&mut Flight| (flight.waiter, flight.holder, flight.compared != now) == (waiter, holder, true);
             let Some(flight) = mine.find(same) else {
                 return Err(format!(
-                    "the server has X number {x} held by {holder:?} for {waiter:?}, once more than it should"
+                    "the server has X number {x} held by {holder:?} for {}, once more than it should",
+                    words::conn(waiter)
                 ));
             };
             flight.compared = now;
             if !self.conns.contains(holder) {
-                return Err(format!("held by nobody who is live: {flight:?}"));
+                return Err(format!("X number {x} is held by {holder:?}, which is not live"));
             }
         }
         if count < self.flight_count {
@@ -61,8 +67,9 @@ impl ServerModel {
                 .flights
                 .iter()
                 .flat_map(|(x, flights)| flights.iter().map(move |flight| (x, flight)));
-            let missing: Vec<_> = all.filter(|(_, flight)| flight.compared != now).collect();
-            return Err(format!("the server does not know of {missing:?}"));
+            let missing = all.filter(|(_, flight)| flight.compared != now);
+            let missing = missing.map(|(x, flight)| format!("X number {x}, {flight}"));
+            return Err(format!("the server does not know of: {}", words::list(missing)));
         }
         Ok(())
     }

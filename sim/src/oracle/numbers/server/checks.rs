@@ -1,12 +1,13 @@
 //! Whether a server did what it should have, and keeps what it should.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use echosphere_core::numbers::Message;
 use echosphere_core::{Action, ConnId, Machine};
 
 use super::{Owed, ServerModel, Watched};
 use crate::observe::ActionOf;
+use crate::words;
 
 /// Bytes of a number on the wire, at most.
 const NUMBER: usize = 24;
@@ -22,7 +23,7 @@ impl ServerModel {
                 Action::Send(conn, Message::Number(number)) => (*conn, Owed::Number(*number)),
                 Action::Send(conn, Message::Error(code, _)) => (*conn, Owed::Error(*code)),
                 Action::Close(conn, reason) => (*conn, Owed::Close(*reason)),
-                other => return Err(format!("the server does {other:?}")),
+                other => return Err(format!("the server does: {}", words::action(other))),
             };
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.sent += if matches!(what, Owed::Error(_)) { ERROR } else { NUMBER };
@@ -31,7 +32,17 @@ impl ServerModel {
         }
         let owed = std::mem::take(&mut self.owed);
         if done != owed {
-            return Err(format!("the server did {done:?}, should have {owed:?}"));
+            let conns: BTreeSet<&ConnId> = done.keys().chain(owed.keys()).collect();
+            let differ = conns.into_iter().find(|conn| done.get(conn) != owed.get(conn));
+            let on = |all: &BTreeMap<ConnId, Vec<Owed>>| {
+                words::list(differ.and_then(|conn| all.get(conn)).into_iter().flatten())
+            };
+            return Err(format!(
+                "the server does on {}: {}; should do: {}",
+                words::conn(differ.copied()),
+                on(&done),
+                on(&owed)
+            ));
         }
         Ok(())
     }
@@ -41,15 +52,21 @@ impl ServerModel {
             server.inner.audit()?;
         }
         if *server.inner.counters() != self.counters {
-            let (is, should) = (server.inner.counters(), self.counters);
-            return Err(format!("the books do not add up: {is:?}, expected {should:?}"));
+            let both = server.inner.counters().iter().zip(self.counters.iter());
+            let wrong = both.filter(|((_, is), (_, should))| is != should);
+            let wrong = wrong.map(|((name, is), (_, should))| format!("{name} is {is}, should be {should}"));
+            return Err(format!("the server's counters are wrong: {}", words::list(wrong)));
         }
         let streams = self.peers.values_mut().filter_map(|peer| peer.stream.as_mut());
         let sessions = self.sessions.values().filter_map(|session| session.held.err());
         let next = streams.map(|stream| *stream.due()).chain(sessions).min();
         if server.next_deadline() != next {
             let is = server.next_deadline();
-            return Err(format!("the server's next deadline is {is:?}, should be {next:?}"));
+            return Err(format!(
+                "the server's next deadline is {}, should be {}",
+                words::moment(is),
+                words::moment(next)
+            ));
         }
         if server.inner.sessions() != self.sessions.len() {
             let (is, should) = (server.inner.sessions(), self.sessions.len());
@@ -57,7 +74,8 @@ impl ServerModel {
         }
         let zero = self.peers.is_empty() && self.sessions.is_empty();
         if server.is_zero() != zero {
-            return Err(format!("the server says that it is at zero: {}", server.is_zero()));
+            let not = if zero { " not" } else { "" };
+            return Err(format!("the server says that it is{not} at zero, which is wrong"));
         }
         Ok(())
     }
@@ -65,7 +83,11 @@ impl ServerModel {
     pub(in crate::oracle::numbers) fn ends(&self) -> Result<(), String> {
         match (self.peers.keys().next(), self.sessions.keys().next()) {
             (None, None) => Ok(()),
-            left => Err(format!("the run is over, and these are left: {left:?}")),
+            (conn, session) => Err(format!(
+                "the run is over, and left at the server are connection {} and session {}",
+                words::or_none(conn.map(|conn| format!("{conn:?}"))),
+                words::or_none(session)
+            )),
         }
     }
 }
