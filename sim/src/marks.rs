@@ -250,6 +250,8 @@ Both of hub {
 }
 
 Direct of hub {
+    /// A relay was sent to more than 64.
+    WideFanOut,
     /// A relay left somebody out who did not read.
     SlowReceiver,
 }

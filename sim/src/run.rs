@@ -147,10 +147,20 @@ impl Failure {
     /// whose run is made smaller.
     #[must_use]
     pub fn shape(&self) -> (FailureKind, String) {
-        let unquoted = self.rule.split('"').step_by(2).collect::<String>();
-        let words = unquoted.split_whitespace();
-        let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
-        (self.kind, words.collect::<Vec<_>>().join(" "))
+        // Behind a long body comes how long it is, in brackets.
+        let unquoted = self.rule.split('"').step_by(2).map(|part| match part.split_once(')') {
+            Some((length, rest)) if length.starts_with("…(") => rest,
+            _ => part,
+        });
+        let mut shape: Vec<&str> = Vec::new();
+        for word in unquoted.flat_map(str::split_whitespace) {
+            let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+            // What is said of one or of several is said of the same things.
+            if !word.contains(|c: char| c.is_ascii_digit()) && !shape.contains(&word) {
+                shape.push(word);
+            }
+        }
+        (self.kind, shape.join(" "))
     }
 
     /// The message of a test of this name: what happened, and the line that makes it happen again.

@@ -365,6 +365,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         };
         let now = self.local(net.now);
         let id = net.conns[index].ends[self.side as usize].id;
+        let typing = self.is_bounded().then_some(self.typing);
         let (Some(endpoint), Some(id)) = (&mut self.endpoint, id) else {
             if arrival != Arrival::Reset && !self.dark {
                 net.reset(index, self.side);
@@ -377,7 +378,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
             socket.spoken.heard = now;
-            whole = socket.spoken.frames.take(input, self.typing);
+            whole = socket.spoken.frames.take(input, typing);
         }
         match arrival {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),

@@ -123,20 +123,16 @@ pub(super) struct Frames {
 }
 
 enum Framing {
-    Lines(Box<dyn Typing>),
+    /// With who follows them, if somebody asks how much is no whole request.
+    Lines(Option<Box<dyn Typing>>),
     /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing. And how
     /// many bytes of the frame have come.
-    Length {
-        header: usize,
-        left: usize,
-        come: usize,
-    },
+    Length { header: usize, left: usize, come: usize },
 }
 
 impl Frames {
-    /// Takes the next bytes; those who type are followed by what `typing` gives. Says how many frames or requests they
-    /// complete.
-    pub(super) fn take(&mut self, mut bytes: &[u8], typing: fn() -> Box<dyn Typing>) -> usize {
+    /// Takes the next bytes. Says how many frames they complete; of lines, how many requests, if `typing` follows them.
+    pub(super) fn take(&mut self, mut bytes: &[u8], typing: Option<fn() -> Box<dyn Typing>>) -> usize {
         let Some((&first, &last)) = bytes.first().zip(bytes.last()) else {
             return 0;
         };
@@ -146,12 +142,12 @@ impl Frames {
                 left: 0,
                 come: 0,
             },
-            _ => Framing::Lines(typing()),
+            _ => Framing::Lines(typing.map(|follow| follow())),
         });
         let (header, left, come) = match framing {
             Framing::Lines(lines) => {
                 self.mid_frame = last != b'\n';
-                return lines.take(bytes);
+                return lines.as_mut().map_or(0, |lines| lines.take(bytes));
             }
             Framing::Length { header, left, come } => (header, left, come),
         };
@@ -184,7 +180,7 @@ impl Frames {
     /// Bytes that have come of a frame or request that is not whole.
     pub(super) fn unfinished(&self) -> usize {
         match &self.framing {
-            Some(Framing::Lines(lines)) => lines.unfinished(),
+            Some(Framing::Lines(lines)) => lines.as_ref().map_or(0, |lines| lines.unfinished()),
             Some(Framing::Length { come, .. }) => *come,
             None => 0,
         }

@@ -43,7 +43,7 @@ impl Socket {
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether the bound can be met in this run. In others nothing is compared, for speed.
-    fn is_bounded(&self) -> bool {
+    pub(super) fn is_bounded(&self) -> bool {
         self.side == Side::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
     }
 

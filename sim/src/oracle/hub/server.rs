@@ -170,6 +170,9 @@ impl ServerModel {
                 return Err(format!("user {receiver} gets a relay twice"));
             }
         }
+        if got.len() > 64 {
+            self.marks.hit(Mark::WideFanOut);
+        }
         let mut missed: BTreeSet<u64> = named - &got;
         if !got.is_subset(named) {
             return Err("a user gets a relay that does not name it".into());

@@ -87,27 +87,26 @@ fn is_a_body(rest: &[u8]) -> bool {
 impl Typing for Requests {
     fn take(&mut self, mut typed: &[u8]) -> usize {
         let mut whole = 0;
-        while let [first, rest @ ..] = typed {
-            self.unfinished += 1;
+        while !typed.is_empty() {
             if let Reads::Bytes(left) = &mut self.reads {
                 let taken = typed.len().min(*left);
-                self.unfinished += taken - 1;
                 typed = &typed[taken..];
+                self.unfinished += taken;
                 *left -= taken;
                 if *left > 0 {
                     break;
                 }
                 // The end of its line is an empty line for itself.
                 self.reads = Reads::Request;
-            } else if *first == b'\n' {
-                typed = rest;
-                if !self.line() {
+            } else {
+                let end = typed.iter().position(|byte| *byte == b'\n');
+                let taken = end.map_or(typed.len(), |end| end + 1);
+                self.line.extend_from_slice(&typed[..end.unwrap_or(taken)]);
+                typed = &typed[taken..];
+                self.unfinished += taken;
+                if end.is_none() || !self.line() {
                     continue;
                 }
-            } else {
-                typed = rest;
-                self.line.push(*first);
-                continue;
             }
             self.unfinished = 0;
             whole += 1;

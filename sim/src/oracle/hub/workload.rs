@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{ClientConfig, Command, Ids, Request};
+use echosphere_core::hub::{ClientConfig, Command, Ids, MAX_RECEIVERS, Request};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 pub(super) const LARGE: usize = 256 * 1024;
 /// Longer bodies are not made text.
 const SHORT: usize = 100;
+/// Of so many seeds, one has far more users than the others.
+const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 
@@ -113,6 +115,9 @@ impl Workload for Hub {
 
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
+        if clients.is_none() && dice.below(CROWDED) == 0 {
+            return Self::crowded(&mut dice, hosts, window);
+        }
         let users = clients.unwrap_or_else(|| match dice.below(6) {
             0 => dice.among(1, 2),
             1..5 => dice.among(2, 10),
@@ -217,6 +222,49 @@ impl Workload for Hub {
 }
 
 impl Hub {
+    /// Many users at once, for a short time, of whom a few relay to as many as there may be.
+    fn crowded(dice: &mut Dice, hosts: usize, window: Duration) -> Self {
+        const STAY: Duration = Duration::from_millis(1000);
+        let users = if dice.chance(0.25) {
+            dice.among(130, 256)
+        } else {
+            dice.among(66, 130)
+        };
+        let begin = window.mul_f64(0.7 * dice.unit());
+        let mut planned = Vec::new();
+        for session in 0..users as u64 {
+            let at = begin + dice.millis(0, 200);
+            planned.push(Planned::Session {
+                host: dice.below(hosts),
+                session,
+                at,
+                leaves: at + STAY,
+            });
+        }
+        for _ in 0..3 {
+            let session = dice.below(users);
+            let host = planned[session].host();
+            // Ids are given in the order in which users connect, so that these are others in each run.
+            let to: Ids = (0..dice.among(65, MAX_RECEIVERS))
+                .map(|place| 1 + (place % users) as u64)
+                .collect();
+            planned.push(Planned::Ask {
+                host,
+                session: session as u64,
+                at: begin + dice.millis(400, 800),
+                request: Request::Relay {
+                    to,
+                    body: dice.bytes(20).into(),
+                },
+            });
+        }
+        let mut hub = Self::new(planned);
+        hub.number();
+        hub.lines = (0..hosts).filter(|_| dice.chance(0.2)).collect();
+        hub.mind_lines();
+        hub
+    }
+
     /// The bytes of the longest request, by length or typed.
     fn longest(&self) -> usize {
         /// What a request has beside its body and receivers, and an id and a comma in decimal.
@@ -388,11 +436,14 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
         1 => Request::List,
         2 => Request::Echo(draw_body(dice)),
         _ => {
-            let count = match dice.below(4) {
-                0 => dice.among(1, 12),
+            let count = match dice.below(80) {
+                // Most of these are nobody's.
+                0 => dice.among(13, MAX_RECEIVERS),
+                1..20 => dice.among(1, 12),
                 _ => dice.among(1, 3),
             };
-            let to: Ids = (0..count).map(|_| dice.among(1, users + 1) as u64).collect();
+            let most = if count > 12 { users + 2 * count } else { users + 1 };
+            let to: Ids = (0..count).map(|_| dice.among(1, most) as u64).collect();
             let body = draw_body(dice);
             Request::Relay { to, body }
         }
