@@ -220,8 +220,13 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// A rule was broken.
     fn client_told(&mut self, host: usize, notice: &<S::Client as Machine>::Notice) -> Result<(), String>;
 
-    /// What is still to happen; `None` once everything asked for has been done.
+    /// What is still to happen; `None` once everything asked for has been done. Asked often.
     fn unfinished(&self) -> Option<String>;
+
+    /// What [`unfinished`](Self::unfinished) has said, for those who read it: what it gives by a number is in words.
+    fn spelled(&self, unfinished: &str) -> String {
+        unfinished.to_owned()
+    }
 
     /// It is so long since the run began. Said before the clients' steps by drivers that can.
     fn time_is(&mut self, now: Duration) {

@@ -352,6 +352,7 @@ impl<S: System> Run<S> {
             };
             let now = self.sim.elapsed();
             if now >= deadline {
+                let left = self.hosts.lock().oracle.spelled(&left);
                 return Err((now, format!("{LATE}{left}")));
             }
             self.step()?;

@@ -85,6 +85,8 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     typing: fn() -> Box<dyn Typing>,
     /// Connections that were refused for their half-received messages, in its present life.
     refused: u64,
+    /// Those with half-received messages that count.
+    halves: Vec<ConnId>,
     told: SharedTold,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -134,6 +136,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             bodies_of_lines: false,
             typing: || Box::<Lines>::default(),
             refused: 0,
+            halves: Vec::new(),
             told: SharedTold::default(),
             broken: None,
         }
@@ -153,6 +156,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.told = SharedTold::default();
         self.typing = speech.typing;
         self.refused = 0;
+        self.halves.clear();
         let eye = listening(SharedTold::clone(&self.told), speech, eye);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
     }

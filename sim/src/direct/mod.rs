@@ -249,7 +249,10 @@ impl<S: System> World<'_, S> {
             let left = unfinished.or_else(|| self.not_at_zero());
             match left {
                 None => break,
-                Some(left) if ask > safety + liveness => return Err(format!("{LATE}{left}")),
+                Some(left) if ask > safety + liveness => {
+                    let left = self.watch.borrow().oracle.spelled(&left);
+                    return Err(format!("{LATE}{left}"));
+                }
                 Some(_) => {}
             }
         }

@@ -234,11 +234,6 @@ impl EchoOracle {
             .map_err(|rule| self.spelled(&rule))
     }
 
-    /// `rule` with each X in words that the models know by its number.
-    fn spelled(&self, rule: &str) -> String {
-        self.xs.spell(rule, self.clients.of_message())
-    }
-
     fn server_step<R: Rng>(
         &mut self,
         server: &Server<R>,
@@ -357,10 +352,12 @@ impl Oracle<Echo> for EchoOracle {
         let open = self.clients.open();
         (open > 0).then(|| {
             let first = self.clients.first_open().unwrap_or_default();
-            self.spelled(&format!(
-                "{open} messages are not acknowledged, among them number {first}"
-            ))
+            format!("{open} messages are not acknowledged, among them number {first}")
         })
+    }
+
+    fn spelled(&self, rule: &str) -> String {
+        self.xs.spell(rule, self.clients.of_message())
     }
 
     fn time_is(&mut self, now: Duration) {

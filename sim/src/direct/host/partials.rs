@@ -20,10 +20,8 @@ pub(super) struct Half {
     parts: usize,
     /// When the frame began that is not whole, or the latest one was.
     since: Time,
-    /// What it counted with when something came last.
+    /// What it counts with; nothing once its connection is closing.
     counted: usize,
-    /// The connection is closing, so that it does not count any more.
-    gone: bool,
     /// Its connection had to be told `busy`.
     pub(super) refused: bool,
 }
@@ -34,17 +32,20 @@ impl Half {
     }
 }
 
-impl Socket {
-    /// What it counts with, unless it is closing.
-    fn counted(&self) -> usize {
-        rounded(self.spoken.frames.unfinished()) + rounded(self.half.parts)
-    }
-}
-
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether the bound can be met in this run. In others nothing is compared, for speed.
     pub(super) fn is_bounded(&self) -> bool {
         self.side == Side::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
+    }
+
+    fn socket(&self, id: ConnId) -> Option<&Socket> {
+        let socket = self.sockets.get(id.slot as usize)?.as_ref();
+        socket.filter(|socket| socket.id == id)
+    }
+
+    fn half(&mut self, id: ConnId) -> Option<&mut Half> {
+        let socket = self.sockets.get_mut(id.slot as usize)?.as_mut();
+        socket.filter(|socket| socket.id == id).map(|socket| &mut socket.half)
     }
 
     /// Whether the connection is not closing: its machine knows it, or it has not begun and is told nothing.
@@ -61,12 +62,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             .endpoint
             .as_ref()
             .map_or(0, |endpoint| endpoint.counters().refused_partial);
-        let count = total - std::mem::replace(&mut self.refused, total);
-        if count == 0 {
+        if total == std::mem::replace(&mut self.refused, total) {
             return Vec::new();
         }
         let told = self.told.borrow();
-        let sockets = self.sockets.iter().flatten().filter(|socket| !socket.half.gone);
+        let sockets = self.halves.iter().filter_map(|id| self.socket(*id));
         let refused = sockets.filter(|socket| match told.end_of(socket.id) {
             Some(reason) => reason == CloseReason::PartialLimit,
             // Whoever has not begun is told nothing else than the last words.
@@ -81,45 +81,59 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         words.is_some_and(|words| words.windows(5).any(|five| five == b"busy "))
     }
 
+    /// Notes what a connection counts with, on which something has just come that completes a message or not.
+    fn count(&mut self, now: Time, id: ConnId, whole: bool) {
+        let Some(socket) = self.socket(id) else {
+            return;
+        };
+        let counted = rounded(socket.spoken.frames.unfinished()) + rounded(socket.half.parts);
+        let Some(half) = self.half(id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut half.counted, counted);
+        if whole || before == 0 {
+            half.since = now;
+        }
+        if before == 0 && counted > 0 {
+            self.halves.push(id);
+        }
+    }
+
     /// Something has come on this connection, which completes a message or not. If all half-received ones hold too much
     /// now, the largest have been refused, and no others.
     pub(super) fn check_partial(&mut self, net: &Net, now: Time, id: ConnId, whole: bool) {
         if !self.is_bounded() {
             return;
         }
-        let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
-        if let Some(socket) = socket.filter(|socket| socket.id == id) {
-            if whole || socket.half.counted == 0 {
-                socket.half.since = now;
-            }
-            socket.half.counted = socket.counted();
-        }
+        self.count(now, id, whole);
         let mut refused = self.take_refused();
         let mut held = Vec::new();
-        for socket in self.sockets.iter().flatten().filter(|socket| !socket.half.gone) {
-            if !refused.contains(&socket.id) && !self.goes_on(net, socket) {
-                // It may have been closed because another was, or before; that is too rare to be told apart.
-                if socket.half.counted > 0 && socket.id != id {
-                    self.permit_all();
-                    return;
-                }
+        for of in &self.halves {
+            let Some(socket) = self.socket(*of).filter(|socket| socket.half.counted > 0) else {
                 continue;
+            };
+            if refused.contains(of) || self.goes_on(net, socket) {
+                held.push((socket.half.counted, Reverse(socket.half.since), *of));
+            } else if *of != id && !refused.is_empty() {
+                // It was closed because another was, or before that; which, is not seen here.
+                for id in refused {
+                    self.half(id).into_iter().for_each(|half| half.refused = true);
+                }
+                return;
             }
-            held.push((socket.half.counted, Reverse(socket.half.since), socket.id));
         }
+        let bound = self.link.max_partial_bytes;
         let mut total: usize = held.iter().map(|(counted, ..)| counted).sum();
-        while total > self.link.max_partial_bytes {
+        while total > bound {
             // Of those that began at the same moment, any may be refused.
             let is_refused = |id| refused.contains(&id);
-            let Some(&largest) = held
+            let largest = held
                 .iter()
-                .max_by_key(|(counted, since, id)| (*counted, *since, is_refused(*id)))
-            else {
-                break;
+                .max_by_key(|(counted, since, id)| (*counted, *since, is_refused(*id)));
+            let Some(&(counted, _, id)) = largest else {
+                return;
             };
-            let (counted, _, id) = largest;
             if !is_refused(id) {
-                let bound = self.link.max_partial_bytes;
                 self.check(Err(format!(
                     "half-received messages hold {total} bytes, which is more than {bound}, and the largest, of {counted} bytes \
                      on {id:?}, is not refused"
@@ -129,22 +143,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.marks.hit(Mark::PartialRefused);
             held.retain(|(.., other)| *other != id);
             refused.retain(|other| *other != id);
-            if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
-                socket.half.refused = true;
+            if let Some(half) = self.half(id) {
+                half.refused = true;
             }
             total -= counted;
         }
         if let Some(id) = refused.first() {
-            let bound = self.link.max_partial_bytes;
             self.check(Err(format!(
                 "{id:?} is told busy for its half-received message, and without it all hold {total} bytes of {bound} allowed"
             )));
-        }
-    }
-
-    fn permit_all(&mut self) {
-        for socket in self.sockets.iter_mut().flatten() {
-            socket.half.refused = true;
         }
     }
 
@@ -154,14 +161,19 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             return;
         }
         let mut expected = 0;
-        let mut sockets = std::mem::take(&mut self.sockets);
-        for socket in sockets.iter_mut().flatten() {
-            socket.half.gone |= !self.goes_on(net, socket);
-            if !socket.half.gone {
-                expected += socket.half.counted;
+        let mut halves = std::mem::take(&mut self.halves);
+        halves.retain(|id| {
+            let goes_on = self.socket(*id).is_some_and(|socket| self.goes_on(net, socket));
+            let Some(half) = self.half(*id) else {
+                return false;
+            };
+            if !goes_on {
+                half.counted = 0;
             }
-        }
-        self.sockets = sockets;
+            expected += half.counted;
+            half.counted > 0
+        });
+        self.halves = halves;
         let held = self.endpoint.as_ref().map_or(0, |endpoint| endpoint.partial_bytes());
         let bound = self.link.max_partial_bytes;
         if held > bound {

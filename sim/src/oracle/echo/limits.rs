@@ -129,6 +129,11 @@ impl Limits {
         }
     }
 
+    /// Whether the server may keep less than by default.
+    pub(super) fn is_server_tight(&self) -> bool {
+        self.server() != ServerConfig::default()
+    }
+
     /// Whether any is below its default.
     pub(super) fn are_tight(&self) -> bool {
         *self != Self::default()

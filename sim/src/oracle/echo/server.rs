@@ -265,7 +265,7 @@ impl ServerModel {
         if self.draining {
             reasons.push(ErrorCode::ShuttingDown);
         }
-        if !self.limits.are_tight() {
+        if !self.limits.is_server_tight() {
             return reasons;
         }
         let len = self.lens[x as usize];
