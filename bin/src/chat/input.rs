@@ -9,6 +9,8 @@ use rustyline::error::ReadlineError;
 use rustyline::{Cmd, DefaultEditor, ExternalPrinter, KeyCode, KeyEvent, Modifiers};
 use tokio::sync::mpsc;
 
+use crate::stderr::complain;
+
 /// Bytes of a pipe that become one message at most.
 const PIECE: usize = 64 * 1024;
 
@@ -92,7 +94,7 @@ fn read_prompt(editor: &mut DefaultEditor, sender: &mpsc::Sender<Bytes>, mut ask
             }
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
             Err(error) => {
-                eprintln!("error: cannot read from this terminal: {error}");
+                complain!("error: cannot read from this terminal: {error}");
                 return;
             }
         }
@@ -112,7 +114,7 @@ fn read_pipe(sender: &mpsc::Sender<Bytes>) {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                eprintln!("error: cannot read stdin: {error}");
+                complain!("error: cannot read stdin: {error}");
                 return;
             }
         }

@@ -12,11 +12,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::input::Input;
-use super::rtt::{RoundTrips, milliseconds};
+use super::rtt::{self, milliseconds};
 use super::show;
 use super::side::Side;
+use crate::latency::Latencies;
 use crate::output;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::{complain, status};
+use crate::values::yes_or_no;
 
 /// Bytes said and not delivered, after which no more is taken from a pipe.
 const AHEAD: usize = 4 * 1024 * 1024;
@@ -33,8 +36,8 @@ pub(super) struct Looks {
     raw: bool,
 
     /// Print what happens as one JSON object a line
-    #[arg(long, env = "ECHOSPHERE_JSON")]
-    json: bool,
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
+    pub(super) json: bool,
 
     /// At a terminal: Enter begins a new line, and Ctrl-D sends
     #[arg(long)]
@@ -71,7 +74,7 @@ pub(super) struct Talk {
     last_key: u64,
     /// What the prompt waits for, and until when.
     prompt_due: Option<(u64, Instant)>,
-    round_trips: RoundTrips,
+    round_trips: Latencies,
     undelivered: u64,
     /// Everything was delivered, and nothing failed.
     well: bool,
@@ -100,7 +103,7 @@ impl Talk {
             said_bytes: 0,
             last_key: 0,
             prompt_due: None,
-            round_trips: RoundTrips::new()?,
+            round_trips: Latencies::new()?,
             undelivered: 0,
             well: true,
             over: false,
@@ -172,12 +175,12 @@ impl Talk {
         while let Some(notice) = self.side.next().await {
             self.take(notice).await?;
         }
-        if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
+        if let Some(summary) = rtt::summary(&self.round_trips).filter(|_| self.mode != Mode::Json) {
             let count = self.round_trips.count();
-            eprintln!("{count} delivered; round trips min/mean/p99: {summary}");
+            status!("{count} delivered; round trips min/mean/p99: {summary}");
         }
         if self.undelivered > 0 && self.mode != Mode::Json {
-            eprintln!("✗ {} not acknowledged", self.undelivered);
+            complain!("✗ {} not acknowledged", self.undelivered);
         }
         let zero = self.side.finish().await?;
         Ok(match (interrupted && !server, self.well && zero) {
@@ -228,7 +231,7 @@ impl Talk {
         let Some(input) = &self.input else {
             return;
         };
-        input.ask(self.round_trips.summary().unwrap_or_default());
+        input.ask(rtt::summary(&self.round_trips).unwrap_or_default());
     }
 
     async fn take(&mut self, notice: Notice) -> anyhow::Result<()> {
@@ -309,7 +312,7 @@ impl Talk {
 
     fn delivered(&mut self, key: u64, id: u64, round_trip: Option<Duration>) -> anyhow::Result<()> {
         if let Some(round_trip) = round_trip {
-            self.round_trips.note(round_trip);
+            self.round_trips.record(round_trip);
         }
         let which = self.settle(key);
         match self.mode {
@@ -388,7 +391,7 @@ impl Talk {
             Mode::Prompt => (self.print)(line),
             Mode::Json => output::json(&event()),
             Mode::Text | Mode::Raw => {
-                eprintln!("{line}");
+                complain!("{line}");
                 Ok(())
             }
         }

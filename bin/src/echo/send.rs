@@ -18,9 +18,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::PORT;
+use crate::net::{Address, Target};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{DelayArg, duration, short};
-use crate::{net, output, seed};
+use crate::stderr::{complain, status};
+use crate::values::{DelayArg, counted, short, time_out, yes_or_no};
+use crate::{output, seed};
 
 /// The longest X that a frame can carry.
 const LONGEST: usize = MAX_FRAME as usize - 8;
@@ -46,18 +48,18 @@ pub(crate) struct Args {
     /// The server
     #[arg(
         long,
-        value_name = "HOST:PORT",
+        value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_TO",
         default_value = "127.0.0.1:8000"
     )]
-    to: String,
+    to: Address,
 
     /// Give up after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     /// Disconnect and try again if no ok comes within this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     response_timeout: Duration,
 
     /// Wait before answering what is received: 2s, 0..5s, exp:2s
@@ -65,7 +67,7 @@ pub(crate) struct Args {
     ack_delay: DelayArg,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -87,7 +89,7 @@ fn read(args: &Args) -> anyhow::Result<Bytes> {
         Some(text) if text != "-" => Ok(text.clone().into()),
         _ => {
             if io::stdin().is_terminal() {
-                eprintln!("reading the message from this terminal; Ctrl-D ends it");
+                status!("reading the message from this terminal; Ctrl-D ends it");
             }
             let mut all = Vec::new();
             let most = LONGEST as u64 + 1;
@@ -101,7 +103,8 @@ fn read(args: &Args) -> anyhow::Result<Bytes> {
 }
 
 async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
-    let to = net::resolve(&args.to, PORT).await?;
+    let to = args.to.clone().or_port(PORT);
+    to.resolve().await?;
     let mut signals = Signals::catch()?;
     let config = ClientConfig {
         response_timeout: args.response_timeout,
@@ -117,7 +120,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         // The receiver is gone only once the outcome is known.
         let _ = sender.send(notice);
     };
-    let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notify);
+    let (driver, handle) = Driver::dial(endpoint, TcpConnector::to_host(&*to.host, to.port), notify);
     let running = tokio::spawn(driver.run());
     handle.command(Command::Send { id: 0, x: x.clone() }).await?;
 
@@ -126,13 +129,13 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
             biased;
             notice = notices.recv() => notice,
             () = signals.next() => {
-                eprintln!("interrupted before the ok came");
+                complain!("interrupted before the ok came");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
         match notice {
             Some(Notice::Retrying { failure, after, .. }) => {
-                eprintln!("{}; trying again in {}", explain(&failure, &args.to), short(after));
+                complain!("{}; trying again in {}", explain(&failure, &to), short(after));
             }
             Some(notice) => break notice,
             None => bail!("the client ended without an outcome"),
@@ -141,10 +144,10 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     // Let the connection close in order before the process goes.
     drop(handle);
     running.await?;
-    report(&args, &x, outcome)
+    report(&args, &to, &x, outcome)
 }
 
-fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
+fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
     match outcome {
         Notice::Acknowledged {
             round_trip, retries, ..
@@ -158,16 +161,17 @@ fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
                 }))?;
             } else {
                 output::bytes(format!("ok {}\n", shown(x)).as_bytes())?;
-                eprintln!(
-                    "acknowledged after {} ({} bytes, {retries} retries)",
+                status!(
+                    "acknowledged after {} ({}, {})",
                     short(round_trip),
-                    x.len()
+                    counted(x.len() as u64, "byte"),
+                    counted(retries.into(), "retry")
                 );
             }
             Ok(ExitCode::SUCCESS)
         }
         Notice::GaveUp { failure, attempts, .. } => {
-            let why = explain(&failure, &args.to);
+            let why = explain(&failure, to);
             if args.json {
                 output::json(&json!({
                     "acknowledged": false,
@@ -176,7 +180,10 @@ fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
                     "error": why,
                 }))?;
             }
-            eprintln!("error: not acknowledged: {why} ({attempts} attempts)");
+            complain!(
+                "error: not acknowledged: {why} ({})",
+                counted(attempts.into(), "attempt")
+            );
             Ok(ExitCode::FAILURE)
         }
         Notice::Retrying { .. } => bail!("a retry is no outcome"),
@@ -192,7 +199,7 @@ fn shown(x: &[u8]) -> String {
 }
 
 /// What went wrong, and what to do.
-fn explain(failure: &Failure, to: &str) -> String {
+fn explain(failure: &Failure, to: &Target) -> String {
     match failure {
         Failure::Dial(DialError::Refused) => {
             format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")

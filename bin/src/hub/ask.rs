@@ -14,6 +14,8 @@ use super::show;
 use super::user::{Hub, User};
 use crate::output;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::{complain, status};
+use crate::values::yes_or_no;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -24,7 +26,7 @@ pub(crate) struct IdentityArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct ListArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -65,7 +67,7 @@ pub(crate) struct RelayArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -79,14 +81,14 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
             biased;
             answer = user.answer(request) => answer,
             () = signals.next() => {
-                eprintln!("interrupted before the answer came");
+                complain!("interrupted before the answer came");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
         let code = match answer {
             Ok(reply) => tell(reply)?,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                complain!("error: {error:#}");
                 ExitCode::FAILURE
             }
         };
@@ -157,7 +159,7 @@ fn read(args: &RelayArgs) -> anyhow::Result<Bytes> {
         Some(text) if text != "-" => Ok(text.clone().into()),
         _ => {
             if io::stdin().is_terminal() {
-                eprintln!("reading the body from this terminal; Ctrl-D ends it");
+                status!("reading the body from this terminal; Ctrl-D ends it");
             }
             let mut all = Vec::new();
             let most = MAX_BODY as u64 + 1;

@@ -14,6 +14,7 @@ use super::show;
 use super::user::{Hub, User};
 use crate::output;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::complain;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -105,7 +106,7 @@ impl Session {
                 Notice::Ended { failure, .. } => {
                     let why = self.user.explain(failure.as_ref());
                     if !begun || !self.typed {
-                        eprintln!("error: {why:#}");
+                        complain!("error: {why:#}");
                         return Ok(ExitCode::FAILURE);
                     }
                     (self.print)(format!("{why:#}; connecting again"))?;
@@ -179,7 +180,7 @@ impl Session {
         if self.typed {
             return (self.print)(line);
         }
-        eprintln!("{line}");
+        complain!("{line}");
         Ok(())
     }
 }
@@ -196,7 +197,7 @@ fn read_typed(editor: &mut DefaultEditor, sender: &mpsc::Sender<String>) {
             }
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
             Err(error) => {
-                eprintln!("error: cannot read from this terminal: {error}");
+                complain!("error: cannot read from this terminal: {error}");
                 return;
             }
         }
@@ -212,7 +213,7 @@ fn read_piped(sender: &mpsc::Sender<String>) {
                 }
             }
             Err(error) => {
-                eprintln!("error: cannot read stdin: {error}");
+                complain!("error: cannot read stdin: {error}");
                 return;
             }
         }

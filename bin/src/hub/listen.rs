@@ -10,6 +10,7 @@ use echosphere_core::hub::{Notice, Reply, Request};
 use super::show;
 use super::user::{Hub, User};
 use crate::signals::Signals;
+use crate::stderr::{complain, status};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -75,8 +76,8 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                 user.ask(Request::Identity).await?;
             }
             Notice::Answered { reply, .. } => match reply {
-                Reply::Identity(id) => eprintln!("listening as user {id}"),
-                other => eprintln!("{}", show::answer(&other)),
+                Reply::Identity(id) => status!("listening as user {id}"),
+                other => status!("{}", show::answer(&other)),
             },
             Notice::Delivered { from, body, .. } => {
                 left = left.map(|left| left - 1);
@@ -87,15 +88,15 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                     result => result.context("cannot write what arrived")?,
                 }
             }
-            Notice::Retrying { error, after, .. } => eprintln!("{}", user.retrying(error, after)),
+            Notice::Retrying { error, after, .. } => complain!("{}", user.retrying(error, after)),
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
                 let why = user.explain(failure.as_ref());
                 if !connected {
-                    eprintln!("error: {why:#}");
+                    complain!("error: {why:#}");
                     return Ok(ExitCode::FAILURE);
                 }
-                eprintln!("{why:#}; connecting again");
+                complain!("{why:#}; connecting again");
                 connected = false;
                 user.begin().await?;
             }

@@ -2,7 +2,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
@@ -15,15 +14,15 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 use tokio_util::either::Either;
 
-use super::PORT;
+use super::{PORT, TCP_PORT};
+use crate::net::Address;
 use crate::server::{self, State};
-use crate::values::duration;
-use crate::{limits, net, seed};
+use crate::signals::Signals;
+use crate::values::{count, duration, time_out, yes_or_no};
+use crate::{limits, seed};
 
 /// How long the last words may take to reach those who are still there.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Where it listens if it is not said.
-const DEFAULT_GRPC: &str = "127.0.0.1:1337";
 /// Bytes of numbers that may wait for somebody who does not read.
 const MAX_BACKLOG: usize = 64 * 1024;
 
@@ -48,18 +47,18 @@ pub(crate) struct Args {
 
     /// Address and port of gRPC; port 0 takes a free one [default: 127.0.0.1:1337, and none if there is --tcp]
     #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_GRPC")]
-    grpc: Option<String>,
+    grpc: Option<Address>,
 
     /// Address and port of TCP, for people with nc and for `numbers get --transport tcp`
     #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_TCP")]
-    tcp: Option<String>,
+    tcp: Option<Address>,
 
     /// From one number of a stream to the next
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
     /// How long a session is kept while nobody is connected for it
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
     /// How long sessions under way may take to finish when the server drains
@@ -71,7 +70,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
 
     /// Print the counters as one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 
     #[command(flatten)]
@@ -87,7 +86,8 @@ struct Bounds {
         long,
         value_name = "COUNT",
         env = "ECHOSPHERE_MAX_SESSIONS",
-        default_value_t = 1_000_000
+        default_value = "1000000",
+        value_parser = count::<usize>(1..=u64::MAX)
     )]
     max_sessions: usize,
 
@@ -96,12 +96,13 @@ struct Bounds {
         long,
         value_name = "COUNT",
         env = "ECHOSPHERE_MAX_CONNECTIONS",
-        default_value_t = 200_000
+        default_value = "200000",
+        value_parser = count::<usize>(1..=u64::from(u32::MAX))
     )]
     max_connections: usize,
 
     /// A person who types nothing is gone after this time; people who only look on are silent
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT", default_value = "1day", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT", default_value = "1day", value_parser = time_out)]
     idle_timeout_text: Duration,
 }
 
@@ -124,21 +125,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Whoever reads where it listens may send one at once.
+        let signals = Signals::catch()?;
         let grpc = match (&args.grpc, &args.tcp) {
-            (Some(addr), _) => Some(addr.as_str()),
-            (None, None) => Some(DEFAULT_GRPC),
+            (Some(addr), _) => Some(addr.clone()),
+            (None, None) => Some(Address::loopback(PORT)),
             (None, Some(_)) => None,
         };
         let (calls, serving) = match grpc {
-            Some(addr) => listen_grpc(net::resolve(addr, PORT).await?)
+            Some(addr) => listen_grpc(addr.or_port(PORT).resolve().await?, args.json)
                 .await
                 .map(|(one, other)| (Some(one), Some(other)))?,
             None => (None, None),
         };
         let connections = match &args.tcp {
             Some(addr) => {
-                let (listener, addr) = server::bind(net::resolve(addr, PORT).await?, "--tcp")?;
-                eprintln!("listening on {addr} for TCP (Ctrl-C drains)");
+                let (listener, addr) = server::bind(addr.clone().or_port(TCP_PORT).resolve().await?, "--tcp")?;
+                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.json)?;
                 Some(listener)
             }
             None => None,
@@ -148,7 +151,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
         });
-        let endpoint = server::until_drained(driver, handle, args.drain).await?;
+        let endpoint = server::until_drained(driver, handle, signals, args.drain).await;
         if let Some(serving) = serving {
             // Whoever does not read by then will not.
             let _ = timeout(LAST_WORDS, serving.ended()).await;
@@ -159,11 +162,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn listen_grpc(addr: SocketAddr) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
+async fn listen_grpc(addr: SocketAddr, json: bool) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
     let (listener, serving) = GrpcListener::bind(addr, GrpcConfig::default())
         .await
-        .with_context(|| server::cannot_listen(addr, "--grpc"))?;
-    eprintln!("listening on {} for gRPC (Ctrl-C drains)", listener.local_addr());
+        .map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
+    server::announce(listener.local_addr(), "grpc", " for gRPC (Ctrl-C drains)", json)?;
     Ok((listener, serving))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Transport;
 use crate::output;
+use crate::stderr::{complain, status};
 use crate::values::short;
 
 /// Shows what comes of one stream.
@@ -34,7 +35,7 @@ impl Show {
     /// Says what is about to come, where it is not what was typed.
     pub(super) fn begin(&self) {
         if let Want::Session { uuid, after: None, .. } = self.want {
-            eprintln!("session {uuid}");
+            status!("session {uuid}");
         }
     }
 
@@ -57,14 +58,14 @@ impl Show {
                     let (why, after) = (self.explain(&why), after.as_secs_f64());
                     output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
                 } else {
-                    eprintln!("{}; trying again in {}", self.explain(&why), short(after));
+                    complain!("{}; trying again in {}", self.explain(&why), short(after));
                 }
             }
             Notice::Resumed { count, .. } => {
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
-                    eprintln!("going on after {count} numbers");
+                    status!("going on after {count} numbers");
                 }
             }
             Notice::Done { total, .. } => {
@@ -77,7 +78,7 @@ impl Show {
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
                 } else {
-                    eprintln!("error: {why}");
+                    complain!("error: {why}");
                 }
                 self.hint(&failure);
                 return Ok(Some(false));
@@ -110,7 +111,7 @@ impl Show {
                     output::bytes(format!("checksum {said} {verdict}\n").as_bytes())?;
                 }
                 if !valid {
-                    eprintln!(
+                    complain!(
                         "error: the numbers that came do not have this checksum; was the session begun with another N?"
                     );
                 }
@@ -129,8 +130,8 @@ impl Show {
             // The session is lost: there is nothing to go on with.
             Failure::Rejected(ErrorCode::UnknownSession, _) => {
                 if let Want::Session { uuid, n, .. } = self.want {
-                    eprintln!("The server has restarted or waited too long. From the start, with the same numbers:");
-                    eprintln!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
+                    complain!("The server has restarted or waited too long. From the start, with the same numbers:");
+                    complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
             Failure::Rejected(..) | Failure::Confused => {}
@@ -146,7 +147,7 @@ impl Show {
             Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
             Want::Plain { .. } => (String::new(), "N".to_owned()),
         };
-        eprintln!(
+        complain!(
             "to go on: echosphere numbers get{which} --resume {last}{} {n}",
             self.whereto()
         );

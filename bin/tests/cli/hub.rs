@@ -158,8 +158,8 @@ fn a_load_reports_that_every_body_arrived() {
     assert_eq!(report["passed"], true);
     assert_eq!(report["relayed"], 30 * 40);
     assert_eq!(report["delivered"], 30 * 40 * 7);
-    assert_eq!(report["hub"]["zero"], true);
-    assert_eq!(report["hub"]["counters"]["deliveries"], 30 * 40 * 7);
+    assert_eq!(report["server"]["zero"], true);
+    assert_eq!(report["server"]["counters"]["deliveries"], 30 * 40 * 7);
 }
 
 #[test]
@@ -178,7 +178,10 @@ fn wrong_use_says_what_to_do() {
     let (code, told) = run(&["relay", "2,x", "hi"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("\"x\" is no user id"), "{told}");
+    let (code, told) = run(&["load", "--users", "2", "--fan-out", "3"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("--fan-out 3 needs as many users"), "{told}");
     let (code, told) = run(&["load", "--size", "2MiB"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("a body has at most 1048576 bytes"), "{told}");
+    assert!(told.contains("expected 0 to 1,048,576 bytes"), "{told}");
 }

@@ -7,4 +7,5 @@ mod echo;
 mod hub;
 mod numbers;
 mod settings;
+mod stderr;
 mod support;

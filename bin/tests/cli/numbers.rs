@@ -249,8 +249,8 @@ fn lines_are_answered_to_people() {
 #[test]
 fn wrong_use_says_what_to_do() {
     for (args, hint) in [
-        (&["0"][..], "not in 1..=65535"),
-        (&["65536"], "not in 1..=65535"),
+        (&["0"][..], "from 1 to 65,535"),
+        (&["65536"], "from 1 to 65,535"),
         (&["5", "--uuid", "x"], "--uuid"),
         (&["5", "--stateful", "--resume", "7"], "Say --uuid"),
         (&["5", "--resume", "0"], "0 is in no stream"),
@@ -271,7 +271,7 @@ fn wrong_use_says_what_to_do() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("choose another address with --grpc"),
+        stderr(&output).contains("choose another port with --grpc"),
         "{}",
         stderr(&output)
     );
