@@ -27,6 +27,11 @@ pub trait Connector: Send + Sync {
     type Stream: Stream;
 
     /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    ///
+    /// # Errors
+    ///
+    /// These kinds tell a machine why; see [`DialError`](echosphere_core::DialError). `ConnectionRefused`: nobody listens there. `ResourceBusy`: the
+    /// server takes no connections now. `InvalidData`: what answers there speaks another protocol.
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 }
 

@@ -8,15 +8,26 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `method` | [`Method`]: the names of a method, and how its service describes itself |
-//! | `server` | [`GrpcListener`]: an HTTP/2 server with health checks and reflection, whose calls are connections |
+//! | `server` | [`GrpcListener`]: accepts HTTP/2 connections, whose calls are the driver's connections |
+//! | `preface` | what an HTTP/2 client sends first |
+//! | `connection` | one HTTP/2 connection: its time-outs and bounds |
+//! | `service` | what its requests are answered by |
+//! | `health`, `reflection` | gRPC's standard services |
+//! | `drain` | how far the server is on its way to its end |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
 //! | `stream` | a call as a stream of bytes |
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 
 mod client;
+mod connection;
+mod drain;
+mod health;
 mod method;
 pub mod numbers;
+mod preface;
+mod reflection;
 mod server;
+mod service;
 mod stream;
 
 pub use client::GrpcConnector;

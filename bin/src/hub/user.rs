@@ -136,6 +136,8 @@ impl User {
                 format!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
             }
             DialError::Unreachable => format!("cannot reach {to}"),
+            DialError::Unavailable => format!("the server at {to} takes no connections now"),
+            DialError::Incompatible => format!("what answers at {to} speaks another protocol"),
         }
     }
 

@@ -100,7 +100,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let show = Show::new(&args.to, args.transport, want, args.json);
         match args.transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers>::new(to)?;
+                let connector = GrpcConnector::<GetNumbers>::new(to);
                 get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
             }
             Transport::Tcp => get(&args, want, TcpConnector::new(to), NumbersCodec::dialled(), show).await,

@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Mode, NumbersCodec, Server, ServerConfig};
+use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
@@ -16,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use super::PORT;
-use crate::server::{self, State};
+use crate::server::{self, LinkBounds, State};
 use crate::values::duration;
 use crate::{limits, net, seed};
 
@@ -24,8 +23,8 @@ use crate::{limits, net, seed};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Where it listens if it is not said.
 const DEFAULT_GRPC: &str = "127.0.0.1:1337";
-/// Bytes of numbers that may wait for somebody who does not read.
-const MAX_BACKLOG: usize = 64 * 1024;
+/// The longest request.
+const MAX_MESSAGE: usize = MAX_LINE as usize;
 
 type Codec = EitherCodec<NumbersCodec, NumbersGrpcCodec>;
 type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, Codec>;
@@ -78,9 +77,39 @@ pub(crate) struct Args {
     bounds: Bounds,
 }
 
-/// Bounds of the server.
+/// Bounds of the server. Numbers have defaults of their own: they wait for a peer that does not read, so silence is what ends
+/// such a connection.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(
+    next_help_heading = "Bounds",
+    mut_arg("max_connections", |arg| {
+        arg.help("Calls and TCP connections at once, and HTTP/2 connections at once; one more is told `error full`, or UNAVAILABLE")
+    }),
+    mut_arg("max_backlog", |arg| {
+        arg.default_value("64KiB")
+            .env("ECHOSPHERE_NUMBERS_MAX_BACKLOG")
+            .help("Bytes of numbers that may wait to be written to one connection; with more, its numbers wait")
+    }),
+    mut_arg("backlog_timeout", |arg| {
+        arg.default_value("1day")
+            .env("ECHOSPHERE_NUMBERS_BACKLOG_TIMEOUT")
+            .help("Drop a connection whose numbers have waited for this time")
+    }),
+    mut_arg("handshake_timeout", |arg| {
+        arg.help("A connection must send its first whole frame or line within this time; over gRPC, its HTTP/2 handshake and each call's first message")
+    }),
+    mut_arg("idle_timeout", |arg| {
+        arg.help("Close a TCP connection of a program that is silent, and an HTTP/2 connection without calls, after this time")
+    }),
+    mut_arg("idle_timeout_text", |arg| {
+        arg.default_value("1day")
+            .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
+            .help("A person who types nothing is gone after this time; people who only look on are silent")
+    }),
+    mut_arg("keepalive", |arg| {
+        arg.help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often")
+    })
+)]
 struct Bounds {
     /// Sessions kept at once; one more is told `error too-many-sessions`
     #[arg(
@@ -91,18 +120,18 @@ struct Bounds {
     )]
     max_sessions: usize,
 
-    /// Connections and calls at once; one more is told `error full`
+    /// Calls at once on one HTTP/2 connection; one more waits for another to end
     #[arg(
         long,
         value_name = "COUNT",
-        env = "ECHOSPHERE_MAX_CONNECTIONS",
-        default_value_t = 200_000
+        env = "ECHOSPHERE_MAX_CALLS_PER_CONNECTION",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    max_connections: usize,
+    max_calls_per_connection: u32,
 
-    /// A person who types nothing is gone after this time; people who only look on are silent
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT", default_value = "1day", value_parser = duration)]
-    idle_timeout_text: Duration,
+    #[command(flatten)]
+    links: LinkBounds,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -130,8 +159,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             (None, Some(_)) => None,
         };
         let (calls, serving) = match grpc {
-            Some(addr) => listen_grpc(net::resolve(addr, PORT).await?)
-                .await
+            Some(addr) => listen_grpc(net::resolve(addr, PORT).await?, &args.bounds)
                 .map(|(one, other)| (Some(one), Some(other)))?,
             None => (None, None),
         };
@@ -159,10 +187,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn listen_grpc(addr: SocketAddr) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
-    let (listener, serving) = GrpcListener::bind(addr, GrpcConfig::default())
-        .await
-        .with_context(|| server::cannot_listen(addr, "--grpc"))?;
+fn listen_grpc(addr: SocketAddr, bounds: &Bounds) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
+    let config = GrpcConfig {
+        links: bounds.links.config(MAX_MESSAGE),
+        max_calls: bounds.max_calls_per_connection,
+    };
+    let (listener, serving) =
+        GrpcListener::bind(addr, config).with_context(|| server::cannot_listen(addr, "--grpc"))?;
     eprintln!("listening on {} for gRPC (Ctrl-C drains)", listener.local_addr());
     Ok((listener, serving))
 }
@@ -178,18 +209,10 @@ fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
         session_ttl: args.session_ttl,
         max_sessions: args.bounds.max_sessions,
     };
-    let links = LinkConfig {
-        idle_timeout_text: args.bounds.idle_timeout_text,
-        max_connections: args.bounds.max_connections,
-        max_backlog: MAX_BACKLOG,
-        // Numbers wait for those who do not read: silence ends such a connection, and nothing else needs to.
-        backlog_timeout: args.bounds.idle_timeout_text,
-        ..LinkConfig::default()
-    };
     let server = Server::new(config, seed::generator(args.seed)?);
     Ok(Endpoint::new(
         server,
         EitherCodec::Left(NumbersCodec::accepted()),
-        links,
+        args.bounds.links.config(MAX_MESSAGE),
     ))
 }
