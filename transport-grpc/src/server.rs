@@ -190,13 +190,16 @@ impl Accepting {
             match accepted {
                 Ok((stream, peer)) => {
                     let is_place = self.spawn(stream, peer);
-                    if !is_place && let Some(more) = no_place.due() {
-                        tracing::warn!(%peer, more, "refused a connection: all places are taken");
+                    if !is_place && let Some(left_out) = no_place.due() {
+                        tracing::warn!(%peer, left_out, "refused a connection: all places are taken");
                     }
                 }
+                Err(error) if is_peers(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted")
+                }
                 Err(error) => {
-                    if let Some(more) = no_socket.due() {
-                        tracing::warn!(%error, more, "cannot accept connections, trying again; is the limit of open files reached?");
+                    if let Some(left_out) = no_socket.due() {
+                        tracing::warn!(%error, left_out, "cannot accept connections, trying again; is the limit of open files reached?");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -236,6 +239,14 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether an error of accepting is about the connection, and not about this host.
+fn is_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 fn semaphore(places: usize) -> Arc<Semaphore> {

@@ -17,7 +17,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::peer::{GOAWAY, Peer};
-use crate::support::{Http, UUID, call, channel, path, replies, requests, start, start_with};
+use crate::support::{Http, UUID, call, channel, path, replies, requests, start, start_with, wait};
 
 #[tokio::test]
 async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
@@ -86,7 +86,7 @@ async fn a_watch_that_begins_in_a_drain_is_told_so_first() {
     kept.read_u8().await.unwrap();
     let mut health = HealthClient::new(channel(running.addr).await);
     running.handle.drain(Duration::from_secs(5)).await.unwrap();
-    while TcpStream::connect(running.addr).await.is_ok() {}
+    wait(async || TcpStream::connect(running.addr).await.is_err()).await;
     let watch = health.watch(HealthCheckRequest::default()).await;
     let first = watch.unwrap().into_inner().message().await.unwrap();
     assert_eq!(first.map(|reply| reply.status()), Some(ServingStatus::NotServing));

@@ -20,7 +20,7 @@ use rand_chacha::rand_core::SeedableRng;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -43,10 +43,7 @@ impl Running {
 
     /// Waits until the driver has so many calls.
     pub(crate) async fn wait_for_calls(&self, calls: usize) {
-        while self.calls().await != calls {
-            // Time must pass where it is paused.
-            sleep(Duration::from_millis(1)).await;
-        }
+        wait(async || self.calls().await == calls).await;
     }
 
     /// Drains, and checks that nothing is left.
@@ -99,6 +96,19 @@ pub(crate) fn ask(
         driver.run().await;
     });
     (running, notices)
+}
+
+/// Waits until something is so, and fails if that takes too long.
+pub(crate) async fn wait(is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            // Time must pass where it is paused.
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(90), waiting)
+        .await
+        .expect("what is waited for comes");
 }
 
 /// What our client is told until the stream is over.
@@ -228,10 +238,7 @@ impl Http {
 
     /// Waits until the server has closed it.
     pub(crate) async fn closed(&self) {
-        while self.0.clone().ready().await.is_ok() {
-            // Time must pass where it is paused.
-            sleep(Duration::from_millis(1)).await;
-        }
+        wait(async || self.0.clone().ready().await.is_err()).await;
     }
 
     /// Makes a request with this body, whole.
