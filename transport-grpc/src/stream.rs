@@ -1,14 +1,14 @@
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio_util::io::poll_read_buf;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -39,7 +39,6 @@ pub struct GrpcStream {
 /// What a call sends, as the body of its request or response.
 struct Outgoing {
     pipe: DuplexStream,
-    buffer: BytesMut,
     ending: Ending,
     is_server: bool,
     is_over: bool,
@@ -61,7 +60,6 @@ impl Pipe {
         let ending = Ending::default();
         let outgoing = Outgoing {
             pipe,
-            buffer: BytesMut::new(),
             ending: Arc::clone(&ending),
             is_server,
             is_over: false,
@@ -143,12 +141,13 @@ impl http_body::Body for Outgoing {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let Self { pipe, buffer, .. } = &mut *self;
-        buffer.reserve(FRAME_BYTES);
-        let read =
-            ready!(poll_read_buf(Pin::new(pipe), cx, buffer)).map_err(|error| Status::from_error(error.into()))?;
-        if read > 0 {
-            return Poll::Ready(Some(Ok(Frame::data(self.buffer.split().freeze()))));
+        // On the stack: a call that is silent holds no buffer.
+        let mut space = [MaybeUninit::uninit(); FRAME_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut read)).map_err(|error| Status::from_error(error.into()))?;
+        if !read.filled().is_empty() {
+            let data = Bytes::copy_from_slice(read.filled());
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         self.is_over = true;
         let ending = self.ending.get();

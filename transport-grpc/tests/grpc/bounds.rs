@@ -8,6 +8,7 @@ use echosphere_core::numbers::{Failure, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_transport_grpc::GrpcConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::peer::{END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, SETTINGS};
@@ -49,7 +50,7 @@ async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_take
     running.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_too_many_are_told_others_are_closed_without_a_word() {
     let running = start_with(LinkConfig::default(), at_most(0));
     let mut told = Vec::new();
@@ -61,7 +62,10 @@ async fn when_too_many_are_told_others_are_closed_without_a_word() {
     let mut peer = told.pop().unwrap();
     peer.send(&crate::peer::preface()).await.unwrap();
     peer.call(1, &path()).await;
+    let begun = Instant::now();
     let frames = peer.rest().await;
+    // It need not answer the ping that comes with GOAWAY.
+    assert!(begun.elapsed() <= LinkConfig::default().linger);
     let answered = frames
         .iter()
         .any(|frame| frame.kind == HEADERS && frame.flags & END_STREAM != 0);
@@ -77,8 +81,15 @@ async fn when_too_many_are_told_others_are_closed_without_a_word() {
 async fn one_that_is_to_be_told_does_not_stay() {
     let running = start_with(LinkConfig::default(), at_most(0));
     let mut peer = Peer::start(running.addr).await;
+    let begun = Instant::now();
     let frames = peer.rest().await;
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
+    let LinkConfig {
+        handshake_timeout,
+        linger,
+        ..
+    } = LinkConfig::default();
+    assert!(begun.elapsed() <= handshake_timeout + linger);
     running.end().await;
 }
 

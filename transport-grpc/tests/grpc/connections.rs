@@ -102,6 +102,8 @@ async fn a_connection_without_calls_is_told_to_go_and_closed() {
     let mut never = Peer::start(running.addr).await;
     assert_eq!(reason(&never.rest().await), Some(NO_ERROR));
     assert!(begun.elapsed() >= config.links.idle_timeout);
+    // It need not answer the ping that comes with GOAWAY.
+    assert!(begun.elapsed() <= config.links.idle_timeout + config.links.linger);
 
     // The time begins when the last call ends.
     let http = Http::connect(running.addr).await;

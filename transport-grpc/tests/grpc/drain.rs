@@ -10,16 +10,17 @@ use echosphere_transport_grpc::Method;
 use echosphere_transport_grpc::numbers::GetNumbers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::peer::{GOAWAY, Peer};
-use crate::support::{Http, UUID, call, channel, path, replies, requests, start, start_with, wait};
+use crate::peer::{DATA, GOAWAY, MAGIC, Peer, SETTINGS, frame};
+use crate::support::{Http, UUID, call, channel, path, replies, requests, soon, start, start_with, wait};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
     let running = start();
     let mut kept = call(running.addr).await;
@@ -42,10 +43,8 @@ async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
 
     running.handle.drain(Duration::from_millis(300)).await.unwrap();
     for watch in &mut watches {
-        assert_eq!(
-            watch.message().await.unwrap().map(status),
-            Some(ServingStatus::NotServing)
-        );
+        let next = soon(watch.message()).await.unwrap();
+        assert_eq!(next.map(status), Some(ServingStatus::NotServing));
     }
     for service in ["", GetNumbers::SERVICE] {
         let service = service.to_owned();
@@ -55,7 +54,9 @@ async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
     let told = http.post(&path(), &[], &[]).await;
     assert_eq!(told.code(), Code::Unavailable);
     // Whoever calls is told to go elsewhere.
+    let begun = Instant::now();
     http.closed().await;
+    assert!(begun.elapsed() < LinkConfig::default().idle_timeout);
     assert!(TcpStream::connect(running.addr).await.is_err());
 
     let mut rest = Vec::new();
@@ -115,12 +116,19 @@ async fn whoever_stays_when_the_server_has_ended_is_closed() {
     let reflection = http
         .ask("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[])
         .await;
-    let mut unread = Peer::start(running.addr).await;
+    // What is sent to it waits for a window that never opens.
+    let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let mut unread = Peer::connect(running.addr).await;
+    unread.send(&[MAGIC, &no_window].concat()).await.unwrap();
     unread.call(1, &path()).await;
+    let start = frame(DATA, 0, 1, &requests(&[Message::Start]));
+    unread.send(&start).await.unwrap();
     running.wait_for_calls(1).await;
     running.handle.drain(Duration::ZERO).await.unwrap();
     running.driver.await.unwrap();
+    let begun = Instant::now();
     let (frames, told, ()) = tokio::join!(idle.rest(), reflection.told(), running.serving.ended());
+    assert!(begun.elapsed() <= LinkConfig::default().linger);
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
     assert_eq!(told.code(), Code::Unavailable);
 }

@@ -98,17 +98,20 @@ pub(crate) fn ask(
     (running, notices)
 }
 
-/// Waits until something is so, and fails if that takes too long.
+/// Waits until something is so.
 pub(crate) async fn wait(is_so: impl AsyncFn() -> bool) {
-    let waiting = async {
+    soon(async {
         while !is_so().await {
             // Time must pass where it is paused.
             sleep(Duration::from_millis(1)).await;
         }
-    };
-    timeout(Duration::from_secs(90), waiting)
-        .await
-        .expect("what is waited for comes");
+    })
+    .await;
+}
+
+/// What comes of `future`, which a fault could keep from ending.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(90), future).await.expect("it comes soon")
 }
 
 /// What our client is told until the stream is over.
