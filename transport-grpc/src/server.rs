@@ -146,17 +146,14 @@ impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
-        loop {
-            let Some(Asked { incoming, taken }) = self.calls.recv().await else {
-                // The accepting task has panicked. Other listeners of the same driver go on.
-                return std::future::pending().await;
-            };
-            let (pipe, outgoing) = Pipe::new(true);
-            // A caller that is gone already needs no answer.
-            if taken.send(outgoing).is_ok() {
-                return Ok(GrpcStream::new(incoming, pipe, None));
-            }
-        }
+        let Some(Asked { incoming, taken }) = self.calls.recv().await else {
+            // The accepting task has panicked. Other listeners of the same driver go on.
+            return std::future::pending().await;
+        };
+        let (pipe, outgoing) = Pipe::new(true);
+        // If the caller is gone already, the call breaks off.
+        let _ = taken.send(outgoing);
+        Ok(GrpcStream::new(incoming, pipe, None))
     }
 }
 

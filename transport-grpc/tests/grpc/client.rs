@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::peer::{SETTINGS, frame};
-use crate::support::{dial_error, get, session, within};
+use crate::support::{dial_error, get, session, soon, within};
 
 /// Answers every connection with the same bytes, or with its own, and keeps it until the peer leaves.
 async fn answering(answer: Option<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
@@ -124,5 +124,5 @@ async fn a_dial_that_is_abandoned_frees_its_socket() {
     dial.abort();
     // What was sent, and then the end, or a reset.
     let mut sent = Vec::new();
-    let _ = stream.read_to_end(&mut sent).await;
+    let _ = soon(stream.read_to_end(&mut sent)).await;
 }

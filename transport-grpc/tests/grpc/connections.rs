@@ -213,8 +213,10 @@ async fn a_standard_call_without_a_request_is_ended() {
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ] {
+        let begun = Instant::now();
         let asking = http.ask(path, &[]).await;
         assert_eq!(asking.told().await.code(), Code::DeadlineExceeded, "{path}");
+        assert!(begun.elapsed() <= LinkConfig::default().idle_timeout, "{path}");
     }
     running.end().await;
 }

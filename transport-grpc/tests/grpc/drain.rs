@@ -5,9 +5,9 @@ use std::time::Duration;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::Message;
 use echosphere_core::wire::ErrorCode;
-use echosphere_transport_grpc::GrpcConfig;
-use echosphere_transport_grpc::Method;
+use echosphere_driver::Listener;
 use echosphere_transport_grpc::numbers::GetNumbers;
+use echosphere_transport_grpc::{GrpcConfig, GrpcListener, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::peer::{DATA, GOAWAY, MAGIC, Peer, SETTINGS, frame};
-use crate::support::{Http, UUID, call, channel, path, replies, requests, soon, start, start_with, wait};
+use crate::support::{Http, Running, UUID, call, channel, path, replies, requests, soon, start, start_with, wait};
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
@@ -97,15 +97,39 @@ async fn a_watch_that_begins_in_a_drain_is_told_so_first() {
 }
 
 #[tokio::test]
-async fn calls_that_wait_to_be_taken_when_the_drain_begins_are_told_so() {
-    let running = start();
-    let http = Http::connect(running.addr).await;
-    // In one turn of the driver, the drain comes before the listener.
-    running.handle.drain(Duration::ZERO).await.unwrap();
-    let told = http.post(&path(), &[], &requests(&[Message::Start])).await;
-    assert_eq!(told.code(), Code::Unavailable);
-    running.driver.await.unwrap();
-    running.serving.ended().await;
+async fn calls_that_were_not_taken_when_the_drain_begins_are_told_so() {
+    let (mut listener, serving) =
+        GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), GrpcConfig::default()).unwrap();
+    let http = Http::connect(listener.local_addr()).await;
+    let first = http.ask(&path(), &[]).await;
+    let second = http.ask(&path(), &[]).await;
+    let taken = listener.accept().await.unwrap();
+    // When this is answered, the second has come too.
+    http.post("/", &[], &[]).await;
+    drop(listener);
+    assert_eq!(second.told().await.code(), Code::Unavailable);
+    drop(taken);
+    assert_eq!(first.told().await.code(), Code::Aborted);
+    serving.ended().await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_wait_for_the_end_does_not_bring_it_about() {
+    let Running {
+        addr,
+        handle,
+        driver,
+        serving,
+    } = start();
+    drop(serving);
+    let http = Http::connect(addr).await;
+    for _ in 0..3 {
+        let told = http.post(&path(), &[], &requests(&[Message::End])).await;
+        assert_eq!(told.code(), Code::Ok);
+    }
+    handle.drain(Duration::ZERO).await.unwrap();
+    assert!(driver.await.unwrap().is_zero());
+    http.closed().await;
 }
 
 #[tokio::test(start_paused = true)]

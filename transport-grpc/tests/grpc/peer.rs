@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::soon;
+
 pub(crate) const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
@@ -83,11 +85,14 @@ impl Peer {
 
     /// All frames up to the end of the connection.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
-        let mut all = Vec::new();
-        while let Some(frame) = self.frame().await {
-            all.push(frame);
-        }
-        all
+        soon(async {
+            let mut all = Vec::new();
+            while let Some(frame) = self.frame().await {
+                all.push(frame);
+            }
+            all
+        })
+        .await
     }
 }
 
