@@ -84,8 +84,6 @@ pub enum DialError {
     Refused,
     /// A server is there, but takes no connections now: it is full, or shutting down.
     Unavailable,
-    /// What answers there speaks another protocol.
-    Incompatible,
     /// Any other failure of the network or of this host (out of descriptors, no route).
     Unreachable,
 }

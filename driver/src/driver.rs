@@ -428,7 +428,6 @@ where
                 let error = match error.kind() {
                     io::ErrorKind::ConnectionRefused => DialError::Refused,
                     io::ErrorKind::ResourceBusy => DialError::Unavailable,
-                    io::ErrorKind::InvalidData => DialError::Incompatible,
                     _ => DialError::Unreachable,
                 };
                 self.endpoint.dial_failed(now, token, error, &mut self.effects);

@@ -30,8 +30,8 @@ pub trait Connector: Send + Sync {
     ///
     /// # Errors
     ///
-    /// These kinds tell a machine why; see [`DialError`](echosphere_core::DialError). `ConnectionRefused`: nobody listens there. `ResourceBusy`: the
-    /// server takes no connections now. `InvalidData`: what answers there speaks another protocol.
+    /// The kind tells the machine why: `ConnectionRefused`, nobody listens there; `ResourceBusy`, the server takes no
+    /// connections now. See [`DialError`](echosphere_core::DialError).
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 }
 

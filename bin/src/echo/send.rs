@@ -199,7 +199,6 @@ fn explain(failure: &Failure, to: &str) -> String {
         }
         Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
         Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
-        Failure::Dial(DialError::Incompatible) => format!("what answers at {to} speaks another protocol"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => {
             let text: String = String::from_utf8_lossy(text)

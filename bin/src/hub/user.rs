@@ -137,7 +137,6 @@ impl User {
             }
             DialError::Unreachable => format!("cannot reach {to}"),
             DialError::Unavailable => format!("the server at {to} takes no connections now"),
-            DialError::Incompatible => format!("what answers at {to} speaks another protocol"),
         }
     }
 

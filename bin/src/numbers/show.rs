@@ -169,12 +169,11 @@ impl Show {
             Failure::Dial(DialError::Refused) => {
                 format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
             }
-            Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
+            Failure::Dial(DialError::Unreachable) => {
+                format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
+            }
             Failure::Dial(DialError::Unavailable) => {
                 format!("the server at {to} takes no calls now: it is full or shutting down")
-            }
-            Failure::Dial(DialError::Incompatible) => {
-                format!("what answers at {to} is no numbers server that speaks {}", self.transport_name())
             }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
             Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),

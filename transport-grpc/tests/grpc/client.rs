@@ -1,5 +1,6 @@
 //! Our client, where what it calls is no server of ours.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,11 +37,18 @@ async fn answering(answer: Option<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
     (addr, server)
 }
 
+/// Of what kind the error is that an attempt to connect ends with.
+async fn error_kind(addr: SocketAddr) -> ErrorKind {
+    let connector = GrpcConnector::<GetNumbers>::new(addr);
+    soon(connector.dial(DialToken(1))).await.unwrap_err().kind()
+}
+
 #[tokio::test]
 async fn what_answers_there_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
+    assert_eq!(error_kind(addr).await, ErrorKind::ConnectionRefused);
     assert_eq!(dial_error(addr).await, DialError::Refused);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,7 +65,7 @@ async fn what_answers_there_is_told_apart() {
     let ours = b"error unknown-request expected START\n".to_vec();
     for answer in [None, Some(web), Some(ours)] {
         let (addr, server) = answering(answer).await;
-        assert_eq!(dial_error(addr).await, DialError::Incompatible);
+        assert_eq!(error_kind(addr).await, ErrorKind::InvalidData);
         server.abort();
     }
 }
@@ -86,15 +94,15 @@ async fn web(status: u16, headers: &'static [(&'static str, &'static str)]) -> (
 async fn other_servers_of_http2_are_told_apart() {
     const GRPC: (&str, &str) = ("content-type", "application/grpc");
     for (status, headers, expected) in [
-        (404, &[][..], DialError::Incompatible),
-        (200, &[("content-type", "text/html")], DialError::Incompatible),
-        (200, &[GRPC, ("grpc-status", "12")], DialError::Incompatible),
-        (503, &[], DialError::Unavailable),
-        (200, &[GRPC, ("grpc-status", "14")], DialError::Unavailable),
-        (200, &[GRPC, ("grpc-status", "13")], DialError::Unreachable),
+        (404, &[][..], ErrorKind::InvalidData),
+        (200, &[("content-type", "text/html")], ErrorKind::InvalidData),
+        (200, &[GRPC, ("grpc-status", "12")], ErrorKind::InvalidData),
+        (503, &[], ErrorKind::ResourceBusy),
+        (200, &[GRPC, ("grpc-status", "14")], ErrorKind::ResourceBusy),
+        (200, &[GRPC, ("grpc-status", "13")], ErrorKind::ConnectionReset),
     ] {
         let (addr, server) = web(status, headers).await;
-        assert_eq!(dial_error(addr).await, expected, "{status} {headers:?}");
+        assert_eq!(error_kind(addr).await, expected, "{status} {headers:?}");
         server.abort();
     }
 }

@@ -259,7 +259,7 @@ impl Asking {
     }
 
     pub(crate) async fn told(self) -> Told {
-        whole(self.response.await.unwrap()).await
+        soon(async { whole(self.response.await.unwrap()).await }).await
     }
 }
 
