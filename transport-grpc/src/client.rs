@@ -10,15 +10,14 @@ use echosphere_core::DialToken;
 use echosphere_driver::Connector;
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, Request, StatusCode, Uri};
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
 use crate::method::Method;
-use crate::service::is_grpc;
-use crate::stream::{GrpcStream, Pipe, check};
+use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
 /// before its server forgets what the client could resume.
@@ -30,13 +29,6 @@ pub struct GrpcConnector<M> {
     to: SocketAddr,
     http: Builder<TokioExecutor>,
     method: PhantomData<M>,
-}
-
-/// The HTTP/2 connection of a call. Dropping it closes the socket.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    _requests: SendRequest<Body>,
-    _running: AbortOnDropHandle<()>,
 }
 
 impl<M: Method> GrpcConnector<M> {
@@ -61,7 +53,7 @@ impl<M: Method> GrpcConnector<M> {
             .path_and_query(M::path())
             .build()?;
         Request::post(to)
-            .header(CONTENT_TYPE, "application/grpc")
+            .header(CONTENT_TYPE, GRPC)
             .header(TE, "trailers")
             .body(body)
     }
@@ -85,10 +77,7 @@ impl<M: Method> Connector for GrpcConnector<M> {
         let request = self.request(body).map_err(io::Error::other)?;
         let response = requests.send_request(request).await.map_err(cause)?;
         check_start(response.status(), response.headers())?;
-        let connection = Connection {
-            _requests: requests,
-            _running: running,
-        };
+        let connection = Connection::new(requests, running);
         Ok(GrpcStream::new(Body::new(response.into_body()), pipe, Some(connection)))
     }
 }

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::config::GrpcConfig;
 use crate::drain::Drain;
 use crate::preface;
-use crate::server::GrpcConfig;
 use crate::service::{Services, full};
 
 /// Bytes that a peer may send on one stream before they are read. Messages are short, and read at once.
@@ -74,12 +74,12 @@ impl Http {
         }
     }
 
-    /// Serves a connection to its end. If there `is_place` for it, that is when its peer leaves, when it has had no call for the idle
-    /// time-out, or when the drain is over. If not, its first call is answered by `UNAVAILABLE` and it ends.
+    /// Serves a connection until its peer leaves, it has had no call for the idle time-out, or the drain is over. If there
+    /// is no place for it, answers its first call by `UNAVAILABLE` and closes it.
     ///
     /// # Errors
     ///
-    /// If the peer has not shown in time that it speaks HTTP/2, or breaks its rules.
+    /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
     pub(crate) async fn serve(self: Arc<Self>, mut stream: TcpStream, is_place: bool) -> io::Result<()> {
         let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
         let start = handshake.await??.freeze();

@@ -1,7 +1,14 @@
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 
-use crate::server::Asked;
+/// A call that waits to be taken.
+pub(crate) struct Asked {
+    /// What it receives.
+    pub(crate) incoming: Body,
+    /// Takes what it sends.
+    pub(crate) taken: oneshot::Sender<Body>,
+}
 
 /// How far a server is on its way to its end. It serves until its listener is dropped, then drains, and is over when
 /// [`Serving`](crate::Serving) is asked to end or dropped.

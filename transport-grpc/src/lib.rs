@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `method` | [`Method`]: the names of a method, and how its service describes itself |
 //! | `server` | [`GrpcListener`]: accepts HTTP/2 connections, whose calls are the driver's connections |
+//! | `config` | [`GrpcConfig`]: the bounds of a server |
 //! | `preface` | what an HTTP/2 client sends first |
 //! | `connection` | one HTTP/2 connection: its time-outs and bounds |
 //! | `service` | what its requests are answered by |
@@ -19,6 +20,7 @@
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 
 mod client;
+mod config;
 mod connection;
 mod drain;
 mod health;
@@ -31,6 +33,7 @@ mod service;
 mod stream;
 
 pub use client::GrpcConnector;
+pub use config::GrpcConfig;
 pub use method::Method;
-pub use server::{GrpcConfig, GrpcListener, Serving};
+pub use server::{GrpcListener, Serving};
 pub use stream::GrpcStream;

@@ -6,24 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Listener;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tonic::body::Body;
 
+use crate::config::GrpcConfig;
 use crate::connection::Http;
-use crate::drain::Drain;
+use crate::drain::{Asked, Drain};
 use crate::method::Method;
 use crate::service::Services;
 use crate::stream::{GrpcStream, Pipe};
 
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
-/// Connections over the bound that are told so at once; more are closed without a word.
+/// Connections over the bound that are answered at the same time; others are closed at once.
 const REFUSALS: usize = 64;
 /// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -31,32 +30,6 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Log lines of one kind come no faster than this.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
-
-/// The bounds of a gRPC server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrpcConfig {
-    /// The bounds of its HTTP/2 connections:
-    ///
-    /// - `max_connections`: held at once. One more is told `UNAVAILABLE`, or closed.
-    /// - `handshake_timeout`: for the connection preface and SETTINGS, and for the request of a call of a standard service.
-    /// - `idle_timeout`: without a call, after which a connection is closed with GOAWAY.
-    /// - `keepalive_interval`: from one ping to the next. A peer that does not answer one within 20 s is gone.
-    /// - `linger`: for a connection to close.
-    ///
-    /// Calls of the method have the bounds of the endpoint that takes them.
-    pub links: LinkConfig,
-    /// Calls under way on one connection. Default 1,000.
-    pub max_calls: u32,
-}
-
-impl Default for GrpcConfig {
-    fn default() -> Self {
-        Self {
-            links: LinkConfig::default(),
-            max_calls: 1000,
-        }
-    }
-}
 
 /// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
 /// in HTTP/2 without TLS.
@@ -74,14 +47,6 @@ pub struct GrpcListener<M> {
 pub struct Serving {
     tasks: TaskTracker,
     _over: DropGuard,
-}
-
-/// A call that waits to be taken.
-pub(crate) struct Asked {
-    /// What it receives.
-    pub(crate) incoming: Body,
-    /// Takes what it sends.
-    pub(crate) taken: oneshot::Sender<Body>,
 }
 
 impl Serving {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Status;
@@ -16,15 +16,14 @@ use tonic::body::Body;
 use tonic_health::pb::health_server::HealthServer;
 use tower_service::Service;
 
-use crate::drain::Drain;
+use crate::drain::{Asked, Drain};
 use crate::health::Health;
 use crate::method::Method;
 use crate::reflection;
-use crate::server::Asked;
+use crate::stream::{GRPC, is_grpc};
 
 /// Bytes of a request for health or reflection: room for a name.
 const MAX_STANDARD_MESSAGE: usize = 4096;
-const GRPC: &str = "application/grpc";
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -110,12 +109,6 @@ fn unreadable<B>(request: &Request<B>) -> Option<Response<Body>> {
     let mut response = Status::unimplemented(refusal).into_http();
     response.headers_mut().insert("grpc-accept-encoding", IDENTITY);
     Some(response)
-}
-
-/// Whether a request or response with these headers is gRPC's.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
 }
 
 /// The answer to every request to a server that has no place.

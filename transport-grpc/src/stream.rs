@@ -6,23 +6,43 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
+use hyper::client::conn::http2::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::{Code, Status};
-
-use crate::client::Connection;
 
 /// Bytes that wait between a call and its HTTP/2 connection. What the peer does not take waits in the driver's outbox,
 /// which has bounds of its own.
 const PIPE_BYTES: usize = 16 * 1024;
 /// Bytes in one frame of data.
 const FRAME_BYTES: usize = 8 * 1024;
+/// The content-type of its requests and responses, or the begin of it.
+pub(crate) const GRPC: &str = "application/grpc";
 /// A compressed-flag, and a length.
 pub(crate) const HEADER: usize = 5;
 /// "gRPC Compression" calls such a message ill-constructed.
 const COMPRESSED: &str = "a message has its compressed-flag set, but no grpc-encoding says how";
+
+/// The HTTP/2 connection of a call. Dropping it closes the socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    _requests: SendRequest<Body>,
+    _running: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    /// `running` is the task that `requests` are sent by.
+    pub(crate) const fn new(requests: SendRequest<Body>, running: AbortOnDropHandle<()>) -> Self {
+        Self {
+            _requests: requests,
+            _running: running,
+        }
+    }
+}
 
 /// A call, as the bytes of its messages.
 #[derive(Debug)]
@@ -197,6 +217,12 @@ fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     let mut headers = HeaderMap::new();
     status.add_header(&mut headers)?;
     Ok(Frame::trailers(headers))
+}
+
+/// Whether a request or response with these headers is gRPC's.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
 }
 
 /// Whether a call that has these headers or trailers goes, or went, well.
