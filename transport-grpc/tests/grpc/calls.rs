@@ -105,6 +105,7 @@ async fn what_is_no_request_is_told_and_the_call_goes_on() {
         ),
         "{replies:?}"
     );
+    drop(stream);
     running.end().await;
 }
 
