@@ -168,6 +168,12 @@ pub(crate) struct Threads {
     io_threads: u16,
 }
 
+impl Default for Threads {
+    fn default() -> Self {
+        Self { io_threads: 1 }
+    }
+}
+
 impl Threads {
     /// How many, if there are any beside the server's own.
     fn beside(self) -> Option<NonZeroUsize> {

@@ -82,6 +82,8 @@ pub struct Opened {
 pub enum DialError {
     /// Nobody listens there.
     Refused,
+    /// A server is there, but takes no connections now: it is full, or shutting down.
+    Unavailable,
     /// Any other failure of the network or of this host (out of descriptors, no route).
     Unreachable,
 }

@@ -427,6 +427,7 @@ where
                 tracing::debug!(%error, "could not connect");
                 let error = match error.kind() {
                     io::ErrorKind::ConnectionRefused => DialError::Refused,
+                    io::ErrorKind::ResourceBusy => DialError::Unavailable,
                     _ => DialError::Unreachable,
                 };
                 self.endpoint.dial_failed(now, token, error, &mut self.effects);

@@ -27,6 +27,11 @@ pub trait Connector: Send + Sync {
     type Stream: Stream;
 
     /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    ///
+    /// # Errors
+    ///
+    /// The kind tells the machine why: `ConnectionRefused`, nobody listens there; `ResourceBusy`, the server takes no
+    /// connections now. See [`DialError`](echosphere_core::DialError).
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 }
 

@@ -96,6 +96,7 @@ pub(super) fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Dial(DialError::Refused) => "nobody listens there (start one with `echosphere chat serve`)".to_owned(),
         Failure::Dial(DialError::Unreachable) => "it cannot be reached".to_owned(),
+        Failure::Dial(DialError::Unavailable) => "it takes no connections now".to_owned(),
         Failure::Closed(reason) => format!("the connection ended: {}", closed(*reason)),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", printable(text)),
         Failure::TimedOut => "the other side did not come back in time".to_owned(),

@@ -205,6 +205,7 @@ fn explain(failure: &Failure, to: &Target) -> String {
             format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")
         }
         Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
+        Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => {
             let text: String = String::from_utf8_lossy(text)

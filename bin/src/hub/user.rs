@@ -139,6 +139,7 @@ impl User {
                 format!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
             }
             DialError::Unreachable => format!("cannot reach {to}"),
+            DialError::Unavailable => format!("the server at {to} takes no connections now"),
         }
     }
 

@@ -102,7 +102,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let show = Show::new(&to.to_string(), args.transport, want, args.json);
         match args.transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers>::new(addr)?;
+                let connector = GrpcConnector::<GetNumbers>::new(addr);
                 get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
             }
             Transport::Tcp => {

@@ -173,6 +173,9 @@ impl Show {
             Failure::Dial(DialError::Unreachable) => {
                 format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
             }
+            Failure::Dial(DialError::Unavailable) => {
+                format!("the server at {to} takes no calls now: it is full or shutting down")
+            }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
             Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),

@@ -280,3 +280,19 @@ fn wrong_use_says_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("numbers serve --grpc"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_full_server_says_so_and_logs_it() {
+    let mut serving = Serving::start("numbers-full", &["--max-connections", "1"]);
+    let silent = TcpStream::connect(&serving.grpc).unwrap();
+    let output = serving.get("numbers-full", &["1", "--timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("takes no calls now: it is full"), "{said}");
+    drop(silent);
+    serving.signal(Signal::INT);
+    let mut logged = String::new();
+    serving.stderr.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("all places are taken"), "{logged}");
+    serving.child.wait().unwrap();
+}
