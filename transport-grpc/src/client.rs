@@ -4,10 +4,12 @@ use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_driver::Connector;
+use echosphere_driver::settle::Settle;
 use http::header::{CONTENT_TYPE, TE};
 use http::{Request, Uri};
 use tonic::transport::Endpoint;
@@ -15,6 +17,7 @@ use tower_service::Service;
 
 use crate::method::Method;
 use crate::server::{PING_EVERY, PING_TIMEOUT};
+use crate::settle::ThroughTasks;
 use crate::stream::{GrpcStream, Pipe, check};
 
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
@@ -67,6 +70,10 @@ impl<M: Method> Connector for GrpcConnector<M> {
         // A call that is refused at once has its status in its headers.
         check(Some(response.headers()))?;
         Ok(GrpcStream::new(response.into_body(), pipe, Some(channel)))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_driver::Listener;
+use echosphere_driver::settle::Settle;
 use futures_util::stream::unfold;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
@@ -28,6 +29,7 @@ use tonic_health::ServingStatus;
 use tower_service::Service;
 
 use crate::method::Method;
+use crate::settle::ThroughTasks;
 use crate::stream::{GrpcStream, Pipe};
 
 /// How often an HTTP/2 connection is asked whether it is still there, and how long its answer may take.
@@ -146,6 +148,10 @@ impl<M: Method> Listener for GrpcListener<M> {
             // The HTTP/2 server ends before this listener only if it panics. Other listeners of the same driver go on.
             None => std::future::pending().await,
         }
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 

@@ -323,6 +323,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let known = self.told.borrow().knows(id);
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
+            if self.paused_until == net.now && now.since(socket.spoken.heard) >= self.link.idle_timeout {
+                net.marks.hit(Mark::HeardAfterPause);
+            }
             socket.spoken.heard = now;
             socket.spoken.frames.take(input);
         }
