@@ -268,6 +268,16 @@ impl Backlog {
         Ok(())
     }
 
+    /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
+    /// be written.
+    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) {
+        let timeout = link.backlog_timeout;
+        self.long_since = self.long_since.map(|since| {
+            let late = now.since(since).saturating_sub(timeout);
+            if late > timeout / 10 { now } else { since }
+        });
+    }
+
     /// The connection was dropped because its peer does not read.
     pub(super) fn check_dropped(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
         /// Keepalives, and what errors a connection says by itself.
