@@ -301,7 +301,7 @@ impl<S: System> Hosts<S> {
 /// Checks that what ends a time comes after all that has arrived.
 fn check_read<M, C>(thread: &Thread, event: &Event<M, C>) -> Result<(), String> {
     match event {
-        Event::Deadline | Event::Closed(_, CloseReason::IdleTimeout) => thread.check_read(),
+        Event::Deadline | Event::Closed(_, CloseReason::IdleTimeout | CloseReason::ShuttingDown) => thread.check_read(),
         _ => Ok(()),
     }
 }
