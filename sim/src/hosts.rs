@@ -22,8 +22,10 @@ use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
+mod judging;
 mod visits;
 
+use self::judging::Judging;
 pub(crate) use self::visits::STRANGERS;
 
 /// The server's name.
@@ -165,9 +167,10 @@ impl<S: System> Hosts<S> {
         let (machine, codec) = self
             .system
             .server(rng(self.scenario.seed, Purpose::Machine(number, life)));
-        let (watch, marks, eye) = (Arc::clone(&self.shared), self.marks.clone(), thread.clone());
+        let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let mut judging = Judging::new(&thread);
         let machine = Observed::new(machine, move |machine: &S::Server, event: &_, actions: &[_]| {
-            let read = check_read(&eye, event);
+            let judged = judging.check(machine, event);
             match event {
                 Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
                 Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ServerReset),
@@ -177,7 +180,7 @@ impl<S: System> Hosts<S> {
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
             shared.trace.step(at, SERVER, event, actions);
             let result = shared.oracle.server_did(machine, event, actions);
-            shared.check(at, read.and(result));
+            shared.check(at, judged.and(result));
         });
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
@@ -196,9 +199,10 @@ impl<S: System> Hosts<S> {
         let (machine, codec) = self
             .system
             .client(number, rng(self.scenario.seed, Purpose::Machine(number, life)));
-        let (watch, marks, eye) = (Arc::clone(&self.shared), self.marks.clone(), thread.clone());
+        let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let mut judging = Judging::new(&thread);
         let machine = Observed::new(machine, move |machine: &S::Client, event: &_, actions: &[_]| {
-            let read = check_read(&eye, event);
+            let judged = judging.check(machine, event);
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
@@ -206,7 +210,7 @@ impl<S: System> Hosts<S> {
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
             shared.trace.step(at, name, event, actions);
             let result = shared.oracle.client_did(number, machine, event, actions);
-            shared.check(at, read.and(result));
+            shared.check(at, judged.and(result));
         });
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
@@ -295,14 +299,6 @@ impl<S: System> Hosts<S> {
         shared.ended.insert(name, *endpoint.counters());
         drop(shared);
         Ok(())
-    }
-}
-
-/// Checks that what ends a time comes after all that has arrived.
-fn check_read<M, C>(thread: &Thread, event: &Event<M, C>) -> Result<(), String> {
-    match event {
-        Event::Deadline | Event::Closed(_, CloseReason::IdleTimeout | CloseReason::ShuttingDown) => thread.check_read(),
-        _ => Ok(()),
     }
 }
 
