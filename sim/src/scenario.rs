@@ -154,19 +154,23 @@ fn draw_budgets(dice: &mut Dice) -> Budgets {
     }
 }
 
-/// In three of ten runs somebody is stopped, often for longer than any peer may be silent.
+/// In four of ten runs somebody is stopped, half of the times for longer than any peer may be silent.
 fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
-    if !dice.chance(0.3) {
+    if !dice.chance(0.4) {
         return Vec::new();
     }
     let most = safety.as_millis() as u64;
     let one = |_| {
         let at = dice.millis(1, most);
         let host = (!dice.chance(0.5)).then(|| dice.below(hosts));
-        let lasts = Duration::from_secs_f64(dice.scaled(0.1, 4.0));
+        let lasts = if dice.chance(0.5) {
+            dice.millis(2000, 4000)
+        } else {
+            Duration::from_secs_f64(dice.scaled(0.05, 2.0))
+        };
         (at, Fault::Pause(host, lasts.min(safety - at)))
     };
-    (0..2).map(one).collect()
+    (0..3).map(one).collect()
 }
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {

@@ -45,6 +45,10 @@ where
         let Some(dial) = self.dials.get_mut(index as usize) else {
             return true;
         };
+        // Given up in this very turn: nobody wants its answer.
+        if self.effects.abandon.contains(&dial.token) {
+            return true;
+        }
         let Poll::Ready(result) = dial.attempt.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
             return true;
         };
