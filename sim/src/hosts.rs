@@ -181,7 +181,8 @@ impl<S: System> Hosts<S> {
             shared.trace.step(at, SERVER, event, actions);
             let result = shared.oracle.server_did(machine, event, actions);
             shared.check(at, judged.and(result));
-        });
+        })
+        .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
         let driver = driver.within(self.scenario.budgets);
@@ -211,7 +212,8 @@ impl<S: System> Hosts<S> {
             shared.trace.step(at, name, event, actions);
             let result = shared.oracle.client_did(number, machine, event, actions);
             shared.check(at, judged.and(result));
-        });
+        })
+        .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
         let notify = move |notice: <S::Client as Machine>::Notice| {

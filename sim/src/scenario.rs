@@ -42,6 +42,8 @@ pub struct Scenario {
     pub budgets: Budgets,
     /// How many streams a reactor tells at a time that they can be read.
     pub events: usize,
+    /// How often machines have a deadline for nothing.
+    pub ticks: Option<Duration>,
     /// Whether the oracle makes the checks whose cost grows with what is under way.
     pub deep: bool,
 }
@@ -105,6 +107,7 @@ impl Scenario {
             strangers: Vec::new(),
             budgets: Budgets::default(),
             events: usize::MAX,
+            ticks: None,
             deep: true,
         }
     }
@@ -135,6 +138,7 @@ impl Scenario {
         };
         scenario.budgets = draw_budgets(&mut dice);
         scenario.events = [usize::MAX, 3, 1][dice.below(3)];
+        scenario.ticks = dice.chance(0.4).then(|| dice.millis(10, 200));
         scenario.faults.extend(draw_pauses(&mut dice, hosts, safety));
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
