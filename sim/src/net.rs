@@ -18,8 +18,8 @@ use crate::marks::{Mark, Marks};
 
 use self::conduct::Conduct;
 pub use self::conduct::Rules;
-use self::thread::Arrivals;
 pub use self::thread::Thread;
+use self::thread::{Arrivals, Asked};
 
 mod conduct;
 mod thread;
@@ -119,7 +119,10 @@ impl Chopper {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(Reactor::reporting(self.events))
+        Arc::new(Asked {
+            thread: self.thread.clone(),
+            reactor: Reactor::reporting(self.events),
+        })
     }
 
     fn chance(&self, rate: f64) -> bool {

@@ -138,7 +138,7 @@ impl Scenario {
         };
         scenario.budgets = draw_budgets(&mut dice);
         scenario.events = [usize::MAX, 3, 1][dice.below(3)];
-        scenario.ticks = dice.chance(0.4).then(|| dice.millis(10, 200));
+        scenario.ticks = dice.chance(0.5).then(|| dice.millis(10, 200));
         scenario.faults.extend(draw_pauses(&mut dice, hosts, safety));
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario

@@ -4,11 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
-use tokio::time::{Sleep, sleep};
+use echosphere_driver::settle::{Pass, Reactor, Settle};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// One thread, shared by those who stop it and the streams that it reads.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +23,14 @@ struct State {
     last: u64,
     /// Streams that can be read and have not been told, oldest first.
     untold: VecDeque<u64>,
-    /// Those of them whose `unread` is to be set: what wakes the thread does not know the time.
-    new: Vec<u64>,
+    /// How often something has arrived.
+    arrivals: u64,
+    /// Turns of the driver.
+    turns: u64,
+    /// How often something had arrived when the driver began to read all that had.
+    settling: Option<u64>,
+    /// The same of the last time that it told its machine that a time is over, and in which turn that was.
+    judged: (u64, u64),
     waker: Option<Waker>,
     stopped_until: Duration,
     stopped_at: Option<Duration>,
@@ -31,8 +40,8 @@ struct State {
 struct Stream {
     /// Whoever waits for it to be readable.
     reader: Option<Waker>,
-    /// Since when there may be something to read.
-    unread: Option<Duration>,
+    /// There may be something to read: the number of its arrival.
+    unread: Option<u64>,
 }
 
 impl Thread {
@@ -64,26 +73,40 @@ impl Thread {
         resumed: impl FnMut(Duration, bool),
     ) -> impl Future<Output = F::Output> {
         Running {
+            woken: Arc::new(Woken {
+                thread: self.clone(),
+                again: AtomicBool::new(false),
+            }),
             thread: self,
             driver: Box::pin(driver),
             events,
-            sleep: None,
+            wait: None,
             resumed,
         }
     }
 
-    /// Checks that nothing is unread that had arrived before now.
+    /// Checks that the driver has begun to read, since it last told its machine that a time is over, and has read whatever
+    /// had arrived when it began. Now it tells its machine so again.
     ///
     /// # Errors
     ///
-    /// If something is.
+    /// If not so.
     pub fn check_read(&self) -> Result<(), String> {
-        let state = self.state();
-        let unread = state.streams.values().filter_map(|stream| stream.unread);
-        let first = unread.min().filter(|first| *first < now());
-        first.map_or(Ok(()), |first| {
-            Err(format!("a time is over, and what arrived at {first:?} is not read"))
-        })
+        let mut state = self.state();
+        if let Some(settling) = state.settling.take() {
+            state.judged = (state.turns, settling);
+        }
+        let (turn, arrived) = state.judged;
+        if turn != state.turns {
+            return Err("a time is over, and nobody has looked for what has arrived".to_owned());
+        }
+        let unread = |stream: &&Stream| stream.unread.is_some_and(|arrival| arrival <= arrived);
+        match state.streams.values().filter(unread).count() {
+            0 => Ok(()),
+            count => Err(format!(
+                "a time is over, and on {count} streams is unread what had arrived"
+            )),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,56 +117,84 @@ impl Thread {
 struct Running<F, R> {
     thread: Thread,
     driver: Pin<Box<F>>,
+    woken: Arc<Woken>,
     events: usize,
-    /// Until the thread goes on.
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Until the thread goes on after a stop, or after its reactor was polled.
+    wait: Option<Wait>,
     resumed: R,
 }
 
+type Wait = Pin<Box<dyn Future<Output = ()>>>;
+
 impl<F, R> Unpin for Running<F, R> {}
 
-impl<F: Future, R: FnMut(Duration, bool)> Future for Running<F, R> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let thread = self.thread.clone();
-        let mut state = thread.state();
-        state.waker = Some(cx.waker().clone());
-        for number in std::mem::take(&mut state.new) {
-            if let Some(stream) = state.streams.get_mut(&number) {
-                stream.unread.get_or_insert_with(now);
-            }
-        }
+impl<F, R: FnMut(Duration, bool)> Running<F, R> {
+    /// The readers of the streams that the reactor tells now; `None` if the thread is stopped.
+    fn told(&mut self) -> Option<Vec<Waker>> {
+        let mut state = self.thread.state();
         let left = state.stopped_until.saturating_sub(now());
         if !left.is_zero() {
-            drop(state);
-            let mut wait = Box::pin(sleep(left));
-            if wait.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
-            self.sleep = Some(wait);
-            return Poll::Pending;
+            self.wait = Some(Box::pin(sleep(left)));
+            return None;
         }
-        let stopped = state.stopped_at.take().map(|at| now() - at);
         // What ends a stop ends the reactor's wait with nothing to tell.
-        let events = if stopped.is_some() { 0 } else { self.events };
-        let count = events.min(state.untold.len());
+        let stopped = state.stopped_at.take().map(|at| now() - at);
+        let count = stopped.map_or(self.events, |_| 0).min(state.untold.len());
         let told: Vec<u64> = state.untold.drain(..count).collect();
-        let readers: Vec<Waker> = told
-            .iter()
-            .filter_map(|number| state.streams.get_mut(number)?.reader.take())
-            .collect();
-        let (more, arrived) = (!state.untold.is_empty(), !state.untold.is_empty());
+        let reader = |number| state.streams.get_mut(&number)?.reader.take();
+        let readers = told.into_iter().filter_map(reader).collect();
+        let arrived = !state.untold.is_empty();
+        state.turns += 1;
         drop(state);
         if let Some(stopped) = stopped {
             (self.resumed)(stopped, arrived);
         }
-        readers.into_iter().for_each(Waker::wake);
-        let result = self.driver.as_mut().poll(cx);
-        if more {
-            cx.waker().wake_by_ref();
+        Some(readers)
+    }
+}
+
+impl<F: Future, R: FnMut(Duration, bool)> Future for Running<F, R> {
+    type Output = F::Output;
+
+    /// One turn of the driver, each after the reactor was polled.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.thread.state().waker = Some(cx.waker().clone());
+        loop {
+            if let Some(wait) = &mut self.wait {
+                ready!(wait.as_mut().poll(cx));
+                self.wait = None;
+            }
+            let Some(readers) = self.told() else {
+                continue;
+            };
+            readers.into_iter().for_each(Waker::wake);
+            self.woken.again.store(false, Ordering::Relaxed);
+            let waker = Waker::from(Arc::clone(&self.woken));
+            if let Poll::Ready(output) = self.driver.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Poll::Ready(output);
+            }
+            let more = !self.thread.state().untold.is_empty();
+            if !more && !self.woken.again.load(Ordering::Relaxed) {
+                return Poll::Pending;
+            }
+            self.wait = Some(Box::pin(yield_now()));
         }
-        result
+    }
+}
+
+/// Wakes a driver's thread.
+struct Woken {
+    thread: Thread,
+    again: AtomicBool,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.again.store(true, Ordering::Relaxed);
+        let waker = self.thread.state().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -185,6 +236,7 @@ impl Arrivals {
         }
         let result = read(&mut Context::from_waker(&self.waker));
         let mut state = self.thread.state();
+        let arrivals = state.arrivals;
         let stream = self.stream(&mut state);
         match &result {
             Poll::Pending => {
@@ -193,7 +245,7 @@ impl Arrivals {
                     unread: None,
                 }
             }
-            Poll::Ready(Ok(1..)) => stream.unread = stream.unread.or(Some(now())),
+            Poll::Ready(Ok(1..)) => stream.unread = stream.unread.or(Some(arrivals)),
             Poll::Ready(_) => stream.unread = None,
         }
         result
@@ -224,9 +276,14 @@ struct Arrived {
 impl Wake for Arrived {
     fn wake(self: Arc<Self>) {
         let mut state = self.thread.state();
+        state.arrivals += 1;
+        let arrival = state.arrivals;
+        let Some(stream) = state.streams.get_mut(&self.number) else {
+            return;
+        };
+        stream.unread.get_or_insert(arrival);
         state.untold.push_back(self.number);
-        state.new.push(self.number);
-        let waker = state.waker.take();
+        let waker = state.waker.clone();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -236,4 +293,23 @@ impl Wake for Arrived {
 
 fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
+}
+
+/// A thread's reactor, as its driver asks it for what has arrived.
+pub(super) struct Asked {
+    pub(super) thread: Thread,
+    pub(super) reactor: Reactor,
+}
+
+impl Settle for Asked {
+    fn pass(&self) -> Pass {
+        self.reactor.pass()
+    }
+
+    /// Asked once, when the first pass begins.
+    fn passes(&self, connections: usize) -> usize {
+        let mut state = self.thread.state();
+        state.settling = Some(state.arrivals);
+        self.reactor.passes(connections)
+    }
 }
