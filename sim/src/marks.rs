@@ -250,6 +250,8 @@ Both of hub {
 }
 
 Direct of hub {
+    /// A peer that does not read was given its time again, since the host had been paused.
+    ReadsAgain,
     /// A relay left somebody out who did not read.
     SlowReceiver,
 }

@@ -205,7 +205,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let now = self.local(net.now);
         if net.now - self.paused_until.min(net.now) < MILLISECOND {
             for socket in self.sockets.iter_mut().flatten() {
-                socket.backlog.resumed(now, &self.link);
+                if socket.backlog.resumed(now, &self.link) {
+                    net.marks.hit(Mark::ReadsAgain);
+                }
             }
         }
         if let Some(endpoint) = &mut self.endpoint {

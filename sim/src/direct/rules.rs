@@ -269,13 +269,15 @@ impl Backlog {
     }
 
     /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
-    /// be written.
-    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) {
+    /// be written. Returns whether it does.
+    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) -> bool {
         let timeout = link.backlog_timeout;
-        self.long_since = self.long_since.map(|since| {
-            let late = now.since(since).saturating_sub(timeout);
-            if late > timeout / 10 { now } else { since }
-        });
+        let late = |since| now.since(since) > timeout + timeout / 10;
+        let again = self.long_since.is_some_and(late);
+        if again {
+            self.long_since = Some(now);
+        }
+        again
     }
 
     /// The connection was dropped because its peer does not read.
