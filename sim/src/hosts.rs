@@ -151,8 +151,7 @@ impl<S: System> Hosts<S> {
         let dice = Dice::new(self.scenario.seed, Purpose::Chop(number, life));
         let healed = Arc::clone(&self.healed);
         let rules = Arc::clone(&self.rules);
-        let reactor = (thread.clone(), self.scenario.events);
-        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone(), rules, reactor)
+        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone(), rules).on(thread, self.scenario.events)
     }
 
     /// What the server's host runs.

@@ -96,26 +96,26 @@ pub struct Chopper {
 
 impl Chopper {
     /// Decides by `dice`, and counts what it does in `marks`. Once `healed` is set it leaves streams alone. What the
-    /// driver does with them is held against `rules`. The reactor of their `thread` tells `events` of them at a time that
-    /// they can be read.
+    /// driver does with them is held against `rules`.
     #[must_use]
-    pub fn new(
-        chop: Chop,
-        healed: Arc<AtomicBool>,
-        dice: Dice,
-        marks: Marks,
-        rules: Arc<Rules>,
-        (thread, events): (Thread, usize),
-    ) -> Self {
+    pub fn new(chop: Chop, healed: Arc<AtomicBool>, dice: Dice, marks: Marks, rules: Arc<Rules>) -> Self {
         Self {
             chop,
             healed,
             dice: Arc::new(Mutex::new(dice)),
             marks,
             rules,
-            thread,
-            events,
+            thread: Thread::default(),
+            events: usize::MAX,
         }
+    }
+
+    /// Has the reactor of `thread`, which must run, tell `events` streams at a time that they can be read.
+    #[must_use]
+    pub fn on(mut self, thread: &Thread, events: usize) -> Self {
+        self.thread = thread.clone();
+        self.events = events;
+        self
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

@@ -296,11 +296,11 @@ async fn a_peer_that_reads_is_not_slow_because_the_server_was_kept_from_writing(
         const MESSAGES: usize = 32;
         let sent = message.len() * MESSAGES;
         let write = move || (0..MESSAGES).for_each(|_| writing.write_all(&message).unwrap());
-        let writing = thread::spawn(write);
+        let writing = tokio::task::spawn_blocking(write);
         relay
             .until(|endpoint| endpoint.machine().counters().messages == MESSAGES as u64)
             .await;
-        writing.join().unwrap();
+        soon(writing).await.unwrap();
 
         peer.set_nonblocking(true).unwrap();
         let mut buffer = vec![0; 64 * 1024];

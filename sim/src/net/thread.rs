@@ -277,22 +277,22 @@ impl Wake for Arrived {
     fn wake(self: Arc<Self>) {
         let mut state = self.thread.state();
         state.arrivals += 1;
-        let arrival = state.arrivals;
+        let (arrival, thread) = (state.arrivals, state.waker.clone());
         let Some(stream) = state.streams.get_mut(&self.number) else {
             return;
         };
         stream.unread.get_or_insert(arrival);
+        let Some(waker) = thread else {
+            // It does not run here: streams wake their readers themselves.
+            let reader = stream.reader.take();
+            drop(state);
+            reader.into_iter().for_each(Waker::wake);
+            return;
+        };
         state.untold.push_back(self.number);
-        let waker = state.waker.clone();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.wake();
     }
-}
-
-fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
 }
 
 /// A thread's reactor, as its driver asks it for what has arrived.
@@ -312,4 +312,8 @@ impl Settle for Asked {
         state.settling = Some(state.arrivals);
         self.reactor.passes(connections)
     }
+}
+
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
 }

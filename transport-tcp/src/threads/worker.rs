@@ -145,22 +145,29 @@ impl Worker {
 
     /// Reads what has arrived if the driver asks for that, and answers.
     fn settle_on(&mut self, key: Key) {
-        let (ready, keys) = (&self.ready, &mut self.keys);
-        match (key, &mut self.answering) {
-            (Key::Pass, Some((_, settling))) => settling.advance(ready, keys),
-            (Key::Passed, Some((_, settling))) => {
-                if settling.passed(ready, keys) {
-                    self.answer();
-                }
-            }
-            (Key::Asked, None) => {
-                if let Poll::Ready(Some(asked)) = self.asked.poll_recv(&mut Context::from_waker(&self.asked_waker)) {
-                    let (wakers, connections) = ((&self.pass, &self.passed), self.sockets.len());
-                    let settling = Settling::begin(&self.settle, connections, ROUNDS, wakers, ready, keys);
-                    self.answering = Some((asked, settling));
-                }
-            }
-            _ => {}
+        if key == Key::Asked {
+            self.take_asked();
+            return;
+        }
+        let Some((_, settling)) = &mut self.answering else {
+            return;
+        };
+        if key == Key::Pass {
+            settling.advance(&self.ready, &mut self.keys);
+        } else if settling.passed(&self.ready, &mut self.keys) {
+            self.answer();
+        }
+    }
+
+    fn take_asked(&mut self) {
+        if self.answering.is_some() {
+            return;
+        }
+        if let Poll::Ready(Some(asked)) = self.asked.poll_recv(&mut Context::from_waker(&self.asked_waker)) {
+            let (wakers, connections) = ((&self.pass, &self.passed), self.sockets.len());
+            let (ready, keys) = (&self.ready, &mut self.keys);
+            let settling = Settling::begin(&self.settle, connections, ROUNDS, wakers, ready, keys);
+            self.answering = Some((asked, settling));
         }
     }
 
