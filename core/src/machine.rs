@@ -148,6 +148,7 @@ pub enum Event<M, C> {
     /// Take on nothing new, and close every connection once it has finished what it had begun.
     Drain,
     /// The moment that [`Machine::next_deadline`] named has come (or something near it: spurious ones are harmless).
+    /// Everything that had arrived by then was given before, however late that is.
     Deadline,
 }
 

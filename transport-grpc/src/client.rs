@@ -3,11 +3,13 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_driver::Connector;
+use echosphere_driver::settle::Settle;
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::client::conn::http2::Builder;
@@ -17,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
 use crate::method::Method;
+use crate::settle::ThroughTasks;
 use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
@@ -79,6 +82,10 @@ impl<M: Method> Connector for GrpcConnector<M> {
         check_start(response.status(), response.headers())?;
         let connection = Connection::new(requests, running);
         Ok(GrpcStream::new(Body::new(response.into_body()), pipe, Some(connection)))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `health`, `reflection` | gRPC's standard services |
 //! | `drain` | how far the server is on its way to its end |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
+//! | `settle` | has the tasks of connections read what has arrived, before the driver judges a deadline |
 //! | `stream` | a call as a stream of bytes |
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 
@@ -30,6 +31,7 @@ mod preface;
 mod reflection;
 mod server;
 mod service;
+mod settle;
 mod stream;
 
 pub use client::GrpcConnector;

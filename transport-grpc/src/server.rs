@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_driver::Listener;
+use echosphere_driver::settle::Settle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
@@ -18,6 +19,7 @@ use crate::connection::Http;
 use crate::drain::{Asked, Drain};
 use crate::method::Method;
 use crate::service::Services;
+use crate::settle::ThroughTasks;
 use crate::stream::{GrpcStream, Pipe};
 
 /// Calls that may wait for the driver's next turn.
@@ -119,6 +121,10 @@ impl<M: Method> Listener for GrpcListener<M> {
         // If the caller is gone already, the call breaks off.
         let _ = taken.send(outgoing);
         Ok(GrpcStream::new(incoming, pipe, None))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 

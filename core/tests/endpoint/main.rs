@@ -8,5 +8,6 @@ mod bounds;
 mod closing;
 mod dialling;
 mod drain;
+mod lateness;
 mod protocol_examples;
 mod silence;

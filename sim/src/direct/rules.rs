@@ -268,6 +268,18 @@ impl Backlog {
         Ok(())
     }
 
+    /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
+    /// be written. Returns whether it does.
+    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) -> bool {
+        let timeout = link.backlog_timeout;
+        let late = |since| now.since(since) > timeout + timeout / 10;
+        let again = self.long_since.is_some_and(late);
+        if again {
+            self.long_since = Some(now);
+        }
+        again
+    }
+
     /// The connection was dropped because its peer does not read.
     pub(super) fn check_dropped(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
         /// Keepalives, and what errors a connection says by itself.
