@@ -6,6 +6,8 @@ mod chat;
 mod echo;
 mod hub;
 mod numbers;
+mod prompts;
+mod pty;
 mod settings;
 mod stderr;
 mod support;
