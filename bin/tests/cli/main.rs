@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod chat;
+mod delivery;
 mod echo;
 mod hub;
+mod input;
 mod numbers;
 mod prompts;
 mod pty;
