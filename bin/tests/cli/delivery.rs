@@ -161,11 +161,14 @@ fn numbers_that_cannot_be_written_are_an_error() {
 fn a_sender_that_is_killed_has_not_ended() {
     for (client_args, server_args) in [(&[][..], &[][..]), (&["--reconnect"], &["--keep", "100ms"])] {
         let (mut server, addr) = serve("killed", &[&["--raw"], server_args].concat(), Stdio::piped());
-        let connect = [&["chat", "connect", &addr], client_args].concat();
+        let connect = [&["chat", "connect", &addr, "--json"], client_args].concat();
         let mut client = spawn("killed", &connect, Stdio::piped());
         client.stdin.as_mut().unwrap().write_all(b"the first half").unwrap();
         let mut half = [0; 14];
         server.stdout.as_mut().unwrap().read_exact(&mut half).unwrap();
+        // It has read everything, so that its end is a clean one.
+        let mut events = BufReader::new(client.stdout.take().unwrap()).lines();
+        while !events.next().unwrap().unwrap().contains("delivered") {}
         client.kill().unwrap();
         client.wait().unwrap();
         let server = server.wait_with_output().unwrap();
