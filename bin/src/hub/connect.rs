@@ -130,6 +130,9 @@ impl Session {
                     self.user.ask(Request::Identity).await?;
                 }
                 Notice::Ended { failure: None, .. } => {
+                    if self.json {
+                        output::json(&json!({ "event": "ended", "why": null }))?;
+                    }
                     return Ok(ExitCode::from(u8::from(!self.well)));
                 }
                 Notice::Ended { failure, .. } => {

@@ -7,6 +7,7 @@ mod delivery;
 mod echo;
 mod hub;
 mod input;
+mod json;
 mod numbers;
 mod prompts;
 mod pty;
