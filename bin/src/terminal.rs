@@ -56,13 +56,17 @@ pub(crate) fn is_usable() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal() && !std::env::var("TERM").is_ok_and(dumb)
 }
 
-/// Has it pass on each key at once and echo none. Nothing, once the process ends.
+/// Has it pass on each key at once and echo none; again, if something else has changed it since. Nothing, once the process
+/// ends.
 pub(crate) fn open() -> io::Result<()> {
     let mut modes = locked(&MODES);
-    if modes.over || modes.saved.is_some() {
+    if modes.over {
         return Ok(());
     }
-    let before = tcgetattr(io::stdin())?;
+    let before = match modes.saved.take() {
+        Some(before) => before,
+        None => tcgetattr(io::stdin())?,
+    };
     let mut raw = before.clone();
     // Ctrl-C and Ctrl-Z still make signals.
     raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN;
@@ -70,8 +74,8 @@ pub(crate) fn open() -> io::Result<()> {
     raw.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
     raw.special_codes[SpecialCodeIndex::VMIN] = 1;
     raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-    tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
     modes.saved = Some(before);
+    tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
     put(MARK_PASTES);
     Ok(())
 }
@@ -117,6 +121,11 @@ pub(crate) fn draw(rows: Vec<String>, cursor: (usize, usize)) {
     put(&[erased, drawn.written()].concat());
 }
 
+/// What was drawn is not there any more.
+pub(crate) fn forget_drawn() {
+    locked(&DRAWN).rows.clear();
+}
+
 /// After a change of its width the cursor is in another row.
 pub(crate) fn moved_to(row: usize) {
     locked(&DRAWN).cursor.0 = row;
@@ -124,8 +133,7 @@ pub(crate) fn moved_to(row: usize) {
 
 /// Takes away everything that is seen, but for what is drawn next.
 pub(crate) fn clear() {
-    let mut drawn = locked(&DRAWN);
-    drawn.rows.clear();
+    forget_drawn();
     put(b"\x1b[H\x1b[2J");
 }
 

@@ -41,6 +41,7 @@ pub(crate) struct Prompt {
     label: Option<String>,
     resized: Signal,
     stopped: Caught,
+    continued: Caught,
     quit: Caught,
 }
 
@@ -55,6 +56,7 @@ impl Prompt {
             label: None,
             resized: signal(SignalKind::window_change())?,
             stopped: Caught::new(SignalKind::from_raw(Kill::TSTP.as_raw()))?,
+            continued: Caught::new(SignalKind::from_raw(Kill::CONT.as_raw()))?,
             quit: Caught::new(SignalKind::quit())?,
         };
         terminal::open()?;
@@ -81,6 +83,7 @@ impl Prompt {
                 biased;
                 () = self.quit.next() => end_at_once(QUIT),
                 () = self.stopped.next() => self.stop(),
+                () = self.continued.next() => self.go_on(),
                 _ = self.resized.recv() => self.resize(),
                 piece = self.pieces.recv(), if asked => match piece {
                     Some(Ok(piece)) => self.keys.push(&piece),
@@ -146,15 +149,22 @@ impl Prompt {
         }
     }
 
-    /// Stops this process, as Ctrl-Z asks for, and goes on once it is continued.
-    fn stop(&mut self) {
+    /// Stops this process, as Ctrl-Z asks for.
+    fn stop(&self) {
         terminal::erase();
         terminal::close();
-        // A process that cannot be stopped goes on.
-        let _ = kill_process(getpid(), Kill::STOP);
-        if terminal::open().is_ok() {
-            self.draw();
+        // One that cannot be stopped goes on.
+        if kill_process(getpid(), Kill::STOP).is_err() {
+            self.go_on();
         }
+    }
+
+    /// This process goes on, perhaps after others used the terminal.
+    fn go_on(&self) {
+        // A terminal that is gone is noticed by whoever reads.
+        let _ = terminal::open();
+        terminal::forget_drawn();
+        self.draw();
     }
 }
 

@@ -158,6 +158,34 @@ fn numbers_that_cannot_be_written_are_an_error() {
 }
 
 #[test]
+fn numbers_that_stop_coming_are_a_loss() {
+    for transport in ["grpc", "tcp"] {
+        let args = [
+            "numbers", "serve", "--grpc", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--period", "1ms",
+        ];
+        let mut server = spawn("stopped-numbers", &args, Stdio::null());
+        let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
+        let mut addr = || said.next().unwrap().unwrap().split(' ').nth(2).unwrap().to_owned();
+        let addrs = [addr(), addr()];
+        let addr = &addrs[usize::from(transport == "tcp")];
+        for kind in [&[][..], &["--stateful"]] {
+            let to = ["numbers", "get", "60000", "--to", addr, "--transport", transport, "--timeout", "2s"];
+            let mut client = spawn("stopped-numbers", &[&to, kind].concat(), Stdio::piped());
+            let mut first = String::new();
+            BufReader::new(client.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+            let pid = rustix::process::Pid::from_child(&server);
+            rustix::process::kill_process(pid, Signal::STOP).unwrap();
+            let output = client.wait_with_output().unwrap();
+            rustix::process::kill_process(pid, Signal::CONT).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{transport} {kind:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("to go on: "), "{}", stderr(&output));
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_sender_that_is_killed_has_not_ended() {
     for (client_args, server_args) in [(&[][..], &[][..]), (&["--reconnect"], &["--keep", "100ms"])] {
         let (mut server, addr) = serve("killed", &[&["--raw"], server_args].concat(), Stdio::piped());

@@ -154,6 +154,19 @@ fn a_prompt_that_is_stopped_and_goes_on() {
 }
 
 #[test]
+fn a_prompt_that_is_continued_after_others_used_its_terminal() {
+    let (_serving, mut terminal) = hub("prompt-continued");
+    let pid = Pid::from_child(&terminal.child);
+    terminal.signal(Signal::STOP);
+    waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    terminal.set_back();
+    terminal.signal(Signal::CONT);
+    terminal.until_prompt();
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
 fn pasted_commands_are_commands_of_their_own() {
     let (serving, mut terminal) = hub("prompt-paste");
     let mut other = Terminal::run("prompt-paste", &["hub", "connect", "--to", &serving.addr]);
