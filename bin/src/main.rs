@@ -9,12 +9,16 @@ mod net;
 mod numbers;
 mod output;
 mod progress;
+mod prompt;
 mod seed;
 mod server;
 mod settings;
+mod shown;
 mod signals;
 mod sources;
 mod stderr;
+mod stdin;
+mod terminal;
 mod values;
 
 use std::path::PathBuf;
@@ -98,6 +102,7 @@ enum System {
 }
 
 fn main() -> ExitCode {
+    terminal::close_at_panic();
     run().unwrap_or_else(|error| {
         complain!("error: {error:#}");
         // What could not be written had been started.

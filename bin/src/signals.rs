@@ -8,54 +8,75 @@ use std::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::stderr::status;
+use crate::terminal;
 
 /// The exit code of a program that was interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The exit code of a program that SIGQUIT ended.
+pub(crate) const QUIT: u8 = 131;
 
 /// These signals, caught from here on.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// `None` if whoever started this program has it ignored, as nohup(1) does.
-    hang_up: Option<Signal>,
+    hang_up: Caught,
+}
+
+/// A signal that is caught from here on, unless whoever started this program has it ignored, as nohup(1) does with SIGHUP.
+#[derive(Debug)]
+pub(crate) struct Caught(Option<Signal>);
+
+impl Caught {
+    /// Must be called within a runtime.
+    pub(crate) fn new(kind: SignalKind) -> io::Result<Self> {
+        let caught = (!is_ignored(kind)).then(|| signal(kind));
+        Ok(Self(caught.transpose()?))
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => future::pending().await,
+        }
+    }
+}
+
+/// Ends the program at once.
+pub(crate) fn end_at_once(code: u8) -> ! {
+    terminal::close_for_good();
+    status!("ended at once");
+    process::exit(code.into());
 }
 
 impl Signals {
     /// Starts to catch them. Must be called within a runtime.
     pub(crate) fn catch() -> io::Result<Self> {
-        let hang_up = match is_ignored(SignalKind::hangup()) {
-            true => None,
-            false => Some(signal(SignalKind::hangup())?),
-        };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up,
+            hang_up: Caught::new(SignalKind::hangup())?,
         })
     }
 
     /// Waits for the next.
     pub(crate) async fn next(&mut self) {
-        let hang_up = async {
-            match &mut self.hang_up {
-                Some(hang_up) => hang_up.recv().await,
-                None => future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = hang_up => {}
+            () = self.hang_up.next() => {}
         }
     }
 
     /// Ends the program when the next comes.
     pub(crate) async fn end_at_next(mut self) {
         self.next().await;
-        status!("ended at once");
-        process::exit(INTERRUPTED.into());
+        end_at_once(INTERRUPTED);
     }
 }
 

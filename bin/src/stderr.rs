@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::terminal;
+
 /// The target of what this program itself says, when that is logged as JSON.
 const STATUS: &str = "echosphere::status";
 /// What a log filter can name: the beginnings of the targets of this program and of the libraries it uses.
@@ -157,12 +159,21 @@ pub(crate) fn listening(address: std::net::SocketAddr, transport: &str, more: &s
     }
 }
 
+/// Writes a line, broken between words where the terminal ends.
 fn write_line(line: Arguments<'_>) {
-    write(format!("{line}\n").as_bytes());
+    write(format!("{}\n", terminal::fitted(&line.to_string(), io::stderr())).as_bytes());
 }
 
 /// Writes what the reader takes of `bytes`, without waiting long for one that is behind.
-fn write(mut bytes: &[u8]) {
+fn write(bytes: &[u8]) {
+    if io::stderr().is_terminal() {
+        terminal::above(|| write_to_reader(bytes));
+    } else {
+        write_to_reader(bytes);
+    }
+}
+
+fn write_to_reader(mut bytes: &[u8]) {
     let mut stderr = io::stderr().lock();
     while !bytes.is_empty() && takes_more(&stderr) {
         match stderr.write(&bytes[..bytes.len().min(AT_ONCE)]) {

@@ -189,7 +189,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             self.counters.malformed += 1;
             let reason = CloseReason::Malformed(ErrorCode::Truncated);
             self.lose(now, id, reason, None, effects);
-        } else if !self.machine.goes_on_after_fin(id) {
+        } else if self.machine.goes_on_after_fin(id) {
+            self.handle(now, Event::PeerFinished(id), effects);
+        } else {
             self.counters.closed_by_peer += 1;
             self.lose(now, id, CloseReason::PeerClosed, None, effects);
         }

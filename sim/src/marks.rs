@@ -272,6 +272,12 @@ Both of chat {
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
+    /// A client came back to a session in which the server had heard more than its caller had read.
+    HeardNotRead,
+    /// The server's caller read a message of a session that had ended.
+    ReadTooLate,
+    /// Somebody who types had finished sending before everything they said was read.
+    FinishedTyping,
     /// A message had arrived whose acknowledgement was lost with the connection.
     DeliveredBefore,
     /// A session ended before a message was acknowledged that was sent.

@@ -17,8 +17,9 @@ Examples:
   echosphere chat connect example.org:9000 --reconnect
   echosphere chat connect < file.bin       send any bytes, in messages of up to 64 KiB, and leave
 
-At a terminal, Alt-Enter begins a new line, and Ctrl-C or Ctrl-D leaves. Exit codes: 0 everything was delivered; 1 \
-something was not, or the connection was lost; 130 interrupted.")]
+At a terminal, Alt-Enter begins a new line, a pasted text is one message, and Ctrl-C or Ctrl-D leaves. A message is \
+delivered once the other side has written it. Exit codes: 0 everything was delivered and written; 1 something was not, \
+or the connection was lost; 130 interrupted.")]
 pub(crate) struct Args {
     /// Whom to talk with; port 8001 unless it says another
     #[arg(

@@ -80,7 +80,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(Some(trips)) => trips,
         Ok(None) => return Ok(ExitCode::from(INTERRUPTED)),
         Err(error) => {
-            complain!("error: {error:#}");
+            let error = format!("{error:#}");
+            complain!("error: {error}");
+            if args.json {
+                output::failure(&error)?;
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -123,7 +127,7 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
 /// A server that hears and tells nobody.
 fn deaf_server(args: &Args) -> ServerEndpoint {
     let talk = TalkConfig {
-        max_unread: usize::MAX,
+        unattended: true,
         ..args.bounds.talk()
     };
     let server = Server::new(ServerConfig {
@@ -153,7 +157,7 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
                 }
                 side.say(key + 1, body.clone()).await?;
             }
-            Notice::Heard { body, .. } => side.read(body.len()).await?,
+            Notice::Heard { session, id, .. } => side.read(session, id).await?,
             Notice::Ended { failure } => {
                 let why = failure
                     .as_ref()

@@ -18,8 +18,13 @@ Examples:
   echosphere chat serve --raw --once > received.bin
   nc 127.0.0.1 8001                        each line is a message; `ok 3` acknowledges message 3
 
-It talks with one at a time: a second one is told that it is busy. At a terminal, Alt-Enter begins a new line, and \
-Ctrl-C or Ctrl-D ends. Else, what comes on stdin is sent as it comes, in messages of up to 64 KiB.")]
+It talks with one at a time: a second one is told that it is busy. A message is acknowledged once it is written. At a \
+terminal, Alt-Enter begins a new line, a pasted text is one message, and Ctrl-C or Ctrl-D ends. Else, what comes on \
+stdin is sent as it comes, in messages of up to 64 KiB.
+
+Exit codes: 0 every client left, and everything was delivered and written; 1 not so: a client whose connection ends \
+without a goodbye is lost, and what it sent may be cut short. A client that was started with --reconnect is first given \
+the time of --keep to come back.")]
 pub(crate) struct Args {
     /// Listen on this address and port; port 0 takes a free one
     #[arg(
@@ -34,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEP", default_value = "60s", value_parser = duration)]
     keep: Duration,
 
-    /// End when the first has left
+    /// End when the first client has left or is lost
     #[arg(long)]
     once: bool,
 

@@ -15,6 +15,7 @@ use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::net::Target;
 use crate::seed;
@@ -23,6 +24,9 @@ use crate::values::{size, time_out};
 
 /// Connections at once: the one that is talked with, those that are told busy, and those that come back.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long an abandoned side may take to tell the other.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Time-outs and bounds, the same on both sides.
 #[derive(Clone, Debug, clap::Args)]
@@ -125,12 +129,24 @@ impl Side {
         }
     }
 
-    /// A message of so many bytes was heard and is done with.
-    pub(super) async fn read(&self, bytes: usize) -> Result<(), Gone> {
+    /// A message was heard and is done with: it is acknowledged.
+    pub(super) async fn read(&self, session: u64, id: u64) -> Result<(), Gone> {
         match &self.ends {
-            Ends::Client(handle) => handle.command(Command::Read(bytes)).await,
-            Ends::Server(handle) => handle.command(ServerCommand::Read(bytes)).await,
+            Ends::Client(handle) => handle.command(Command::Read { session, id }).await,
+            Ends::Server(handle) => handle.command(ServerCommand::Read { session, id }).await,
         }
+    }
+
+    /// Ends this side at once: nothing more can be read or said.
+    pub(super) async fn abandon(self) {
+        // One that has ended already needs no ending.
+        let _ = match &self.ends {
+            Ends::Client(handle) => handle.command(Command::HangUp).await,
+            Ends::Server(_) => Ok(()),
+        };
+        let _ = self.leave(Duration::ZERO).await;
+        drop(self.ends);
+        let _ = timeout(FAREWELL, self.running).await;
     }
 
     /// Ends the session once everything said is delivered, on a client.

@@ -1,10 +1,8 @@
-use std::fs;
-use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use echosphere_core::DialError;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, Notice};
@@ -22,7 +20,7 @@ use crate::net::{Address, Target};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
 use crate::values::{DelayArg, counted, short, time_out, yes_or_no};
-use crate::{output, seed};
+use crate::{output, seed, shown, stdin};
 
 /// The longest X that a frame can carry.
 const LONGEST: usize = MAX_FRAME as usize - 8;
@@ -72,34 +70,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let x = read(&args)?;
-    if x.len() > LONGEST {
-        bail!("{} bytes to send; a frame carries at most {LONGEST}", x.len());
-    }
+    let x = stdin::to_send(args.message.as_deref(), args.file.as_deref(), LONGEST)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(send(args, x))
-}
-
-fn read(args: &Args) -> anyhow::Result<Bytes> {
-    if let Some(path) = &args.file {
-        let read = fs::read(path).with_context(|| format!("cannot read the file {}", path.display()))?;
-        return Ok(read.into());
-    }
-    match &args.message {
-        Some(text) if text != "-" => Ok(text.clone().into()),
-        _ => {
-            if io::stdin().is_terminal() {
-                status!("reading the message from this terminal; Ctrl-D ends it");
-            }
-            let mut all = Vec::new();
-            let most = LONGEST as u64 + 1;
-            io::stdin()
-                .take(most)
-                .read_to_end(&mut all)
-                .context("cannot read stdin")?;
-            Ok(all.into())
-        }
-    }
 }
 
 async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
@@ -160,7 +133,7 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
                     "retries": retries,
                 }))?;
             } else {
-                output::bytes(format!("ok {}\n", shown(x)).as_bytes())?;
+                output::line(&format!("ok {}", printed(x)))?;
                 status!(
                     "acknowledged after {} ({}, {})",
                     short(round_trip),
@@ -190,11 +163,12 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
     }
 }
 
-/// X for a terminal: nothing in it can control the terminal, and it is not long.
-fn shown(x: &[u8]) -> String {
-    match std::str::from_utf8(x) {
-        Ok(text) if x.len() <= PRINTED && !text.chars().any(char::is_control) => text.to_owned(),
-        _ => format!("({} bytes)", x.len()),
+/// X in one line, if that is not long.
+fn printed(x: &[u8]) -> String {
+    if x.len() <= PRINTED {
+        shown::line(x)
+    } else {
+        format!("({})", counted(x.len() as u64, "byte"))
     }
 }
 
@@ -207,13 +181,7 @@ fn explain(failure: &Failure, to: &Target) -> String {
         Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
         Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
-        Failure::Rejected(code, text) => {
-            let text: String = String::from_utf8_lossy(text)
-                .chars()
-                .filter(|c| !c.is_control())
-                .collect();
-            format!("the server says: {code}: {text}")
-        }
+        Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
         Failure::ShuttingDown => "shutting down".to_owned(),
     }

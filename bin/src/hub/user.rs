@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::PORT;
 use crate::net::{Address, Target};
-use crate::seed;
 use crate::stderr::complain;
 use crate::values::{short, time_out};
+use crate::{seed, shown};
 
 /// Where the hub is, and how long to wait for it.
 #[derive(Clone, Debug, clap::Args)]
@@ -101,7 +101,7 @@ impl User {
                 Notice::Answered {
                     reply: Reply::Error(code, text),
                     ..
-                } => bail!("the hub says: {code}: {}", text.escape_ascii()),
+                } => bail!("the hub says: {code}: {}", shown::words(&text)),
                 Notice::Answered { reply, .. } => return Ok(reply),
                 Notice::Ended { failure, .. } => return Err(self.explain(failure.as_ref())),
                 Notice::Retrying { error, after, .. } => complain!("{}", self.retrying(error, after)),
@@ -150,7 +150,7 @@ impl User {
             None => anyhow!("the session was left"),
             Some(Failure::Dial(error)) => anyhow!("{}", self.unreachable(*error)),
             Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
-            Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", text.escape_ascii()),
+            Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", shown::words(text)),
             Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
             Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
             Some(Failure::ShuttingDown) => anyhow!("shutting down"),

@@ -6,9 +6,9 @@ use echosphere_core::wire::ErrorCode;
 use serde_json::json;
 
 use super::Transport;
-use crate::output;
 use crate::stderr::{complain, status};
-use crate::values::short;
+use crate::values::{counted, short};
+use crate::{output, shown};
 
 /// Shows what comes of one stream.
 pub(super) struct Show {
@@ -44,19 +44,17 @@ impl Show {
         match notice {
             Notice::Number { place, number, .. } => {
                 self.last = Some(number);
-                let line = if self.json {
-                    format!("{}\n", json!({ "event": "number", "place": place, "number": number }))
+                if self.json {
+                    let number = output::exactly(number);
+                    output::json(&json!({ "event": "number", "place": place, "number": number }))?;
                 } else {
-                    format!("{number}\n")
-                };
-                if !output::part(line.as_bytes())? {
-                    return Ok(Some(true));
+                    output::bytes(format!("{number}\n").as_bytes())?;
                 }
             }
             Notice::Retrying { why, after, .. } => {
                 if self.json {
-                    let (why, after) = (self.explain(&why), after.as_secs_f64());
-                    output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
+                    let (why, after) = (self.explain(&why), after.as_millis() as u64);
+                    output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
                 } else {
                     complain!("{}; trying again in {}", self.explain(&why), short(after));
                 }
@@ -65,7 +63,7 @@ impl Show {
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
-                    status!("going on after {count} numbers");
+                    status!("going on after {}", counted(count.into(), "number"));
                 }
             }
             Notice::Done { total, .. } => {
@@ -96,7 +94,6 @@ impl Show {
         match total {
             Total::Sum(sum) => {
                 if self.json {
-                    // JSON numbers of this size are read as others by some programs.
                     output::json(&json!({ "event": "done", "sum": sum.to_string() }))?;
                 } else {
                     output::bytes(format!("sum {sum}\n").as_bytes())?;
@@ -177,7 +174,7 @@ impl Show {
                 format!("the server at {to} takes no calls now: it is full or shutting down")
             }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
-            Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),
+            Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
             Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
             Failure::ShuttingDown => "shutting down".to_owned(),

@@ -117,18 +117,21 @@ fn json_lines_say_what_happens() {
     let sent = run("chat-json", &["connect", &serving.addr, "--json"], "é".as_bytes());
     let told = lines(&sent);
     assert_eq!(told[0], json!({ "event": "connected", "resumed": false }));
-    assert_eq!((&told[1]["event"], &told[1]["id"]), (&json!("delivered"), &json!(1)));
-    let rtt = told[1]["rtt_us"].as_f64().unwrap();
-    assert!(rtt > 0.0, "{rtt}");
+    assert_eq!((&told[1]["event"], &told[1]["id"]), (&json!("delivered"), &json!("1")));
+    let round_trip = told[1]["round_trip_us"].as_f64().unwrap();
+    assert!(round_trip > 0.0, "{round_trip}");
     assert_eq!(told[2..], [json!({ "event": "ended", "why": null })]);
 
     run("chat-json", &["connect", &serving.addr], b"\xff\x1b[2J");
     let heard = lines(&end(serving));
     assert_eq!(heard[0]["event"], "listening");
-    assert_eq!(heard[2], json!({ "event": "heard", "id": 1, "bytes": 2, "text": "é" }));
+    assert_eq!(
+        heard[2],
+        json!({ "event": "heard", "id": "1", "bytes": 2, "text": "é" })
+    );
     assert_eq!(
         heard[5],
-        json!({ "event": "heard", "id": 1, "bytes": 5, "base64": "/xtbMko=" })
+        json!({ "event": "heard", "id": "1", "bytes": 5, "base64": "/xtbMko=" })
     );
 }
 

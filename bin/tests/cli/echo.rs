@@ -214,7 +214,7 @@ fn a_message_is_acknowledged_whatever_bytes_it_is() {
     assert_eq!(stdout(&send(&[""], b"")), "ok \n");
     assert_eq!(
         stdout(&send(&[], b"\x1b[31mred\0\xff")),
-        "ok (10 bytes)\n",
+        "ok \\u{1b}[31mred\\u{0}\\xff\n",
         "must not reach the terminal as it is"
     );
     fs::write(folder("send").join("x.bin"), vec![0; 1_000_000]).unwrap();

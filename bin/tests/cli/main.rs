@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod chat;
+mod delivery;
 mod echo;
 mod hub;
+mod input;
+mod json;
 mod numbers;
+mod prompts;
+mod pty;
 mod settings;
 mod stderr;
 mod support;

@@ -129,8 +129,8 @@ fn a_stateless_stream_is_printed_and_summed() {
         events(&output),
         [
             json!({"event": "resumed", "count": 0}),
-            json!({"event": "number", "place": 1, "number": 15}),
-            json!({"event": "number", "place": 2, "number": 45}),
+            json!({"event": "number", "place": 1, "number": "15"}),
+            json!({"event": "number", "place": 2, "number": "45"}),
             json!({"event": "done", "sum": "60"}),
         ]
     );
@@ -208,7 +208,8 @@ fn a_stateless_stream_goes_on_through_a_restart_and_a_session_is_said_to_be_lost
     let (events, code, _) = rest(plain);
     assert_eq!(code, Some(0));
     assert!(events.iter().any(|event| event["event"] == "retrying"), "{events:?}");
-    let numbers: Vec<u64> = events.iter().filter_map(|event| event["number"].as_u64()).collect();
+    let number = |event: &Value| event["number"].as_str()?.parse().ok();
+    let numbers: Vec<u64> = events.iter().filter_map(number).collect();
     let expected = std::iter::successors(Some(3_u64), |number| Some(number.wrapping_mul(3)));
     assert!(numbers.iter().copied().eq(expected.take(300)), "{numbers:?}");
 
@@ -226,13 +227,20 @@ fn it_ends_when_nobody_reads_its_numbers() {
     let args = ["numbers", "get", "65535", "--to", &serving.grpc];
     let mut child = echosphere("numbers-unread", &args)
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("cannot write to stdout"),
+        "{}",
+        stderr(&output)
+    );
     serving.end();
 }
 

@@ -441,8 +441,8 @@ impl<R: Rng> Machine for Server<R> {
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::Command(never) => match never {},
-            // It dials nobody.
-            Event::DialFailed(..) => {}
+            // It dials nobody; and a stream ends of itself.
+            Event::DialFailed(..) | Event::PeerFinished(_) => {}
         }
     }
 

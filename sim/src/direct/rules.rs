@@ -26,6 +26,8 @@ pub(super) struct Told {
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
+    /// The last one that goes on, and whose peer has finished sending.
+    finished: Option<ConnId>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -62,6 +64,10 @@ impl Told {
         }
     }
 
+    pub(super) const fn last_finished(&self) -> Option<ConnId> {
+        self.finished
+    }
+
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
@@ -89,6 +95,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye:
                 noted.forget(id);
                 noted.ended.push((id, reason));
             }
+            Event::PeerFinished(id) => noted.finished = Some(id),
             Event::Received(id, ref message) => noted.passed.push(passed(id, true, message)),
             _ => {}
         }

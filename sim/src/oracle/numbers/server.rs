@@ -150,7 +150,6 @@ impl ServerModel {
             if peer.behind && peer.sent <= self.max_backlog {
                 return Err(format!("{conn:?} is behind, having been sent {} bytes", peer.sent));
             }
-            peer.finished = server.finished.borrow().contains(conn);
         }
         match event {
             Event::Opened(conn, _) if self.draining => self.owe(*conn, Owed::Close(CloseReason::ShuttingDown)),
@@ -164,6 +163,10 @@ impl ServerModel {
             }
             Event::Received(conn, request) => self.asked(*conn, request)?,
             Event::Closed(conn, reason) => self.closed(*conn, *reason)?,
+            Event::PeerFinished(conn) => match self.peers.get_mut(conn) {
+                Some(peer) if peer.stream.is_some() => peer.finished = true,
+                _ => return Err(format!("{conn:?} goes on without a stream, and has finished sending")),
+            },
             Event::Deadline => self.expire(),
             Event::Drain => self.drain(),
             Event::DialFailed(..) => {}

@@ -414,6 +414,7 @@ impl Machine for Stay {
             Event::Received(_, Message::Error(code, _)) => self.note(format!("error {code}")),
             Event::Closed(id, reason) => self.closed(id, reason, out),
             Event::Drain => self.close(now, out),
+            Event::PeerFinished(_) => {}
             Event::Deadline => self.send_due(now, out),
         }
     }
