@@ -154,7 +154,7 @@ fn colour(told: &Told) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
-        Kind::Closed | Kind::Close | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
+        Kind::Closed | Kind::PeerFinished | Kind::Close | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
         Kind::Command | Kind::Notice | Kind::Deadline => "local",
         Kind::Note => "note",
     }
@@ -170,6 +170,7 @@ fn words(told: &Told, whose: Whose) -> String {
         Kind::Received => format!("{conn} says {text}"),
         Kind::Sent => format!("to {conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
+        Kind::PeerFinished => format!("{conn}: the peer has finished sending"),
         Kind::Close => format!("close {conn}: {text}"),
         Kind::Dial => format!("dial {dial}"),
         Kind::DialFailed => format!("dial {dial} failed: {text}"),

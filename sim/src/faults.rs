@@ -60,6 +60,8 @@ pub enum Fault {
     DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
+    /// The host, or the server, does nothing for so long; what arrives waits.
+    Pause(Option<usize>, Duration),
 }
 
 /// In words, as a trace notes it.
@@ -91,6 +93,8 @@ impl fmt::Display for Fault {
             Self::CrashServer { unnoticed } => write!(f, "the server {}", unseen(unnoticed)),
             Self::DrainServer(within) => write!(f, "the server drains, within {within:?}"),
             Self::RestartServer => f.write_str("the server starts again"),
+            Self::Pause(Some(host), lasts) => write!(f, "client-{host} is paused for {lasts:?}"),
+            Self::Pause(None, lasts) => write!(f, "the server is paused for {lasts:?}"),
         }
     }
 }
@@ -166,6 +170,8 @@ impl Injector {
                     self.server_was_down = true;
                 }
             }
+            // The host does it by itself, once it is told.
+            Fault::Pause(..) => self.marks.hit(Mark::Pause),
             Fault::RestartServer => {
                 if self.down.remove(SERVER) {
                     self.rules.tearing_down(|| sim.bounce(SERVER));

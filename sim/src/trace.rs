@@ -179,6 +179,7 @@ pub(crate) fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut St
             message.brief(line);
         }
         Event::Closed(id, reason) => put(line, format_args!("{id:?} ended ({})", words::why(*reason))),
+        Event::PeerFinished(id) => put(line, format_args!("{id:?} has finished sending")),
         Event::DialFailed(token, error) => {
             put(
                 line,

@@ -83,6 +83,7 @@ pub(crate) fn why(reason: CloseReason) -> String {
 pub(crate) const fn not_connected(error: DialError) -> &'static str {
     match error {
         DialError::Refused => "connection refused",
+        DialError::Unavailable => "server full or shutting down",
         DialError::Unreachable => "host unreachable",
     }
 }

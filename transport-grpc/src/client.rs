@@ -1,44 +1,64 @@
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_driver::Connector;
+use echosphere_driver::settle::Settle;
 use http::header::{CONTENT_TYPE, TE};
-use http::{Request, Uri};
-use tonic::transport::Endpoint;
-use tower_service::Service;
+use http::{HeaderMap, Request, StatusCode, Uri};
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
 
 use crate::method::Method;
-use crate::server::{PING_EVERY, PING_TIMEOUT};
-use crate::stream::{GrpcStream, Pipe, check};
+use crate::settle::ThroughTasks;
+use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
+
+/// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
+/// before its server forgets what the client could resume.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
 pub struct GrpcConnector<M> {
-    endpoint: Endpoint,
+    to: SocketAddr,
+    http: Builder<TokioExecutor>,
     method: PhantomData<M>,
 }
 
 impl<M: Method> GrpcConnector<M> {
     /// Calls a server at this address, without TLS.
-    ///
-    /// # Errors
-    ///
-    /// If the address cannot stand in a URI.
-    pub fn new(to: SocketAddr) -> io::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{to}"))
-            .map_err(io::Error::other)?
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .tcp_nodelay(true);
-        Ok(Self {
-            endpoint,
+    #[must_use]
+    pub fn new(to: SocketAddr) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT);
+        Self {
+            to,
+            http,
             method: PhantomData,
-        })
+        }
+    }
+
+    fn request(&self, body: Body) -> Result<Request<Body>, http::Error> {
+        let to = Uri::builder()
+            .scheme("http")
+            .authority(self.to.to_string())
+            .path_and_query(M::path())
+            .build()?;
+        Request::post(to)
+            .header(CONTENT_TYPE, GRPC)
+            .header(TE, "trailers")
+            .body(body)
     }
 }
 
@@ -47,45 +67,67 @@ impl<M: Method> Connector for GrpcConnector<M> {
     type Stream = GrpcStream;
 
     async fn dial(&self, _token: DialToken) -> io::Result<GrpcStream> {
-        let mut channel = self.endpoint.connect().await.map_err(|error| cause(&error))?;
-        poll_fn(|cx| channel.poll_ready(cx))
-            .await
-            .map_err(|error| cause(&error))?;
+        let stream = TcpStream::connect(self.to).await?;
+        stream.set_nodelay(true)?;
+        let (mut requests, connection) = self.http.handshake(TokioIo::new(stream)).await.map_err(cause)?;
+        let running = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the HTTP/2 connection failed");
+            }
+        });
+        let running = AbortOnDropHandle::new(running);
         let (pipe, body) = Pipe::new(false);
-        let request = Request::post(M::path().parse::<Uri>().map_err(io::Error::other)?)
-            .header(CONTENT_TYPE, "application/grpc")
-            .header(TE, "trailers")
-            .body(body)
-            .map_err(io::Error::other)?;
-        let response = channel.call(request).await.map_err(|error| cause(&error))?;
-        if !response.status().is_success() {
-            return Err(io::Error::other(format!(
-                "no gRPC server: HTTP status {}",
-                response.status()
-            )));
-        }
-        // A call that is refused at once has its status in its headers.
-        check(Some(response.headers()))?;
-        Ok(GrpcStream::new(response.into_body(), pipe, Some(channel)))
+        let request = self.request(body).map_err(io::Error::other)?;
+        let response = requests.send_request(request).await.map_err(cause)?;
+        check_start(response.status(), response.headers())?;
+        let connection = Connection::new(requests, running);
+        Ok(GrpcStream::new(Body::new(response.into_body()), pipe, Some(connection)))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 
 impl<M> fmt::Debug for GrpcConnector<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcConnector")
-            .field("endpoint", &self.endpoint)
-            .finish()
+            .field("to", &self.to)
+            .finish_non_exhaustive()
     }
 }
 
-/// The system's error behind a transport's, if there is one.
-fn cause(error: &tonic::transport::Error) -> io::Error {
+/// Whether a call was begun, by the start of its response.
+fn check_start(status: StatusCode, headers: &HeaderMap) -> io::Result<()> {
+    if !status.is_success() {
+        // "HTTP to gRPC Status Code Mapping"
+        let kind = match status.as_u16() {
+            429 | 502..=504 => io::ErrorKind::ResourceBusy,
+            _ => io::ErrorKind::InvalidData,
+        };
+        return Err(io::Error::new(kind, format!("no gRPC server: HTTP status {status}")));
+    }
+    if !is_grpc(headers) {
+        let wrong = "no gRPC server: its response has another content-type";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
+    }
+    // A call that is refused at once has its status in its headers.
+    check(Some(headers))
+}
+
+/// The system's error behind HTTP/2's, if there is one.
+fn cause(error: hyper::Error) -> io::Error {
+    let mut kind = io::ErrorKind::Other;
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             return io::Error::new(io.kind(), io.to_string());
         }
+        // What the peer sent was found to be no HTTP/2.
+        if inner.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
+            kind = io::ErrorKind::InvalidData;
+        }
         source = inner.source();
     }
-    io::Error::other(error.to_string())
+    io::Error::new(kind, error)
 }

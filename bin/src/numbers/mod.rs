@@ -8,6 +8,8 @@ use clap::{Subcommand, ValueEnum};
 
 /// The port of numbers unless told otherwise.
 const PORT: u16 = 1337;
+/// The same over TCP.
+const TCP_PORT: u16 = 1338;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -6,8 +6,9 @@ use echosphere_core::wire::ErrorCode;
 use serde_json::json;
 
 use super::Transport;
-use crate::output;
-use crate::values::short;
+use crate::stderr::{complain, status};
+use crate::values::{counted, short};
+use crate::{output, shown};
 
 /// Shows what comes of one stream.
 pub(super) struct Show {
@@ -34,7 +35,7 @@ impl Show {
     /// Says what is about to come, where it is not what was typed.
     pub(super) fn begin(&self) {
         if let Want::Session { uuid, after: None, .. } = self.want {
-            eprintln!("session {uuid}");
+            status!("session {uuid}");
         }
     }
 
@@ -43,28 +44,26 @@ impl Show {
         match notice {
             Notice::Number { place, number, .. } => {
                 self.last = Some(number);
-                let line = if self.json {
-                    format!("{}\n", json!({ "event": "number", "place": place, "number": number }))
+                if self.json {
+                    let number = output::exactly(number);
+                    output::json(&json!({ "event": "number", "place": place, "number": number }))?;
                 } else {
-                    format!("{number}\n")
-                };
-                if !output::part(line.as_bytes())? {
-                    return Ok(Some(true));
+                    output::bytes(format!("{number}\n").as_bytes())?;
                 }
             }
             Notice::Retrying { why, after, .. } => {
                 if self.json {
-                    let (why, after) = (self.explain(&why), after.as_secs_f64());
-                    output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
+                    let (why, after) = (self.explain(&why), after.as_millis() as u64);
+                    output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
                 } else {
-                    eprintln!("{}; trying again in {}", self.explain(&why), short(after));
+                    complain!("{}; trying again in {}", self.explain(&why), short(after));
                 }
             }
             Notice::Resumed { count, .. } => {
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
-                    eprintln!("going on after {count} numbers");
+                    status!("going on after {}", counted(count.into(), "number"));
                 }
             }
             Notice::Done { total, .. } => {
@@ -77,7 +76,7 @@ impl Show {
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
                 } else {
-                    eprintln!("error: {why}");
+                    complain!("error: {why}");
                 }
                 self.hint(&failure);
                 return Ok(Some(false));
@@ -95,7 +94,6 @@ impl Show {
         match total {
             Total::Sum(sum) => {
                 if self.json {
-                    // JSON numbers of this size are read as others by some programs.
                     output::json(&json!({ "event": "done", "sum": sum.to_string() }))?;
                 } else {
                     output::bytes(format!("sum {sum}\n").as_bytes())?;
@@ -110,7 +108,7 @@ impl Show {
                     output::bytes(format!("checksum {said} {verdict}\n").as_bytes())?;
                 }
                 if !valid {
-                    eprintln!(
+                    complain!(
                         "error: the numbers that came do not have this checksum; was the session begun with another N?"
                     );
                 }
@@ -129,8 +127,8 @@ impl Show {
             // The session is lost: there is nothing to go on with.
             Failure::Rejected(ErrorCode::UnknownSession, _) => {
                 if let Want::Session { uuid, n, .. } = self.want {
-                    eprintln!("The server has restarted or waited too long. From the start, with the same numbers:");
-                    eprintln!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
+                    complain!("The server has restarted or waited too long. From the start, with the same numbers:");
+                    complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
             Failure::Rejected(..) | Failure::Confused => {}
@@ -146,7 +144,7 @@ impl Show {
             Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
             Want::Plain { .. } => (String::new(), "N".to_owned()),
         };
-        eprintln!(
+        complain!(
             "to go on: echosphere numbers get{which} --resume {last}{} {n}",
             self.whereto()
         );
@@ -172,8 +170,11 @@ impl Show {
             Failure::Dial(DialError::Unreachable) => {
                 format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
             }
+            Failure::Dial(DialError::Unavailable) => {
+                format!("the server at {to} takes no calls now: it is full or shutting down")
+            }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
-            Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),
+            Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
             Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
             Failure::ShuttingDown => "shutting down".to_owned(),

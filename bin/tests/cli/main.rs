@@ -3,9 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod chat;
+mod delivery;
 mod echo;
 mod hub;
+mod input;
+mod json;
 mod numbers;
 mod partial;
+mod prompts;
+mod pty;
 mod settings;
+mod stderr;
 mod support;

@@ -114,7 +114,7 @@ impl<R: Rng> Client<R> {
             retries: 0,
             leaving: false,
             told: None,
-            talk: Talk::new(self.config.talk, false),
+            talk: Talk::new(self.config.talk, self.counters.sessions, false),
         });
         self.dial(out);
     }
@@ -164,7 +164,7 @@ impl<R: Rng> Client<R> {
         entry.due = Some(now + self.config.welcome_timeout.max(SHORTEST));
         let session = entry.number;
         let greeting = if entry.welcomed {
-            let received = entry.talk.received();
+            let received = entry.talk.rejoin();
             Message::Resume { session, received }
         } else {
             Message::Begin { session }
@@ -212,21 +212,23 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    fn read(&mut self, bytes: usize, out: &mut Out) {
+    fn read(&mut self, of: u64, id: u64, out: &mut Out) {
         if let Some(session) = &mut self.session {
             let conn = session.conn();
-            session.talk.read(conn, bytes, out);
+            session.talk.read(conn, of, id, out);
+            self.settle(out);
         }
     }
 
     fn leave(&mut self, out: &mut Out) {
         if let Some(session) = &mut self.session {
             session.leaving = true;
+            session.talk.leave();
             self.settle(out);
         }
     }
 
-    /// Ends a session that is to end and in which everything is acknowledged.
+    /// Ends a session that is to end and in which everything is acknowledged, on both sides.
     fn settle(&mut self, out: &mut Out) {
         let done = |session: &Session| session.leaving && session.talk.is_done();
         if self.session.as_ref().is_some_and(done) {
@@ -319,7 +321,7 @@ impl<R: Rng> Client<R> {
 
     /// Tells the caller of everything that is left, and forgets the session.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return;
         };
         match session.stage {
@@ -365,7 +367,7 @@ impl<R: Rng> Machine for Client<R> {
         match event {
             Event::Command(Command::Connect) => self.connect(now, out),
             Event::Command(Command::Say { key, body }) => self.say(now, key, body, out),
-            Event::Command(Command::Read(bytes)) => self.read(bytes, out),
+            Event::Command(Command::Read { session, id }) => self.read(session, id, out),
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
@@ -374,6 +376,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

@@ -447,6 +447,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(now, out),
+            Event::PeerFinished(_) => {}
         }
     }
 

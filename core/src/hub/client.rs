@@ -397,6 +397,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Closed(conn, reason) => self.closed(conn, reason, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

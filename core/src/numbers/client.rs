@@ -321,6 +321,7 @@ impl<R: Rng> Machine for Client<R> {
             }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use self::partials::Half;
 use super::conn::Arrival;
-use super::net::{NEVER, Nanos, Net, What};
+use super::net::{MILLISECOND, NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::hosts::{CLIENTS, SERVER};
@@ -258,6 +258,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn wake(&mut self, net: &mut Net) {
         self.check_wakes(net.now);
         let now = self.local(net.now);
+        if net.now - self.paused_until.min(net.now) < MILLISECOND {
+            for socket in self.sockets.iter_mut().flatten() {
+                if socket.backlog.resumed(now, &self.link) {
+                    net.marks.hit(Mark::ReadsAgain);
+                }
+            }
+        }
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.expire(now, &mut self.effects);
         }
@@ -381,6 +388,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let mut whole = 0;
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
+            if self.paused_until == net.now && now.since(socket.spoken.heard) >= self.link.idle_timeout {
+                net.marks.hit(Mark::HeardAfterPause);
+            }
             socket.spoken.heard = now;
             whole = socket.spoken.frames.take(input, typing);
         }

@@ -28,6 +28,8 @@ pub(super) struct Told {
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
+    /// The last one that goes on, and whose peer has finished sending.
+    finished: Option<ConnId>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -72,6 +74,10 @@ impl Told {
         ended.map(|(_, reason)| *reason)
     }
 
+    pub(super) const fn last_finished(&self) -> Option<ConnId> {
+        self.finished
+    }
+
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
@@ -100,6 +106,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut 
                 noted.forget(id);
                 noted.ended.push((id, reason));
             }
+            Event::PeerFinished(id) => noted.finished = Some(id),
             Event::Received(id, ref message) => noted.passed.push(passed(id, true, message)),
             _ => {}
         }
@@ -300,6 +307,18 @@ impl Backlog {
             return Err(format!("{left} bytes wait to be written, which is too much"));
         }
         Ok(())
+    }
+
+    /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
+    /// be written. Returns whether it does.
+    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) -> bool {
+        let timeout = link.backlog_timeout;
+        let late = |since| now.since(since) > timeout + timeout / 10;
+        let again = self.long_since.is_some_and(late);
+        if again {
+            self.long_since = Some(now);
+        }
+        again
     }
 
     /// The connection was dropped because its peer does not read.

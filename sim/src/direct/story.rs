@@ -79,6 +79,8 @@ pub enum Kind {
     Sent,
     /// A connection ended.
     Closed,
+    /// The peer finished sending, and the connection goes on.
+    PeerFinished,
     /// A connection was closed.
     Close,
     /// An attempt to connect.
@@ -226,6 +228,7 @@ fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
         },
         Event::Received(id, message) => Told::of(Kind::Received, *id, brief(message)),
         Event::Closed(id, reason) => Told::of(Kind::Closed, *id, words::why(*reason)),
+        Event::PeerFinished(id) => Told::of(Kind::PeerFinished, *id, String::new()),
         Event::DialFailed(token, error) => {
             Told::dial(Kind::DialFailed, *token, words::not_connected(*error).to_owned())
         }

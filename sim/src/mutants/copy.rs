@@ -273,10 +273,12 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The system that a patch is tried on.
+/// The system that a patch is tried on: the one whose code it changes, or that its first line names in brackets at its end.
 pub(super) fn system_of(patch: &str) -> &'static str {
+    let what = patch.lines().next().unwrap_or_default();
     let others = ["hub", "chat", "numbers"].into_iter();
-    let mut named = others.filter(|name| patch.contains(&format!("/src/{name}/")));
+    let mut named =
+        others.filter(|name| patch.contains(&format!("/src/{name}/")) || what.ends_with(&format!("({name})")));
     named.next().unwrap_or("echo")
 }
 

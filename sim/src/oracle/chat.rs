@@ -27,6 +27,7 @@ mod callers;
 mod clients;
 mod server;
 mod sessions;
+mod talk;
 mod typed;
 mod words;
 mod workload;
@@ -50,6 +51,8 @@ pub struct Chat {
     pub max_partial_bytes: Option<usize>,
     /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
     pub idle_timeout: Option<Duration>,
+    /// How long after hearing a message a caller reads it.
+    pub lag: Duration,
 }
 
 impl System for Chat {
@@ -60,7 +63,7 @@ impl System for Chat {
 
     fn server(&self, _rng: ChaCha8Rng) -> (Answering, Self::Codec) {
         let server = Server::new(self.server.clone());
-        (Answering::new(server), Words::Real(ChatCodec::accepted()))
+        (Answering::new(server, self.lag), Words::Real(ChatCodec::accepted()))
     }
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, Self::Codec) {
@@ -74,7 +77,7 @@ impl System for Chat {
         } else {
             Words::Real(ChatCodec::dialled())
         };
-        (Reading::new(Client::new(config, rng), types), words)
+        (Reading::new(Client::new(config, rng), types, self.lag), words)
     }
 
     fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
@@ -188,7 +191,7 @@ impl Oracle<Chat> for ChatOracle {
         actions: &[ActionOf<Answering>],
     ) -> Result<(), String> {
         server.inner.audit()?;
-        self.server.step(&mut self.sessions, server.now, event, actions)?;
+        self.server.step(&mut self.sessions, server, event, actions)?;
         self.server.compare(server)
     }
 

@@ -49,7 +49,7 @@ impl Brief for Command {
                 brief_bytes(body, line);
             }
             Self::Connect => line.push_str("connect"),
-            Self::Read(bytes) => *line += &format!("{bytes} bytes read"),
+            Self::Read { session, id } => *line += &format!("message {id} of session {session} is read"),
             Self::Leave => line.push_str("leave"),
             Self::HangUp => line.push_str("hang up"),
         }
@@ -63,7 +63,7 @@ impl Brief for ServerCommand {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
-            Self::Read(bytes) => *line += &format!("{bytes} bytes read"),
+            Self::Read { session, id } => *line += &format!("message {id} of session {session} is read"),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Brief for ServerCommand {
 impl Brief for Notice {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Heard { id, body } => {
+            Self::Heard { id, body, .. } => {
                 *line += &format!("heard {id} ");
                 brief_bytes(body, line);
             }

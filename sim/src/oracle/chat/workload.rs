@@ -22,6 +22,8 @@ const MOST: usize = 16 * 17;
 /// What a client may take to connect, and what a lost one is waited for, in these runs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 const KEEP: Duration = Duration::from_millis(3000);
+/// How many milliseconds a message may go unread: long enough for its connection to be lost before that.
+const LONGEST_LAG: u64 = 300;
 /// Longer than a segment may be delayed, so that a greeting may come long after a newer one.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2000);
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -129,6 +131,7 @@ impl Chat {
             max_backlog: None,
             max_partial_bytes: None,
             idle_timeout: None,
+            lag: Duration::ZERO,
         }
     }
 
@@ -226,10 +229,16 @@ impl Workload for Chat {
                 *body = fit_a_line(body);
             }
         }
+        let lag = if dice.chance(0.4) {
+            dice.millis(1, LONGEST_LAG)
+        } else {
+            Duration::ZERO
+        };
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
         Self {
             max_partial_bytes: partial::draw(seed, chat.longest()),
+            lag,
             impatient,
             lines,
             max_backlog,
@@ -275,6 +284,7 @@ impl Workload for Chat {
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
             "idle_timeout": self.idle_timeout,
+            "lag": self.lag,
             "impatient": self.impatient,
             "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
@@ -291,6 +301,8 @@ impl Workload for Chat {
             #[serde(default)]
             max_partial_bytes: Option<usize>,
             idle_timeout: Option<Duration>,
+            #[serde(default)]
+            lag: Duration,
             impatient: Vec<usize>,
             #[serde(default)]
             lines: Vec<usize>,
@@ -320,6 +332,7 @@ impl Workload for Chat {
             max_backlog: whole.max_backlog,
             max_partial_bytes: whole.max_partial_bytes,
             idle_timeout: whole.idle_timeout,
+            lag: whole.lag,
             impatient: whole.impatient,
             lines: whole.lines,
             ..chat

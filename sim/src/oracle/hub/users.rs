@@ -191,6 +191,9 @@ impl UsersModel {
             }
             Event::Received(..) => return Err("a user is asked something".into()),
             Event::Closed(conn, _) => self.on(host, *conn)?.1.conn = None,
+            Event::PeerFinished(_) => {
+                return Err("a user's connection goes on, and its hub has finished sending".into());
+            }
             Event::Command(Command::Connect { session }) => {
                 self.sessions.entry((host, *session)).or_default();
             }

@@ -230,6 +230,7 @@ impl ClientModel {
                 let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
                 self.lost(key, &Failure::Closed(*reason), did)?;
             }
+            Event::PeerFinished(conn) => return Err(format!("{conn:?} goes on, and its server has finished sending")),
             Event::Deadline => self.expire(did)?,
             Event::Drain => {
                 self.draining = true;
