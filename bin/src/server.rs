@@ -21,10 +21,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::limits::OTHER_FILES;
-use crate::output;
 use crate::signals::Signals;
 use crate::stderr::{complain, listening, status};
 use crate::values::{count, size, thousands, time_out};
+use crate::{output, progress};
 
 /// Connections at once, where neither `--max-connections` nor the number of open files says less.
 const MAX_CONNECTIONS: usize = 200_000;
@@ -277,7 +277,11 @@ where
         );
         // If the driver has ended already, there is nothing to drain.
         let _ = handle.drain(within).await;
-        signals.end_at_next().await;
+        tokio::select! {
+            biased;
+            () = signals.end_at_next() => {}
+            () = count_down(within) => {}
+        }
     };
     let mut run = std::pin::pin!(driver.run());
     tokio::select! {
@@ -285,6 +289,17 @@ where
         endpoint = &mut run => endpoint,
         () = drain => run.await,
     }
+}
+
+/// Shows people at a terminal what is left of a drain's time, for ever.
+async fn count_down(within: Duration) {
+    let until = Instant::now() + within;
+    let bar = progress::bar(0, "{msg}");
+    progress::keep(&bar, |bar| {
+        let left = until.saturating_duration_since(Instant::now());
+        bar.set_message(format!("draining: {} s left", left.as_millis().div_ceil(1000)));
+    })
+    .await;
 }
 
 /// What a server has left, and what it did.

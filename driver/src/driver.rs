@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,14 +11,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::Want;
-use echosphere_core::wire::{Codec, Outbox, WireError};
+use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialToken, Machine, Time};
 use slab::Slab;
-use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
+use crate::accepting::Complaint;
 use crate::budgets::Budgets;
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
 use crate::net::{Connector, Listener, Stream};
@@ -28,17 +28,17 @@ use crate::write::poll_write;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
-/// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+mod accepts;
 mod deadlines;
 mod dials;
 
+use self::accepts::{Accept, Accepting};
+use self::deadlines::Drain;
 use self::dials::Dial;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Speaks<S, C> = Box<dyn Fn(&S) -> C + Send>;
-type Accept<S> = Boxed<(Box<dyn Listener<Stream = S>>, io::Result<S>)>;
 
 /// Owns an endpoint and its sockets, and runs them until all is done.
 pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
@@ -48,13 +48,14 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
 
     conns: Vec<Option<Conn<S>>>,
     accept: Option<Accept<S>>,
+    refusals: Complaint,
     /// What an accepted connection speaks, if not all speak the same.
     speaks: Option<Speaks<S, C>>,
     connector: Option<Arc<dyn Connector<Stream = S>>>,
     dials: Slab<Dial<S>>,
     dial_of: BTreeMap<DialToken, usize>,
     requests: Option<mpsc::Receiver<Request<M, C>>>,
-    drain_until: Option<Time>,
+    drain: Option<Drain>,
     budgets: Budgets,
 
     start: Instant,
@@ -75,6 +76,8 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
 
 struct Conn<S> {
     id: ConnId,
+    /// Of a connection that was accepted.
+    peer: Option<SocketAddr>,
     stream: S,
     waker: Waker,
     reading: bool,
@@ -120,7 +123,7 @@ where
     /// Outside of a tokio runtime with its clock enabled; so does [`Driver::dial`].
     pub fn serve(endpoint: Endpoint<M, C>, listener: impl Listener<Stream = S> + 'static) -> (Self, Handle<M, C>) {
         let (mut driver, handle) = Self::new(endpoint, listener.settle());
-        driver.accept = Some(accept_from(Box::new(listener)));
+        driver.accept = Some(Accepting::on(listener).next());
         (driver, handle)
     }
 
@@ -177,12 +180,13 @@ where
             notify: Box::new(drop),
             conns: Vec::new(),
             accept: None,
+            refusals: Complaint::default(),
             speaks: None,
             connector: None,
             dials: Slab::new(),
             dial_of: BTreeMap::new(),
             requests: Some(requests),
-            drain_until: None,
+            drain: None,
             budgets: Budgets::default(),
             start: Instant::now(),
             sleep: Box::pin(sleep(Duration::ZERO)),
@@ -253,37 +257,6 @@ where
         self.accept.is_none() && self.requests.is_none() && self.endpoint.is_zero()
     }
 
-    /// `false` if there may be more to accept, or to read from what was accepted.
-    fn accept(&mut self) -> bool {
-        let waker = Waker::from(Arc::clone(&self.own.listener));
-        let mut accepted = false;
-        for _ in 0..self.budgets.accepts.max(1) {
-            let Some(accept) = &mut self.accept else {
-                return true;
-            };
-            let Poll::Ready((listener, result)) = accept.as_mut().poll(&mut Context::from_waker(&waker)) else {
-                return !accepted;
-            };
-            accepted = true;
-            self.accept = Some(accept_from(listener));
-            match result {
-                Ok(stream) => {
-                    let codec = match &self.speaks {
-                        Some(speaks) => speaks(&stream),
-                        None => self.endpoint.codec().clone(),
-                    };
-                    match self.endpoint.accept_speaking(self.clock(), codec.clone()) {
-                        Ok(id) => self.insert(id, stream),
-                        Err(refusal) => refuse(stream, codec, &refusal),
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
-            }
-        }
-        waker.wake();
-        false
-    }
-
     /// `false` if there may be more.
     fn take_requests(&mut self, now: Time) -> bool {
         let waker = Waker::from(Arc::clone(&self.own.commands));
@@ -299,9 +272,7 @@ where
                     // What was asked before the asker could know is answered still.
                     requests.close();
                     self.accept = None;
-                    let until = now + within;
-                    self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
-                    self.endpoint.drain(now, &mut self.effects);
+                    self.begin_drain(now, within);
                 }
                 Poll::Ready(Some(Request::Inspect(look))) => look(&self.endpoint),
                 Poll::Ready(None) => self.requests = None,
@@ -312,7 +283,7 @@ where
         false
     }
 
-    fn insert(&mut self, id: ConnId, stream: S) {
+    fn insert(&mut self, id: ConnId, peer: Option<SocketAddr>, stream: S) {
         let slot = id.slot as usize;
         if slot >= self.conns.len() {
             self.conns.resize_with(slot + 1, || None);
@@ -322,6 +293,7 @@ where
         waker.wake_by_ref();
         self.conns[slot] = Some(Conn {
             id,
+            peer,
             stream,
             waker,
             reading: true,
@@ -426,31 +398,4 @@ impl<M: Machine, C: Codec<Message = M::Message>, S> fmt::Debug for Driver<M, C, 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").finish_non_exhaustive()
     }
-}
-
-/// The next connection, and the listener back.
-fn accept_from<S: Stream>(mut listener: Box<dyn Listener<Stream = S>>) -> Accept<S> {
-    Box::pin(async move {
-        let result = listener.accept().await;
-        if let Err(error) = &result
-            && !matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-            )
-        {
-            tracing::warn!(%error, "cannot accept connections, trying again; is the limit of open files reached?");
-            sleep(ACCEPT_PAUSE).await;
-        }
-        (listener, result)
-    })
-}
-
-/// Tells a peer why it is not let in, if its socket takes that at once, and drops it.
-fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &WireError) {
-    let mut farewell = Outbox::new();
-    codec.encode_error(refusal.code, &refusal.text, &mut farewell);
-    let mut cx = Context::from_waker(Waker::noop());
-    // Whether it got there or not, there is nobody to tell.
-    let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
-    let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
 }

@@ -40,8 +40,9 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
         self.request(Request::Command(command)).await
     }
 
-    /// Stops listening and taking on work, lets what is under way finish for at most `within`, then closes the rest.
-    /// The driver ends when all is closed.
+    /// Stops listening and taking on work, and lets what is under way finish. The driver ends when all is closed, `within`
+    /// this time: when four fifths of it are over, the connections that are left are told and closed, and at its end
+    /// those that are still closing are dropped. If it is zero, they are dropped as soon as they are told.
     ///
     /// # Errors
     ///

@@ -8,6 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `driver` | the future, a turn at a time |
+//! | `accepting` | [`AcceptErrors`], [`Complaint`]: what goes wrong while connections are accepted |
 //! | `budgets` | [`Budgets`]: how much one turn does |
 //! | `handle` | commands, draining and looking inside, from other tasks |
 //! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
@@ -15,6 +16,7 @@
 //! | [`settle`] | what has arrived is read before a deadline is judged |
 //! | `write` | an outbox, to a stream |
 
+mod accepting;
 mod budgets;
 mod driver;
 mod handle;
@@ -23,6 +25,7 @@ pub mod ready;
 pub mod settle;
 mod write;
 
+pub use accepting::{AcceptErrors, Complaint};
 pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,6 +22,12 @@ pub trait Listener: Send {
 
     /// Waits for the next connection. A wait that is given up loses none.
     async fn accept(&mut self) -> io::Result<Self::Stream>;
+
+    /// The address of the peer of a stream that this has accepted, if it has one. Logs name it.
+    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
+        let _ = stream;
+        None
+    }
 
     /// Brings what has arrived to this listener and its streams, for a [`Driver`](crate::Driver) that is about to judge
     /// that something has not. By default the runtime's reactor wakes them; other tasks or threads between it and the
@@ -67,6 +74,13 @@ impl<A: Listener, B: Listener> Listener for Both<A, B> {
         }
     }
 
+    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
+        match stream {
+            Either::Left(one) => self.0.peer(one),
+            Either::Right(other) => self.1.peer(other),
+        }
+    }
+
     fn settle(&self) -> Arc<dyn Settle> {
         Arc::new(Sequence(self.0.settle(), self.1.settle()))
     }
@@ -82,6 +96,10 @@ impl<L: Listener> Listener for Option<L> {
             Some(listener) => listener.accept().await,
             None => std::future::pending().await,
         }
+    }
+
+    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
+        self.as_ref()?.peer(stream)
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

@@ -81,7 +81,7 @@ impl<M: Method> Connector for GrpcConnector<M> {
         let response = requests.send_request(request).await.map_err(cause)?;
         check_start(response.status(), response.headers())?;
         let connection = Connection::new(requests, running);
-        Ok(GrpcStream::new(Body::new(response.into_body()), pipe, Some(connection)))
+        Ok(GrpcStream::dialled(Body::new(response.into_body()), pipe, connection))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

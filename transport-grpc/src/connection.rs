@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -80,7 +81,12 @@ impl Http {
     /// # Errors
     ///
     /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
-    pub(crate) async fn serve(self: Arc<Self>, mut stream: TcpStream, is_place: bool) -> io::Result<()> {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        is_place: bool,
+    ) -> io::Result<()> {
         let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
         let start = handshake.await??.freeze();
         let leave = CancellationToken::new();
@@ -93,7 +99,7 @@ impl Http {
             async move {
                 let leave = || leave.cancel();
                 let response = if is_place {
-                    this.services.answer(request.map(Body::new), leave).await
+                    this.services.answer(peer, request.map(Body::new), leave).await
                 } else {
                     leave();
                     full()

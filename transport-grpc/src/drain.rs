@@ -1,9 +1,12 @@
+use std::net::SocketAddr;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 /// A call that waits to be taken.
 pub(crate) struct Asked {
+    pub(crate) peer: SocketAddr,
     /// What it receives.
     pub(crate) incoming: Body,
     /// Takes what it sends.

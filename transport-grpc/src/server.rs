@@ -3,14 +3,12 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_driver::Listener;
 use echosphere_driver::settle::Settle;
+use echosphere_driver::{AcceptErrors, Complaint, Listener};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -28,10 +26,6 @@ const QUEUED_CALLS: usize = 256;
 const REFUSALS: usize = 64;
 /// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
-/// How long to wait before accepting again when there is nothing left to accept with.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Log lines of one kind come no faster than this.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
 /// in HTTP/2 without TLS.
@@ -113,14 +107,18 @@ impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
-        let Some(Asked { incoming, taken }) = self.calls.recv().await else {
+        let Some(Asked { peer, incoming, taken }) = self.calls.recv().await else {
             // The accepting task has panicked. Other listeners of the same driver go on.
             return std::future::pending().await;
         };
         let (pipe, outgoing) = Pipe::new(true);
         // If the caller is gone already, the call breaks off.
         let _ = taken.send(outgoing);
-        Ok(GrpcStream::new(incoming, pipe, None))
+        Ok(GrpcStream::accepted(peer, incoming, pipe))
+    }
+
+    fn peer(&self, stream: &GrpcStream) -> Option<SocketAddr> {
+        stream.peer()
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
@@ -148,7 +146,7 @@ struct Accepting {
 
 impl Accepting {
     async fn run(self) {
-        let (mut no_place, mut no_socket) = (Complaint::default(), Complaint::default());
+        let (mut no_place, mut errors) = (Complaint::default(), AcceptErrors::default());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -162,15 +160,7 @@ impl Accepting {
                         tracing::warn!(%peer, left_out, "refused a connection: all places are taken");
                     }
                 }
-                Err(error) if is_peers(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted")
-                }
-                Err(error) => {
-                    if let Some(left_out) = no_socket.due() {
-                        tracing::warn!(%error, left_out, "cannot accept connections, trying again; is the limit of open files reached?");
-                    }
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => errors.note(&error).await,
             }
         }
     }
@@ -191,7 +181,7 @@ impl Accepting {
 async fn serve(http: Arc<Http>, stream: TcpStream, peer: SocketAddr, is_place: bool, _held: OwnedSemaphorePermit) {
     // What fails is the socket's option, and then the socket itself is of no use.
     let served = match stream.set_nodelay(true) {
-        Ok(()) => http.serve(stream, is_place).await,
+        Ok(()) => http.serve(stream, peer, is_place).await,
         Err(error) => Err(error),
     };
     if let Err(error) = served {
@@ -209,34 +199,6 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Whether an error of accepting is about the connection, and not about this host.
-fn is_peers(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
-}
-
 fn semaphore(places: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)))
-}
-
-/// A kind of log line that peers can cause.
-#[derive(Default)]
-struct Complaint {
-    last: Option<Instant>,
-    left_out: u64,
-}
-
-impl Complaint {
-    /// How many lines were left out before this one; `None` if this is left out too.
-    fn due(&mut self) -> Option<u64> {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + COMPLAIN_EVERY) {
-            self.left_out += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.left_out))
-    }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -55,12 +56,17 @@ impl Services {
     }
 
     /// Answers a request. `leave` is called if the peer had better connect elsewhere.
-    pub(crate) async fn answer(&self, mut request: Request<Body>, leave: impl FnOnce()) -> Response<Body> {
+    pub(crate) async fn answer(
+        &self,
+        peer: SocketAddr,
+        mut request: Request<Body>,
+        leave: impl FnOnce(),
+    ) -> Response<Body> {
         if let Some(refusal) = unreadable(&request) {
             return refusal;
         }
         if request.uri().path() == self.path {
-            let answer = self.call(request.into_body()).await;
+            let answer = self.call(peer, request.into_body()).await;
             if answer.is_none() {
                 leave();
             }
@@ -85,9 +91,10 @@ impl Services {
     }
 
     /// Has the driver take a call, unless it takes none any more.
-    async fn call(&self, incoming: Body) -> Option<Response<Body>> {
+    async fn call(&self, peer: SocketAddr, incoming: Body) -> Option<Response<Body>> {
         let (taken, outgoing) = oneshot::channel();
-        self.drain.ask(Asked { incoming, taken }).await.then_some(())?;
+        let call = Asked { peer, incoming, taken };
+        self.drain.ask(call).await.then_some(())?;
         let mut response = Response::new(outgoing.await.ok()?);
         response
             .headers_mut()

@@ -1,5 +1,6 @@
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -52,8 +53,16 @@ pub struct GrpcStream {
     messages: Messages,
     outgoing: DuplexStream,
     ending: Ending,
-    /// What the call was made on, on the client's side.
-    connection: Option<Connection>,
+    side: Side,
+}
+
+/// Which side of a call this is.
+#[derive(Debug)]
+enum Side {
+    /// The server's, with the client's address.
+    Server(SocketAddr),
+    /// The client's, with what the call was made on.
+    Client { _connection: Connection },
 }
 
 /// What a call sends, as the body of its request or response.
@@ -89,20 +98,43 @@ impl Pipe {
 }
 
 impl GrpcStream {
-    /// A call that receives `incoming` and sends through `pipe`.
-    pub(crate) fn new(incoming: Body, pipe: Pipe, connection: Option<Connection>) -> Self {
+    /// A call of a client at `peer`, which receives `incoming` and sends through `pipe`.
+    pub(crate) fn accepted(peer: SocketAddr, incoming: Body, pipe: Pipe) -> Self {
+        Self::new(incoming, pipe, Side::Server(peer))
+    }
+
+    /// A call that was made on `connection`.
+    pub(crate) fn dialled(incoming: Body, pipe: Pipe, connection: Connection) -> Self {
+        Self::new(
+            incoming,
+            pipe,
+            Side::Client {
+                _connection: connection,
+            },
+        )
+    }
+
+    fn new(incoming: Body, pipe: Pipe, side: Side) -> Self {
         Self {
             incoming,
             unread: Bytes::new(),
             messages: Messages::default(),
             outgoing: pipe.driver,
             ending: pipe.ending,
-            connection,
+            side,
         }
     }
 
     const fn is_client(&self) -> bool {
-        self.connection.is_some()
+        matches!(self.side, Side::Client { .. })
+    }
+
+    /// The client's address, on the server's side.
+    pub(crate) const fn peer(&self) -> Option<SocketAddr> {
+        match self.side {
+            Side::Server(peer) => Some(peer),
+            Side::Client { .. } => None,
+        }
     }
 }
 

@@ -51,6 +51,11 @@ impl Listener for TcpListener {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        // One that is gone already has none.
+        stream.peer_addr().ok()
+    }
 }
 
 /// Connects to one TCP address, or to a host by its name.

@@ -107,7 +107,8 @@ async fn resets_are_noticed() {
 async fn a_slow_consumer_is_dropped() {
     let config = LinkConfig {
         max_backlog: 256 * 1024,
-        backlog_timeout: Duration::from_millis(200),
+        // What the sloth held comes to the bystander at once, and a busy machine may keep that from reading for a while.
+        backlog_timeout: Duration::from_secs(2),
         ..LinkConfig::default()
     };
     let relay = Relay::threaded(config, 2);

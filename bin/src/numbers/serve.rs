@@ -20,8 +20,8 @@ use crate::signals::Signals;
 use crate::values::{count, duration, time_out, yes_or_no};
 use crate::{limits, seed};
 
-/// How long the last words may take to reach those who are still there.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The part of a drain's time in which HTTP/2 connections close after their calls have ended: one in so many.
+const FOR_CONNECTIONS: u32 = 10;
 /// The longest request.
 const MAX_MESSAGE: usize = MAX_LINE as usize;
 
@@ -180,10 +180,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
         });
-        let endpoint = server::until_drained(driver, handle, signals, args.drain).await;
+        let last = serving
+            .as_ref()
+            .map_or(Duration::ZERO, |_| args.drain / FOR_CONNECTIONS);
+        let endpoint = server::until_drained(driver, handle, signals, args.drain - last).await;
         if let Some(serving) = serving {
             // Whoever does not read by then will not.
-            let _ = timeout(LAST_WORDS, serving.ended()).await;
+            let _ = timeout(last, serving.ended()).await;
         }
         let state = State::of(&endpoint, endpoint.machine().counters().iter(), None);
         state.print(args.json)?;

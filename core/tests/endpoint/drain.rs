@@ -73,6 +73,19 @@ fn closing_all_tells_everybody_and_waits_for_nothing() {
 }
 
 #[test]
+fn those_that_do_not_close_are_dropped_and_counted() {
+    let mut bench = Bench::new();
+    let open = bench.accept_length();
+    bench.endpoint.release_closing(&mut bench.effects);
+    assert!(bench.effects.release.is_empty(), "it is not closing");
+    bench.endpoint.close_all(bench.now, &mut bench.effects);
+    bench.endpoint.release_closing(&mut bench.effects);
+    assert_eq!(bench.effects.release, [open]);
+    assert!(bench.endpoint.is_zero());
+    assert_eq!(bench.endpoint.counters().lingered, 1);
+}
+
+#[test]
 fn closing_all_during_a_drain_tells_everybody_once() {
     let mut bench = Bench::new();
     let (originator, holder) = (bench.accept_length(), bench.accept_length());

@@ -27,6 +27,7 @@ enum Step {
     Pass(Duration),
     Drain,
     CloseAll,
+    ReleaseClosing,
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -63,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => seconds.prop_map(|seconds| Step::Pass(Duration::from_secs(seconds))),
         1 => Just(Step::Drain),
         1 => Just(Step::CloseAll),
+        1 => Just(Step::ReleaseClosing),
     ]
 }
 
@@ -116,6 +118,7 @@ impl World {
             }
             Step::Drain => self.endpoint.drain(self.now, &mut self.effects),
             Step::CloseAll => self.endpoint.close_all(self.now, &mut self.effects),
+            Step::ReleaseClosing => self.endpoint.release_closing(&mut self.effects),
         }
         self.check();
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use echosphere_core::wire::Codec;
 use echosphere_core::{Machine, Time};
@@ -9,6 +10,26 @@ use echosphere_core::{Machine, Time};
 use super::{Driver, Key};
 use crate::net::Stream;
 use crate::settle::Settling;
+
+/// The part of a drain's time in which connections that are left are told and close: one in so many.
+const FOR_LAST_WORDS: u32 = 5;
+
+/// What is to come of a drain.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Drain {
+    /// Connections that are left are told, and begin to close.
+    Close { at: Time, end: Time },
+    /// Connections that are left are dropped.
+    End { at: Time },
+}
+
+impl Drain {
+    const fn next(self) -> Time {
+        match self {
+            Self::Close { at, .. } | Self::End { at } => at,
+        }
+    }
+}
 
 impl<M, C, S> Driver<M, C, S>
 where
@@ -53,15 +74,25 @@ where
         false
     }
 
+    /// Drains, and is done with it within this time.
+    pub(super) fn begin_drain(&mut self, now: Time, within: Duration) {
+        let (at, end) = (now + (within - within / FOR_LAST_WORDS), now + within);
+        let sooner = |drain: Drain| at < drain.next();
+        if self.drain.is_none_or(sooner) {
+            self.drain = Some(Drain::Close { at, end });
+        }
+        self.endpoint.drain(now, &mut self.effects);
+    }
+
     /// Does what is due at `now`. What ends something waits, and time stands still, until what has arrived is `settled`.
     pub(super) fn judge(&mut self, now: Time, settled: bool) {
-        let drained = self.drain_until.is_some_and(|until| until <= now);
+        let drained = self.drain.filter(|drain| drain.next() <= now);
         let due = self.endpoint.next_deadline().is_some_and(|due| due <= now);
         if settled {
             self.settling = None;
             // What can be written is, too.
             self.carry_out(now);
-        } else if self.settling.is_none() && (drained || due && self.endpoint.must_settle(now)) {
+        } else if self.settling.is_none() && (drained.is_some() || due && self.endpoint.must_settle(now)) {
             let connections = self.endpoint.connections() + self.dials.len();
             let wakers = (&self.own.pass, &self.own.passed);
             let (settle, rounds) = (&self.settle, self.budgets.rounds);
@@ -71,9 +102,16 @@ where
         if self.settling.is_some() {
             return;
         }
-        if drained {
-            self.drain_until = None;
-            self.endpoint.close_all(now, &mut self.effects);
+        match drained {
+            Some(Drain::Close { end, .. }) => {
+                self.drain = Some(Drain::End { at: end });
+                self.endpoint.close_all(now, &mut self.effects);
+            }
+            Some(Drain::End { .. }) => {
+                self.drain = None;
+                self.endpoint.release_closing(&mut self.effects);
+            }
+            None => {}
         }
         if due {
             self.endpoint.expire(now, &mut self.effects);
@@ -82,7 +120,7 @@ where
 
     /// Has the timer wake us at the next deadline. An earlier time that it is set to already only wakes us for nothing.
     pub(super) fn arm(&mut self, now: Time) {
-        let deadlines = [self.endpoint.next_deadline(), self.drain_until];
+        let deadlines = [self.endpoint.next_deadline(), self.drain.map(Drain::next)];
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return;
         };

@@ -58,7 +58,8 @@ where
         match result {
             Ok(stream) => {
                 let id = self.endpoint.dialled(now, token, &mut self.effects);
-                self.insert(id, stream);
+                tracing::info!(conn = ?id, "connected");
+                self.insert(id, None, stream);
                 false
             }
             Err(error) => {

@@ -111,6 +111,10 @@ impl Listener for ThreadedListener {
         self.connected.recv().await.ok_or_else(ended)
     }
 
+    fn peer(&self, stream: &ThreadedStream) -> Option<SocketAddr> {
+        Some(stream.peer())
+    }
+
     fn settle(&self) -> Arc<dyn Settle> {
         Arc::new(ThroughThreads(self.threads.clone()))
     }

@@ -1,5 +1,6 @@
 use std::io::{self, IoSlice};
 use std::mem;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -130,14 +131,19 @@ fn wait(waiting: &mut Option<Waker>, cx: &Context<'_>) {
 /// A connection whose socket is another thread's.
 #[derive(Debug)]
 pub struct ThreadedStream {
+    peer: SocketAddr,
     pipe: Arc<Pipe>,
     /// Has the thread look at the connection.
     thread: Waker,
 }
 
 impl ThreadedStream {
-    pub(super) const fn new(pipe: Arc<Pipe>, thread: Waker) -> Self {
-        Self { pipe, thread }
+    pub(super) const fn new(peer: SocketAddr, pipe: Arc<Pipe>, thread: Waker) -> Self {
+        Self { peer, pipe, thread }
+    }
+
+    pub(super) const fn peer(&self) -> SocketAddr {
+        self.peer
     }
 }
 

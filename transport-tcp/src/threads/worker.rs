@@ -1,19 +1,19 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use echosphere_driver::AcceptErrors;
 use echosphere_driver::ready::{KeyWaker, Ready};
 use echosphere_driver::settle::{Reactor, Settle, Settling};
 use slab::Slab;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedReceiver};
-use tokio::time::sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::pipe::{Pipe, ThreadedStream, Wanted};
@@ -29,16 +29,21 @@ const KEYS: usize = 1024;
 const ACCEPTS: usize = 256;
 /// Passes over what has arrived that follow because the one before left something unread.
 const ROUNDS: usize = 32;
-/// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Accept = Pin<Box<dyn Future<Output = Option<Accepted>>>>;
+type Accept = Pin<Box<dyn Future<Output = Option<(Accepting, Option<Accepted>)>>>>;
 
-/// A connection, room for it in the driver's queue, and what goes on listening.
-struct Accepted {
+/// A listening socket, and whom it hands connections to.
+struct Accepting {
     listener: TcpListener,
     to_driver: Sender<ThreadedStream>,
-    connection: Option<(TcpStream, OwnedPermit<ThreadedStream>)>,
+    errors: AcceptErrors,
+}
+
+/// A connection, and room for it in the driver's queue.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedPermit<ThreadedStream>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +93,18 @@ impl Worker {
         to_driver: Sender<ThreadedStream>,
         asked: UnboundedReceiver<Asked>,
     ) -> Self {
+        let accepting = Accepting {
+            listener,
+            to_driver,
+            errors: AcceptErrors::default(),
+        };
         let ready = Arc::new(Ready::default());
         let listener_waker = Waker::from(ready.waker(Key::Listener));
         let asked_waker = Waker::from(ready.waker(Key::Asked));
         listener_waker.wake_by_ref();
         asked_waker.wake_by_ref();
         Self {
-            accept: Some(Box::pin(accept_from(listener, to_driver))),
+            accept: Some(Box::pin(accepting.next())),
             listener_waker,
             asked,
             asked_waker,
@@ -187,22 +197,17 @@ impl Worker {
             let Some(accept) = &mut self.accept else {
                 return true;
             };
-            let Poll::Ready(accepted) = accept.as_mut().poll(&mut Context::from_waker(&self.listener_waker)) else {
+            let Poll::Ready(next) = accept.as_mut().poll(&mut Context::from_waker(&self.listener_waker)) else {
                 return !any;
             };
             any = true;
-            let Some(Accepted {
-                listener,
-                to_driver,
-                connection,
-            }) = accepted
-            else {
+            let Some((accepting, accepted)) = next else {
                 self.accept = None;
                 return true;
             };
-            self.accept = Some(Box::pin(accept_from(listener, to_driver)));
-            if let Some((stream, permit)) = connection {
-                let stream = self.insert(stream);
+            self.accept = Some(Box::pin(accepting.next()));
+            if let Some(Accepted { stream, peer, permit }) = accepted {
+                let stream = self.insert(stream, peer);
                 permit.send(stream);
             }
         }
@@ -210,7 +215,7 @@ impl Worker {
         false
     }
 
-    fn insert(&mut self, stream: TcpStream) -> ThreadedStream {
+    fn insert(&mut self, stream: TcpStream, peer: SocketAddr) -> ThreadedStream {
         let entry = self.sockets.vacant_entry();
         let waker = Waker::from(self.ready.waker(Key::Socket(entry.key() as u32)));
         // There may be something to read already, and the socket has not been asked to wake us.
@@ -224,7 +229,7 @@ impl Worker {
             reading: true,
             held_back: false,
         });
-        ThreadedStream::new(pipe, waker)
+        ThreadedStream::new(peer, pipe, waker)
     }
 
     /// `false` if there may be more to read.
@@ -320,38 +325,26 @@ impl Drop for Socket {
     }
 }
 
-/// The next connection. `None` once the driver has dropped its listener.
-async fn accept_from(listener: TcpListener, to_driver: Sender<ThreadedStream>) -> Option<Accepted> {
-    let permit = to_driver.clone().reserve_owned().await.ok()?;
-    let result = tokio::select! {
-        biased;
-        () = to_driver.closed() => return None,
-        result = listener.accept() => result,
-    };
-    let result = result.and_then(|(stream, _)| {
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    });
-    let connection = match result {
-        Ok(stream) => Some((stream, permit)),
-        Err(error) if is_over(&error) => None,
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept connections, trying again; is the limit of open files reached?");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    };
-    Some(Accepted {
-        listener,
-        to_driver,
-        connection,
-    })
-}
-
-/// Whether the connection was gone before it was accepted.
-fn is_over(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
+impl Accepting {
+    /// The next connection, if it can be accepted. `None` once the driver has dropped its listener.
+    async fn next(mut self) -> Option<(Self, Option<Accepted>)> {
+        let permit = self.to_driver.clone().reserve_owned().await.ok()?;
+        let result = tokio::select! {
+            biased;
+            () = self.to_driver.closed() => return None,
+            result = self.listener.accept() => result,
+        };
+        let result = result.and_then(|(stream, peer)| {
+            stream.set_nodelay(true)?;
+            Ok((stream, peer))
+        });
+        let accepted = match result {
+            Ok((stream, peer)) => Some(Accepted { stream, peer, permit }),
+            Err(error) => {
+                self.errors.note(&error).await;
+                None
+            }
+        };
+        Some((self, accepted))
+    }
 }

@@ -1,0 +1,114 @@
+//! Letting connections in.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use echosphere_core::Machine;
+use echosphere_core::wire::{Codec, Outbox, WireError};
+use tokio::io::AsyncWrite;
+
+use super::{Boxed, Driver};
+use crate::accepting::AcceptErrors;
+use crate::net::{Listener, Stream};
+use crate::write::poll_write;
+
+pub(super) type Accept<S> = Boxed<(Accepting<S>, Option<Accepted<S>>)>;
+
+/// A listener, and what went wrong with it.
+pub(super) struct Accepting<S> {
+    listener: Box<dyn Listener<Stream = S>>,
+    errors: AcceptErrors,
+}
+
+pub(super) struct Accepted<S> {
+    stream: S,
+    peer: Option<SocketAddr>,
+}
+
+impl<S: Stream> Accepting<S> {
+    pub(super) fn on(listener: impl Listener<Stream = S> + 'static) -> Self {
+        Self {
+            listener: Box::new(listener),
+            errors: AcceptErrors::default(),
+        }
+    }
+
+    /// The next connection, if it can be accepted, and the listener back.
+    pub(super) fn next(mut self) -> Accept<S> {
+        Box::pin(async move {
+            let next = match self.listener.accept().await {
+                Ok(stream) => {
+                    let peer = self.listener.peer(&stream);
+                    Some(Accepted { stream, peer })
+                }
+                Err(error) => {
+                    self.errors.note(&error).await;
+                    None
+                }
+            };
+            (self, next)
+        })
+    }
+}
+
+impl<M, C, S> Driver<M, C, S>
+where
+    M: Machine,
+    C: Codec<Message = M::Message> + Clone,
+    M::Notice: 'static,
+    S: Stream,
+{
+    /// `false` if there may be more to accept, or to read from what was accepted.
+    pub(super) fn accept(&mut self) -> bool {
+        let waker = Waker::from(Arc::clone(&self.own.listener));
+        let mut accepted = false;
+        for _ in 0..self.budgets.accepts.max(1) {
+            let Some(accept) = &mut self.accept else {
+                return true;
+            };
+            let Poll::Ready((accepting, next)) = accept.as_mut().poll(&mut Context::from_waker(&waker)) else {
+                return !accepted;
+            };
+            accepted = true;
+            self.accept = Some(accepting.next());
+            if let Some(accepted) = next {
+                self.admit(accepted);
+            }
+        }
+        waker.wake();
+        false
+    }
+
+    /// Lets a connection in, if there is room for it.
+    fn admit(&mut self, Accepted { stream, peer }: Accepted<S>) {
+        let codec = match &self.speaks {
+            Some(speaks) => speaks(&stream),
+            None => self.endpoint.codec().clone(),
+        };
+        let named = peer.map(tracing::field::display);
+        match self.endpoint.accept_speaking(self.clock(), codec.clone()) {
+            Ok(id) => {
+                tracing::info!(conn = ?id, peer = named, "connection accepted");
+                self.insert(id, peer, stream);
+            }
+            Err(refusal) => {
+                if let Some(left_out) = self.refusals.due() {
+                    tracing::warn!(peer = named, code = %refusal.code, left_out, "connection refused");
+                }
+                refuse(stream, codec, &refusal);
+            }
+        }
+    }
+}
+
+/// Tells a peer why it is not let in, if its socket takes that at once, and drops it.
+fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &WireError) {
+    let mut farewell = Outbox::new();
+    codec.encode_error(refusal.code, &refusal.text, &mut farewell);
+    let mut cx = Context::from_waker(Waker::noop());
+    // Whether it got there or not, there is nobody to tell.
+    let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
+    let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
+}
