@@ -269,7 +269,7 @@ impl<S: System> Hosts<S> {
             let drain = self.lock().drain.get(name).copied();
             if let Some(within) = drain {
                 handle.drain(within).await?;
-                limit = within + DRAIN_SLACK;
+                limit = within + self.system.lag() + DRAIN_SLACK;
                 break;
             }
             let held =

@@ -58,6 +58,10 @@ pub trait System: Send + Sync + 'static {
             ..self.link(link)
         }
     }
+    /// How long a caller may take to read what its machine has told it.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
     /// `rates` as they suit the system, in the direct lane. Where nothing goes wrong, nothing may.
     #[must_use]
     fn rates(&self, rates: Rates) -> Rates {

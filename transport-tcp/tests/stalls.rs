@@ -130,7 +130,7 @@ async fn an_end_of_stream_that_came_in_a_stall_closes_in_order() {
         relay
             .until(|endpoint| endpoint.machine().counters().opened == MANY as u64)
             .await;
-        relay.handle.drain(Duration::ZERO).await.unwrap();
+        relay.handle.drain(Duration::from_secs(60)).await.unwrap();
         let mut closed = 0;
         for peer in &mut peers {
             let mut peer = peer.try_clone().unwrap();

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use echosphere_core::{ConnId, DialToken};
+use echosphere_core::{CloseReason, ConnId, DialToken};
 use serde_json::{Value, json};
 
 use super::colour;
 use crate::direct::story::{Kind, Step, Story, Told, Turn};
 use crate::direct::{Case, Fault};
+use crate::words;
 
 /// Hardly anything that arrives is under way for longer.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -201,7 +202,11 @@ impl Drawer {
                 self.arrives(at, conn, by_server, |arrow| arrow.text == event.text);
             }
             // An end by a time-out of one's own, or because of what came, has its cause here.
-            Kind::Closed if ["PeerClosed", "Reset"].contains(&event.text.as_str()) => {
+            Kind::Closed
+                if [CloseReason::PeerClosed, CloseReason::Reset]
+                    .map(words::why)
+                    .contains(&event.text) =>
+            {
                 let peer = self.ends.get(&(conn, by_server)).copied();
                 let crash = peer.and_then(|peer| Some((peer.0, *self.crashes.get(&peer)?)));
                 if !self.arrives(at, conn, by_server, |arrow| arrow.colour == "close")

@@ -80,6 +80,10 @@ impl System for Chat {
         (Reading::new(Client::new(config, rng), types, self.lag), words)
     }
 
+    fn lag(&self) -> Duration {
+        self.lag
+    }
+
     fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
         ChatOracle {
             sessions: Sessions::default(),
