@@ -17,6 +17,7 @@ use crate::{Action, CloseReason, ConnId, Time};
 pub use self::effects::Effects;
 
 mod effects;
+mod finishing;
 
 /// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             // The other time-outs may be shorter than the handshake's.
             self.links.arm_if_sooner(id);
             self.handle(now, Event::Opened(id, opened), effects);
-            if !self.links.get(id).is_some_and(Link::is_open) {
+            if !self.links.get(id).is_some_and(Link::is_known) {
                 return;
             }
         }
@@ -182,7 +183,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             let reason = CloseReason::Malformed(ErrorCode::Truncated);
             self.lose(now, id, reason, None, effects);
         } else if !self.machine.goes_on_after_fin(id) {
-            self.counters.closed_by_peer += 1;
+            self.counters.closed_by_peer += u64::from(!link.is_finishing());
             self.lose(now, id, CloseReason::PeerClosed, None, effects);
         }
     }
@@ -192,7 +193,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        let known = link.is_open();
+        let known = link.is_known();
         if !link.is_closing() {
             self.counters.resets += 1;
         }
@@ -233,16 +234,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.counters.bytes_out += written as u64;
     }
 
-    /// The writing side of the connection's socket was shut down.
-    pub fn shut_down(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.note_shut_down();
-            if link.is_over() {
-                self.release(id, effects);
-            }
-        }
-    }
-
     /// The local caller asks for something.
     pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
         self.handle(now, Event::Command(command), effects);
@@ -252,7 +243,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// listening too, and calls [`Endpoint::close_all`] when its patience ends.
     pub fn drain(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         self.draining = true;
-        for id in self.links.ids_where(|link| !link.is_open() && !link.is_closing()) {
+        for id in self.links.ids_where(|link| !link.is_known() && !link.is_closing()) {
             self.lose(now, id, CloseReason::ShuttingDown, None, effects);
         }
         self.handle(now, Event::Drain, effects);
@@ -298,6 +289,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::SlowConsumer => {
                     self.drop_slow_consumer(now, id, effects);
                     self.drop_overflowed(now, effects);
+                }
+                Expiry::Unanswered => {
+                    self.counters.lingered += 1;
+                    self.release(id, effects);
+                    self.handle(now, Event::Closed(id, CloseReason::TimedOut), effects);
                 }
                 Expiry::Release => {
                     self.counters.lingered += 1;
@@ -361,11 +357,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             match action {
                 Action::Send(id, message) => self.send(now, id, &message, effects),
                 Action::Close(id, reason) => {
-                    if self.links.get(id).is_some_and(|link| !link.is_closing()) {
-                        self.counters.closed_by_us += 1;
+                    if let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) {
+                        self.counters.closed_by_us += u64::from(!link.is_finishing());
                         self.close(now, id, reason.told_as().map(WireError::from), effects);
                     }
                 }
+                Action::Finish(id) => self.finish(now, id, effects),
                 Action::Dial(token) => {
                     self.dialling.insert(token);
                     effects.dial.push(token);
@@ -442,8 +439,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
             return;
         };
-        let known = link.is_open();
-        self.counters.closed_by_us += u64::from(reason == CloseReason::ShuttingDown);
+        let known = link.is_known();
+        let by_us = reason == CloseReason::ShuttingDown && !link.is_finishing();
+        self.counters.closed_by_us += u64::from(by_us);
         let error = error.or_else(|| reason.told_as().map(WireError::from));
         self.close(now, id, error, effects);
         if known {
@@ -455,10 +453,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if let Some(error) = error {
+        // After the end of stream nothing can be said.
+        if let Some(error) = error.filter(|_| !link.is_finishing()) {
             link.send_error(now, &error);
         }
         link.start_closing(now);
+        if link.is_over() {
+            self.release(id, effects);
+            return;
+        }
         self.links.arm(id);
         self.mark_for_flush(id, effects);
     }

@@ -72,6 +72,8 @@ enum State {
     Handshaking,
     /// The machine knows it.
     Open,
+    /// The machine knows it and has sent all it has to send: flushing, then waiting for the peer's end of stream.
+    Finishing,
     /// The machine has let go of it; flushing, then waiting for the peer's end of stream.
     Closing,
 }
@@ -87,6 +89,8 @@ pub(crate) enum Expiry {
     Close(CloseReason),
     /// The peer has not read for too long: drop it.
     SlowConsumer,
+    /// The peer has not closed in time after this side has finished: drop it.
+    Unanswered,
     /// The time to close in order is over: drop it.
     Release,
 }
@@ -143,6 +147,15 @@ impl<C: Codec> Link<C> {
 
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.state == State::Finishing
+    }
+
+    /// Whether the machine has heard of it, and has not let go of it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_open() || self.is_finishing()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -233,6 +246,11 @@ impl<C: Codec> Link<C> {
         !mem::replace(&mut self.peer_finished, true)
     }
 
+    pub(crate) const fn start_finishing(&mut self, now: Time) {
+        self.state = State::Finishing;
+        self.since = now;
+    }
+
     pub(crate) fn start_closing(&mut self, now: Time) {
         self.state = State::Closing;
         self.since = now;
@@ -242,7 +260,7 @@ impl<C: Codec> Link<C> {
     pub(crate) fn want(&self) -> Want {
         if !self.outbox.is_empty() {
             Want::Write
-        } else if self.state == State::Closing && !self.shut_down {
+        } else if matches!(self.state, State::Finishing | State::Closing) && !self.shut_down {
             Want::Shutdown
         } else {
             Want::Nothing
@@ -273,6 +291,8 @@ impl<C: Codec> Link<C> {
             State::Open => self
                 .idle_deadline(config)
                 .min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL)),
+            // However much the peer goes on to say.
+            State::Finishing => self.since + config.idle_timeout,
             State::Closing => self.since + config.linger,
         }
     }
@@ -308,6 +328,7 @@ impl<C: Codec> Link<C> {
                 self.codec.encode_keepalive(&mut self.outbox);
                 Expiry::Keepalive
             }
+            State::Finishing => Expiry::Unanswered,
             State::Closing => Expiry::Release,
         }
     }

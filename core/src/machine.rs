@@ -137,7 +137,8 @@ pub enum Event<M, C> {
     Opened(ConnId, Opened),
     /// The peer sent a message.
     Received(ConnId, M),
-    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id.
+    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id. After
+    /// [`Action::Finish`] it is always heard, with the reasons that are listed there.
     Closed(ConnId, CloseReason),
     /// An attempt to connect failed.
     DialFailed(DialToken, DialError),
@@ -162,6 +163,11 @@ pub enum Action<M, N> {
     Close(ConnId, CloseReason),
     /// Tell the local caller.
     Notify(N),
+    /// Flush, send the end of stream (FIN), and wait for the peer to close. Nothing can be sent any more, and what the peer
+    /// still sends is received. `Closed` follows with one of these reasons: `PeerClosed`, the peer has closed too;
+    /// `Reset`, the connection broke; `TimedOut`, neither happened within the idle time-out; `Finished`, the peer had
+    /// finished sending before, so nothing shows whether it received everything. Any other reason of `Closed` may come as well.
+    Finish(ConnId),
 }
 
 /// The caller's buffer that a machine writes its actions into, in the order they are to be done; and what the machine may

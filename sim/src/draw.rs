@@ -144,7 +144,7 @@ fn colour(told: &Told) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
-        Kind::Closed | Kind::Close | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
+        Kind::Closed | Kind::Close | Kind::Finish | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
         Kind::Command | Kind::Notice | Kind::Deadline => "local",
         Kind::Note => "note",
     }
@@ -161,6 +161,7 @@ fn words(told: &Told) -> String {
         Kind::Sent => format!("{conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::Close => format!("close {conn}: {text}"),
+        Kind::Finish => format!("finish {conn}"),
         Kind::Dial => format!("dial {dial}"),
         Kind::DialFailed => format!("dial {dial} failed: {text}"),
         Kind::Abandon => format!("give up dial {dial}"),

@@ -305,6 +305,16 @@ Both of numbers {
     SessionEnded,
     /// A session was gone on with after its checksum was sent.
     ChecksumAgain,
+    /// A client closed after the end of its session.
+    EndAcknowledged,
+    /// A client did not close in time after the end of its session.
+    EndNotAcknowledged,
+    /// A session's end was sent to a client that had finished sending.
+    EndToFinishedSender,
+    /// A session was gone on with before the end that was sent on another connection was acknowledged.
+    EndTakenOver,
+    /// Something was asked after a session's end on the same connection.
+    AskedAfterTheEnd,
     /// A session was asked for with a number that was not sent.
     NotProven,
     /// A session was gone on with by a number that had been sent twice.

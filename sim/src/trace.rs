@@ -193,6 +193,7 @@ fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut String) {
         }
         Action::Close(id, reason) => put(line, format_args!("close {id:?} {reason:?}")),
         Action::Notify(notice) => notice.brief(line),
+        Action::Finish(id) => put(line, format_args!("finish {id:?}")),
     }
 }
 

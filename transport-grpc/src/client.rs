@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
@@ -14,8 +15,12 @@ use tonic::transport::Endpoint;
 use tower_service::Service;
 
 use crate::method::Method;
-use crate::server::{PING_EVERY, PING_TIMEOUT};
 use crate::stream::{GrpcStream, Pipe, check};
+
+/// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
+/// before its server forgets what the client could resume.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
 pub struct GrpcConnector<M> {

@@ -31,8 +31,8 @@ use crate::method::Method;
 use crate::stream::{GrpcStream, Pipe};
 
 /// How often an HTTP/2 connection is asked whether it is still there, and how long its answer may take.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
-pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
 /// How long to wait before accepting again when there is nothing left to accept with.

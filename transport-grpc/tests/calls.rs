@@ -179,6 +179,44 @@ async fn a_caller_that_has_finished_sending_gets_its_session_and_status_ok() {
     at_zero(running).await;
 }
 
+/// Waits until the server has so many connections. There is one session all the time.
+async fn until_connections(running: &Running, count: usize) {
+    loop {
+        let (connections, sessions) = running
+            .handle
+            .inspect(|endpoint| (endpoint.connections(), endpoint.machine().sessions()))
+            .await
+            .unwrap();
+        assert_eq!(sessions, 1);
+        if connections == count {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_acknowledges_the_end_of_its_session_by_closing() {
+    for closes_in_order in [true, false] {
+        let running = serve(LinkConfig::default()).await;
+        let mut stream = call(running.addr).await;
+        let start = Message::StartSession { uuid: UUID, n: 3 };
+        stream.write_all(&requests(&[start])).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(replies(&bytes).len(), 4, "all numbers, the checksum, and status OK");
+        // Nothing that the server could see has happened: it waits.
+        until_connections(&running, 1).await;
+        if closes_in_order {
+            stream.shutdown().await.unwrap();
+            until_connections(&running, 0).await;
+        }
+        drop(stream);
+        until_connections(&running, 0).await;
+        at_zero(running).await;
+    }
+}
+
 #[tokio::test]
 async fn a_caller_that_finishes_without_asking_is_ended() {
     let running = serve(LinkConfig::default()).await;
@@ -248,18 +286,7 @@ async fn a_call_that_is_cancelled_leaves_its_session_for_later() {
     stream.write_all(&requests(&[start])).await.unwrap();
     stream.read_u8().await.unwrap();
     drop(stream);
-    loop {
-        let (connections, sessions) = running
-            .handle
-            .inspect(|endpoint| (endpoint.connections(), endpoint.machine().sessions()))
-            .await
-            .unwrap();
-        assert_eq!(sessions, 1);
-        if connections == 0 {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    until_connections(&running, 0).await;
     at_zero(running).await;
 }
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want};
+use echosphere_core::numbers::{
+    Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want, client_links,
+};
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Connector, Driver};
 use echosphere_transport_grpc::GrpcConnector;
@@ -125,7 +126,7 @@ where
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, codec, LinkConfig::default());
+    let endpoint = Endpoint::new(client, codec, client_links());
     let (sender, mut notices) = mpsc::unbounded_channel();
     let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
         // Whoever does not listen any more is about to end.

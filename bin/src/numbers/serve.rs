@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Mode, NumbersCodec, Server, ServerConfig};
+use echosphere_core::numbers::{Mode, NumbersCodec, Server, ServerConfig, server_links};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
@@ -58,7 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// How long a session is kept while nobody is connected for it
+    /// Keep a session this long after its connection is known to be lost, or its client has closed at its end. Clients
+    /// notice a silent loss within 25s: with less than 30s, sessions can be lost
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = duration)]
     session_ttl: Duration,
 
@@ -168,6 +169,14 @@ async fn listen_grpc(addr: SocketAddr) -> anyhow::Result<(GrpcListener<GetNumber
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
+    let links = LinkConfig {
+        idle_timeout_text: args.bounds.idle_timeout_text,
+        max_connections: args.bounds.max_connections,
+        max_backlog: MAX_BACKLOG,
+        // Numbers wait for those who do not read: silence ends such a connection, and nothing else needs to.
+        backlog_timeout: args.bounds.idle_timeout_text,
+        ..server_links()
+    };
     let config = ServerConfig {
         mode: match args.mode {
             ModeArg::Both => Mode::Both,
@@ -176,15 +185,8 @@ fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
         },
         period: args.period,
         session_ttl: args.session_ttl,
+        unacknowledged_ttl: links.idle_timeout,
         max_sessions: args.bounds.max_sessions,
-    };
-    let links = LinkConfig {
-        idle_timeout_text: args.bounds.idle_timeout_text,
-        max_connections: args.bounds.max_connections,
-        max_backlog: MAX_BACKLOG,
-        // Numbers wait for those who do not read: silence ends such a connection, and nothing else needs to.
-        backlog_timeout: args.bounds.idle_timeout_text,
-        ..LinkConfig::default()
     };
     let server = Server::new(config, seed::generator(args.seed)?);
     Ok(Endpoint::new(

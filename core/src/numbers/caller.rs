@@ -4,6 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::CloseReason;
+use crate::link::LinkConfig;
 use crate::machine::DialError;
 use crate::random::Backoff;
 use crate::wire::ErrorCode;
@@ -27,8 +28,12 @@ pub struct ServerConfig {
     pub mode: Mode,
     /// From one number of a stream to the next; at least 1 µs. Default 1 s.
     pub period: Duration,
-    /// How long a session without a connection is kept. Default 30 s.
+    /// How long a session is kept once its connection is known to be lost, or its client has closed after its end.
+    /// Default 30 s.
     pub session_ttl: Duration,
+    /// How much longer a session is kept whose end was sent to a client that had finished sending: nothing shows whether
+    /// that client received it. Should be the time in which such a client notices a loss. Default 60 s.
+    pub unacknowledged_ttl: Duration,
     /// Sessions kept at once. Default 1,000,000.
     pub max_sessions: usize,
 }
@@ -39,6 +44,7 @@ impl Default for ServerConfig {
             mode: Mode::Both,
             period: Duration::from_secs(1),
             session_ttl: Duration::from_secs(30),
+            unacknowledged_ttl: Duration::from_secs(60),
             max_sessions: 1_000_000,
         }
     }
@@ -67,6 +73,26 @@ impl Default for ClientConfig {
                 max: Duration::from_secs(16),
             },
         }
+    }
+}
+
+/// Time-outs and bounds of a client's connections: those of all connections, but a silence of 25 s is a loss. A client must
+/// notice a loss that its server has noticed at once before the server forgets the session ([`ServerConfig::session_ttl`]).
+#[must_use]
+pub fn client_links() -> LinkConfig {
+    LinkConfig {
+        idle_timeout: Duration::from_secs(25),
+        ..LinkConfig::default()
+    }
+}
+
+/// Time-outs and bounds of a server's connections: those of all connections, but keepalives are sent more often than its
+/// clients' silence time-out asks for, every 10 s.
+#[must_use]
+pub fn server_links() -> LinkConfig {
+    LinkConfig {
+        keepalive_interval: Duration::from_secs(10),
+        ..LinkConfig::default()
     }
 }
 

@@ -85,6 +85,7 @@ impl Line {
                 }
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, true),
+                Action::Finish(_) => unreachable!("a chat finishes no connection"),
                 Action::Notify(notice) => self.client_told.push(notice),
             }
         }
@@ -101,6 +102,7 @@ impl Line {
                 Action::Close(conn, _) => self.closed_by(conn, false),
                 Action::Notify(notice) => self.server_told.push(notice),
                 Action::Dial(_) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
+                Action::Finish(_) => unreachable!("a chat finishes no connection"),
             }
         }
     }

@@ -8,5 +8,6 @@ mod bounds;
 mod closing;
 mod dialling;
 mod drain;
+mod finishing;
 mod protocol_examples;
 mod silence;

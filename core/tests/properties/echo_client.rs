@@ -213,7 +213,9 @@ impl World {
                 let at = owed.iter().position(|other| *other == y).unwrap();
                 owed.remove(at);
             }
-            Action::Send(_, Message::Error(..)) => panic!("a client sends no errors"),
+            Action::Send(_, Message::Error(..)) | Action::Finish(_) => {
+                panic!("a client sends no errors, and finishes nothing")
+            }
             Action::Close(id, _) => assert!(self.open.remove(&id).is_some(), "{id:?} is not live"),
             Action::Notify(Notice::Retrying { id, .. }) => assert!(self.under_way.contains_key(&id)),
             Action::Notify(Notice::GaveUp { id, .. }) => self.end(id, None),

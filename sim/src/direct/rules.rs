@@ -26,6 +26,8 @@ pub(super) struct Told {
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
+    /// Those that it finished since this was last emptied.
+    finished: SmallVec<[ConnId; 2]>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -62,6 +64,10 @@ impl Told {
         }
     }
 
+    pub(super) fn take_finished(&mut self) -> SmallVec<[ConnId; 2]> {
+        std::mem::take(&mut self.finished)
+    }
+
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
@@ -95,6 +101,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye:
         for action in actions {
             match action {
                 Action::Close(id, _) => noted.forget(*id),
+                Action::Finish(id) => noted.finished.push(*id),
                 Action::Send(id, message) => noted.passed.push(passed(*id, false, message)),
                 _ => {}
             }
@@ -165,6 +172,8 @@ pub(super) struct Spoken {
     pub(super) frames: Frames,
     /// The other side has finished sending.
     pub(super) finished: bool,
+    /// Since when its machine waits for the other side to close, having sent all it had.
+    pub(super) finishing: Option<Time>,
 }
 
 /// How long a peer may be silent, who speaks lines or not.
@@ -184,6 +193,7 @@ impl Spoken {
             opened: now,
             frames: Frames::default(),
             finished: false,
+            finishing: None,
         }
     }
 
@@ -208,6 +218,10 @@ impl Spoken {
         if reason == CloseReason::IdleTimeout && silence < idle {
             return Err(format!("closed for its silence, having been heard {silence:?} ago"));
         }
+        let waited = self.finishing.map(|since| now.since(since));
+        if reason == CloseReason::TimedOut && waited.is_none_or(|waited| waited < link.idle_timeout) {
+            return Err(format!("the peer's end was waited for {waited:?} only"));
+        }
         Ok(())
     }
 
@@ -215,7 +229,10 @@ impl Spoken {
     pub(super) fn is_fresh(&self, now: Time, met: bool, link: &LinkConfig) -> bool {
         let begun = met || now.since(self.opened) <= link.handshake_timeout;
         let idle = link.idle_timeout.min(link.idle_timeout_text);
-        begun && now.since(self.heard) <= idle && now.since(self.said) <= link.keepalive_interval
+        begun
+            && self.finishing.is_none()
+            && now.since(self.heard) <= idle
+            && now.since(self.said) <= link.keepalive_interval
     }
 
     /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
@@ -227,6 +244,20 @@ impl Spoken {
         }
         if !met && age > link.handshake_timeout + SLACK {
             return Err(format!("kept, though it has said nothing in {age:?}"));
+        }
+        Ok(())
+    }
+
+    /// A machine waits for the other side to close, having sent all it had.
+    pub(super) fn check_finishing(&self, now: Time, fin_sent: bool, link: &LinkConfig) -> Result<(), String> {
+        let Some(waits) = self.finishing.map(|since| now.since(since)) else {
+            return Ok(());
+        };
+        if waits > link.idle_timeout + SLACK {
+            return Err(format!("kept, though the peer has not closed in {waits:?}"));
+        }
+        if !fin_sent && waits > SLACK {
+            return Err(format!("no end of stream was sent in {waits:?}"));
         }
         Ok(())
     }

@@ -80,6 +80,8 @@ pub enum Kind {
     Closed,
     /// A connection was closed.
     Close,
+    /// The end of stream was sent on a connection that its host still knows.
+    Finish,
     /// An attempt to connect.
     Dial,
     /// It failed.
@@ -241,5 +243,6 @@ fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Told {
         Action::Send(id, message) => Told::of(Kind::Sent, *id, brief(message)),
         Action::Close(id, reason) => Told::of(Kind::Close, *id, format!("{reason:?}")),
         Action::Notify(notice) => Told::new(Kind::Notice, brief(notice)),
+        Action::Finish(id) => Told::of(Kind::Finish, *id, String::new()),
     }
 }

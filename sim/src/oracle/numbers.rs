@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use echosphere_core::Event;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::ErrorCode;
@@ -80,6 +81,7 @@ impl System for Numbers {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
             callers: CallersModel::new(self),
+            started: false,
             config: self.client.clone(),
             marks: marks.clone(),
         }
@@ -128,6 +130,8 @@ pub struct NumbersOracle {
     server: ServerModel,
     clients: BTreeMap<usize, ClientModel>,
     callers: CallersModel,
+    /// The server has started before.
+    started: bool,
     config: ClientConfig,
     marks: Marks,
 }
@@ -135,6 +139,9 @@ pub struct NumbersOracle {
 impl Oracle<Numbers> for NumbersOracle {
     fn server_starts(&mut self) {
         self.server.restart();
+        if std::mem::replace(&mut self.started, true) {
+            self.callers.server_ends();
+        }
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, Errand)> {
@@ -149,6 +156,9 @@ impl Oracle<Numbers> for NumbersOracle {
         event: &EventOf<Watched>,
         actions: &[ActionOf<Watched>],
     ) -> Result<(), String> {
+        if matches!(event, Event::Drain) {
+            self.callers.server_ends();
+        }
         self.server.step(server, event, actions)
     }
 

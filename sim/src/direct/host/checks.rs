@@ -66,7 +66,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 }
             }
             let silent = lines && reason == CloseReason::IdleTimeout;
-            if self.calm && reason != CloseReason::PeerClosed && !silent {
+            let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
+            if self.calm && !closed && !silent {
                 self.check(Err(format!("{id:?} ended as {reason:?}, though nothing goes wrong")));
             }
         }
@@ -84,6 +85,18 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             self.check(Err(format!(
                 "{arrival:?} of {id:?} has come, and the machine was not told"
             )));
+        }
+    }
+
+    /// Notes which connections the machine has finished.
+    pub(super) fn note_finished(&mut self, net: &Net) {
+        let finished = self.told.borrow_mut().take_finished();
+        for id in finished {
+            let now = self.local(net.now);
+            let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+            if let Some(socket) = socket.filter(|socket| socket.id == id) {
+                socket.spoken.finishing = Some(now);
+            }
         }
     }
 
@@ -195,6 +208,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let lines = conn.lines || types;
             if self.told.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
+                let fin_sent = end.fin_sent || end.blocked || socket.stuck;
+                let finishing = socket.spoken.check_finishing(now, fin_sent, &self.link);
+                result = result.and(finishing.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
             if !end.fin_sent && !socket.stuck {
                 let kept = socket.spoken.check_kept(now, lines, socket.met, &self.link);

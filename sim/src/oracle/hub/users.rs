@@ -117,6 +117,7 @@ impl UsersModel {
                 }
                 Action::Send(conn, message) => self.sent(host, *conn, message)?,
                 Action::Close(conn, reason) => self.closed(host, *conn, *reason)?,
+                Action::Finish(conn) => return Err(format!("a user finishes {conn:?}")),
                 Action::Notify(notice) => {
                     if let Notice::Connected { session } = notice {
                         let entry = self.sessions.get_mut(&(host, *session));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Numbers, draws};
 use crate::oracle::Workload;
-use crate::scenario::{BACKOFF_MAX, Scenario};
+use crate::scenario::{BACKOFF_MAX, LINK, Scenario};
 
 /// The first halves of uuids one of whose first numbers occurs twice, and at which places.
 pub(super) const REPEATING: [(u64, u16, u16); 4] = [
@@ -129,6 +129,24 @@ impl Planned {
         }
     }
 
+    /// The sessions that it asks for, each as often as it does.
+    pub(super) fn names(&self) -> Vec<Name> {
+        match self {
+            Self::Get {
+                want: Wanted::Session { name, .. },
+                ..
+            } => vec![*name],
+            Self::Get { .. } => Vec::new(),
+            Self::Odd { script, .. } => {
+                let asked = script.iter().filter_map(|(_, ask)| match ask {
+                    Ask::StartSession(name, _) | Ask::ContinueSession(name, ..) => Some(*name),
+                    _ => None,
+                });
+                asked.collect()
+            }
+        }
+    }
+
     const fn plain(&self) -> u16 {
         match self {
             Self::Get {
@@ -142,7 +160,8 @@ impl Planned {
 
 /// What all may take beyond what the network and the hosts are the cause of.
 pub(super) fn patience(numbers: &Numbers) -> Duration {
-    let (period, kept) = (numbers.server.period, numbers.server.session_ttl);
+    let period = numbers.server.period;
+    let kept = numbers.server.session_ttl + numbers.server.unacknowledged_ttl + LINK.idle_timeout;
     let mut names: BTreeMap<Name, Vec<u16>> = BTreeMap::new();
     for (name, n) in numbers.planned.iter().flat_map(Planned::begins) {
         names.entry(name).or_default().push(n);
@@ -228,6 +247,7 @@ impl Workload for Numbers {
             },
             "period": self.server.period,
             "session_ttl": self.server.session_ttl,
+            "unacknowledged_ttl": self.server.unacknowledged_ttl,
             "max_sessions": self.server.max_sessions,
             "response_timeout": self.client.response_timeout,
             "give_up": self.client.give_up,
@@ -244,6 +264,7 @@ impl Workload for Numbers {
             mode: String,
             period: Duration,
             session_ttl: Duration,
+            unacknowledged_ttl: Duration,
             max_sessions: usize,
             response_timeout: Duration,
             give_up: Duration,
@@ -262,6 +283,7 @@ impl Workload for Numbers {
             },
             period: whole.period,
             session_ttl: whole.session_ttl,
+            unacknowledged_ttl: whole.unacknowledged_ttl,
             max_sessions: whole.max_sessions,
         };
         Ok(Self {
