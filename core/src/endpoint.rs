@@ -117,9 +117,24 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 input.clear();
                 return;
             };
-            match link.next(input) {
+            let unmet = link.is_unmet();
+            let speaks = if unmet { link.peer_speaks(input) } else { None };
+            let next = match speaks {
+                Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
+                _ => link.next(input),
+            };
+            match next {
                 Ok(None) => return,
-                Ok(Some(decoded)) => self.decoded(now, id, decoded, effects),
+                Ok(Some(Decoded::Invalid(_))) | Err(_) if unmet => {
+                    self.counters.malformed += 1;
+                    self.lose(now, id, CloseReason::OtherProtocol(speaks), None, effects);
+                }
+                Ok(Some(decoded)) => {
+                    if let Decoded::Message(_) = decoded {
+                        link.meet();
+                    }
+                    self.decoded(now, id, decoded, effects);
+                }
                 Err(error) => {
                     self.counters.malformed += 1;
                     let reason = CloseReason::Malformed(error.code);

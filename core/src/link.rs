@@ -1,13 +1,14 @@
 //! One connection between its socket and the machine: handshake, decoding, time-outs, the outbox, closing.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
 use bytes::BytesMut;
 
 use crate::timers::TimerId;
-use crate::wire::{Codec, Decoded, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, FIRST_BYTES, Framing, Outbox, Protocol, WireError};
 use crate::{CloseReason, Time};
 
 /// Keepalives come no faster than this, or sending the due ones would never end.
@@ -104,6 +105,8 @@ pub(crate) struct Link<C> {
     state: State,
     peer_finished: bool,
     shut_down: bool,
+    /// This side made the connection, and has not understood anything on it yet.
+    unmet: bool,
     /// Whether the driver has been told to flush and has not begun to.
     pub(crate) flush_due: bool,
     pub(crate) timer: Option<TimerId>,
@@ -120,7 +123,10 @@ impl<C: Codec> Link<C> {
     }
 
     pub(crate) fn dialled(codec: C, now: Time) -> Self {
-        Self::new(codec, State::Open, now)
+        Self {
+            unmet: true,
+            ..Self::new(codec, State::Open, now)
+        }
     }
 
     /// What a dialled link says first, so that the other side knows its framing.
@@ -136,6 +142,7 @@ impl<C: Codec> Link<C> {
             state,
             peer_finished: false,
             shut_down: false,
+            unmet: false,
             flush_due: false,
             timer: None,
             since: now,
@@ -201,6 +208,27 @@ impl<C: Codec> Link<C> {
             self.partial = None;
         }
         Ok(decoded)
+    }
+
+    /// Whether this side made the connection, and has not understood anything on it yet.
+    pub(crate) const fn is_unmet(&self) -> bool {
+        self.unmet
+    }
+
+    /// What the peer's first bytes, of which `input` are the last, tell of what it speaks.
+    pub(crate) fn peer_speaks(&self, input: &[u8]) -> Option<Protocol> {
+        match &self.partial {
+            None => Protocol::of_first(&input[..input.len().min(FIRST_BYTES)]),
+            Some(partial) => {
+                let first = partial.iter().chain(input).copied().take(FIRST_BYTES);
+                Protocol::of_first(&first.collect::<Vec<u8>>())
+            }
+        }
+    }
+
+    /// Notes that a message was understood.
+    pub(crate) const fn meet(&mut self) {
+        self.unmet = false;
     }
 
     /// The stream has ended: what the codec makes of what is left of it.

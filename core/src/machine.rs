@@ -6,7 +6,7 @@ use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
 
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// A moment, in nanoseconds since the driver started. Only drivers mint one; machines compare and add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +84,8 @@ pub enum DialError {
     Refused,
     /// Any other failure of the network or of this host (out of descriptors, no route).
     Unreachable,
+    /// Something else listens there than what is spoken to; what, if that can be told.
+    OtherProtocol(Option<Protocol>),
 }
 
 /// Why a connection ended.
@@ -109,6 +111,9 @@ pub enum CloseReason {
     Rejected(ErrorCode),
     /// This side is shutting down.
     ShuttingDown,
+    /// The first that came on a connection that this side made makes no sense: the peer speaks something else; what, if that
+    /// can be told.
+    OtherProtocol(Option<Protocol>),
 }
 
 impl CloseReason {
@@ -125,7 +130,8 @@ impl CloseReason {
             | Self::PeerClosed
             | Self::Reset
             | Self::TimedOut
-            | Self::Rejected(_) => None,
+            | Self::Rejected(_)
+            | Self::OtherProtocol(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::CloseReason;
 use crate::link::LinkConfig;
 use crate::machine::DialError;
 use crate::random::Backoff;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// Which streams a server gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,14 +53,16 @@ impl Default for ServerConfig {
 /// How a numbers client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From a request to the first reply, and before that as long for the connection; after it the attempt counts as lost.
-    /// Default 10 s.
+    /// From a request to the first reply, and before that as long for the connection, but no longer than until it gives up;
+    /// after it the attempt counts as lost. Default 10 s.
     pub response_timeout: Duration,
     /// From the loss of the connection that the last reply came on, or from the begin if there was none: without another
     /// reply by then, the client gives up. Default 60 s.
     pub give_up: Duration,
     /// The wait before trying again. Any reply but an error begins it anew. Default from 0.5 s to 16 s.
     pub backoff: Backoff,
+    /// Try again also when an attempt is refused before any has connected; else the stream fails then. Default yes.
+    pub retry_refused: bool,
 }
 
 impl Default for ClientConfig {
@@ -72,6 +74,7 @@ impl Default for ClientConfig {
                 first: Duration::from_millis(500),
                 max: Duration::from_secs(16),
             },
+            retry_refused: true,
         }
     }
 }
@@ -202,4 +205,6 @@ pub enum Failure {
     Confused,
     /// This side is shutting down.
     ShuttingDown,
+    /// Something else listens there than a numbers server; what, if that can be told. Trying again is of no use.
+    OtherProtocol(Option<Protocol>),
 }

@@ -4,12 +4,14 @@ mod either;
 mod error;
 mod framing;
 mod outbox;
+mod protocol;
 
 pub use either::EitherCodec;
 pub use error::{ErrorCode, WireError};
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
 pub(crate) use outbox::is_copied;
+pub use protocol::{FIRST_BYTES, Protocol};
 
 use bytes::{Bytes, BytesMut};
 
