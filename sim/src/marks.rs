@@ -207,6 +207,8 @@ Both of echo {
     TooLong,
     /// A client that drained gave a message up.
     GivenUpInDrain,
+    /// A client gave a message up because its first attempt was refused.
+    GivenUpWhenRefused,
     /// Somebody who answers nothing was forwarded an X.
     StrangerHolds,
 }
@@ -245,6 +247,10 @@ Both of hub {
     AskedTooLate,
     /// A session ended because its caller wanted it, once all was answered.
     LeftAfterAll,
+    /// A session came back after the loss of its connection.
+    UserCameBack,
+    /// A session ended because the time for attempts was over, or the first was refused.
+    UserGaveUp,
 }
 
 Direct of hub {
@@ -274,6 +280,8 @@ Both of chat {
     PerhapsDelivered,
     /// A session ended before a message was sent.
     NotDelivered,
+    /// A client ended its session because the time for attempts was over, or the first was refused.
+    ChatGaveUp,
 }
 
 Both of numbers {

@@ -16,10 +16,12 @@ use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 
 pub mod chat;
+mod clocked;
 pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
+mod trying;
 pub mod typed;
 
 /// A protocol with its two machines.

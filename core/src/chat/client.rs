@@ -228,20 +228,6 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        if self.attempts.closed(conn).is_none() {
-            return;
-        }
-        let told = self.session().and_then(|session| session.told.take());
-        match (told, reason) {
-            (Some((code, text)), _) if !is_of_the_connection(code) => {
-                self.end(Some(Failure::Rejected(code, text)), out);
-            }
-            (_, CloseReason::OtherProtocol(protocol)) => self.end(Some(Failure::OtherProtocol(protocol)), out),
-            _ => self.lost(now, reason, out),
-        }
-    }
-
     /// The connection is gone, or of no use any more.
     fn lost(&mut self, now: Time, reason: CloseReason, out: &mut Out) {
         let draining = self.draining;
@@ -249,12 +235,13 @@ impl<R: Rng> Client<R> {
             return;
         };
         let open = core::mem::take(&mut session.open);
-        session.told = None;
-        let why = match reason {
-            CloseReason::TimedOut => Failure::TimedOut,
-            reason => Failure::Closed(reason),
+        let (why, passes) = match (session.told.take(), reason) {
+            (Some((code, text)), _) if !is_of_the_connection(code) => (Failure::Rejected(code, text), false),
+            (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
+            (_, CloseReason::TimedOut) => (Failure::TimedOut, true),
+            (_, reason) => (Failure::Closed(reason), true),
         };
-        if session.number == 0 || draining {
+        if session.number == 0 || draining || !passes {
             self.end(Some(why), out);
             return;
         }
@@ -341,7 +328,11 @@ impl<R: Rng> Machine for Client<R> {
                 }
             }
             Event::Received(conn, message) => self.received(now, conn, message, out),
-            Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
+            Event::Closed(conn, reason) => {
+                if self.attempts.closed(conn).is_some() {
+                    self.lost(now, reason, out);
+                }
+            }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
         }

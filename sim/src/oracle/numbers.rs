@@ -52,6 +52,17 @@ pub struct Numbers {
     pub max_backlog: Option<usize>,
     /// Hosts whose callers type.
     pub lines: Vec<usize>,
+    /// Hosts whose clients take a first refusal for an answer.
+    pub meek: Vec<usize>,
+}
+
+impl Numbers {
+    fn client_of(&self, host: usize) -> ClientConfig {
+        ClientConfig {
+            retry_refused: !self.meek.contains(&host),
+            ..self.client.clone()
+        }
+    }
 }
 
 impl System for Numbers {
@@ -66,7 +77,7 @@ impl System for Numbers {
     }
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Self::Codec) {
-        let client = Client::new(self.client.clone(), rng);
+        let client = Client::new(self.client_of(host), rng);
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -82,7 +93,7 @@ impl System for Numbers {
             clients: BTreeMap::new(),
             callers: CallersModel::new(self),
             started: false,
-            config: self.client.clone(),
+            numbers: self.clone(),
             marks: marks.clone(),
         }
     }
@@ -132,7 +143,7 @@ pub struct NumbersOracle {
     callers: CallersModel,
     /// The server has started before.
     started: bool,
-    config: ClientConfig,
+    numbers: Numbers,
     marks: Marks,
 }
 
@@ -145,7 +156,7 @@ impl Oracle<Numbers> for NumbersOracle {
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, Errand)> {
-        let client = ClientModel::new(self.config.clone(), self.marks.clone());
+        let client = ClientModel::new(self.numbers.client_of(host), self.marks.clone());
         self.clients.insert(host, client);
         self.callers.errands(host)
     }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echosphere_core::chat::{Command, Failure, Message, Notice, Unsaid};
+use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Unsaid};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, Event, Machine, Time};
 
 use super::callers::Reading;
+use super::connecting::Connecting;
 use super::sessions::{Sending, Sessions, answered_at_once};
 use super::workload::{Planned, place};
 use crate::marks::{Mark, Marks};
@@ -32,6 +33,8 @@ struct Host {
     undelivered: usize,
     sending: Sending,
     notices: VecDeque<Notice>,
+    /// `None` before its first life.
+    connecting: Option<Connecting>,
 }
 
 impl ClientsModel {
@@ -48,11 +51,12 @@ impl ClientsModel {
     }
 
     /// A host begins a new life, whose number this returns.
-    pub(super) fn restart(&mut self, host: usize) -> u64 {
+    pub(super) fn restart(&mut self, host: usize, config: ClientConfig) -> u64 {
         let entry = self.hosts.entry(host).or_default();
         let life = entry.life + 1;
         *entry = Host {
             life,
+            connecting: Some(Connecting::new(config)),
             ..Host::default()
         };
         life
@@ -72,6 +76,9 @@ impl ClientsModel {
         actions: &[ActionOf<Reading>],
     ) -> Result<(), String> {
         let entry = self.hosts.entry(host).or_default();
+        if let Some(connecting) = &mut entry.connecting {
+            connecting.step(&self.marks, client, event, actions)?;
+        }
         match event {
             Event::Command(Command::Connect) if entry.session.is_none() => {
                 entry.session = Some(sessions.begin());
@@ -258,7 +265,9 @@ impl Host {
 fn not_confused(failure: Option<&Failure>) -> Result<(), String> {
     match failure {
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
-        Some(Failure::Confused | Failure::Rejected(..)) => Err(format!("a session ends with {failure:?}")),
+        Some(Failure::Confused | Failure::Rejected(..) | Failure::OtherProtocol(_)) => {
+            Err(format!("a session ends with {failure:?}"))
+        }
         _ => Ok(()),
     }
 }

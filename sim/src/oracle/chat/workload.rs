@@ -112,6 +112,7 @@ impl Chat {
                 reconnect: true,
                 connect_timeout: CONNECT_TIMEOUT,
                 welcome_timeout: RESPONSE_TIMEOUT,
+                retry_refused: true,
                 backoff: Backoff {
                     first: Duration::from_millis(50),
                     max: BACKOFF_MAX,
@@ -128,6 +129,7 @@ impl Chat {
             planned,
             max_backlog: None,
             idle_timeout: None,
+            meek: Vec::new(),
         }
     }
 
@@ -207,7 +209,9 @@ impl Workload for Chat {
         }
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
+        let meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         Self {
+            meek,
             impatient,
             lines,
             max_backlog,
@@ -253,6 +257,7 @@ impl Workload for Chat {
             "max_backlog": self.max_backlog,
             "idle_timeout": self.idle_timeout,
             "impatient": self.impatient,
+            "meek": self.meek,
             "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
             "part": self.server.talk.part,
@@ -267,6 +272,8 @@ impl Workload for Chat {
             max_backlog: Option<usize>,
             idle_timeout: Option<Duration>,
             impatient: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             #[serde(default)]
             lines: Vec<usize>,
             welcome_timeout: Duration,
@@ -295,6 +302,7 @@ impl Workload for Chat {
             max_backlog: whole.max_backlog,
             idle_timeout: whole.idle_timeout,
             impatient: whole.impatient,
+            meek: whole.meek,
             lines: whole.lines,
             ..chat
         })

@@ -184,7 +184,7 @@ impl CallersModel {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
                     Failure::Rejected(code, _) => code.is_temporary(),
                     Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
-                    Failure::Confused => false,
+                    Failure::Confused | Failure::OtherProtocol(_) => false,
                 };
                 if !fair {
                     return Err(format!("a stateless stream failed: {failure:?}"));
@@ -234,7 +234,7 @@ impl CallersModel {
             }
             Notice::Failed { ref failure, .. } => {
                 caller.over = true;
-                if pure && *failure == Failure::Confused {
+                if pure && matches!(failure, Failure::Confused | Failure::OtherProtocol(_)) {
                     return Err("a session made no sense".into());
                 }
                 if kept && matches!(failure, Failure::Rejected(ErrorCode::UnknownSession, _)) {

@@ -69,9 +69,11 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
         drawing.one();
     }
     let lines = (0..hosts).filter(|_| drawing.dice.chance(0.2)).collect();
+    let meek = (0..hosts).filter(|_| drawing.dice.chance(0.15)).collect();
     Numbers {
         max_backlog,
         lines,
+        meek,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }
 }

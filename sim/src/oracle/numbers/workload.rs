@@ -201,10 +201,12 @@ impl Numbers {
                     first: FIRST_PAUSE,
                     max: BACKOFF_MAX,
                 },
+                retry_refused: true,
             },
             planned,
             max_backlog: None,
             lines: Vec::new(),
+            meek: Vec::new(),
         }
     }
 
@@ -253,6 +255,7 @@ impl Workload for Numbers {
             "give_up": self.client.give_up,
             "max_backlog": self.max_backlog,
             "lines": self.lines,
+            "meek": self.meek,
             "planned": self.planned,
         })
     }
@@ -271,6 +274,8 @@ impl Workload for Numbers {
             max_backlog: Option<usize>,
             #[serde(default)]
             lines: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             planned: Vec<Planned>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -289,6 +294,7 @@ impl Workload for Numbers {
         Ok(Self {
             max_backlog: whole.max_backlog,
             lines: whole.lines,
+            meek: whole.meek,
             ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
         })
     }

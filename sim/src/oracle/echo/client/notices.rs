@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use echosphere_core::Time;
 use echosphere_core::echo::{Command, Failure, Notice};
 use echosphere_core::wire::ErrorCode;
 
 use super::{ClientModel, SLACK};
 use crate::marks::Mark;
 use crate::oracle::echo::words::{Heard, Said};
+use crate::oracle::trying::{Rule, Trying};
 
 /// After these the same message may be sent again.
 const TEMPORARY: [ErrorCode; 7] = [
@@ -43,7 +45,7 @@ impl ClientModel {
                     Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
                     _ => return Err(format!("message number {id} acknowledged without its ok")),
                 }
-                let failed = self.failed.get(id).copied().unwrap_or_default();
+                let failed = self.trying.get(id).map_or(0, Trying::failures);
                 if *retries != failed {
                     return Err(format!(
                         "message number {id} took {retries} retries, they say, and {failed} failed"
@@ -62,21 +64,28 @@ impl ClientModel {
             }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
-                let failed = self.failed.entry(*id).or_default();
-                let step = self
-                    .backoff
-                    .first
-                    .saturating_mul(1 << (*failed).min(20))
-                    .min(self.backoff.max);
-                *failed += 1;
-                if *after > step || *after < step / 2 {
-                    return Err(format!(
-                        "message number {id} pauses for {after:?}, in steps of {step:?}"
-                    ));
+                let rule = Rule {
+                    insists: !self.meek.contains(&host),
+                    ..self.rule
+                };
+                let trying = self
+                    .trying
+                    .entry(*id)
+                    .or_insert_with(|| Trying::begins(rule, Time::ZERO));
+                let refused = matches!(failure, Failure::Dial(_));
+                trying.fails(Time::ZERO, refused);
+                let paused = trying.pauses(Time::ZERO, *after);
+                paused.map_err(|rule| format!("message number {id}: {rule}"))?;
+                if !refused {
+                    // An attempt that timed out may have connected.
+                    trying.connects();
                 }
                 // A clock that goes too fast makes it shorter.
                 let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
                 self.pauses.insert((host, until, *id));
+                if matches!(failure, Failure::Closed(_) | Failure::Rejected(..)) {
+                    self.connected.insert(*id);
+                }
                 match failure {
                     Failure::TimedOut => self.marks.hit(Mark::ResponseTimeout),
                     Failure::Rejected(code, _) if !TEMPORARY.contains(code) => {
@@ -96,6 +105,19 @@ impl ClientModel {
             }
             Notice::GaveUp { id, .. } if self.host(host).draining => {
                 self.marks.hit(Mark::GivenUpInDrain);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
+            }
+            Notice::GaveUp {
+                id,
+                failure: Failure::Dial(_),
+                attempts,
+            } if self.meek.contains(&host) && !self.connected.contains(id) => {
+                self.marks.hit(Mark::GivenUpWhenRefused);
+                let failed = self.trying.get(id).map_or(0, Trying::failures);
+                if *attempts != failed + 1 {
+                    return Err(format!("{notice:?} after {failed} attempts that failed"));
+                }
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
@@ -129,7 +151,8 @@ impl ClientModel {
         if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
             return Err(format!("message number {id} acknowledged or given up twice"));
         }
-        self.failed.remove(&id);
+        self.trying.remove(&id);
+        self.connected.remove(&id);
         let x = self.says[at] as usize;
         let host = self.host(host);
         host.under_way -= 1;
