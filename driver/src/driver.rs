@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
-use crate::net::{Connector, Listener, Stream};
+use crate::net::{Connector, Listener, OtherProtocol, Stream};
 use crate::ready::{KeyWaker, Ready};
 use crate::write::poll_write;
 
@@ -425,9 +425,11 @@ where
             }
             Err(error) => {
                 tracing::debug!(%error, "could not connect");
-                let error = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => DialError::Refused,
-                    _ => DialError::Unreachable,
+                let other = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherProtocol>());
+                let error = match (other, error.kind()) {
+                    (Some(other), _) => DialError::OtherProtocol(other.0),
+                    (None, io::ErrorKind::ConnectionRefused) => DialError::Refused,
+                    (None, _) => DialError::Unreachable,
                 };
                 self.endpoint.dial_failed(now, token, error, &mut self.effects);
             }

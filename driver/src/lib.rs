@@ -21,4 +21,4 @@ mod write;
 
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
-pub use net::{Both, Connector, Listener, Stream};
+pub use net::{Both, Connector, Listener, OtherProtocol, Stream};

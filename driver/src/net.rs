@@ -1,7 +1,9 @@
-use std::io;
+use std::error::Error;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
+use echosphere_core::wire::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::either::Either;
 
@@ -20,13 +22,36 @@ pub trait Listener: Send {
     async fn accept(&mut self) -> io::Result<Self::Stream>;
 }
 
+/// Why a connector cannot connect: something else listens there than what is spoken to; what, if that can be told. It is to be
+/// the inner error of an [`io::Error`], which [`From`] makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherProtocol(pub Option<Protocol>);
+
+impl fmt::Display for OtherProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(protocol) => write!(f, "that is {protocol}"),
+            None => f.write_str("the server speaks another protocol"),
+        }
+    }
+}
+
+impl Error for OtherProtocol {}
+
+impl From<OtherProtocol> for io::Error {
+    fn from(other: OtherProtocol) -> Self {
+        Self::new(io::ErrorKind::InvalidData, other)
+    }
+}
+
 /// How connections are made.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// What a connection is.
     type Stream: Stream;
 
-    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it. An error whose kind is
+    /// `ConnectionRefused` says that nobody listens there, and [`OtherProtocol`] that something else does.
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 }
 

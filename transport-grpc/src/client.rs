@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use echosphere_driver::Connector;
+use echosphere_core::wire::Protocol;
+use echosphere_driver::{Connector, OtherProtocol};
 use http::header::{CONTENT_TYPE, TE};
 use http::{Request, Uri};
+use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 use tower_service::Service;
 
 use crate::method::Method;
+use crate::socket::{First, Only, Socket};
 use crate::stream::{GrpcStream, Pipe, check};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
@@ -24,6 +28,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
 pub struct GrpcConnector<M> {
+    to: SocketAddr,
     endpoint: Endpoint,
     method: PhantomData<M>,
 }
@@ -38,9 +43,9 @@ impl<M: Method> GrpcConnector<M> {
         let endpoint = Endpoint::from_shared(format!("http://{to}"))
             .map_err(io::Error::other)?
             .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .tcp_nodelay(true);
+            .keep_alive_timeout(PING_TIMEOUT);
         Ok(Self {
+            to,
             endpoint,
             method: PhantomData,
         })
@@ -52,7 +57,19 @@ impl<M: Method> Connector for GrpcConnector<M> {
     type Stream = GrpcStream;
 
     async fn dial(&self, _token: DialToken) -> io::Result<GrpcStream> {
-        let mut channel = self.endpoint.connect().await.map_err(|error| cause(&error))?;
+        let stream = TcpStream::connect(self.to).await?;
+        stream.set_nodelay(true)?;
+        let first = First::default();
+        let called = self.call(Socket::new(stream, first.clone())).await;
+        called.map_err(|error| first.other().map_or(error, |protocol| OtherProtocol(protocol).into()))
+    }
+}
+
+impl<M: Method> GrpcConnector<M> {
+    /// Makes a call on this connection.
+    async fn call(&self, socket: Socket) -> io::Result<GrpcStream> {
+        let connected = self.endpoint.connect_with_connector(Only::new(socket)).await;
+        let mut channel = connected.map_err(|error| cause(&error))?;
         poll_fn(|cx| channel.poll_ready(cx))
             .await
             .map_err(|error| cause(&error))?;
@@ -63,11 +80,10 @@ impl<M: Method> Connector for GrpcConnector<M> {
             .body(body)
             .map_err(io::Error::other)?;
         let response = channel.call(request).await.map_err(|error| cause(&error))?;
-        if !response.status().is_success() {
-            return Err(io::Error::other(format!(
-                "no gRPC server: HTTP status {}",
-                response.status()
-            )));
+        let refusal = Status::from_header_map(response.headers());
+        let unknown = refusal.is_some_and(|status| status.code() == Code::Unimplemented);
+        if unknown || !response.status().is_success() {
+            return Err(OtherProtocol(Some(Protocol::Http2)).into());
         }
         // A call that is refused at once has its status in its headers.
         check(Some(response.headers()))?;

@@ -10,6 +10,7 @@
 //! | `method` | [`Method`]: the names of a method, and how its service describes itself |
 //! | `server` | [`GrpcListener`]: an HTTP/2 server with health checks and reflection, whose calls are connections |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
+//! | `socket` | the client's connection, which notes what the server says first |
 //! | `stream` | a call as a stream of bytes |
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 
@@ -17,6 +18,7 @@ mod client;
 mod method;
 pub mod numbers;
 mod server;
+mod socket;
 mod stream;
 
 pub use client::GrpcConnector;

@@ -10,7 +10,7 @@ use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{
     Client, ClientConfig, Command, Failure, Message, Notice, Server, ServerConfig, Total, Uuid, Want,
 };
-use echosphere_core::wire::ErrorCode;
+use echosphere_core::wire::{ErrorCode, Protocol};
 use echosphere_core::{DialError, DialToken};
 use echosphere_driver::{Connector, Driver, Handle};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
@@ -367,4 +367,67 @@ async fn where_nobody_listens_or_speaks_grpc_is_told_apart() {
         }]
     );
     hangs_up.abort();
+}
+
+/// The address of a server that answers the first that it reads by this.
+async fn answering(words: &'static [u8]) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(words).await.unwrap();
+            // Until the client has enough of it.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    addr
+}
+
+async fn takes_for(addr: SocketAddr) -> Option<Protocol> {
+    let told = get(addr, session(3, None), Duration::from_secs(60)).await;
+    match told[..] {
+        [
+            Notice::Failed {
+                failure: Failure::OtherProtocol(protocol),
+                ..
+            },
+        ] => protocol,
+        _ => panic!("{told:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else_is_known_by_its_first_words() {
+    for (words, protocol) in [
+        (
+            &b"error unknown-request expected `message X` or `ok X`: the word\n"[..],
+            Some(Protocol::Echo),
+        ),
+        (b"ok 1\nok 2\n", Some(Protocol::Chat)),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Some(Protocol::Http1)),
+        (b"220 mail.example.org ESMTP\r\n", None),
+    ] {
+        assert_eq!(
+            takes_for(answering(words).await).await,
+            protocol,
+            "{}",
+            words.escape_ascii()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_server_without_the_method_is_another_server() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (_, health) = tonic_health::server::health_reporter();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(health)
+            .serve_with_incoming(incoming),
+    );
+    assert_eq!(takes_for(addr).await, Some(Protocol::Http2));
 }
