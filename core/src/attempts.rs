@@ -39,6 +39,8 @@ pub struct Attempts<T> {
     conns: ConnSet<u32>,
     timers: Timers<u32>,
     made: u64,
+    /// Some attempt, for whatever, has connected.
+    connected: bool,
 }
 
 #[derive(Debug)]
@@ -52,8 +54,6 @@ struct Wish<T> {
     failures: u32,
     /// Attempts since the begin.
     attempts: u32,
-    /// Some attempt has connected.
-    connected: bool,
     /// Its last attempt did not connect.
     refused: bool,
     /// Its connection has proven its use.
@@ -78,6 +78,7 @@ impl<T> Attempts<T> {
             conns: ConnSet::new(),
             timers: Timers::new(),
             made: 0,
+            connected: false,
         }
     }
 
@@ -155,7 +156,6 @@ impl<T> Attempts<T> {
             since: now,
             failures: 0,
             attempts: 0,
-            connected: false,
             refused: false,
             proven: false,
         };
@@ -214,7 +214,7 @@ impl<T> Attempts<T> {
             return None;
         };
         wish.stage = Stage::Open(conn);
-        wish.connected = true;
+        self.connected = true;
         self.conns.insert(conn, key);
         Some(key)
     }
@@ -284,14 +284,14 @@ impl<T> Attempts<T> {
         out: &mut Actions<M, N>,
     ) -> Option<Duration> {
         self.let_go(key, reason, out);
-        let rule = self.rule;
+        let (rule, connected) = (self.rule, self.connected);
         let wish = self.wish(key)?;
         if core::mem::take(&mut wish.proven) {
             wish.since = now;
             wish.failures = 0;
         }
         let refused = core::mem::take(&mut wish.refused);
-        if refused && !wish.connected && !rule.retry_refused {
+        if refused && !connected && !rule.retry_refused {
             return None;
         }
         let after = rule.backoff.draw(wish.failures, rng).max(SHORTEST);

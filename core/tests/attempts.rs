@@ -228,6 +228,9 @@ fn who_does_not_insist_takes_the_first_refusal_for_an_answer() {
     assert!(play.lose(conn).is_some());
     play.wait();
     assert!(play.refuse().is_some());
+    // Whoever wants a connection there next insists as well.
+    play.begin();
+    assert!(play.refuse().is_some());
 }
 
 #[test]

@@ -236,6 +236,10 @@ impl<R: Rng> Client<R> {
         };
         let open = core::mem::take(&mut session.open);
         let (why, passes) = match (session.told.take(), reason) {
+            // A server that ends has begun nothing with a client that it has not welcomed.
+            (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
+                (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
+            }
             (Some((code, text)), _) if !is_of_the_connection(code) => (Failure::Rejected(code, text), false),
             (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
             (_, CloseReason::TimedOut) => (Failure::TimedOut, true),

@@ -29,7 +29,6 @@ pub(super) struct Trying {
     /// The first attempt, or the loss of the last connection that had proven its use.
     since: Time,
     failures: u32,
-    connected: bool,
     proven: bool,
     /// The failure that was last is a refusal before any attempt has connected.
     refused: bool,
@@ -41,15 +40,9 @@ impl Trying {
             rule,
             since: now,
             failures: 0,
-            connected: false,
             proven: false,
             refused: false,
         }
-    }
-
-    /// An attempt has led to a connection.
-    pub(super) const fn connects(&mut self) {
-        self.connected = true;
     }
 
     /// The connection has proven its use.
@@ -76,14 +69,14 @@ impl Trying {
         self.rule.all.map_or(Time::FAR, |all| self.since + all)
     }
 
-    /// An attempt, or the connection, has failed. `refused` says whether it did not connect.
+    /// An attempt, or the connection, has failed. `refused` says whether it did not connect, and none on its host has before.
     pub(super) const fn fails(&mut self, now: Time, refused: bool) {
         if self.proven {
             self.proven = false;
             self.since = now;
             self.failures = 0;
         }
-        self.refused = refused && !self.connected;
+        self.refused = refused;
     }
 
     fn step(&self) -> Duration {

@@ -23,6 +23,8 @@ pub(super) struct Connecting {
     config: ClientConfig,
     session: Option<Session>,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ struct Session {
     trying: Trying,
     /// The server's last words were not about the connection alone.
     sent_away: bool,
+    /// The server has welcomed it.
+    welcomed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,7 @@ impl Connecting {
             config,
             session: None,
             draining: false,
+            connected: false,
         }
     }
 
@@ -99,6 +104,7 @@ impl Connecting {
                 due: None,
                 trying: Trying::begins(rule, now),
                 sent_away: false,
+                welcomed: false,
             });
         }
         self.draining |= matches!(event, Event::Drain);
@@ -108,7 +114,7 @@ impl Connecting {
         match event {
             Event::Opened(conn, opened) if opened.dial.map(Stage::Dialling) == Some(session.stage) => {
                 session.stage = Stage::Greeting(*conn);
-                session.trying.connects();
+                self.connected = true;
                 session.due = Some(session.trying.until(now));
                 if client.types {
                     session.welcomed(*conn);
@@ -118,7 +124,8 @@ impl Connecting {
                 session.welcomed(*conn);
             }
             Event::Received(conn, Message::Error(code, _)) if session.stage.is_on(*conn) => {
-                session.sent_away = !OF_THE_CONNECTION.contains(code);
+                let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
+                session.sent_away = !ends && !OF_THE_CONNECTION.contains(code);
             }
             Event::DialFailed(token, _) if session.stage == Stage::Dialling(*token) => failed = Some(true),
             Event::Closed(conn, _) if session.stage.is_on(*conn) => failed = Some(false),
@@ -134,7 +141,7 @@ impl Connecting {
             session.stage = Stage::Pause;
             session.due = None;
             session.sent_away = false;
-            session.trying.fails(now, refused);
+            session.trying.fails(now, refused && !self.connected);
             match pause {
                 Some(_) if hopeless => return Err("another attempt, where none can do better".to_owned()),
                 Some(after) => session.due = Some(session.trying.pauses(now, after)?),
@@ -174,6 +181,7 @@ impl Connecting {
 impl Session {
     fn welcomed(&mut self, conn: ConnId) {
         self.stage = Stage::Open(conn);
+        self.welcomed = true;
         self.due = None;
         self.trying.proves();
     }

@@ -81,8 +81,6 @@ pub(super) struct ClientModel {
     pauses: BTreeSet<(usize, Duration, u64)>,
     /// How the attempts went in their hosts' present lives, of those of which some failed.
     trying: BTreeMap<u64, Trying>,
-    /// Those of which some attempt is known to have connected.
-    connected: BTreeSet<u64>,
     /// How long an answer may take.
     slowest_answer: Duration,
 }
@@ -100,6 +98,8 @@ struct Host {
     /// Until when it did nothing.
     paused: Duration,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
 }
 
 #[derive(Debug, Default)]
@@ -139,7 +139,6 @@ impl ClientModel {
             now: None,
             pauses: BTreeSet::new(),
             trying: BTreeMap::new(),
-            connected: BTreeSet::new(),
             slowest_answer: slowest(echo.client.ack_delay),
         }
     }
@@ -151,7 +150,6 @@ impl ClientModel {
         for (id, of) in (0..).zip(&mut self.under_way) {
             if of.take_if(|of| *of == host as u32).is_some() {
                 self.trying.remove(&id);
-                self.connected.remove(&id);
             }
         }
         let paused = self.host(host).paused;
@@ -287,6 +285,7 @@ impl ClientModel {
     fn hear(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
         match *event {
             Heard::Opened { id, dialled, .. } => {
+                self.host(host).connected = true;
                 if !dialled || self.host(host).conns.insert(id, Conn::default()).is_some() {
                     return Err(format!("{id:?} opened twice, or not by a dial"));
                 }

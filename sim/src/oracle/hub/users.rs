@@ -38,6 +38,8 @@ struct Host {
     config: ClientConfig,
     now: Time,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
     sessions: BTreeMap<u64, Session>,
     /// Tokens that were used.
     tokens: BTreeSet<DialToken>,
@@ -99,6 +101,7 @@ impl UsersModel {
             config,
             now: Time::ZERO,
             draining: false,
+            connected: false,
             sessions: BTreeMap::new(),
             tokens: BTreeSet::new(),
             set: 0,
@@ -309,12 +312,12 @@ impl Step<'_> {
     fn opened(&mut self, number: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
         let sent = Some((self.host.now, self.run_now));
         let marks = self.marks;
+        self.host.connected = true;
         let session = self.of(number)?;
         if session.trying.failures() > 0 && session.id.is_some() {
             marks.hit(Mark::UserCameBack);
         }
         session.stage = Stage::Open(conn);
-        session.trying.connects();
         session.id = None;
         session.told = None;
         must(did, &Action::Notify(Notice::Connected { session: number }))?;
@@ -427,6 +430,7 @@ impl Step<'_> {
     ) -> Result<(), String> {
         let now = self.host.now;
         let reconnects = self.host.config.reconnect;
+        let refused = matches!(failure, Failure::Dial(_)) && !self.host.connected;
         let session = self.of(number)?;
         let was_open = matches!(session.stage, Stage::Open(_));
         let comes_back = reconnects && !session.leaving;
@@ -438,7 +442,7 @@ impl Step<'_> {
         }
         let session = self.of(number)?;
         session.due = None;
-        session.trying.fails(now, matches!(failure, Failure::Dial(_)));
+        session.trying.fails(now, refused);
         let sent = session.asks.partition_point(|ask| ask.sent.is_some());
         for Ask { number: ask, .. } in session.asks.drain(..sent).collect::<Vec<_>>() {
             self.unanswered(number, ask, did)?;

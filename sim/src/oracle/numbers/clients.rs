@@ -19,6 +19,8 @@ pub(super) struct ClientModel {
     marks: Marks,
     now: Time,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
     gets: BTreeMap<u64, Get>,
     /// Timers set so far.
     set: u64,
@@ -183,6 +185,7 @@ impl ClientModel {
             marks,
             now: Time::ZERO,
             draining: false,
+            connected: false,
             gets: BTreeMap::new(),
             set: 0,
             notices: VecDeque::new(),
@@ -294,9 +297,9 @@ impl ClientModel {
     }
 
     fn opened(&mut self, key: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+        self.connected = true;
         let get = self.of(key)?;
         get.stage = Stage::Open(conn);
-        get.trying.connects();
         let request = get.next_request();
         self.ask(key, conn, request, did)
     }
@@ -365,11 +368,11 @@ impl ClientModel {
 
     /// There is a pause, or no time for one.
     fn retry(&mut self, key: u64, why: &Failure, refused: bool, did: &mut Did<'_>) -> Result<(), String> {
-        let now = self.now;
+        let (now, connected) = (self.now, self.connected);
         let get = self.of(key)?;
         get.stage = Stage::Pause;
         get.due = None;
-        get.trying.fails(now, refused);
+        get.trying.fails(now, refused && !connected);
         let broken = |rule: String| format!("stream {key}: {rule}");
         match did.next() {
             Some(Action::Notify(Notice::Retrying {

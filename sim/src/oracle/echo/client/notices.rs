@@ -64,6 +64,7 @@ impl ClientModel {
             }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
+                let connected = self.host(host).connected;
                 let rule = Rule {
                     insists: !self.meek.contains(&host),
                     ..self.rule
@@ -72,20 +73,13 @@ impl ClientModel {
                     .trying
                     .entry(*id)
                     .or_insert_with(|| Trying::begins(rule, Time::ZERO));
-                let refused = matches!(failure, Failure::Dial(_));
+                let refused = matches!(failure, Failure::Dial(_)) && !connected;
                 trying.fails(Time::ZERO, refused);
                 let paused = trying.pauses(Time::ZERO, *after);
                 paused.map_err(|rule| format!("message number {id}: {rule}"))?;
-                if !refused {
-                    // An attempt that timed out may have connected.
-                    trying.connects();
-                }
                 // A clock that goes too fast makes it shorter.
                 let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
                 self.pauses.insert((host, until, *id));
-                if matches!(failure, Failure::Closed(_) | Failure::Rejected(..)) {
-                    self.connected.insert(*id);
-                }
                 match failure {
                     Failure::TimedOut => self.marks.hit(Mark::ResponseTimeout),
                     Failure::Rejected(code, _) if !TEMPORARY.contains(code) => {
@@ -112,7 +106,7 @@ impl ClientModel {
                 id,
                 failure: Failure::Dial(_),
                 attempts,
-            } if self.meek.contains(&host) && !self.connected.contains(id) => {
+            } if self.meek.contains(&host) && !self.host(host).connected => {
                 self.marks.hit(Mark::GivenUpWhenRefused);
                 let failed = self.trying.get(id).map_or(0, Trying::failures);
                 if *attempts != failed + 1 {
@@ -152,7 +146,6 @@ impl ClientModel {
             return Err(format!("message number {id} acknowledged or given up twice"));
         }
         self.trying.remove(&id);
-        self.connected.remove(&id);
         let x = self.says[at] as usize;
         let host = self.host(host);
         host.under_way -= 1;
