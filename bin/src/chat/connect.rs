@@ -6,6 +6,7 @@ use echosphere_core::chat::ClientConfig;
 use super::PORT;
 use super::side::{Bounds, Side};
 use super::talk::{Looks, Talk};
+use crate::attempts::Insist;
 use crate::net;
 use crate::signals::Signals;
 use crate::values::duration;
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     #[arg(long, env = "ECHOSPHERE_RECONNECT")]
     reconnect: bool,
 
+    #[command(flatten)]
+    insist: Insist,
+
     /// Give up connecting after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
     timeout: Duration,
@@ -51,6 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let config = ClientConfig {
             reconnect: args.reconnect,
             connect_timeout: args.timeout,
+            retry_refused: args.insist.retry,
             talk: args.bounds.talk(),
             ..ClientConfig::default()
         };

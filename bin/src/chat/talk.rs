@@ -75,6 +75,8 @@ pub(super) struct Talk {
     undelivered: u64,
     /// Everything was delivered, and nothing failed.
     well: bool,
+    /// The server could not be reached, or was lost for good.
+    failed: bool,
     over: bool,
 }
 
@@ -103,6 +105,7 @@ impl Talk {
             round_trips: RoundTrips::new()?,
             undelivered: 0,
             well: true,
+            failed: false,
             over: false,
         };
         talk.open_input(looks.multiline)?;
@@ -168,9 +171,11 @@ impl Talk {
 
     async fn finish(mut self, interrupted: bool) -> anyhow::Result<ExitCode> {
         let server = !self.side.is_client();
-        let _ = self.side.leave(LEAVING).await;
-        while let Some(notice) = self.side.next().await {
-            self.take(notice).await?;
+        if !self.failed {
+            let _ = self.side.leave(LEAVING).await;
+            while let Some(notice) = self.side.next().await {
+                self.take(notice).await?;
+            }
         }
         if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
             let count = self.round_trips.count();
@@ -179,7 +184,12 @@ impl Talk {
         if self.undelivered > 0 && self.mode != Mode::Json {
             eprintln!("✗ {} not acknowledged", self.undelivered);
         }
-        let zero = self.side.finish().await?;
+        let zero = if self.failed {
+            self.side.abandon();
+            false
+        } else {
+            self.side.finish().await?
+        };
         Ok(match (interrupted && !server, self.well && zero) {
             (true, _) => ExitCode::from(INTERRUPTED),
             (false, well) => ExitCode::from(u8::from(!well)),
@@ -263,9 +273,9 @@ impl Talk {
             }
             // Said once, until it has worked.
             Notice::Retrying { .. } if self.retrying => {}
-            Notice::Retrying { error, .. } => {
+            Notice::Retrying { why, .. } => {
                 self.retrying = true;
-                let why = show::failure(&Failure::Dial(error));
+                let why = show::failure(&why);
                 let line = format!("○ {why}; trying again");
                 self.tell(line, || json!({ "event": "retrying", "why": why }))?;
             }
@@ -360,7 +370,7 @@ impl Talk {
     }
 
     async fn ended(&mut self, failure: Option<Failure>) -> anyhow::Result<()> {
-        self.connected = false;
+        let connected = std::mem::take(&mut self.connected);
         let why = failure.as_ref().map(show::failure);
         let by_choice = matches!(failure, None | Some(Failure::ShuttingDown));
         let line = match &why {
@@ -374,10 +384,12 @@ impl Talk {
             self.over = self.once;
             return Ok(());
         }
-        if self.reconnect && self.mode == Mode::Prompt && self.input.is_some() && may_begin_again(failure.as_ref()) {
+        let again = connected && self.reconnect && self.mode == Mode::Prompt && self.input.is_some();
+        if again && may_begin_again(failure.as_ref()) {
             return Ok(self.side.connect().await?);
         }
         self.well &= by_choice;
+        self.failed = !by_choice;
         self.over = true;
         Ok(())
     }

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::PORT;
+use crate::attempts::{Failures, Insist, other_protocol};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::values::{DelayArg, duration, short};
 use crate::{net, output, seed};
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
     timeout: Duration,
+
+    #[command(flatten)]
+    insist: Insist,
 
     /// Disconnect and try again if no ok comes within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = duration)]
@@ -107,6 +111,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         response_timeout: args.response_timeout,
         backoff: Backoff::default(),
         give_up_after: Some(args.timeout),
+        retry_refused: args.insist.retry,
         ack_delay: args.ack_delay.0,
         ..ClientConfig::default()
     };
@@ -121,6 +126,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     let running = tokio::spawn(driver.run());
     handle.command(Command::Send { id: 0, x: x.clone() }).await?;
 
+    let mut failures = Failures::new(args.timeout);
     let outcome = loop {
         let notice = tokio::select! {
             biased;
@@ -131,16 +137,26 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
             }
         };
         match notice {
-            Some(Notice::Retrying { failure, after, .. }) => {
-                eprintln!("{}; trying again in {}", explain(&failure, &args.to), short(after));
+            Some(Notice::Retrying { failure, .. }) => {
+                if let Some(line) = failures.note(explain(&failure, &args.to)) {
+                    eprintln!("{line}");
+                }
             }
             Some(notice) => break notice,
             None => bail!("the client ended without an outcome"),
         }
     };
-    // Let the connection close in order before the process goes.
-    drop(handle);
-    running.await?;
+    if let Some(line) = failures.over() {
+        eprintln!("{line}");
+    }
+    if let Notice::Acknowledged { .. } = outcome {
+        // Let the connection close in order before the process goes.
+        drop(handle);
+        running.await?;
+    } else {
+        // Whoever did not answer may not close either.
+        running.abort();
+    }
     report(&args, &x, outcome)
 }
 
@@ -176,7 +192,11 @@ fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
                     "error": why,
                 }))?;
             }
-            eprintln!("error: not acknowledged: {why} ({attempts} attempts)");
+            let tried = match attempts {
+                0 | 1 => String::new(),
+                attempts => format!(" ({attempts} attempts)"),
+            };
+            eprintln!("error: not acknowledged: {why}{tried}");
             Ok(ExitCode::FAILURE)
         }
         Notice::Retrying { .. } => bail!("a retry is no outcome"),
@@ -197,7 +217,7 @@ fn explain(failure: &Failure, to: &str) -> String {
         Failure::Dial(DialError::Refused) => {
             format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")
         }
-        Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
+        Failure::Dial(_) => format!("cannot reach {to}"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => {
             let text: String = String::from_utf8_lossy(text)
@@ -208,5 +228,6 @@ fn explain(failure: &Failure, to: &str) -> String {
         }
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
         Failure::ShuttingDown => "shutting down".to_owned(),
+        Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),
     }
 }

@@ -74,7 +74,7 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let mut user = User::connect(hub).await?;
+        let mut user = User::connect(hub, false).await?;
         let answer = tokio::select! {
             biased;
             answer = user.answer(request) => answer,
@@ -83,15 +83,18 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
-        let code = match answer {
-            Ok(reply) => tell(reply)?,
+        match answer {
+            Ok(reply) => {
+                let code = tell(reply)?;
+                user.finish().await?;
+                Ok(code)
+            }
             Err(error) => {
                 eprintln!("error: {error:#}");
-                ExitCode::FAILURE
+                user.abandon();
+                Ok(ExitCode::FAILURE)
             }
-        };
-        user.finish().await?;
-        Ok(code)
+        }
     })
 }
 

@@ -48,10 +48,12 @@ enum Input {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let user = User::connect(&args.hub).await?;
+        let typed = io::stdin().is_terminal();
+        // What was piped may depend on what came before: after a loss, nobody knows what was done.
+        let user = User::connect(&args.hub, typed).await?;
         let mut session = Session {
             user,
-            typed: io::stdin().is_terminal(),
+            typed,
             lines: None,
             print: Box::new(|line| output::bytes(format!("{line}\n").as_bytes())),
             well: true,
@@ -103,13 +105,12 @@ impl Session {
                     return Ok(ExitCode::from(u8::from(!self.well)));
                 }
                 Notice::Ended { failure, .. } => {
-                    let why = self.user.explain(failure.as_ref());
-                    if !begun || !self.typed {
-                        eprintln!("error: {why:#}");
-                        return Ok(ExitCode::FAILURE);
+                    if let Some(line) = self.user.works() {
+                        self.complain(line)?;
                     }
-                    (self.print)(format!("{why:#}; connecting again"))?;
-                    self.user.begin().await?;
+                    let why = self.user.explain(failure.as_ref());
+                    self.complain(format!("error: {why:#}"))?;
+                    return Ok(ExitCode::FAILURE);
                 }
                 other => self.tell(other)?,
             }
@@ -157,6 +158,9 @@ impl Session {
     fn tell(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
             Notice::Answered { reply, .. } => {
+                if let Some(line) = self.user.works() {
+                    self.complain(line)?;
+                }
                 let unsent = matches!(&reply, Reply::Relayed { unsent, .. } if !unsent.is_empty());
                 self.well &= !unsent && !matches!(reply, Reply::Error(..));
                 (self.print)(show::answer(&reply))
@@ -166,10 +170,10 @@ impl Session {
                 self.well = false;
                 self.complain("not answered, so it may or may not have been done".to_owned())
             }
-            Notice::Retrying { error, after, .. } => {
-                let line = self.user.retrying(error, after);
-                self.complain(line)
-            }
+            Notice::Retrying { why, .. } => match self.user.retrying(&why) {
+                Some(line) => self.complain(line),
+                None => Ok(()),
+            },
             Notice::Connected { .. } | Notice::Ended { .. } => Ok(()),
         }
     }

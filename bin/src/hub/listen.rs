@@ -60,9 +60,8 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
         None => Box::new(io::stdout()),
     };
     let mut signals = Signals::catch()?;
-    let mut user = User::connect(&args.hub).await?;
+    let mut user = User::connect(&args.hub, true).await?;
     let mut left = args.count;
-    let mut connected = false;
     while left != Some(0) {
         let notice = tokio::select! {
             biased;
@@ -71,11 +70,15 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
         };
         match notice {
             Notice::Connected { .. } => {
-                connected = true;
                 user.ask(Request::Identity).await?;
             }
             Notice::Answered { reply, .. } => match reply {
-                Reply::Identity(id) => eprintln!("listening as user {id}"),
+                Reply::Identity(id) => {
+                    if let Some(line) = user.works() {
+                        eprintln!("{line}");
+                    }
+                    eprintln!("listening as user {id}");
+                }
                 other => eprintln!("{}", show::answer(&other)),
             },
             Notice::Delivered { from, body, .. } => {
@@ -87,17 +90,18 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                     result => result.context("cannot write what arrived")?,
                 }
             }
-            Notice::Retrying { error, after, .. } => eprintln!("{}", user.retrying(error, after)),
+            Notice::Retrying { why, .. } => {
+                if let Some(line) = user.retrying(&why) {
+                    eprintln!("{line}");
+                }
+            }
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
-                let why = user.explain(failure.as_ref());
-                if !connected {
-                    eprintln!("error: {why:#}");
-                    return Ok(ExitCode::FAILURE);
+                if let Some(line) = user.works() {
+                    eprintln!("{line}");
                 }
-                eprintln!("{why:#}; connecting again");
-                connected = false;
-                user.begin().await?;
+                eprintln!("error: {:#}", user.explain(failure.as_ref()));
+                return Ok(ExitCode::FAILURE);
             }
         }
     }

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::PORT;
-use crate::values::{duration, short};
+use crate::attempts::{Failures, Insist, other_protocol};
+use crate::values::duration;
 use crate::{net, seed};
 
 /// Where the hub is, and how long to wait for it.
@@ -32,6 +33,9 @@ pub(super) struct Hub {
     /// Give up connecting, or waiting for an answer, after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
     timeout: Duration,
+
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// The number of the only session.
@@ -44,15 +48,18 @@ pub(super) struct User {
     notices: mpsc::UnboundedReceiver<Notice>,
     running: JoinHandle<()>,
     asked: u64,
+    failures: Failures,
 }
 
 impl User {
-    /// Starts to connect. Must be called within a runtime.
-    pub(super) async fn connect(hub: &Hub) -> anyhow::Result<Self> {
+    /// Starts to connect; `reconnect` says whether it comes back when the connection is lost. Must be called within a runtime.
+    pub(super) async fn connect(hub: &Hub, reconnect: bool) -> anyhow::Result<Self> {
         let to = net::resolve(&hub.to, PORT).await?;
         let config = ClientConfig {
             connect_timeout: hub.timeout,
             response_timeout: hub.timeout,
+            retry_refused: hub.insist.retry,
+            reconnect,
             ..ClientConfig::default()
         };
         let client = Client::new(config, seed::generator(None)?);
@@ -72,14 +79,10 @@ impl User {
             notices,
             running,
             asked: 0,
+            failures: Failures::new(hub.timeout),
         };
-        user.begin().await?;
+        user.handle.command(Command::Connect { session: SESSION }).await?;
         Ok(user)
-    }
-
-    /// Begins the session, or begins it again once it has ended.
-    pub(super) async fn begin(&self) -> anyhow::Result<()> {
-        Ok(self.handle.command(Command::Connect { session: SESSION }).await?)
     }
 
     /// Sends a request; its answer is a notice with the number that this returns.
@@ -101,7 +104,11 @@ impl User {
                 } => bail!("the hub says: {code}: {}", text.escape_ascii()),
                 Notice::Answered { reply, .. } => return Ok(reply),
                 Notice::Ended { failure, .. } => return Err(self.explain(failure.as_ref())),
-                Notice::Retrying { error, after, .. } => eprintln!("{}", self.retrying(error, after)),
+                Notice::Retrying { why, .. } => {
+                    if let Some(line) = self.retrying(&why) {
+                        eprintln!("{line}");
+                    }
+                }
                 Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
             }
         }
@@ -117,6 +124,11 @@ impl User {
         Ok(self.handle.command(Command::Leave { session: SESSION }).await?)
     }
 
+    /// Ends at once, since the session has failed: whoever did not answer may not close either.
+    pub(super) fn abandon(self) {
+        self.running.abort();
+    }
+
     /// Ends the session if it has not ended, and lets its connection close in order.
     pub(super) async fn finish(self) -> anyhow::Result<()> {
         self.leave().await?;
@@ -124,19 +136,15 @@ impl User {
         Ok(self.running.await?)
     }
 
-    /// Why another attempt to connect follows, and when.
-    pub(super) fn retrying(&self, error: DialError, after: Duration) -> String {
-        format!("{}; trying again in {}", self.unreachable(error), short(after))
+    /// Says why another attempt to connect follows, if it was not said before.
+    pub(super) fn retrying(&mut self, why: &Failure) -> Option<String> {
+        let why = format!("{:#}", self.explain(Some(why)));
+        self.failures.note(why)
     }
 
-    fn unreachable(&self, error: DialError) -> String {
-        let to = &self.hub.to;
-        match error {
-            DialError::Refused => {
-                format!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
-            }
-            DialError::Unreachable => format!("cannot reach {to}"),
-        }
+    /// The hub has answered: attempts have come to an end. Says how many failed, if that was not said.
+    pub(super) fn works(&mut self) -> Option<String> {
+        self.failures.over()
     }
 
     /// Why a session has ended, and what to do.
@@ -144,12 +152,16 @@ impl User {
         let to = &self.hub.to;
         match failure {
             None => anyhow!("the session was left"),
-            Some(Failure::Dial(error)) => anyhow!("{}", self.unreachable(*error)),
+            Some(Failure::Dial(DialError::Refused)) => {
+                anyhow!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
+            }
+            Some(Failure::Dial(_)) => anyhow!("cannot reach {to}"),
             Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
             Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", text.escape_ascii()),
             Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
             Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
             Some(Failure::ShuttingDown) => anyhow!("shutting down"),
+            Some(Failure::OtherProtocol(protocol)) => anyhow!("{}", other_protocol(to, *protocol, "a hub")),
         }
     }
 }

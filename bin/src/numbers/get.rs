@@ -13,8 +13,9 @@ use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
 use tokio::sync::mpsc;
 
+use super::Transport;
 use super::show::Show;
-use super::{PORT, Transport};
+use crate::attempts::Insist;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::values::duration;
 use crate::{net, seed};
@@ -47,18 +48,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAST")]
     resume: Option<u64>,
 
-    /// The server
+    /// The server; port 1337 over gRPC and 1338 over TCP unless it says another
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_NUMBERS",
-        default_value = "127.0.0.1:1337"
+        default_value = "127.0.0.1"
     )]
     to: String,
 
     /// How to reach it
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
     transport: Transport,
+
+    #[command(flatten)]
+    insist: Insist,
 
     /// Give up if nothing comes for so long, whatever is tried
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_GIVE_UP", default_value = "60s", value_parser = duration)]
@@ -97,8 +101,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let want = args.want()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let to = net::resolve(&args.to, PORT).await?;
-        let show = Show::new(&args.to, args.transport, want, args.json);
+        let to = net::resolve(&args.to, args.transport.port()).await?;
+        let show = Show::new(to, &args.to, args.transport, want, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
                 let connector = GrpcConnector::<GetNumbers>::new(to)?;
@@ -122,6 +126,7 @@ where
 {
     let config = ClientConfig {
         give_up: args.timeout,
+        retry_refused: args.insist.retry,
         response_timeout: ClientConfig::default().response_timeout.min(args.timeout),
         ..ClientConfig::default()
     };
@@ -149,7 +154,13 @@ where
             }
             notice = notices.recv() => {
                 let notice = notice.context("the client's driver has ended")?;
+                let failed = matches!(notice, Notice::Failed { .. });
                 if let Some(well) = show.notice(notice)? {
+                    if failed {
+                        // Whoever did not answer may not close either.
+                        running.abort();
+                        return Ok(ExitCode::FAILURE);
+                    }
                     break ExitCode::from(u8::from(!well));
                 }
             }

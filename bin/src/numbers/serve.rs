@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 use tokio_util::either::Either;
 
-use super::PORT;
+use super::{PORT, TCP_PORT};
 use crate::server::{self, State};
 use crate::values::duration;
 use crate::{limits, net, seed};
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_GRPC")]
     grpc: Option<String>,
 
-    /// Address and port of TCP, for people with nc and for `numbers get --transport tcp`
+    /// Address and port of TCP, for people with nc and for `numbers get --transport tcp` [port: 1338]
     #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_TCP")]
     tcp: Option<String>,
 
@@ -138,7 +138,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         let connections = match &args.tcp {
             Some(addr) => {
-                let (listener, addr) = server::bind(net::resolve(addr, PORT).await?, "--tcp")?;
+                let (listener, addr) = server::bind(net::resolve(addr, TCP_PORT).await?, "--tcp")?;
                 eprintln!("listening on {addr} for TCP (Ctrl-C drains)");
                 Some(listener)
             }

@@ -1,27 +1,44 @@
 //! What is seen of a stream, by people and by programs.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use echosphere_core::DialError;
 use echosphere_core::numbers::{Failure, Notice, Total, Want};
-use echosphere_core::wire::ErrorCode;
+use echosphere_core::wire::{ErrorCode, Protocol};
 use serde_json::json;
 
 use super::Transport;
+use crate::attempts::{Failures, other_protocol};
 use crate::output;
-use crate::values::short;
 
 /// Shows what comes of one stream.
 pub(super) struct Show {
+    /// Where the server is.
+    addr: SocketAddr,
+    /// As it was said.
     to: String,
     transport: Transport,
     want: Want,
     last: Option<u64>,
     over: bool,
     json: bool,
+    failures: Failures,
 }
 
 impl Show {
-    pub(super) fn new(to: &str, transport: Transport, want: Want, json: bool) -> Self {
+    /// For a stream from the server at `addr`, which was said as `to`, without which `give_up` passes at most.
+    pub(super) fn new(
+        addr: SocketAddr,
+        to: &str,
+        transport: Transport,
+        want: Want,
+        json: bool,
+        give_up: Duration,
+    ) -> Self {
         Self {
+            addr,
+            failures: Failures::new(give_up),
             to: to.to_owned(),
             transport,
             want,
@@ -42,6 +59,7 @@ impl Show {
     pub(super) fn notice(&mut self, notice: Notice) -> anyhow::Result<Option<bool>> {
         match notice {
             Notice::Number { place, number, .. } => {
+                self.say_failures();
                 self.last = Some(number);
                 let line = if self.json {
                     format!("{}\n", json!({ "event": "number", "place": place, "number": number }))
@@ -57,10 +75,14 @@ impl Show {
                     let (why, after) = (self.explain(&why), after.as_secs_f64());
                     output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
                 } else {
-                    eprintln!("{}; trying again in {}", self.explain(&why), short(after));
+                    let why = self.explain(&why);
+                    if let Some(line) = self.failures.note(why) {
+                        eprintln!("{line}");
+                    }
                 }
             }
             Notice::Resumed { count, .. } => {
+                self.say_failures();
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
@@ -68,10 +90,12 @@ impl Show {
                 }
             }
             Notice::Done { total, .. } => {
+                self.say_failures();
                 self.over = true;
                 return self.done(total).map(Some);
             }
             Notice::Failed { failure, .. } => {
+                self.say_failures();
                 self.over = true;
                 let why = self.explain(&failure);
                 if self.json {
@@ -84,6 +108,13 @@ impl Show {
             }
         }
         Ok(None)
+    }
+
+    /// Says how many attempts failed, if that was not said.
+    fn say_failures(&mut self) {
+        if let Some(line) = self.failures.over() {
+            eprintln!("{line}");
+        }
     }
 
     /// Whether the stream has ended.
@@ -133,7 +164,7 @@ impl Show {
                     eprintln!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
-            Failure::Rejected(..) | Failure::Confused => {}
+            Failure::Rejected(..) | Failure::Confused | Failure::OtherProtocol(_) => {}
             _ => self.how_to_resume(),
         }
     }
@@ -154,13 +185,13 @@ impl Show {
 
     /// The flags that say where the server is, if they are needed.
     fn whereto(&self) -> String {
-        let to = (self.to != "127.0.0.1:1337").then(|| format!(" --to {}", self.to));
+        let to = (self.to != "127.0.0.1").then(|| format!(" --to {}", self.to));
         let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");
         to.unwrap_or_default() + tcp.unwrap_or_default()
     }
 
     fn explain(&self, failure: &Failure) -> String {
-        let to = &self.to;
+        let to = self.addr;
         let flag = match self.transport {
             Transport::Grpc => "--grpc",
             Transport::Tcp => "--tcp",
@@ -169,7 +200,7 @@ impl Show {
             Failure::Dial(DialError::Refused) => {
                 format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
             }
-            Failure::Dial(DialError::Unreachable) => {
+            Failure::Dial(_) => {
                 format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
             }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
@@ -177,6 +208,16 @@ impl Show {
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
             Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
             Failure::ShuttingDown => "shutting down".to_owned(),
+            Failure::OtherProtocol(Some(Protocol::Http2)) if self.transport == Transport::Grpc => {
+                format!("{to} is a gRPC server without numbers (service grpc.Comms)")
+            }
+            Failure::OtherProtocol(protocol) => {
+                let wanted = match self.transport {
+                    Transport::Grpc => "a numbers server (gRPC)",
+                    Transport::Tcp => "a numbers server (TCP)",
+                };
+                other_protocol(&to.to_string(), *protocol, wanted)
+            }
         }
     }
 
