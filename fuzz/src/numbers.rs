@@ -144,6 +144,7 @@ impl Subject for Client {
             response_timeout: settings.time(0),
             give_up: settings.time(3),
             backoff: settings.backoff(),
+            retry_refused: settings.insists(),
         };
         Self::new(config, settings.rng())
     }

@@ -30,11 +30,16 @@ pub(crate) struct Line {
 impl Line {
     /// With nothing connected yet.
     pub(crate) fn new(reconnect: bool, talk: TalkConfig) -> Self {
-        let config = ClientConfig {
+        Self::with(ClientConfig {
             reconnect,
             talk,
             ..ClientConfig::default()
-        };
+        })
+    }
+
+    /// The same, for a client that is as it is configured.
+    pub(crate) fn with(config: ClientConfig) -> Self {
+        let talk = config.talk;
         let mut line = Self {
             client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
             server: Server::new(ServerConfig {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod binary;
+mod coming_back;
 mod relay;
 mod sessions;
 mod spoken;

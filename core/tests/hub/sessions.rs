@@ -9,23 +9,23 @@ use echosphere_core::{Action, Actions, CloseReason, ConnId, DialError, DialToken
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-struct Bench {
-    client: Client<ChaCha8Rng>,
-    now: Time,
+pub(crate) struct Bench {
+    pub(crate) client: Client<ChaCha8Rng>,
+    pub(crate) now: Time,
     /// Of the attempts, in order.
-    dials: Vec<DialToken>,
+    pub(crate) dials: Vec<DialToken>,
 }
 
-type Did = Action<Message, Notice>;
+pub(crate) type Did = Action<Message, Notice>;
 
-const CONN: ConnId = ConnId { slot: 0, generation: 0 };
+pub(crate) const CONN: ConnId = ConnId { slot: 0, generation: 0 };
 
 impl Bench {
     fn new() -> Self {
         Self::with(ClientConfig::default())
     }
 
-    fn with(config: ClientConfig) -> Self {
+    pub(crate) fn with(config: ClientConfig) -> Self {
         Self {
             client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
@@ -41,7 +41,7 @@ impl Bench {
         bench
     }
 
-    fn handle(&mut self, event: Event<Message, Command>) -> Vec<Did> {
+    pub(crate) fn handle(&mut self, event: Event<Message, Command>) -> Vec<Did> {
         let mut actions = Actions::new();
         self.client.handle(self.now, event, &mut actions);
         let actions: Vec<Did> = actions.drain().collect();
@@ -55,20 +55,20 @@ impl Bench {
     }
 
     /// The latest attempt.
-    fn dial(&self) -> DialToken {
+    pub(crate) fn dial(&self) -> DialToken {
         *self.dials.last().unwrap()
     }
 
     /// The latest attempt succeeds.
-    fn open(&mut self) -> Vec<Did> {
+    pub(crate) fn open(&mut self) -> Vec<Did> {
         self.handle(opened(self.dial()))
     }
 
-    fn command(&mut self, command: Command) -> Vec<Did> {
+    pub(crate) fn command(&mut self, command: Command) -> Vec<Did> {
         self.handle(Event::Command(command))
     }
 
-    fn ask(&mut self, ask: u64, request: Request) -> Vec<Did> {
+    pub(crate) fn ask(&mut self, ask: u64, request: Request) -> Vec<Did> {
         self.command(Command::Ask {
             session: 1,
             ask,
@@ -76,11 +76,11 @@ impl Bench {
         })
     }
 
-    fn hear(&mut self, reply: Reply) -> Vec<Did> {
+    pub(crate) fn hear(&mut self, reply: Reply) -> Vec<Did> {
         self.handle(Event::Received(CONN, Message::Reply(reply)))
     }
 
-    fn expire(&mut self) -> Vec<Did> {
+    pub(crate) fn expire(&mut self) -> Vec<Did> {
         self.now = self.client.next_deadline().unwrap();
         self.handle(Event::Deadline)
     }
@@ -91,7 +91,7 @@ fn opened(dial: DialToken) -> Event<Message, Command> {
     Event::Opened(CONN, Opened { dial, text: false })
 }
 
-fn send(request: Request) -> Did {
+pub(crate) fn send(request: Request) -> Did {
     Action::Send(CONN, Message::Request(request))
 }
 
@@ -104,11 +104,11 @@ fn answered(ask: u64, reply: Reply) -> Did {
     })
 }
 
-fn unanswered(ask: u64) -> Did {
+pub(crate) fn unanswered(ask: u64) -> Did {
     Action::Notify(Notice::Unanswered { session: 1, ask })
 }
 
-fn ended(failure: Option<Failure>) -> Did {
+pub(crate) fn ended(failure: Option<Failure>) -> Did {
     Action::Notify(Notice::Ended { session: 1, failure })
 }
 
