@@ -19,7 +19,8 @@ const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
 pub struct LinkConfig {
     /// A peer that connected must send its first whole frame or line within this time. Default 10 s.
     pub handshake_timeout: Duration,
-    /// A peer that speaks length-prefixed frames and is silent for this long is gone. Default 60 s.
+    /// A peer that speaks length-prefixed frames and is silent for this long is gone. A connection that the machine has
+    /// finished is lost if no peer, whatever it speaks, closes within this time. Default 60 s.
     pub idle_timeout: Duration,
     /// The same for a peer that speaks lines: people type slowly. Default 10 min.
     pub idle_timeout_text: Duration,

@@ -127,7 +127,6 @@ where
     let config = ClientConfig {
         give_up: args.timeout,
         retry_refused: args.insist.retry,
-        response_timeout: ClientConfig::default().response_timeout.min(args.timeout),
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);

@@ -149,7 +149,10 @@ fn with_retry_a_command_waits_for_the_server_and_says_once_why() {
     }
     // And if it comes, all is well.
     let to = addr.clone();
-    let client = thread::spawn(move || run(&["echo", "send", "x", "--retry", "--to", &to]));
+    let waits = thread::Builder::new().name("client".to_owned());
+    let client = waits
+        .spawn(move || run(&["echo", "send", "x", "--retry", "--to", &to]))
+        .unwrap();
     let args = ["echo", "serve", "--listen", &addr];
     let _server = serve(&args);
     let output = client.join().unwrap();
@@ -171,7 +174,8 @@ fn a_server_that_says_nothing_is_left_when_the_time_is_over() {
 fn hangs_up() -> (String, thread::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
-    let counts = thread::spawn(move || {
+    let counts = thread::Builder::new().name("hangs up".to_owned());
+    let counts = counts.spawn(move || {
         for (count, stream) in listener.incoming().enumerate() {
             let mut first = [0; 256];
             let read = stream.unwrap().read(&mut first).unwrap();
@@ -181,7 +185,7 @@ fn hangs_up() -> (String, thread::JoinHandle<usize>) {
         }
         0
     });
-    (addr, counts)
+    (addr, counts.unwrap())
 }
 
 #[test]
