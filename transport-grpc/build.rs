@@ -1,5 +1,7 @@
 //! Makes the messages of `proto/` into types, without a protoc.
 
+#![allow(clippy::print_stdout)] // cargo reads it
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};

@@ -7,6 +7,8 @@
 //!
 //! 100 connections keep 16 messages of so many bytes under way each, and every receiver answers.
 
+#![allow(clippy::print_stdout)]
+
 use std::env;
 
 use bytes::{Bytes, BytesMut};

@@ -1,6 +1,7 @@
 //! One comparison: every server under every load, in turn, several times.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::generator::{Generator, Load};
+use crate::note;
 use crate::peers::{self, BASELINE, OURS, Peer};
 use crate::plot;
 use crate::process::{self, Pinned};
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     process::raise_open_files();
     let (all, missing) = peers::find(&build()?, args.before.as_deref())?;
     for line in &missing {
-        eprintln!("left out: {line}");
+        note!("left out: {line}");
     }
     let (peers, shapes) = args.chosen(all);
     let (rounds, warm_up, duration) = if args.quick { (3, 200, 500) } else { (5, 300, 1000) };
@@ -60,20 +62,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&peers, &shapes, missing, rounds);
     for round in 1..=rounds {
         for (at, shape) in shapes.iter().enumerate() {
-            eprintln!("round {round} of {rounds}: {}", shape.name);
+            note!("round {round} of {rounds}: {}", shape.name);
             for (server, peer) in peers.iter().enumerate() {
                 report.note(at, server, measure(peer, shape, time));
             }
         }
         if args.only.is_empty() || args.only.iter().any(|name| "idle".contains(name)) {
-            eprintln!("round {round} of {rounds}: {IDLE} idle connections");
+            note!("round {round} of {rounds}: {IDLE} idle connections");
             for (server, peer) in peers.iter().enumerate() {
                 report.note_idle(server, idle_bytes(peer));
             }
         }
     }
 
-    print!("{}", report.to_text());
+    write!(io::stdout(), "{}", report.to_text())?;
     if let Some(path) = &args.json {
         fs::write(path, serde_json::to_string_pretty(&report.summary())?)?;
     }

@@ -28,6 +28,15 @@ enum Cli {
     Baseline(baseline::Args),
 }
 
+/// Prints a line to stderr, if that can be.
+macro_rules! note {
+    ($($what:tt)*) => { {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    } };
+}
+pub(crate) use note;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse() {
         Cli::Compare(args) => compare::run(&args),
@@ -35,7 +44,7 @@ fn main() -> ExitCode {
         Cli::Baseline(args) => baseline::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        note!("error: {error:#}");
         ExitCode::from(2)
     })
 }

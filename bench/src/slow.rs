@@ -15,6 +15,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::compare::build;
 use crate::generator::{Generator, Load};
+use crate::note;
 use crate::peers::{self, HUB, Peer};
 use crate::process;
 use crate::wire::{Incoming, Wire};
@@ -78,15 +79,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let hub = all.into_iter().find(|peer| peer.name == HUB).context("no hub")?;
     let mut rounds: [Vec<[f64; 3]>; CASES.len()] = Default::default();
     for round in 1..=args.rounds {
-        eprintln!("round {round} of {}", args.rounds);
+        note!("round {round} of {}", args.rounds);
         for (at, (others, _)) in CASES.iter().enumerate() {
             rounds[at].push(measure(&hub, *others, args)?);
         }
     }
-    println!("| beside {USERS} users | round trips/s | p50 µs | p99 µs |\n|---|--:|--:|--:|");
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "| beside {USERS} users | round trips/s | p50 µs | p99 µs |\n|---|--:|--:|--:|"
+    )?;
     for ((_, name), rounds) in CASES.iter().zip(&rounds) {
         let [a_second, p50, p99] = [0, 1, 2].map(|column| median(rounds.iter().map(|round| round[column]).collect()));
-        println!("| {name} | {a_second:.0} | {p50:.0} | {p99:.0} |");
+        writeln!(out, "| {name} | {a_second:.0} | {p50:.0} | {p99:.0} |")?;
     }
     let fits = flood(&hub, args.others)?;
     Ok(ExitCode::from(u8::from(!fits)))
@@ -209,12 +214,13 @@ fn flood(hub: &Peer, count: u32) -> anyhow::Result<bool> {
     let peak = process::peak(server.pid())?;
     let bound = u64::from(count) * MAX_BACKLOG + ALLOWANCE;
     let mib = |bytes: u64| bytes / 1024 / 1024;
-    println!(
+    writeln!(
+        io::stdout(),
         "\n{all} MiB to {count} users who do not read: {sent_on} were taken, the receipts said of the others why not, and the hub \
          had {} MiB at its peak; the bound is {}",
         mib(peak),
         mib(bound)
-    );
+    )?;
     Ok(peak <= bound)
 }
 

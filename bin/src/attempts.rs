@@ -1,14 +1,17 @@
 //! What the commands that connect have in common: whether they insist, and how they say that attempts fail.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use echosphere_core::wire::Protocol;
+
+use crate::values::yes_or_no;
 
 /// Whether a command goes on when nobody listens.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Insist {
     /// Try again even if the first attempt to connect is refused
-    #[arg(long, env = "ECHOSPHERE_RETRY")]
+    #[arg(long, env = "ECHOSPHERE_RETRY", value_parser = yes_or_no)]
     pub(crate) retry: bool,
 }
 
@@ -58,7 +61,7 @@ impl Failures {
 }
 
 /// Says that something else listens at `to` than `wanted`, and what to use for it.
-pub(crate) fn other_protocol(to: &str, protocol: Option<Protocol>, wanted: &str) -> String {
+pub(crate) fn other_protocol(to: impl Display, protocol: Option<Protocol>, wanted: &str) -> String {
     let Some(protocol) = protocol else {
         return format!("{to} is not {wanted}: it speaks another protocol");
     };

@@ -4,6 +4,8 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Open files of a process that are not connections, at most.
+pub(crate) const OTHER_FILES: u64 = 64;
 /// Ports for outgoing connections from one address, by Linux's default.
 const DEFAULT_PORTS: u64 = 28_232;
 

@@ -4,19 +4,32 @@ mod attempts;
 mod chat;
 mod echo;
 mod hub;
+mod latency;
 mod limits;
 mod net;
 mod numbers;
 mod output;
+mod progress;
+mod prompt;
 mod seed;
 mod server;
+mod settings;
+mod shown;
 mod signals;
+mod sources;
+mod stderr;
+mod stdin;
+mod terminal;
 mod values;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::output::Unwritable;
+use crate::stderr::{Format, complain};
 
 /// An acknowledged message relay: every message gets its ok.
 #[derive(Debug, Parser)]
@@ -25,19 +38,41 @@ struct Cli {
     #[command(subcommand)]
     system: System,
 
-    /// How log lines look; they go to stderr, and RUST_LOG chooses them (RUST_LOG=debug)
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Common options")]
+struct Common {
+    /// Write log lines to stderr as text or as JSON
     #[arg(
         long,
         global = true,
         value_enum,
+        value_name = "FORMAT",
         env = "ECHOSPHERE_LOG_FORMAT",
         default_value = "text"
     )]
-    log_format: LogFormat,
+    log_format: Format,
+
+    /// Log more: -v connections, -vv how each goes, -vvv everything [without it, RUST_LOG chooses]
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Write nothing but results and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    /// Read settings from this file instead of .env
+    // It is read before the command line is parsed.
+    #[arg(long, global = true, value_name = "PATH")]
+    env_file: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
-Every setting can also come from the environment or from a file .env in this folder or one above it; a flag wins over \
+Each setting can also come from an environment variable or from a file .env in the working folder. A flag wins over \
 the environment, and the environment over the file.
 
 Examples:
@@ -48,64 +83,110 @@ Examples:
   echosphere hub connect                   be one of its users
   echosphere numbers serve                 numbers over gRPC on 127.0.0.1:1337
   echosphere numbers get 5                 five of them, and their sum
-  echosphere chat serve                    wait for somebody to talk with
+  echosphere chat serve                    wait for a peer on 127.0.0.1:8001
 
-Exit codes: 0 all is well; 1 it ran, and something is missing, which is said; 2 it could not start; 130 interrupted.";
+Exit codes: 0 success; 1 it ran and something failed or is missing; 2 it could not start; 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum System {
-    /// Have messages answered by somebody chosen at random
+    /// Relay each message to a random client and return its acknowledgement
     #[command(subcommand)]
     Echo(echo::Command),
-    /// Know who is connected, and send to users by their ids
+    /// List connected users and send messages to them by id
     #[command(subcommand)]
     Hub(hub::Command),
-    /// Send streams of numbers that a client can go on with after a loss, or get one
+    /// Send streams of numbers that a client can resume after a lost connection
     #[command(subcommand)]
     Numbers(numbers::Command),
-    /// Talk with one other, every message acknowledged
+    /// Talk with one peer; every message is acknowledged
     Chat(chat::Args),
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 fn main() -> ExitCode {
-    match dotenvy::dotenv() {
-        Err(error) if !error.not_found() => {
-            eprintln!(
-                "error: cannot read the file .env: {error}\n\nEach line is NAME=value; quote values with spaces."
-            );
-            return ExitCode::from(2);
-        }
-        _ => {}
-    }
-    let cli = Cli::parse();
-    log_to_stderr(cli.log_format);
-    let outcome = match cli.system {
-        System::Echo(command) => echo::run(command),
-        System::Hub(command) => hub::run(command),
-        System::Numbers(command) => numbers::run(command),
-        System::Chat(args) => chat::run(args),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(2)
+    terminal::close_at_panic();
+    run().unwrap_or_else(|error| {
+        complain!("error: {error:#}");
+        // What could not be written had been started.
+        ExitCode::from(if error.is::<Unwritable>() { 1 } else { 2 })
     })
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+fn run() -> anyhow::Result<ExitCode> {
+    settings::load(std::env::args().skip(1))?;
+    let matches = Cli::command()
+        .try_get_matches()
+        .unwrap_or_else(|error| suggest(error).exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let verbosity = if cli.common.quiet {
+        -1
+    } else {
+        cli.common.verbose.min(3).cast_signed()
+    };
+    stderr::set_up(cli.common.log_format, verbosity);
+    match cli.system {
+        System::Echo(command) => echo::run(command, of_command(&matches)),
+        System::Hub(command) => hub::run(command),
+        System::Numbers(command) => numbers::run(command),
+        System::Chat(args) => chat::run(args),
+    }
+}
+
+/// The arguments of the innermost command.
+fn of_command(mut matches: &ArgMatches) -> &ArgMatches {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches
+}
+
+/// Names the systems that have a command which was given without one, such as `echosphere serve`.
+fn suggest(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand).cloned() else {
+        return error;
+    };
+    let cli = Cli::command();
+    let with = |system: &&clap::Command| system.find_subcommand(&word).is_some();
+    let systems: Vec<String> = cli
+        .get_subcommands()
+        .filter(with)
+        .map(|system| format!("echosphere {} {word}", system.get_name()))
+        .collect();
+    if !systems.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(systems));
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command, with its path.
+    fn commands(command: &clap::Command, path: &str, all: &mut Vec<(String, clap::Command)>) {
+        all.push((path.to_owned(), command.clone()));
+        for inner in command.get_subcommands() {
+            commands(inner, &format!("{path} {}", inner.get_name()), all);
+        }
+    }
+
+    #[test]
+    fn each_variable_is_named_after_its_flag() {
+        Cli::command().debug_assert();
+        let mut all = Vec::new();
+        commands(&Cli::command(), "echosphere", &mut all);
+        for (path, command) in &all {
+            let system = path.split(' ').nth(1).unwrap_or_default().to_uppercase();
+            for arg in command.get_arguments() {
+                let Some(variable) = arg.get_env().and_then(|variable| variable.to_str()) else {
+                    continue;
+                };
+                let flag = arg.get_id().as_str().to_uppercase();
+                let names = [format!("ECHOSPHERE_{flag}"), format!("ECHOSPHERE_{system}_{flag}")];
+                assert!(names.contains(&variable.to_owned()), "{path} --{flag}: {variable}");
+            }
+        }
     }
 }

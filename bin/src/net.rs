@@ -1,24 +1,166 @@
 //! Addresses as people write them.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use tokio::net::lookup_host;
 
-/// The address that `HOST:PORT`, or `HOST` alone, names. Must be called within a runtime.
-pub(crate) async fn resolve(name: &str, default_port: u16) -> anyhow::Result<SocketAddr> {
-    let with_port = if name.parse::<std::net::Ipv6Addr>().is_ok() {
-        format!("[{name}]:{default_port}")
-    } else if name.ends_with(']') || !name.contains(':') {
-        format!("{name}:{default_port}")
-    } else {
-        name.to_owned()
-    };
-    let expected =
-        || format!("cannot resolve the address {name:?}; expected HOST:PORT, such as 127.0.0.1:{default_port}");
-    let mut found = lookup_host(&with_port).await.with_context(expected)?;
-    match found.next() {
-        Some(addr) => Ok(addr),
-        None => bail!(expected()),
+/// A host and a port, either of which may be left out: `HOST:PORT`, `HOST`, `:PORT`, `PORT`, `[IPV6]:PORT`, `IPV6`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// A name or an IP address; this machine's loopback address if it was left out.
+    host: String,
+    port: Option<u16>,
+}
+
+impl Address {
+    /// `port` of the loopback address.
+    pub(crate) fn loopback(port: u16) -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: Some(port),
+        }
+    }
+
+    /// With `port`, if it names none itself.
+    pub(crate) fn or_port(self, port: u16) -> Target {
+        Target {
+            host: self.host,
+            port: self.port.unwrap_or(port),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = |why: &str| format!("{why}; expected HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000");
+        if text.contains("://") || text.contains('/') {
+            return Err(expected("not a URL or a path"));
+        }
+        let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
+            (text, None)
+        } else if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']').ok_or_else(|| expected("no closing bracket"))?;
+            if host.split('%').next().unwrap_or_default().parse::<Ipv6Addr>().is_err() {
+                return Err(expected("no IPv6 address stands in the brackets"));
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err(expected("something follows the brackets")),
+            }
+        } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            ("", Some(text))
+        } else {
+            match text.rsplit_once(':') {
+                Some((host, _)) if host.contains(':') => {
+                    return Err(expected("an IPv6 address with a port stands in brackets"));
+                }
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            }
+        };
+        if host.is_empty() && port.is_none() {
+            return Err(expected("no address"));
+        }
+        if host.contains(char::is_whitespace) {
+            return Err(expected("a host has no spaces"));
+        }
+        let port = port.map(|port| {
+            port.parse::<u16>()
+                .map_err(|_| expected("a port is a number from 0 to 65535"))
+        });
+        Ok(Self {
+            host: if host.is_empty() {
+                Ipv4Addr::LOCALHOST.to_string()
+            } else {
+                host.to_owned()
+            },
+            port: port.transpose()?,
+        })
+    }
+}
+
+/// Where to listen or to connect: a name or an IP address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Target {
+    /// The first of its addresses. Must be called within a runtime.
+    pub(crate) async fn resolve(&self) -> anyhow::Result<SocketAddr> {
+        let Self { host, port } = self;
+        let mut found = lookup_host((&**host, *port))
+            .await
+            .with_context(|| format!("cannot resolve {host:?}; is the name right?"))?;
+        found.next().ok_or_else(|| anyhow!("{host:?} has no address"))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(addr: SocketAddr) -> Self {
+        Self {
+            host: match addr.ip() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => ip.to_string(),
+            },
+            port: addr.port(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (text, shown) in [
+            ("127.0.0.1:9000", "127.0.0.1:9000"),
+            ("9000", "127.0.0.1:9000"),
+            (":9000", "127.0.0.1:9000"),
+            ("example.org", "example.org:1"),
+            ("example.org:9000", "example.org:9000"),
+            ("::1", "[::1]:1"),
+            ("[::1]", "[::1]:1"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("[fe80::1%eth0]:9000", "[fe80::1%eth0]:9000"),
+            ("0.0.0.0", "0.0.0.0:1"),
+        ] {
+            let read: Address = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(read.or_port(1).to_string(), shown, "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "host:",
+            "host:x",
+            "host:65536",
+            "65536",
+            "a:b:1",
+            "[::1]x",
+            "[x]:1",
+            "[::1:1",
+            "http://a:1",
+            "a b:1",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! What every server on the command line has: its connections' bounds, running until a signal, and what it has left.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use bytesize::ByteSize;
 use echosphere_core::Machine;
 use echosphere_core::endpoint::Endpoint;
@@ -16,55 +17,61 @@ use echosphere_core::wire::Codec;
 use echosphere_driver::{Driver, Handle, Stream};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::limits::OTHER_FILES;
 use crate::output;
 use crate::signals::Signals;
-use crate::values::{duration, thousands};
+use crate::stderr::{complain, listening, status};
+use crate::values::{count, size, thousands, time_out};
+
+/// Connections at once, where neither `--max-connections` nor the number of open files says less.
+const MAX_CONNECTIONS: usize = 200_000;
 
 /// Time-outs and bounds of a server's connections.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Bounds")]
 pub(crate) struct LinkBounds {
-    /// Connections at once; one more is told `error full`
+    /// Refuse connections beyond this many with `error full` [default: 200000, or as many as the open files allow]
     #[arg(
         long,
         value_name = "COUNT",
         env = "ECHOSPHERE_MAX_CONNECTIONS",
-        default_value_t = 200_000
+        value_parser = count::<usize>(1..=u64::from(u32::MAX))
     )]
-    max_connections: usize,
+    max_connections: Option<usize>,
 
-    /// Bytes that may wait to be written to one connection for long; with more, it is dropped as a slow consumer
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_BACKLOG", default_value = "16MiB")]
+    /// Drop a connection as a slow consumer if more than this many bytes wait to be written to it for --backlog-timeout
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_BACKLOG", default_value = "16MiB", value_parser = size(0..=u64::MAX))]
     max_backlog: ByteSize,
 
-    /// How long more may wait
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_BACKLOG_TIMEOUT", default_value = "5s", value_parser = duration)]
+    /// Let more than --max-backlog wait for at most this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_BACKLOG_TIMEOUT", default_value = "5s", value_parser = time_out)]
     backlog_timeout: Duration,
 
-    /// Bytes that may wait to be written to one connection at all
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_OUTBOX", default_value = "128MiB")]
+    /// Drop a connection at once if more than this many bytes wait to be written to it
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_OUTBOX", default_value = "128MiB", value_parser = size(1..=u64::MAX))]
     max_outbox: ByteSize,
 
-    /// A connection must send its first whole frame or line within this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = duration)]
+    /// Close a connection that sends no whole frame or line within this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     handshake_timeout: Duration,
 
-    /// A silent program is gone after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_IDLE_TIMEOUT", default_value = "60s", value_parser = duration)]
+    /// Close a connection in length framing that sends nothing for this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_IDLE_TIMEOUT", default_value = "60s", value_parser = time_out)]
     idle_timeout: Duration,
 
-    /// A silent person is gone after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_IDLE_TIMEOUT_TEXT", default_value = "10m", value_parser = duration)]
+    /// Close a connection in lines that sends nothing for this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_IDLE_TIMEOUT_TEXT", default_value = "10m", value_parser = time_out)]
     idle_timeout_text: Duration,
 
-    /// Send an empty frame after sending nothing for this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_KEEPALIVE", default_value = "20s", value_parser = duration)]
+    /// Send an empty frame after sending nothing for this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_KEEPALIVE", default_value = "20s", value_parser = time_out)]
     keepalive: Duration,
 
-    /// How long a closing connection may take
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_LINGER", default_value = "5s", value_parser = duration)]
+    /// Drop a closing connection after this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_LINGER", default_value = "5s", value_parser = time_out)]
     linger: Duration,
 }
 
@@ -75,8 +82,27 @@ pub(crate) fn bytes(size: ByteSize) -> usize {
 
 impl LinkBounds {
     /// Connections at once, at most.
-    pub(crate) const fn max_connections(&self) -> usize {
-        self.max_connections
+    pub(crate) fn max_connections(&self) -> usize {
+        self.max_connections.unwrap_or(MAX_CONNECTIONS)
+    }
+
+    /// Lowers the number of connections to what `files` open files allow each of the threads that hold sockets, and says
+    /// so if more were asked for.
+    pub(crate) fn fit(&mut self, files: u64, threads: Threads) {
+        let most = files
+            .saturating_sub(OTHER_FILES)
+            .max(1)
+            .saturating_mul(threads.io_threads.into());
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if let Some(wanted) = self.max_connections.filter(|wanted| *wanted > most) {
+            complain!(
+                "warning: --max-connections {} is lowered to {}: this process may open {} files (raise it with ulimit -n, or use more --io-threads)",
+                thousands(wanted as u64),
+                thousands(most as u64),
+                thousands(files)
+            );
+        }
+        self.max_connections = Some(self.max_connections().min(most));
     }
 
     /// The same for an endpoint whose longest message has this many bytes.
@@ -90,37 +116,62 @@ impl LinkBounds {
             max_backlog: bytes(self.max_backlog),
             backlog_timeout: self.backlog_timeout,
             max_outbox: bytes(self.max_outbox).max(max_message + 64),
-            max_connections: self.max_connections,
+            max_connections: self.max_connections(),
         }
     }
 }
 
+/// Tells where a server listens, on stderr and, if that has JSON, on stdout.
+pub(crate) fn announce(address: SocketAddr, transport: &str, more: &str, json: bool) -> anyhow::Result<()> {
+    listening(address, transport, more);
+    if json {
+        output::json(&json!({ "event": "listening", "transport": transport, "address": address }))?;
+    }
+    Ok(())
+}
+
 /// Binds to an address that `flag` gave, and says what to do where that fails. Must be called within a runtime.
 pub(crate) fn bind(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(addr).with_context(|| cannot_listen(addr, flag))?;
+    let listener = TcpListener::bind(addr).map_err(|error| cannot_listen(error, addr, flag))?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
 }
 
 /// What to say where an address that `flag` gave cannot be listened on.
-pub(crate) fn cannot_listen(addr: SocketAddr, flag: &str) -> String {
-    format!(
-        "cannot listen on {addr}; if another server runs there, choose another address with {flag} ADDR:PORT (port 0 takes a free one)"
-    )
+pub(crate) fn cannot_listen(error: io::Error, addr: SocketAddr, flag: &str) -> anyhow::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "another program listens there; choose another port with {flag} ADDR:PORT (port 0 takes a free one)"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need a permission; choose another port with {flag} ADDR:PORT")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("this machine does not have that address; see {flag} ADDR:PORT"),
+        _ => format!("see {flag} ADDR:PORT"),
+    };
+    anyhow!("cannot listen on {addr}: {error}; {advice}")
 }
 
 /// What reads and writes a server's sockets.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Threads {
-    /// Threads that read and write sockets, each with as many open files as a process may have; with 1, all is one thread
+    /// Read and write sockets on this many threads, each with as many open files as a process may have
     #[arg(
         long,
         value_name = "COUNT",
         env = "ECHOSPHERE_IO_THREADS",
         default_value = "1",
-        value_parser = clap::value_parser!(u16).range(1..=256)
+        value_parser = count::<u16>(1..=256)
     )]
     io_threads: u16,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self { io_threads: 1 }
+    }
 }
 
 impl Threads {
@@ -130,48 +181,48 @@ impl Threads {
     }
 }
 
-/// Serves on `addr` until a signal, then drains for at most `within`. Returns what is left.
+/// Serves on `addr` until a signal, then drains for at most `within`. Tells where it listens, on stdout too if that has
+/// JSON. Returns what is left.
 pub(crate) async fn serve<M, C>(
     endpoint: Endpoint<M, C>,
     addr: SocketAddr,
     threads: Threads,
     within: Duration,
+    json: bool,
 ) -> anyhow::Result<Endpoint<M, C>>
 where
     M: Machine + Send + 'static,
     C: Codec<Message = M::Message> + Clone + Send + 'static,
     M::Command: Send,
 {
+    // Whoever reads where it listens may send one at once.
+    let signals = Signals::catch()?;
     if let Some(count) = threads.beside() {
         let listener = ThreadedListener::bind(addr, count).map_err(|error| {
             // Not the system's: a thread's.
-            let threads = error.raw_os_error().is_none();
-            let context = if threads {
-                "use --io-threads 1".to_owned()
-            } else {
-                cannot_listen(addr, "--listen")
-            };
-            anyhow::Error::new(error).context(context)
+            match error.raw_os_error() {
+                None => anyhow::Error::new(error).context("use --io-threads 1"),
+                Some(_) => cannot_listen(error, addr, "--listen"),
+            }
         })?;
-        eprintln!(
-            "listening on {} with {count} threads (Ctrl-C drains)",
-            listener.local_addr()
-        );
+        let more = format!(" with {count} threads (Ctrl-C drains)");
+        announce(listener.local_addr(), "tcp", &more, json)?;
         let (driver, handle) = Driver::serve(endpoint, listener);
-        return until_drained(driver, handle, within).await;
+        return Ok(until_drained(driver, handle, signals, within).await);
     }
     let (listener, addr) = bind(addr, "--listen")?;
     let (driver, handle) = Driver::serve(endpoint, listener);
-    eprintln!("listening on {addr} (Ctrl-C drains)");
-    until_drained(driver, handle, within).await
+    announce(addr, "tcp", " (Ctrl-C drains)", json)?;
+    Ok(until_drained(driver, handle, signals, within).await)
 }
 
 /// Runs a driver that serves until a signal, then drains for at most `within`. Returns what is left.
 pub(crate) async fn until_drained<M, C, S>(
     driver: Driver<M, C, S>,
     handle: Handle<M, C>,
+    mut signals: Signals,
     within: Duration,
-) -> anyhow::Result<Endpoint<M, C>>
+) -> Endpoint<M, C>
 where
     M: Machine + Send + 'static,
     C: Codec<Message = M::Message> + Clone + Send + 'static,
@@ -179,10 +230,9 @@ where
     M::Notice: 'static,
     S: Stream,
 {
-    let mut signals = Signals::catch()?;
     let drain = async move {
         signals.next().await;
-        eprintln!(
+        status!(
             "draining: connections under way have {} to finish (Ctrl-C again ends at once)",
             humantime::format_duration(within)
         );
@@ -191,11 +241,11 @@ where
         signals.end_at_next().await;
     };
     let mut run = std::pin::pin!(driver.run());
-    Ok(tokio::select! {
+    tokio::select! {
         biased;
         endpoint = &mut run => endpoint,
         () = drain => run.await,
-    })
+    }
 }
 
 /// What a server has left, and what it did.
@@ -237,7 +287,10 @@ impl State {
     /// Prints it to stdout.
     pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
-            return output::json(self);
+            return output::json(&Stopped {
+                event: "stopped",
+                state: self,
+            });
         }
         let counters = self.counters.iter().filter(|(_, count)| **count > 0);
         let table = output::table(counters.map(|(name, count)| (*name, thousands(*count))));
@@ -254,6 +307,14 @@ impl State {
         let waiting = waiting.unwrap_or_default();
         format!("server {verdict}: {connections} connections, {waiting}{timers} timers")
     }
+}
+
+/// The last that a server prints.
+#[derive(Debug, Serialize)]
+struct Stopped<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    state: &'a State,
 }
 
 /// A server of this program's own, on a thread of its own and a free port of the loopback address.

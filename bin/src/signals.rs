@@ -1,18 +1,56 @@
-//! Ctrl-C and SIGTERM: the first asks to finish, the second ends at once.
+//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone): the first asks to finish, the second ends at once.
 
+use std::fs;
+use std::future;
 use std::io;
 use std::process;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::stderr::status;
+use crate::terminal;
+
 /// The exit code of a program that was interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Both signals, caught from here on.
+/// The exit code of a program that SIGQUIT ended.
+pub(crate) const QUIT: u8 = 131;
+
+/// These signals, caught from here on.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Caught,
+}
+
+/// A signal that is caught from here on, unless whoever started this program has it ignored, as nohup(1) does with SIGHUP.
+#[derive(Debug)]
+pub(crate) struct Caught(Option<Signal>);
+
+impl Caught {
+    /// Must be called within a runtime.
+    pub(crate) fn new(kind: SignalKind) -> io::Result<Self> {
+        let caught = (!is_ignored(kind)).then(|| signal(kind));
+        Ok(Self(caught.transpose()?))
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => future::pending().await,
+        }
+    }
+}
+
+/// Ends the program at once.
+pub(crate) fn end_at_once(code: u8) -> ! {
+    terminal::close_for_good();
+    status!("ended at once");
+    process::exit(code.into());
 }
 
 impl Signals {
@@ -21,6 +59,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: Caught::new(SignalKind::hangup())?,
         })
     }
 
@@ -30,13 +69,22 @@ impl Signals {
             biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = self.hang_up.next() => {}
         }
     }
 
     /// Ends the program when the next comes.
     pub(crate) async fn end_at_next(mut self) {
         self.next().await;
-        eprintln!("ended at once");
-        process::exit(INTERRUPTED.into());
+        end_at_once(INTERRUPTED);
     }
+}
+
+/// Whether this process ignores a signal.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = kind.as_raw_value() - 1;
+    mask.is_some_and(|mask| mask >> bit & 1 == 1)
 }

@@ -1,9 +1,11 @@
 //! Values as people write them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use echosphere_core::random::Delay;
 
 /// A [`Delay`] as it is written on the command line: `2s`, `0..5s`, `exp:2s` or `none`.
@@ -67,6 +69,71 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number and a unit, such as 250ms, 5s or 2m"))
 }
 
+/// Reads a duration that is not zero.
+pub(crate) fn time_out(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected more than no time at all, such as 250ms, 5s or 2m".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// Reads a whole number within `range`. It may have its thousands apart (`1,000`, `1_000`) and end in `k` or `M`.
+pub(crate) fn count<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let digits: String = text.chars().filter(|c| !matches!(c, ',' | '_')).collect();
+        let (digits, unit) = match digits.strip_suffix(['k', 'K']) {
+            Some(digits) => (digits, 1_000),
+            None => match digits.strip_suffix(['m', 'M']) {
+                Some(digits) => (digits, 1_000_000),
+                None => (&*digits, 1),
+            },
+        };
+        let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+        let number = number
+            .filter(|number| range.contains(number))
+            .and_then(|number| N::try_from(number).ok());
+        number.ok_or_else(|| match (*range.start(), *range.end()) {
+            (from, u64::MAX) => format!(
+                "expected a whole number from {} on, such as 1000 or 10k",
+                thousands(from)
+            ),
+            (from, to) => format!("expected a whole number from {} to {}", thousands(from), thousands(to)),
+        })
+    }
+}
+
+/// Reads a number of bytes within `range`, such as `64`, `64B`, `10kB`, `1MiB`.
+pub(crate) fn size(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<ByteSize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let digits: String = text.chars().filter(|c| !matches!(c, ',' | '_')).collect();
+        let size = digits
+            .parse::<ByteSize>()
+            .ok()
+            .filter(|size| range.contains(&size.as_u64()));
+        size.ok_or_else(|| match (*range.start(), *range.end()) {
+            (from, u64::MAX) => format!("expected {} bytes or more, such as 64B, 10kB or 1MiB", thousands(from)),
+            (from, to) => format!(
+                "expected {} to {} bytes, such as 64B, 10kB or 1MiB",
+                thousands(from),
+                thousands(to)
+            ),
+        })
+    }
+}
+
+/// Reads whether something is to be done.
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" | "y" | "t" => Ok(true),
+        "" | "0" | "false" | "no" | "off" | "n" | "f" => Ok(false),
+        _ => Err("expected true or false (or 1, 0, yes, no, on, off)".to_owned()),
+    }
+}
+
 /// A number with its thousands apart: `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -78,6 +145,16 @@ pub(crate) fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A count with its noun: `1 byte`, `2,000 bytes`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = match noun.strip_suffix('y') {
+        _ if count == 1 => noun.to_owned(),
+        Some(stem) if !noun.ends_with("ay") => format!("{stem}ies"),
+        _ => format!("{noun}s"),
+    };
+    format!("{} {plural}", thousands(count))
 }
 
 /// A short duration in the unit that suits it: `17 µs`, `1.25 ms`, `3.40 s`.
@@ -115,6 +192,74 @@ mod tests {
         for text in ["", "5", "fast", "5s..1s", "..5s", "exp:", "1s..", "-1s"] {
             assert!(text.parse::<DelayArg>().is_err(), "{text} is no delay");
         }
+    }
+
+    #[test]
+    fn counts_are_read_as_people_write_them() {
+        let count = count::<u32>(1..=1_000_000);
+        for (text, number) in [
+            ("1", 1),
+            ("1,000", 1_000),
+            ("1_000", 1_000),
+            ("100k", 100_000),
+            ("1M", 1_000_000),
+        ] {
+            assert_eq!(count(text), Ok(number), "{text}");
+        }
+        for text in ["", "0", "-1", "1.5", "2M", "k", "1,0k0", "99999999999999999999"] {
+            assert!(count(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            super::count::<u8>(0..=u64::MAX)("256").ok(),
+            None,
+            "it must fit its type"
+        );
+    }
+
+    #[test]
+    fn sizes_are_read_with_or_without_a_unit() {
+        let size = size(0..=1_048_576);
+        for (text, bytes) in [
+            ("0", 0),
+            ("64", 64),
+            ("64B", 64),
+            ("1,024", 1024),
+            ("10kB", 10_000),
+            ("1MiB", 1_048_576),
+        ] {
+            assert_eq!(size(text), Ok(ByteSize(bytes)), "{text}");
+        }
+        for text in ["", "-1", "2MiB", "big"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_read_in_every_usual_way() {
+        assert!(
+            ["1", "true", "YES", "on"]
+                .iter()
+                .all(|text| yes_or_no(text) == Ok(true))
+        );
+        assert!(
+            ["0", "false", "No", "off", ""]
+                .iter()
+                .all(|text| yes_or_no(text) == Ok(false))
+        );
+        assert!(yes_or_no("maybe").is_err());
+    }
+
+    #[test]
+    fn nouns_agree_with_their_counts() {
+        assert_eq!(
+            [
+                counted(1, "byte"),
+                counted(0, "byte"),
+                counted(2000, "retry"),
+                counted(2, "day")
+            ],
+            ["1 byte", "0 bytes", "2,000 retries", "2 days"]
+        );
     }
 
     #[test]

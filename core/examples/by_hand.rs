@@ -4,6 +4,8 @@
 //! An [`Endpoint`] is told what happened (a connection, bytes, an end of stream, a moment in time) and says what to do:
 //! what to write stands in the connection's outbox, all else in [`Effects`]. A driver for sockets does the same.
 
+#![allow(clippy::print_stdout)]
+
 use std::time::Duration;
 
 use bytes::BytesMut;

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release -p echosphere-core --example session_memory
 
+#![allow(clippy::print_stdout)]
+
 use std::fs;
 use std::time::Duration;
 

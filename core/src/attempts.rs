@@ -7,7 +7,7 @@ use rand_core::Rng;
 use slab::Slab;
 
 use crate::conn_set::ConnSet;
-use crate::machine::{Actions, DialToken};
+use crate::machine::{Actions, DialError, DialToken};
 use crate::random::Backoff;
 use crate::timers::{SHORTEST, TimerId, Timers};
 use crate::{Action, CloseReason, ConnId, Time};
@@ -220,10 +220,12 @@ impl<T> Attempts<T> {
     }
 
     /// An attempt has failed. Returns whose it was.
-    pub fn dial_failed(&mut self, token: DialToken) -> Option<u32> {
+    pub fn dial_failed(&mut self, token: DialToken, error: DialError) -> Option<u32> {
         let (key, wish) = self.dialling(token)?;
         wish.stage = Stage::Waiting;
         wish.refused = true;
+        // A server that takes no connections now is there, as is one that closes a connection at once.
+        self.connected |= error == DialError::Unavailable;
         self.wait_until(key, None);
         Some(key)
     }

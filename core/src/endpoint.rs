@@ -144,6 +144,14 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
+    /// Bytes that this endpoint was given at an earlier time may have come as late as `by`: its silence counts from then.
+    /// For drivers that read a clock, and later the peer's bytes.
+    pub fn heard(&mut self, by: Time, id: ConnId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.heard(by);
+        }
+    }
+
     /// A whole frame has come.
     fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
         if let Some(link) = self.links.get_mut(id)
@@ -169,37 +177,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 self.append(now, id, effects, |link| link.send_error(now, &error));
                 self.drop_overflowed(now, effects);
             }
-        }
-    }
-
-    /// The peer's end of stream was read: it has closed in order.
-    pub fn peer_closed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        if !link.finish_reading() {
-            return;
-        }
-        if link.is_closing() {
-            if link.is_over() {
-                self.release(id, effects);
-            }
-            return;
-        }
-        if let Some(decoded) = link.finish() {
-            self.decoded(now, id, decoded, effects);
-        }
-        // What that said may have closed it.
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
-            return;
-        };
-        if link.is_mid_frame() {
-            self.counters.malformed += 1;
-            let reason = CloseReason::Malformed(ErrorCode::Truncated);
-            self.lose(now, id, reason, None, effects);
-        } else if !self.machine.goes_on_after_fin(id) {
-            self.counters.closed_by_peer += u64::from(!link.is_finishing());
-            self.lose(now, id, CloseReason::PeerClosed, None, effects);
         }
     }
 
@@ -280,7 +257,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Does all that is due at `now`.
+    /// Whether a deadline is due at `now` that ends something, and is more than a keepalive. If so, whatever has arrived
+    /// by then must be given to this endpoint before [`Endpoint::expire`], and what can be written must be, however long
+    /// that takes: the peers were in time. Until then `now` stays the time of every call.
+    #[must_use]
+    pub fn must_settle(&self, now: Time) -> bool {
+        self.machine.next_deadline().is_some_and(|due| due <= now) || self.links.is_judged(now)
+    }
+
+    /// Does all that is due at `now`. See [`Endpoint::must_settle`] for what comes before.
     pub fn expire(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         let config = *self.links.config();
         while let Some(id) = self.links.pop_due(now) {

@@ -14,6 +14,9 @@ use crate::{CloseReason, Time};
 /// Keepalives come no faster than this, or sending the due ones would never end.
 const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A peer that is to read is given its time again if that was over for this part of it when it was noticed.
+const LATE: u32 = 10;
+
 /// Time-outs and bounds of every connection of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkConfig {
@@ -184,8 +187,8 @@ impl<C: Codec> Link<C> {
     }
 
     /// Notes that bytes have come.
-    pub(crate) const fn heard(&mut self, now: Time) {
-        self.last_heard = now;
+    pub(crate) fn heard(&mut self, now: Time) {
+        self.last_heard = self.last_heard.max(now);
     }
 
     /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
@@ -337,13 +340,37 @@ impl<C: Codec> Link<C> {
         }
     }
 
+    /// Whether too much has waited to be written for too long.
+    fn is_slow(&self, now: Time, config: &LinkConfig) -> bool {
+        self.backlog_since
+            .is_some_and(|since| since + config.backlog_timeout <= now)
+    }
+
+    /// Whether the connection is to be ended at `now`, unless what has arrived by then says otherwise.
+    pub(crate) fn is_judged(&self, now: Time, config: &LinkConfig) -> bool {
+        let due = now >= self.deadline(config);
+        due && (self.state != State::Open || self.is_slow(now, config) || now >= self.idle_deadline(config))
+    }
+
+    /// Begins a time anew within which the peer is to read, if it was over for long when that was noticed: nothing could
+    /// be written while nothing ran here.
+    fn excuse_slowness(&mut self, now: Time, config: &LinkConfig) {
+        let late = |since: Time, timeout| now.since(since + timeout) > timeout / LATE;
+        if self.state == State::Closing && late(self.since, config.linger) {
+            self.since = now;
+        }
+        let slow = self.backlog_since;
+        if self.state == State::Open && slow.is_some_and(|since| late(since, config.backlog_timeout)) {
+            self.backlog_since = Some(now);
+        }
+    }
+
     pub(crate) fn expire(&mut self, now: Time, config: &LinkConfig) -> Expiry {
+        self.excuse_slowness(now, config);
         if now < self.deadline(config) {
             return Expiry::Nothing;
         }
-        let backlog = self
-            .backlog_since
-            .is_some_and(|since| since + config.backlog_timeout <= now);
+        let backlog = self.is_slow(now, config);
         match self.state {
             State::Handshaking => Expiry::Close(CloseReason::HandshakeTimeout),
             State::Open if backlog => Expiry::SlowConsumer,

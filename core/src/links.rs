@@ -133,6 +133,12 @@ impl<C: Codec> Links<C> {
         Some(id)
     }
 
+    /// Whether a connection is to be ended at `now`.
+    pub(crate) fn is_judged(&self, now: Time) -> bool {
+        let mut due = self.timers.due(now).filter_map(|&id| self.get(id));
+        due.any(|link| link.is_judged(now, &self.config))
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
     }

@@ -82,6 +82,8 @@ pub struct Opened {
 pub enum DialError {
     /// Nobody listens there.
     Refused,
+    /// A server is there, but takes no connections now: it is full, or shutting down.
+    Unavailable,
     /// Any other failure of the network or of this host (out of descriptors, no route).
     Unreachable,
     /// Something else listens there than what is spoken to; what, if that can be told.
@@ -146,6 +148,8 @@ pub enum Event<M, C> {
     /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id. After
     /// [`Action::Finish`] it is always heard, with the reasons that are listed there.
     Closed(ConnId, CloseReason),
+    /// The peer has sent its end of stream (FIN), and [`Machine::goes_on_after_fin`] has said that the connection goes on.
+    PeerFinished(ConnId),
     /// An attempt to connect failed.
     DialFailed(DialToken, DialError),
     /// The local caller asks for something.
@@ -153,6 +157,7 @@ pub enum Event<M, C> {
     /// Take on nothing new, and close every connection once it has finished what it had begun.
     Drain,
     /// The moment that [`Machine::next_deadline`] named has come (or something near it: spurious ones are harmless).
+    /// Everything that had arrived by then was given before, however late that is.
     Deadline,
 }
 
@@ -262,8 +267,8 @@ pub trait Machine {
     );
 
     /// Whether a connection stays open whose peer has sent its end of stream (FIN), because the peer may still read what
-    /// there is to come. Asked once, when the FIN comes; if so, the machine is to close the connection itself, and it hears
-    /// [`Event::Closed`] only if the connection breaks. By default it hears that it is closed.
+    /// there is to come. Asked once, when the FIN comes; if so, the machine hears [`Event::PeerFinished`], is to close the
+    /// connection itself, and hears [`Event::Closed`] only if the connection breaks. By default it hears that it is closed.
     fn goes_on_after_fin(&self, id: ConnId) -> bool {
         let _ = id;
         false

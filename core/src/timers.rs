@@ -68,6 +68,15 @@ impl<K> Timers<K> {
         (first.key().at <= now).then(|| first.remove_entry())
     }
 
+    /// What is due at `now`, the earliest first.
+    pub fn due(&self, now: Time) -> impl Iterator<Item = &K> {
+        let last = TimerId {
+            at: now,
+            sequence: u64::MAX,
+        };
+        self.due.range(..=last).map(|(_, key)| key)
+    }
+
     /// How many deadlines are set.
     #[must_use]
     pub fn len(&self) -> usize {

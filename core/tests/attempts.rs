@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use echosphere_core::attempts::{Attempts, Retry};
 use echosphere_core::random::Backoff;
-use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Time};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialError, DialToken, Time};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rand_chacha::ChaCha8Rng;
@@ -76,9 +76,15 @@ impl Play {
         conn
     }
 
-    /// The latest attempt fails.
+    /// The latest attempt is refused.
     fn refuse(&mut self) -> Option<Duration> {
-        let key = self.attempts.dial_failed(*self.dialled.last().unwrap()).unwrap();
+        self.dial_fails(DialError::Refused)
+    }
+
+    /// The latest attempt fails.
+    fn dial_fails(&mut self, error: DialError) -> Option<Duration> {
+        let token = *self.dialled.last().unwrap();
+        let key = self.attempts.dial_failed(token, error).unwrap();
         self.fail(key)
     }
 
@@ -194,7 +200,11 @@ fn an_attempt_that_nobody_answers_is_abandoned_in_time() {
         let token = *play.dialled.last().unwrap();
         let again = play.fail(key);
         assert_eq!(play.did.last(), Some(&Action::AbandonDial(token)));
-        assert_eq!(play.attempts.dial_failed(token), None, "it is forgotten");
+        assert_eq!(
+            play.attempts.dial_failed(token, DialError::Refused),
+            None,
+            "it is forgotten"
+        );
         if again.is_none() {
             break;
         }
@@ -230,6 +240,13 @@ fn who_does_not_insist_takes_the_first_refusal_for_an_answer() {
     assert!(play.refuse().is_some());
     // Whoever wants a connection there next insists as well.
     play.begin();
+    assert!(play.refuse().is_some());
+
+    // So is a server that is there, and takes no connections now.
+    let mut play = Play::new(rule);
+    play.begin();
+    assert!(play.dial_fails(DialError::Unavailable).is_some());
+    play.wait();
     assert!(play.refuse().is_some());
 }
 
@@ -430,7 +447,7 @@ impl World {
             Step::Refuse(which) => {
                 let key = self.pick(&which, |known| known.dialling.is_some())?;
                 let token = self.known.get_mut(&key)?.dialling.take()?;
-                assert_eq!(self.play.attempts.dial_failed(token), Some(key));
+                assert_eq!(self.play.attempts.dial_failed(token, DialError::Refused), Some(key));
                 self.failed(key);
             }
             Step::Close(which) => {

@@ -12,30 +12,29 @@ use bytes::BytesMut;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::Want;
 use echosphere_core::wire::{Codec, Outbox, WireError};
-use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
+use echosphere_core::{ConnId, DialToken, Machine, Time};
 use slab::Slab;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
+use crate::budgets::Budgets;
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
-use crate::net::{Connector, Listener, OtherProtocol, Stream};
+use crate::net::{Connector, Listener, Stream};
 use crate::ready::{KeyWaker, Ready};
+use crate::settle::{Settle, Settling};
 use crate::write::poll_write;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads of one connection in one turn.
-const READS: usize = 4;
-/// Keys looked at in one turn.
-const KEYS: usize = 1024;
-/// Connections accepted in one turn.
-const ACCEPTS: usize = 256;
-/// Requests taken in one turn.
-const REQUESTS: usize = 256;
 /// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+mod deadlines;
+mod dials;
+
+use self::dials::Dial;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Speaks<S, C> = Box<dyn Fn(&S) -> C + Send>;
@@ -56,11 +55,17 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     dial_of: BTreeMap<DialToken, usize>,
     requests: Option<mpsc::Receiver<Request<M, C>>>,
     drain_until: Option<Time>,
+    budgets: Budgets,
 
     start: Instant,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Time>,
+    settle: Arc<dyn Settle>,
+    /// While a deadline that is due waits for what has arrived, the time stands still.
+    settling: Option<(Time, Settling<Key>)>,
     scratch: BytesMut,
+    /// The connections that were read in this turn.
+    heard: Vec<ConnId>,
 
     ready: Arc<Ready<Key>>,
     /// What was ready and has not been looked at yet, oldest first.
@@ -76,18 +81,16 @@ struct Conn<S> {
     write_blocked: bool,
 }
 
-struct Dial<S> {
-    token: DialToken,
-    attempt: Boxed<io::Result<S>>,
-    waker: Waker,
-}
-
 /// What a driver waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Listener,
     Timer,
     Commands,
+    /// A pass over what has arrived.
+    Pass,
+    /// Everything that the pass woke has been looked at.
+    Passed,
     /// The connection in this slot.
     Conn(u32),
     /// The attempt to connect with this index.
@@ -99,6 +102,8 @@ struct Own {
     listener: Arc<KeyWaker<Key>>,
     timer: Arc<KeyWaker<Key>>,
     commands: Arc<KeyWaker<Key>>,
+    pass: Arc<KeyWaker<Key>>,
+    passed: Arc<KeyWaker<Key>>,
 }
 
 impl<M, C, S> Driver<M, C, S>
@@ -114,7 +119,7 @@ where
     ///
     /// Outside of a tokio runtime with its clock enabled; so does [`Driver::dial`].
     pub fn serve(endpoint: Endpoint<M, C>, listener: impl Listener<Stream = S> + 'static) -> (Self, Handle<M, C>) {
-        let (mut driver, handle) = Self::new(endpoint);
+        let (mut driver, handle) = Self::new(endpoint, listener.settle());
         driver.accept = Some(accept_from(Box::new(listener)));
         (driver, handle)
     }
@@ -126,7 +131,7 @@ where
         connector: impl Connector<Stream = S> + 'static,
         notify: impl FnMut(M::Notice) + Send + 'static,
     ) -> (Self, Handle<M, C>) {
-        let (mut driver, handle) = Self::new(endpoint);
+        let (mut driver, handle) = Self::new(endpoint, connector.settle());
         driver.connector = Some(Arc::new(connector));
         driver.notify = Box::new(notify);
         (driver, handle)
@@ -146,13 +151,22 @@ where
         self
     }
 
-    fn new(endpoint: Endpoint<M, C>) -> (Self, Handle<M, C>) {
+    /// Has each turn do at most so much.
+    #[must_use]
+    pub const fn within(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    fn new(endpoint: Endpoint<M, C>, settle: Arc<dyn Settle>) -> (Self, Handle<M, C>) {
         let (sender, requests) = mpsc::channel(QUEUED_REQUESTS);
         let ready = Arc::new(Ready::default());
         let own = Own {
             listener: ready.waker(Key::Listener),
             timer: ready.waker(Key::Timer),
             commands: ready.waker(Key::Commands),
+            pass: ready.waker(Key::Pass),
+            passed: ready.waker(Key::Passed),
         };
         for waker in [&own.listener, &own.commands] {
             Waker::from(Arc::clone(waker)).wake();
@@ -169,10 +183,14 @@ where
             dial_of: BTreeMap::new(),
             requests: Some(requests),
             drain_until: None,
+            budgets: Budgets::default(),
             start: Instant::now(),
             sleep: Box::pin(sleep(Duration::ZERO)),
             armed: None,
+            settle,
+            settling: None,
             scratch: BytesMut::new(),
+            heard: Vec::new(),
             ready,
             keys: VecDeque::new(),
             own,
@@ -190,30 +208,37 @@ where
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.now();
+        let mut settled = false;
         self.ready.take(&mut self.keys);
-        for _ in 0..KEYS {
+        for _ in 0..self.budgets.keys.max(1) {
             let Some((key, waker)) = self.keys.pop_front() else {
                 break;
             };
             waker.rearm();
-            match key {
-                Key::Listener => self.accept(now),
+            let all_read = match key {
+                Key::Listener => self.accept(),
                 Key::Commands => self.take_requests(now),
                 Key::Conn(slot) => self.conn_ready(now, slot),
                 Key::Dial(index) => self.poll_dial(now, index),
-                Key::Timer => self.armed = None,
+                Key::Timer => {
+                    self.armed = None;
+                    continue;
+                }
+                Key::Pass | Key::Passed => {
+                    settled |= self.pass_on(key);
+                    continue;
+                }
+            };
+            if let Some((_, settling)) = &mut self.settling {
+                settling.saw(!all_read);
             }
         }
-
-        if self.drain_until.is_some_and(|until| until <= now) {
-            self.drain_until = None;
-            self.endpoint.close_all(now, &mut self.effects);
-        }
-        if self.endpoint.next_deadline().is_some_and(|due| due <= now) {
-            self.endpoint.expire(now, &mut self.effects);
-        }
+        self.note_heard();
+        self.judge(now, settled);
         self.carry_out(now);
-        self.arm(now);
+        if self.settling.is_none() {
+            self.arm(now);
+        }
 
         if self.is_done() {
             return Poll::Ready(());
@@ -224,23 +249,22 @@ where
         Poll::Pending
     }
 
-    fn now(&self) -> Time {
-        Time::ZERO + self.start.elapsed()
-    }
-
     fn is_done(&self) -> bool {
         self.accept.is_none() && self.requests.is_none() && self.endpoint.is_zero()
     }
 
-    fn accept(&mut self, now: Time) {
+    /// `false` if there may be more to accept, or to read from what was accepted.
+    fn accept(&mut self) -> bool {
         let waker = Waker::from(Arc::clone(&self.own.listener));
-        for _ in 0..ACCEPTS {
+        let mut accepted = false;
+        for _ in 0..self.budgets.accepts.max(1) {
             let Some(accept) = &mut self.accept else {
-                return;
+                return true;
             };
             let Poll::Ready((listener, result)) = accept.as_mut().poll(&mut Context::from_waker(&waker)) else {
-                return;
+                return !accepted;
             };
+            accepted = true;
             self.accept = Some(accept_from(listener));
             match result {
                 Ok(stream) => {
@@ -248,7 +272,7 @@ where
                         Some(speaks) => speaks(&stream),
                         None => self.endpoint.codec().clone(),
                     };
-                    match self.endpoint.accept_speaking(now, codec.clone()) {
+                    match self.endpoint.accept_speaking(self.clock(), codec.clone()) {
                         Ok(id) => self.insert(id, stream),
                         Err(refusal) => refuse(stream, codec, &refusal),
                     }
@@ -257,13 +281,15 @@ where
             }
         }
         waker.wake();
+        false
     }
 
-    fn take_requests(&mut self, now: Time) {
+    /// `false` if there may be more.
+    fn take_requests(&mut self, now: Time) -> bool {
         let waker = Waker::from(Arc::clone(&self.own.commands));
-        for _ in 0..REQUESTS {
+        for _ in 0..self.budgets.requests.max(1) {
             let Some(requests) = &mut self.requests else {
-                return;
+                return true;
             };
             match requests.poll_recv(&mut Context::from_waker(&waker)) {
                 Poll::Ready(Some(Request::Command(command))) => {
@@ -279,10 +305,11 @@ where
                 }
                 Poll::Ready(Some(Request::Inspect(look))) => look(&self.endpoint),
                 Poll::Ready(None) => self.requests = None,
-                Poll::Pending => return,
+                Poll::Pending => return true,
             }
         }
         waker.wake();
+        false
     }
 
     fn insert(&mut self, id: ConnId, stream: S) {
@@ -302,27 +329,29 @@ where
         });
     }
 
-    fn conn_ready(&mut self, now: Time, slot: u32) {
+    /// `false` if there may be more to read.
+    fn conn_ready(&mut self, now: Time, slot: u32) -> bool {
         let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_mut) else {
-            return;
+            return true;
         };
         if mem::take(&mut conn.write_blocked) {
             self.effects.flush.push(conn.id);
         }
-        for _ in 0..READS {
+        for _ in 0..self.budgets.reads.max(1) {
             if !conn.reading {
-                return;
+                return true;
             }
             self.scratch.clear();
             self.scratch.reserve(READ_BYTES);
             let mut cx = Context::from_waker(&conn.waker);
             match poll_read_buf(Pin::new(&mut conn.stream), &mut cx, &mut self.scratch) {
-                Poll::Pending => return,
+                Poll::Pending => return true,
                 Poll::Ready(Ok(0)) => {
                     conn.reading = false;
                     self.endpoint.peer_closed(now, conn.id, &mut self.effects);
                 }
                 Poll::Ready(Ok(_)) => {
+                    self.heard.push(conn.id);
                     let (scratch, effects) = (&mut self.scratch, &mut self.effects);
                     self.endpoint.receive(now, conn.id, scratch, effects);
                 }
@@ -333,6 +362,7 @@ where
             }
         }
         conn.waker.wake_by_ref();
+        false
     }
 
     /// Does what the endpoint asks for, until it asks for nothing more.
@@ -388,68 +418,6 @@ where
                     return;
                 }
             }
-        }
-    }
-
-    fn start_dial(&mut self, now: Time, token: DialToken) {
-        let Some(connector) = self.connector.clone() else {
-            self.endpoint
-                .dial_failed(now, token, DialError::Unreachable, &mut self.effects);
-            return;
-        };
-        let entry = self.dials.vacant_entry();
-        let index = entry.key();
-        entry.insert(Dial {
-            token,
-            attempt: Box::pin(async move { connector.dial(token).await }),
-            waker: Waker::from(self.ready.waker(Key::Dial(index as u32))),
-        });
-        self.dial_of.insert(token, index);
-        self.poll_dial(now, index as u32);
-    }
-
-    fn poll_dial(&mut self, now: Time, index: u32) {
-        let Some(dial) = self.dials.get_mut(index as usize) else {
-            return;
-        };
-        let Poll::Ready(result) = dial.attempt.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
-            return;
-        };
-        let token = dial.token;
-        self.dials.remove(index as usize);
-        self.dial_of.remove(&token);
-        match result {
-            Ok(stream) => {
-                let id = self.endpoint.dialled(now, token, &mut self.effects);
-                self.insert(id, stream);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "could not connect");
-                let other = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherProtocol>());
-                let error = match (other, error.kind()) {
-                    (Some(other), _) => DialError::OtherProtocol(other.0),
-                    (None, io::ErrorKind::ConnectionRefused) => DialError::Refused,
-                    (None, _) => DialError::Unreachable,
-                };
-                self.endpoint.dial_failed(now, token, error, &mut self.effects);
-            }
-        }
-    }
-
-    /// Has the timer wake us at the next deadline. An earlier time that it is set to already only wakes us for nothing.
-    fn arm(&mut self, now: Time) {
-        let deadlines = [self.endpoint.next_deadline(), self.drain_until];
-        let Some(next) = deadlines.into_iter().flatten().min() else {
-            return;
-        };
-        if self.armed.is_some_and(|armed| armed <= next) {
-            return;
-        }
-        self.armed = Some(next);
-        self.sleep.as_mut().reset(self.start + next.since(Time::ZERO));
-        let waker = Waker::from(Arc::clone(&self.own.timer));
-        if next <= now || self.sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-            waker.wake();
         }
     }
 }

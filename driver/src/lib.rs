@@ -8,17 +8,22 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `driver` | the future, a turn at a time |
+//! | `budgets` | [`Budgets`]: how much one turn does |
 //! | `handle` | commands, draining and looking inside, from other tasks |
 //! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
 //! | [`ready`] | which of the many things that one future waits for woke it; for transports that wait for many too |
+//! | [`settle`] | what has arrived is read before a deadline is judged |
 //! | `write` | an outbox, to a stream |
 
+mod budgets;
 mod driver;
 mod handle;
 mod net;
 pub mod ready;
+pub mod settle;
 mod write;
 
+pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
 pub use net::{Both, Connector, Listener, OtherProtocol, Stream};

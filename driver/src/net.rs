@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use async_trait::async_trait;
@@ -6,6 +7,8 @@ use echosphere_core::DialToken;
 use echosphere_core::wire::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::either::Either;
+
+use crate::settle::{Reactor, Sequence, Settle};
 
 /// A connection's bytes, both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -20,6 +23,13 @@ pub trait Listener: Send {
 
     /// Waits for the next connection. A wait that is given up loses none.
     async fn accept(&mut self) -> io::Result<Self::Stream>;
+
+    /// Brings what has arrived to this listener and its streams, for a [`Driver`](crate::Driver) that is about to judge
+    /// that something has not. By default the runtime's reactor wakes them; other tasks or threads between it and the
+    /// streams need a `Settle` of their own.
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(Reactor::default())
+    }
 }
 
 /// Why a connector cannot connect: something else listens there than what is spoken to; what, if that can be told. It is to be
@@ -50,9 +60,19 @@ pub trait Connector: Send + Sync {
     /// What a connection is.
     type Stream: Stream;
 
-    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it. An error whose kind is
-    /// `ConnectionRefused` says that nobody listens there, and [`OtherProtocol`] that something else does.
+    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    ///
+    /// # Errors
+    ///
+    /// The kind tells the machine why: `ConnectionRefused`, nobody listens there; `ResourceBusy`, the server takes no
+    /// connections now. [`OtherProtocol`] tells it that something else listens there. See
+    /// [`DialError`](echosphere_core::DialError).
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
+
+    /// As [`Listener::settle`].
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(Reactor::default())
+    }
 }
 
 /// Two ways to be connected to, for one machine: its connections are those of either. See
@@ -71,6 +91,10 @@ impl<A: Listener, B: Listener> Listener for Both<A, B> {
             other = self.1.accept() => other.map(Either::Right),
         }
     }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(Sequence(self.0.settle(), self.1.settle()))
+    }
 }
 
 /// Nobody connects to a listener that is not there.
@@ -82,6 +106,13 @@ impl<L: Listener> Listener for Option<L> {
         match self {
             Some(listener) => listener.accept().await,
             None => std::future::pending().await,
+        }
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        match self {
+            Some(listener) => listener.settle(),
+            None => Arc::new(Reactor::default()),
         }
     }
 }

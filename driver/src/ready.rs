@@ -63,6 +63,14 @@ impl<K> Ready<K> {
     }
 }
 
+impl<K: Copy> KeyWaker<K> {
+    /// What it is for.
+    #[must_use]
+    pub const fn key(&self) -> K {
+        self.key
+    }
+}
+
 impl<K> KeyWaker<K> {
     /// Allows the key to be queued again; to be called before polling what it stands for.
     pub fn rearm(&self) {

@@ -83,6 +83,7 @@ fn talk(settings: &Settings) -> TalkConfig {
         window: usize::from(settings.max_waiting) * 16,
         part: usize::from(settings.max_flights) * 16,
         max_unread: usize::from(settings.max_delayed_acks) * 16,
+        unattended: settings.ack_delay & 4 != 0,
     }
 }
 
@@ -118,7 +119,10 @@ impl Subject for Server {
 
     fn command(key: u64, what: u16) -> Option<ServerCommand> {
         Some(match what % 4 {
-            0 => ServerCommand::Read(what.into()),
+            0 => {
+                let (session, id) = read(what);
+                ServerCommand::Read { session, id }
+            }
             _ => ServerCommand::Say { key, body: body(what) },
         })
     }
@@ -173,7 +177,10 @@ impl Subject for Client {
             0 => Command::HangUp,
             1 => Command::Leave,
             2..=4 => Command::Connect,
-            5..=7 => Command::Read(what.into()),
+            5..=7 => {
+                let (session, id) = read(what);
+                Command::Read { session, id }
+            }
             _ => Command::Say { key, body: body(what) },
         })
     }
@@ -196,4 +203,10 @@ fn ended(notice: &Notice) -> Option<u64> {
         Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } => Some(*key),
         _ => None,
     }
+}
+
+/// A session, and a message of it, either of which there may not be.
+fn read(what: u16) -> (u64, u64) {
+    let [session, id] = (what / 16).to_be_bytes();
+    (session.into(), id.into())
 }

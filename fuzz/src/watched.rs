@@ -31,6 +31,7 @@ impl<M: Machine> Machine for Watched<M> {
             Event::Opened(id, _) => assert!(self.open.insert(id), "{id:?} is opened twice"),
             Event::Received(id, _) => assert!(self.open.contains(&id), "{id:?} is heard of and not open"),
             Event::Closed(id, _) => assert!(self.open.remove(&id), "{id:?} is closed and not open"),
+            Event::PeerFinished(id) => assert!(self.open.contains(&id), "{id:?} has finished and is not open"),
             Event::DialFailed(..) | Event::Command(_) | Event::Drain | Event::Deadline => {}
         }
         let before = actions.as_slice().len();

@@ -1,6 +1,8 @@
 //! The kata's own size: clients arriving over a minute of virtual time, every check on that does not cost more the more
 //! is under way. `cargo run --release -p sim --example crowd [clients] [seed]`; 100,000 clients unless told otherwise.
 
+#![allow(clippy::print_stdout)]
+
 use std::env;
 use std::time::Duration;
 

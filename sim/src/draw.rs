@@ -144,7 +144,8 @@ fn colour(told: &Told) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
-        Kind::Closed | Kind::Close | Kind::Finish | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
+        Kind::Closed | Kind::PeerFinished | Kind::Close | Kind::Finish => "close",
+        Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
         Kind::Command | Kind::Notice | Kind::Deadline => "local",
         Kind::Note => "note",
     }
@@ -160,6 +161,7 @@ fn words(told: &Told) -> String {
         Kind::Received => format!("{conn} says {text}"),
         Kind::Sent => format!("{conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
+        Kind::PeerFinished => format!("{conn}: the peer has finished sending"),
         Kind::Close => format!("close {conn}: {text}"),
         Kind::Finish => format!("finish {conn}"),
         Kind::Dial => format!("dial {dial}"),

@@ -59,6 +59,8 @@ pub enum Fault {
     DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
+    /// The host, or the server, does nothing for so long; what arrives waits.
+    Pause(Option<usize>, Duration),
 }
 
 /// Does what it is told to a simulation, and keeps in mind what there is to undo.
@@ -132,6 +134,8 @@ impl Injector {
                     self.server_was_down = true;
                 }
             }
+            // The host does it by itself, once it is told.
+            Fault::Pause(..) => self.marks.hit(Mark::Pause),
             Fault::RestartServer => {
                 if self.down.remove(SERVER) {
                     self.rules.tearing_down(|| sim.bounce(SERVER));

@@ -16,14 +16,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::dice::{Dice, Purpose, rng};
 use crate::marks::{Mark, Marks};
-use crate::net::{Chopper, Connector, Listener, Rules};
+use crate::net::{Chopper, Connector, Listener, Rules, Thread};
 use crate::observe::Observed;
 use crate::oracle::{Oracle, System};
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
+mod judging;
 mod visits;
 
+use self::judging::Judging;
 pub(crate) use self::visits::STRANGERS;
 
 /// The server's name.
@@ -54,6 +56,8 @@ pub(crate) struct Shared<S: System> {
     /// Whose driver has ended, with its counters.
     pub(crate) ended: BTreeMap<&'static str, LinkCounters>,
     lives: BTreeMap<&'static str, u32>,
+    /// What the drivers run on.
+    threads: BTreeMap<&'static str, Thread>,
     /// How often the server crashed.
     pub(crate) crashes: u32,
 }
@@ -68,6 +72,7 @@ impl<S: System> Shared<S> {
             drain: BTreeMap::new(),
             ended: BTreeMap::new(),
             lives: BTreeMap::new(),
+            threads: BTreeMap::new(),
             crashes: 0,
         }
     }
@@ -85,10 +90,27 @@ impl<S: System> Shared<S> {
         (self.lives.get(SERVER).copied().unwrap_or_default(), self.crashes)
     }
 
+    /// Stops the server, or a host of clients.
+    pub(crate) fn pause(&mut self, host: Option<usize>, now: Duration, until: Duration) {
+        let name = host.map_or(SERVER, |host| CLIENTS[host]);
+        if let Some(thread) = self.threads.get(name) {
+            thread.stop(now, until);
+        }
+        if let Some(host) = host {
+            self.oracle.pauses(host, until);
+        }
+    }
+
+    /// A host's thread in its present life.
+    fn thread(&mut self, host: &'static str) -> Thread {
+        self.threads.entry(host).or_default().clone()
+    }
+
     fn begin(&mut self, host: &'static str) -> u32 {
         self.zero.insert(host, false);
         self.drain.remove(host);
         self.ended.remove(host);
+        self.threads.remove(host);
         let lives = self.lives.entry(host).or_default();
         *lives += 1;
         *lives
@@ -125,27 +147,29 @@ impl<S: System> Hosts<S> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn chopper(&self, number: usize, life: u32) -> Chopper {
+    fn chopper(&self, number: usize, life: u32, thread: &Thread) -> Chopper {
         let dice = Dice::new(self.scenario.seed, Purpose::Chop(number, life));
         let healed = Arc::clone(&self.healed);
         let rules = Arc::clone(&self.rules);
-        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone(), rules)
+        Chopper::new(self.scenario.chop, healed, dice, self.marks.clone(), rules).on(thread, self.scenario.events)
     }
 
     /// What the server's host runs.
     pub(crate) async fn serve(self) -> turmoil::Result {
         let number = CLIENTS.len();
-        let life = {
+        let (life, thread) = {
             let mut shared = self.lock();
             shared.oracle.server_starts();
-            shared.begin(SERVER)
+            (shared.begin(SERVER), shared.thread(SERVER))
         };
-        let listener = Listener::bind(self.chopper(number, life)).await?;
+        let listener = Listener::bind(self.chopper(number, life, &thread)).await?;
         let (machine, codec) = self
             .system
             .server(rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let mut judging = Judging::new(&thread);
         let machine = Observed::new(machine, move |machine: &S::Server, event: &_, actions: &[_]| {
+            let judged = judging.check(machine, event);
             match event {
                 Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
                 Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ServerReset),
@@ -155,26 +179,30 @@ impl<S: System> Hosts<S> {
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
             shared.trace.step(at, SERVER, event, actions);
             let result = shared.oracle.server_did(machine, event, actions);
-            shared.check(at, result);
-        });
+            shared.check(at, judged.and(result));
+        })
+        .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
-        self.attend(SERVER, driver.run(), handle).await
+        let driver = driver.within(self.scenario.budgets);
+        self.attend(SERVER, thread, driver.run(), handle).await
     }
 
     /// What the host of clients with this number runs.
     pub(crate) async fn dial(self, number: usize) -> turmoil::Result {
         let name = CLIENTS[number];
-        let (plan, life) = {
+        let (plan, life, thread) = {
             let mut shared = self.lock();
             let plan = shared.oracle.client_starts(number);
-            (plan, shared.begin(name))
+            (plan, shared.begin(name), shared.thread(name))
         };
         let (machine, codec) = self
             .system
             .client(number, rng(self.scenario.seed, Purpose::Machine(number, life)));
         let (watch, marks) = (Arc::clone(&self.shared), self.marks.clone());
+        let mut judging = Judging::new(&thread);
         let machine = Observed::new(machine, move |machine: &S::Client, event: &_, actions: &[_]| {
+            let judged = judging.check(machine, event);
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
@@ -182,8 +210,9 @@ impl<S: System> Hosts<S> {
             let mut shared = watch.lock().unwrap_or_else(PoisonError::into_inner);
             shared.trace.step(at, name, event, actions);
             let result = shared.oracle.client_did(number, machine, event, actions);
-            shared.check(at, result);
-        });
+            shared.check(at, judged.and(result));
+        })
+        .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let listen = Arc::clone(&self.shared);
         let notify = move |notice: <S::Client as Machine>::Notice| {
@@ -191,8 +220,9 @@ impl<S: System> Hosts<S> {
             let result = shared.oracle.client_told(number, &notice);
             shared.check(now(), result);
         };
-        let connector = Connector::new(SERVER, self.chopper(number, life));
+        let connector = Connector::new(SERVER, self.chopper(number, life, &thread));
         let (driver, handle) = Driver::dial(endpoint, connector, notify);
+        let driver = driver.within(self.scenario.budgets);
 
         let caller = handle.clone();
         tokio::task::spawn_local(async move {
@@ -203,13 +233,14 @@ impl<S: System> Hosts<S> {
                 }
             }
         });
-        self.attend(name, driver.run(), handle).await
+        self.attend(name, thread, driver.run(), handle).await
     }
 
     /// Runs a driver, asks it every so often whether it is at zero, and has it drain when told to.
     async fn attend<M, C>(
         self,
         name: &'static str,
+        thread: Thread,
         run: impl Future<Output = Endpoint<M, C>> + 'static,
         handle: Handle<M, C>,
     ) -> turmoil::Result
@@ -217,6 +248,13 @@ impl<S: System> Hosts<S> {
         M: Machine + 'static,
         C: Codec<Message = M::Message> + Clone + 'static,
     {
+        let (idle, marks) = (self.scenario.link.idle_timeout, self.marks.clone());
+        let resumed = move |stopped, arrived| {
+            if arrived && stopped >= idle {
+                marks.hit(Mark::HeardAfterPause);
+            }
+        };
+        let run = thread.clone().run(run, self.scenario.events, resumed);
         let mut running = tokio::task::spawn_local(run);
         let mut limit = Duration::ZERO;
         let max_connections = self.system.link(self.scenario.link).max_connections;
@@ -239,11 +277,19 @@ impl<S: System> Hosts<S> {
                 shared.check(now(), Err(format!("the server has {connections} connections")));
             }
         }
-        let Ok(endpoint) = timeout(limit, &mut running).await else {
-            self.lock().check(now(), Err(format!("{name} has not drained in time")));
-            return Ok(());
+        let mut until = now() + limit;
+        let endpoint = loop {
+            if let Ok(endpoint) = timeout(until.saturating_sub(now()), &mut running).await {
+                break endpoint?;
+            }
+            // Whoever was stopped has its time again.
+            let again = thread.stopped_until() + limit;
+            if again <= until {
+                self.lock().check(now(), Err(format!("{name} has not drained in time")));
+                return Ok(());
+            }
+            until = again;
         };
-        let endpoint = endpoint?;
         let mut shared = self.lock();
         if !shared.drain.contains_key(name) {
             shared.check(now(), Err(format!("the driver of {name} ended unasked")));

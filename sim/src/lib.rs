@@ -78,7 +78,8 @@
 //! | who waits for room to write is not woken by a reset, nor by a peer that never reads on behind a hole | [`net::Chopped`] gives up a connection whose peer has finished sending, after a time, as a host's system would |
 //! | the window counts segments, of any size, and FIN needs room but takes none: behind a full window it is lost | that is a lost FIN, for which there are the idle and the linger time-outs |
 //! | writes are whole, not vectored; a socket is never spuriously unready | [`net::Chopped`] splits, shortens, stalls and gathers |
-//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | in the direct lane: narrow links, clocks, pauses; in both: strangers, who say what is wrong; TCP neither duplicates nor corrupts |
+//! | what arrives wakes its reader at once | [`net::Thread`] tells a driver of a few streams at a time, as a reactor does, and of none while it is paused |
+//! | latencies are whole milliseconds; no bandwidth, duplication, corruption, clock skew, pauses | in the direct lane: narrow links, clocks; in both: pauses, and strangers, who say what is wrong; TCP neither duplicates nor corrupts |
 //! | its RNG takes one `u64`, its clock starts at the wall clock's time | drawn from the seed; set to the epoch |
 
 pub mod campaign;

@@ -106,6 +106,10 @@ Both of any {
     ClientDrain,
     /// The server was drained while clients came and went.
     ServerDrain,
+    /// A host did nothing for a while.
+    Pause,
+    /// A host was paused for longer than its peers may be silent, and what they had said meanwhile counted.
+    HeardAfterPause,
     /// A socket was not ready for a while.
     Stall,
     /// A socket was full.
@@ -164,8 +168,6 @@ Direct of any {
     HalfOpen,
     /// A link carried few bytes a second.
     Narrow,
-    /// A host did nothing for a while.
-    Pause,
     /// A reader took a few bytes at a time.
     SlowReader,
     /// Clocks went at different speeds.
@@ -254,6 +256,8 @@ Both of hub {
 }
 
 Direct of hub {
+    /// A peer that does not read was given its time again, since the host had been paused.
+    ReadsAgain,
     /// A relay left somebody out who did not read.
     SlowReceiver,
 }
@@ -274,6 +278,12 @@ Both of chat {
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
+    /// A client came back to a session in which the server had heard more than its caller had read.
+    HeardNotRead,
+    /// The server's caller read a message of a session that had ended.
+    ReadTooLate,
+    /// Somebody who types had finished sending before everything they said was read.
+    FinishedTyping,
     /// A message had arrived whose acknowledgement was lost with the connection.
     DeliveredBefore,
     /// A session ended before a message was acknowledged that was sent.
@@ -301,8 +311,8 @@ Both of numbers {
     SessionExpired,
     /// A session was gone on with less than a period before it was to be discarded.
     JustInTime,
-    /// Somebody asked for a session at the very moment of its expiry.
-    ExpiredAtThatMoment,
+    /// A session was gone on with whose time was over, as the request had arrived before that was noticed.
+    InTimeThoughOver,
     /// A session was to begin whose uuid is taken.
     UuidTaken,
     /// A session began again because its connection had broken before it was gone on with.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::copy::Copy;
-use crate::commands::say;
+use crate::commands::{complain, say};
 
 mod copy;
 
@@ -62,7 +62,7 @@ pub(crate) fn mutants(args: &Args) -> ExitCode {
             ExitCode::from(u8::from(missed > 0))
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             ExitCode::from(2)
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_driver as transport;
+use echosphere_driver::settle::{Reactor, Settle};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::dice::Dice;
@@ -17,8 +18,11 @@ use crate::marks::{Mark, Marks};
 
 use self::conduct::Conduct;
 pub use self::conduct::Rules;
+pub use self::thread::Thread;
+use self::thread::{Arrivals, Asked};
 
 mod conduct;
+mod thread;
 
 /// Where the server listens.
 pub const PORT: u16 = 8000;
@@ -86,6 +90,8 @@ pub struct Chopper {
     dice: Arc<Mutex<Dice>>,
     marks: Marks,
     rules: Arc<Rules>,
+    thread: Thread,
+    events: usize,
 }
 
 impl Chopper {
@@ -99,7 +105,24 @@ impl Chopper {
             dice: Arc::new(Mutex::new(dice)),
             marks,
             rules,
+            thread: Thread::default(),
+            events: usize::MAX,
         }
+    }
+
+    /// Has the reactor of `thread`, which must run, tell `events` streams at a time that they can be read.
+    #[must_use]
+    pub fn on(mut self, thread: &Thread, events: usize) -> Self {
+        self.thread = thread.clone();
+        self.events = events;
+        self
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(Asked {
+            thread: self.thread.clone(),
+            reactor: Reactor::reporting(self.events),
+        })
     }
 
     fn chance(&self, rate: f64) -> bool {
@@ -179,15 +202,18 @@ impl Chopper {
 pub struct Chopped<S> {
     inner: S,
     chopper: Chopper,
+    arrivals: Arrivals,
     conduct: Conduct,
 }
 
 impl<S> Chopped<S> {
     fn new(inner: S, chopper: Chopper) -> Self {
-        let conduct = Conduct::new(Arc::clone(&chopper.rules));
+        let arrivals = Arrivals::new(&chopper.thread);
+        let conduct = Conduct::new(Arc::clone(&chopper.rules), chopper.thread.clone());
         Self {
             inner,
             chopper,
+            arrivals,
             conduct,
         }
     }
@@ -197,10 +223,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.conduct.reads();
         if self.chopper.holds_back(cx, Mark::SpuriousReadPending) {
+            self.arrivals.hold_back();
             return Poll::Pending;
         }
-        let Self { inner, chopper, .. } = &mut *self;
-        let result = ready!(chopper.read(inner, cx, buf));
+        let Self {
+            inner,
+            chopper,
+            arrivals,
+            ..
+        } = &mut *self;
+        let result = ready!(arrivals.read(cx, |cx| chopper.read(inner, cx, buf)));
         self.conduct.stuck_for(GIVE_UP, |conduct| conduct.has_read(&result));
         Poll::Ready(result.map(drop))
     }
@@ -212,6 +244,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
             inner,
             chopper,
             conduct,
+            ..
         } = &mut *self;
         if conduct.stuck().is_some_and(|stuck| stuck >= GIVE_UP) {
             let failed = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -256,6 +289,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
             inner,
             chopper,
             conduct,
+            ..
         } = &mut *self;
         conduct.writes(cx, true, |cx| {
             if chopper.holds_back(cx, Mark::SpuriousWritePending) {
@@ -292,6 +326,10 @@ impl transport::Listener for Listener {
         let (inner, _) = self.inner.accept().await?;
         Ok(Chopped::new(inner, self.chopper.clone()))
     }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        self.chopper.settle()
+    }
 }
 
 /// Connects to [`PORT`] of one host.
@@ -318,5 +356,9 @@ impl transport::Connector for Connector {
             self.chopper.marks.hit(Mark::DialRefused);
         }
         Ok(Chopped::new(connected?, self.chopper.clone()))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        self.chopper.settle()
     }
 }

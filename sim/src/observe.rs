@@ -38,13 +38,28 @@ pub struct Observed<M, F> {
     inner: M,
     observer: F,
     turns: Option<Cell<(Duration, u32)>>,
+    /// It wants to be told of a deadline this often, and when next.
+    ticks: Option<(Duration, Time)>,
 }
 
 impl<M, F> Observed<M, F> {
     /// `observer` sees the machine as it is after the event.
     pub const fn new(inner: M, observer: F) -> Self {
         let turns = Some(Cell::new((Duration::ZERO, 0)));
-        Self { inner, observer, turns }
+        Self {
+            inner,
+            observer,
+            turns,
+            ticks: None,
+        }
+    }
+
+    /// The same with a deadline of its own this often. To the machine within it is a spurious one, which must be
+    /// harmless; to the driver it is one before which all that has arrived must be read.
+    #[must_use]
+    pub fn ticking(mut self, every: Option<Duration>) -> Self {
+        self.ticks = every.map(|every| (every, Time::ZERO + every));
+        self
     }
 
     /// The same, for a driver that cannot spin.
@@ -53,6 +68,7 @@ impl<M, F> Observed<M, F> {
             inner,
             observer,
             turns: None,
+            ticks: None,
         }
     }
 }
@@ -70,6 +86,11 @@ where
         let before = actions.as_slice().len();
         let seen = event.clone();
         self.inner.handle(now, event, actions);
+        if let Some((every, next)) = &mut self.ticks
+            && *next <= now
+        {
+            *next = now + *every;
+        }
         (self.observer)(&self.inner, &seen, &actions.as_slice()[before..]);
     }
 
@@ -86,7 +107,8 @@ where
             cell.set((now, turns));
             assert!(turns < TURNS, "the driver spins");
         }
-        self.inner.next_deadline()
+        let tick = self.ticks.map(|(_, next)| next);
+        self.inner.next_deadline().into_iter().chain(tick).min()
     }
 
     fn is_zero(&self) -> bool {

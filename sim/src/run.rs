@@ -312,6 +312,7 @@ impl<S: System> Run<S> {
                     Fault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
                     Fault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
                     Fault::CrashServer { .. } => shared.crashes += 1,
+                    Fault::Pause(host, lasts) => shared.pause(host, now, now + lasts),
                     _ => {}
                 }
                 drop(shared);

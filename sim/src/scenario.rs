@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use echosphere_core::link::LinkConfig;
+use echosphere_driver::Budgets;
 
 use crate::dice::{Dice, Purpose};
 use crate::faults::{Fault, Way};
@@ -37,6 +38,12 @@ pub struct Scenario {
     pub faults: Vec<(Duration, Fault)>,
     /// Who comes that speaks no protocol, and when.
     pub strangers: Vec<(Duration, Talk)>,
+    /// How much drivers do in a turn.
+    pub budgets: Budgets,
+    /// How many streams a reactor tells at a time that they can be read.
+    pub events: usize,
+    /// How often machines have a deadline for nothing.
+    pub ticks: Option<Duration>,
     /// Whether the oracle makes the checks whose cost grows with what is under way.
     pub deep: bool,
 }
@@ -98,6 +105,9 @@ impl Scenario {
             liveness: patience(),
             faults: Vec::new(),
             strangers: Vec::new(),
+            budgets: Budgets::default(),
+            events: usize::MAX,
+            ticks: None,
             deep: true,
         }
     }
@@ -114,7 +124,7 @@ impl Scenario {
         } else {
             shortest
         };
-        Self {
+        let mut scenario = Self {
             hosts,
             tick: Duration::from_millis([1, 1, 2, 5][dice.below(4)]),
             latency: (shortest, longest),
@@ -125,8 +135,46 @@ impl Scenario {
             faults: draw_faults(&mut dice, hosts, safety),
             strangers: draw_strangers(&mut dice, safety),
             ..Self::calm(seed, hosts)
-        }
+        };
+        scenario.budgets = draw_budgets(&mut dice);
+        scenario.events = [usize::MAX, 3, 1][dice.below(3)];
+        scenario.ticks = dice.chance(0.5).then(|| dice.millis(10, 200));
+        scenario.faults.extend(draw_pauses(&mut dice, hosts, safety));
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
     }
+}
+
+/// Every bound is met in some runs. No time-out may be judged before all is read, however long that takes.
+fn draw_budgets(dice: &mut Dice) -> Budgets {
+    let all = Budgets::default();
+    let mut budget = |all| [all, all, 2, 1][dice.below(4)];
+    Budgets {
+        keys: budget(all.keys),
+        reads: budget(all.reads),
+        accepts: budget(all.accepts),
+        requests: budget(all.requests),
+        rounds: usize::MAX,
+    }
+}
+
+/// In four of ten runs somebody is stopped, half of the times for longer than any peer may be silent.
+fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
+    if !dice.chance(0.4) {
+        return Vec::new();
+    }
+    let most = safety.as_millis() as u64;
+    let one = |_| {
+        let at = dice.millis(1, most);
+        let host = (!dice.chance(0.5)).then(|| dice.below(hosts));
+        let lasts = if dice.chance(0.5) {
+            dice.millis(2000, 4000)
+        } else {
+            Duration::from_secs_f64(dice.scaled(0.05, 2.0))
+        };
+        (at, Fault::Pause(host, lasts.min(safety - at)))
+    };
+    (0..3).map(one).collect()
 }
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {

@@ -176,6 +176,7 @@ fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut String) {
             message.brief(line);
         }
         Event::Closed(id, reason) => put(line, format_args!("closed {id:?} {reason:?}")),
+        Event::PeerFinished(id) => put(line, format_args!("{id:?} has finished sending")),
         Event::DialFailed(token, error) => put(line, format_args!("dial {} failed: {error:?}", token.0)),
         Event::Command(command) => command.brief(line),
         Event::Drain => line.push_str("drain"),

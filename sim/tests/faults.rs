@@ -24,6 +24,11 @@ const FOUND: &[(&str, u64, &str)] = &[
         1606,
         "false alarm: dropped before it was written to, as more was answered than may wait",
     ),
+    (
+        "hub_under_faults",
+        329,
+        "an attempt to connect was answered that the same turn had given up",
+    ),
 ];
 
 #[test]

@@ -1,25 +1,28 @@
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_core::wire::Protocol;
+use echosphere_driver::settle::Settle;
 use echosphere_driver::{Connector, OtherProtocol};
 use http::header::{CONTENT_TYPE, TE};
-use http::{Request, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tonic::transport::Endpoint;
-use tonic::{Code, Status};
-use tower_service::Service;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
 
 use crate::method::Method;
-use crate::socket::{First, Only, Socket};
-use crate::stream::{GrpcStream, Pipe, check};
+use crate::settle::ThroughTasks;
+use crate::socket::{First, Socket};
+use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
 /// before its server forgets what the client could resume.
@@ -29,26 +32,52 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
 pub struct GrpcConnector<M> {
     to: SocketAddr,
-    endpoint: Endpoint,
+    http: Builder<TokioExecutor>,
     method: PhantomData<M>,
 }
 
 impl<M: Method> GrpcConnector<M> {
     /// Calls a server at this address, without TLS.
-    ///
-    /// # Errors
-    ///
-    /// If the address cannot stand in a URI.
-    pub fn new(to: SocketAddr) -> io::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{to}"))
-            .map_err(io::Error::other)?
-            .http2_keep_alive_interval(PING_EVERY)
+    #[must_use]
+    pub fn new(to: SocketAddr) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
-        Ok(Self {
+        Self {
             to,
-            endpoint,
+            http,
             method: PhantomData,
-        })
+        }
+    }
+
+    fn request(&self, body: Body) -> Result<Request<Body>, http::Error> {
+        let to = Uri::builder()
+            .scheme("http")
+            .authority(self.to.to_string())
+            .path_and_query(M::path())
+            .build()?;
+        Request::post(to)
+            .header(CONTENT_TYPE, GRPC)
+            .header(TE, "trailers")
+            .body(body)
+    }
+
+    /// Makes a call on this connection.
+    async fn call(&self, socket: Socket) -> io::Result<GrpcStream> {
+        let (mut requests, connection) = self.http.handshake(TokioIo::new(socket)).await.map_err(cause)?;
+        let running = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the HTTP/2 connection failed");
+            }
+        });
+        let running = AbortOnDropHandle::new(running);
+        let (pipe, body) = Pipe::new(false);
+        let request = self.request(body).map_err(io::Error::other)?;
+        let response = requests.send_request(request).await.map_err(cause)?;
+        check_start(response.status(), response.headers())?;
+        let connection = Connection::new(requests, running);
+        Ok(GrpcStream::new(Body::new(response.into_body()), pipe, Some(connection)))
     }
 }
 
@@ -61,52 +90,61 @@ impl<M: Method> Connector for GrpcConnector<M> {
         stream.set_nodelay(true)?;
         let first = First::default();
         let called = self.call(Socket::new(stream, first.clone())).await;
-        called.map_err(|error| first.other().map_or(error, |protocol| OtherProtocol(protocol).into()))
+        called.map_err(|error| match first.other() {
+            Some(protocol) => OtherProtocol(protocol).into(),
+            None if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::debug!(%error, "the server speaks HTTP/2, and not the method's service");
+                OtherProtocol(Some(Protocol::Http2)).into()
+            }
+            None => error,
+        })
     }
-}
 
-impl<M: Method> GrpcConnector<M> {
-    /// Makes a call on this connection.
-    async fn call(&self, socket: Socket) -> io::Result<GrpcStream> {
-        let connected = self.endpoint.connect_with_connector(Only::new(socket)).await;
-        let mut channel = connected.map_err(|error| cause(&error))?;
-        poll_fn(|cx| channel.poll_ready(cx))
-            .await
-            .map_err(|error| cause(&error))?;
-        let (pipe, body) = Pipe::new(false);
-        let request = Request::post(M::path().parse::<Uri>().map_err(io::Error::other)?)
-            .header(CONTENT_TYPE, "application/grpc")
-            .header(TE, "trailers")
-            .body(body)
-            .map_err(io::Error::other)?;
-        let response = channel.call(request).await.map_err(|error| cause(&error))?;
-        let refusal = Status::from_header_map(response.headers());
-        let unknown = refusal.is_some_and(|status| status.code() == Code::Unimplemented);
-        if unknown || !response.status().is_success() {
-            return Err(OtherProtocol(Some(Protocol::Http2)).into());
-        }
-        // A call that is refused at once has its status in its headers.
-        check(Some(response.headers()))?;
-        Ok(GrpcStream::new(response.into_body(), pipe, Some(channel)))
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 
 impl<M> fmt::Debug for GrpcConnector<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcConnector")
-            .field("endpoint", &self.endpoint)
-            .finish()
+            .field("to", &self.to)
+            .finish_non_exhaustive()
     }
 }
 
-/// The system's error behind a transport's, if there is one.
-fn cause(error: &tonic::transport::Error) -> io::Error {
+/// Whether a call was begun, by the start of its response. An error of kind `InvalidData` says that something else listens
+/// there.
+fn check_start(status: StatusCode, headers: &HeaderMap) -> io::Result<()> {
+    if !status.is_success() {
+        // "HTTP to gRPC Status Code Mapping"
+        let kind = match status.as_u16() {
+            429 | 502..=504 => io::ErrorKind::ResourceBusy,
+            _ => io::ErrorKind::InvalidData,
+        };
+        return Err(io::Error::new(kind, format!("no gRPC server: HTTP status {status}")));
+    }
+    if !is_grpc(headers) {
+        let wrong = "no gRPC server: its response has another content-type";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
+    }
+    // A call that is refused at once has its status in its headers.
+    check(Some(headers))
+}
+
+/// The system's error behind HTTP/2's, if there is one.
+fn cause(error: hyper::Error) -> io::Error {
+    let mut kind = io::ErrorKind::Other;
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             return io::Error::new(io.kind(), io.to_string());
         }
+        // What the peer sent was found to be no HTTP/2.
+        if inner.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
+            kind = io::ErrorKind::InvalidData;
+        }
         source = inner.source();
     }
-    io::Error::other(error.to_string())
+    io::Error::new(kind, error)
 }

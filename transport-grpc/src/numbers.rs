@@ -7,14 +7,13 @@ use prost::Message as _;
 
 use self::proto::numbers_reply::Reply;
 use crate::method::Method;
+use crate::stream::HEADER;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::use_self)]
 mod proto {
     include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
 }
 
-/// A compressed-flag, and a length.
-const HEADER: usize = 5;
 /// What is around a text in a message, at most.
 const AROUND: u32 = 64;
 

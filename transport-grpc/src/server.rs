@@ -1,82 +1,63 @@
-use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_driver::Listener;
-use futures_util::stream::unfold;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
-use tonic::Status;
-use tonic::body::Body;
-use tonic::server::NamedService;
-use tonic::transport::Server;
-use tonic::transport::server::Connected;
-use tonic_health::ServingStatus;
-use tower_service::Service;
+use echosphere_driver::settle::Settle;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
+use crate::config::GrpcConfig;
+use crate::connection::Http;
+use crate::drain::{Asked, Drain};
 use crate::method::Method;
+use crate::service::Services;
+use crate::settle::ThroughTasks;
 use crate::stream::{GrpcStream, Pipe};
 
-/// How often an HTTP/2 connection is asked whether it is still there, and how long its answer may take.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
+/// Connections over the bound that are answered at the same time; others are closed at once.
+const REFUSALS: usize = 64;
+/// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
 /// How long to wait before accepting again when there is nothing left to accept with.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The bounds of a gRPC server. (Its calls have those of the endpoint that takes them.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrpcConfig {
-    /// HTTP/2 connections held at once; one more waits in the kernel. Default 10,000.
-    pub max_connections: usize,
-    /// Calls under way on one of them. Default 1,000.
-    pub max_calls: u32,
-}
-
-impl Default for GrpcConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 10_000,
-            max_calls: 1000,
-        }
-    }
-}
+/// Log lines of one kind come no faster than this.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
-/// in HTTP/2 without TLS. When it is dropped, no new calls are taken, and the service is not healthy any more.
+/// in HTTP/2 without TLS.
+///
+/// When it is dropped the server drains: it accepts no connections, answers new calls by `UNAVAILABLE`, and its health is
+/// `NOT_SERVING`.
 pub struct GrpcListener<M> {
-    calls: mpsc::Receiver<GrpcStream>,
+    calls: mpsc::Receiver<Asked>,
     addr: SocketAddr,
-    _running: oneshot::Sender<Infallible>,
     method: PhantomData<M>,
 }
 
-/// The HTTP/2 server behind a [`GrpcListener`]. Once that is dropped, it ends when its last call has.
+/// The HTTP/2 server behind a [`GrpcListener`].
 #[derive(Debug)]
-pub struct Serving(JoinHandle<Result<(), tonic::transport::Error>>);
+pub struct Serving {
+    tasks: TaskTracker,
+    _over: DropGuard,
+}
 
 impl Serving {
-    /// Waits for the end.
-    ///
-    /// # Errors
-    ///
-    /// What made the server fail.
-    pub async fn ended(self) -> io::Result<()> {
-        self.0.await?.map_err(io::Error::other)
+    /// Closes the connections that a drain has left, and waits until that is done: for `linger` at most. Call it when the driver has
+    /// ended; dropping a `Serving` does the same without waiting.
+    pub async fn ended(self) {
+        let Self { tasks, _over } = self;
+        drop(_over);
+        tasks.wait().await;
     }
 }
 
@@ -90,43 +71,34 @@ impl<M: Method> GrpcListener<M> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub async fn bind(addr: SocketAddr, config: GrpcConfig) -> io::Result<(Self, Serving)> {
-        let listener = TcpListener::bind(addr).await?;
+    pub fn bind(addr: SocketAddr, config: GrpcConfig) -> io::Result<(Self, Serving)> {
+        let listener = listen(addr)?;
         let addr = listener.local_addr()?;
         let (sender, calls) = mpsc::channel(QUEUED_CALLS);
-        let (running, stopped) = oneshot::channel();
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status(M::SERVICE, ServingStatus::Serving).await;
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(M::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        let over = CancellationToken::new();
+        let drain = Drain::new(sender, over.clone());
+        let services = Services::new::<M>(drain.clone(), config.links)?;
+        let tasks = TaskTracker::new();
+        tasks.close();
+        let accepting = Accepting {
+            listener,
+            http: Arc::new(Http::new(config, services, drain.clone())),
+            drain,
+            places: semaphore(config.links.max_connections),
+            refusals: semaphore(REFUSALS),
+            tasks: tasks.clone(),
         };
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_TIMEOUT))
-            .max_concurrent_streams(config.max_calls)
-            .add_service(Calls::<M> {
-                calls: sender,
-                method: PhantomData,
-            })
-            .add_service(health_service)
-            .add_service(reflection().build_v1().map_err(io::Error::other)?)
-            .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
-            .serve_with_incoming_shutdown(incoming(listener, config.max_connections), async move {
-                // Nothing is ever sent: that the listener is gone is what is waited for.
-                let _ = stopped.await;
-                for service in ["", M::SERVICE] {
-                    health.set_service_status(service, ServingStatus::NotServing).await;
-                }
-            });
+        tasks.spawn(accepting.run());
         let listener = Self {
             calls,
             addr,
-            _running: running,
             method: PhantomData,
         };
-        Ok((listener, Serving(tokio::spawn(server))))
+        let serving = Serving {
+            tasks,
+            _over: over.drop_guard(),
+        };
+        Ok((listener, serving))
     }
 
     /// The address it listens on.
@@ -141,11 +113,18 @@ impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
-        match self.calls.recv().await {
-            Some(call) => Ok(call),
-            // The HTTP/2 server ends before this listener only if it panics. Other listeners of the same driver go on.
-            None => std::future::pending().await,
-        }
+        let Some(Asked { incoming, taken }) = self.calls.recv().await else {
+            // The accepting task has panicked. Other listeners of the same driver go on.
+            return std::future::pending().await;
+        };
+        let (pipe, outgoing) = Pipe::new(true);
+        // If the caller is gone already, the call breaks off.
+        let _ = taken.send(outgoing);
+        Ok(GrpcStream::new(incoming, pipe, None))
+    }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughTasks::default())
     }
 }
 
@@ -157,112 +136,107 @@ impl<M> fmt::Debug for GrpcListener<M> {
     }
 }
 
-/// Hands calls to the driver.
-#[derive(Clone)]
-struct Calls<M> {
-    calls: mpsc::Sender<GrpcStream>,
-    method: PhantomData<M>,
+/// Accepts connections until the drain.
+struct Accepting {
+    listener: TcpListener,
+    http: Arc<Http>,
+    drain: Drain,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
-impl<M: Method> NamedService for Calls<M> {
-    const NAME: &'static str = M::SERVICE;
-}
-
-impl<M: Method> Service<Request<Body>> for Calls<M> {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let calls = self.calls.clone();
-        Box::pin(async move {
-            if request.uri().path() != M::path() {
-                let known = format!("no such method; expected {}", M::path());
-                return Ok(Status::unimplemented(known).into_http());
-            }
-            let (pipe, body) = Pipe::new(true);
-            let call = GrpcStream::new(request.into_body(), pipe, None);
-            if calls.send(call).await.is_err() {
-                return Ok(Status::unavailable("the server is shutting down; call again later").into_http());
-            }
-            let mut response = Response::new(body);
-            let grpc = HeaderValue::from_static("application/grpc");
-            response.headers_mut().insert(CONTENT_TYPE, grpc);
-            Ok(response)
-        })
-    }
-}
-
-/// The connections of `listener`, so many at once.
-fn incoming(listener: TcpListener, at_once: usize) -> impl futures_util::Stream<Item = io::Result<Held>> {
-    let places = Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS)));
-    unfold((listener, places), |(listener, places)| async {
+impl Accepting {
+    async fn run(self) {
+        let (mut no_place, mut no_socket) = (Complaint::default(), Complaint::default());
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            match accept(&listener).await {
-                Ok(stream) => {
-                    let held = Held { stream, _place: place };
-                    return Some((Ok(held), (listener, places)));
+            let accepted = tokio::select! {
+                biased;
+                () = self.drain.begun() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let is_place = self.spawn(stream, peer);
+                    if !is_place && let Some(left_out) = no_place.due() {
+                        tracing::warn!(%peer, left_out, "refused a connection: all places are taken");
+                    }
+                }
+                Err(error) if is_peers(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted")
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections, trying again; is the limit of open files reached?");
+                    if let Some(left_out) = no_socket.due() {
+                        tracing::warn!(%error, left_out, "cannot accept connections, trying again; is the limit of open files reached?");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-    })
-}
+    }
 
-async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// A TCP connection that has one of the places there are.
-struct Held {
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connected for Held {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
-}
-
-impl AsyncRead for Held {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    /// Serves a connection, or refuses it. Returns whether there was a place for it.
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr) -> bool {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        let is_place = place.is_some();
+        let held = place.or_else(|| Arc::clone(&self.refusals).try_acquire_owned().ok());
+        if let Some(held) = held {
+            self.tasks
+                .spawn(serve(Arc::clone(&self.http), stream, peer, is_place, held));
+        }
+        is_place
     }
 }
 
-impl AsyncWrite for Held {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+async fn serve(http: Arc<Http>, stream: TcpStream, peer: SocketAddr, is_place: bool, _held: OwnedSemaphorePermit) {
+    // What fails is the socket's option, and then the socket itself is of no use.
+    let served = match stream.set_nodelay(true) {
+        Ok(()) => http.serve(stream, is_place).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "an HTTP/2 connection failed");
     }
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+/// Whether an error of accepting is about the connection, and not about this host.
+fn is_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+fn semaphore(places: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)))
+}
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+/// A kind of log line that peers can cause.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Complaint {
+    /// How many lines were left out before this one; `None` if this is left out too.
+    fn due(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now < last + COMPLAIN_EVERY) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
     }
 }

@@ -1,15 +1,11 @@
-use std::future::{Ready, ready};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use echosphere_core::wire::{FIRST_BYTES, Protocol};
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tower_service::Service;
 
 /// The first bytes that a server has sent.
 #[derive(Clone, Debug, Default)]
@@ -82,31 +78,5 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Gives tonic one connection that is there already, and no other.
-pub(crate) struct Only(Option<Socket>);
-
-impl Only {
-    pub(crate) const fn new(socket: Socket) -> Self {
-        Self(Some(socket))
-    }
-}
-
-impl Service<Uri> for Only {
-    type Response = TokioIo<Socket>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<Socket>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        ready(self.0.take().map(TokioIo::new).ok_or_else(|| {
-            let lost = "the connection is lost, and calls are made on one only";
-            io::Error::new(io::ErrorKind::ConnectionReset, lost)
-        }))
     }
 }

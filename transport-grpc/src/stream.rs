@@ -1,16 +1,18 @@
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::{Buf, Bytes};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
+use hyper::client::conn::http2::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// Bytes that wait between a call and its HTTP/2 connection. What the peer does not take waits in the driver's outbox,
@@ -18,24 +20,46 @@ use tonic::{Code, Status};
 const PIPE_BYTES: usize = 16 * 1024;
 /// Bytes in one frame of data.
 const FRAME_BYTES: usize = 8 * 1024;
+/// The content-type of its requests and responses, or the begin of it.
+pub(crate) const GRPC: &str = "application/grpc";
+/// A compressed-flag, and a length.
+pub(crate) const HEADER: usize = 5;
+/// "gRPC Compression" calls such a message ill-constructed.
+const COMPRESSED: &str = "a message has its compressed-flag set, but no grpc-encoding says how";
+
+/// The HTTP/2 connection of a call. Dropping it closes the socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    _requests: SendRequest<Body>,
+    _running: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    /// `running` is the task that `requests` are sent by.
+    pub(crate) const fn new(requests: SendRequest<Body>, running: AbortOnDropHandle<()>) -> Self {
+        Self {
+            _requests: requests,
+            _running: running,
+        }
+    }
+}
 
 /// A call, as the bytes of its messages.
 #[derive(Debug)]
 pub struct GrpcStream {
     incoming: Body,
     unread: Bytes,
+    messages: Messages,
     outgoing: DuplexStream,
-    finished: Arc<AtomicBool>,
+    ending: Ending,
     /// What the call was made on, on the client's side.
-    channel: Option<Channel>,
+    connection: Option<Connection>,
 }
 
 /// What a call sends, as the body of its request or response.
 struct Outgoing {
     pipe: DuplexStream,
-    buffer: BytesMut,
-    /// Everything was said. If not so at the pipe's end, the call was broken off.
-    finished: Arc<AtomicBool>,
+    ending: Ending,
     is_server: bool,
     is_over: bool,
 }
@@ -43,39 +67,42 @@ struct Outgoing {
 /// The two ends of what one side sends.
 pub(crate) struct Pipe {
     driver: DuplexStream,
-    finished: Arc<AtomicBool>,
+    ending: Ending,
 }
+
+/// How the call ends, once that is known. If it is not when the pipe ends, the call was broken off.
+type Ending = Arc<OnceLock<Status>>;
 
 impl Pipe {
     /// The driver's end, and the body that takes what it writes.
     pub(crate) fn new(is_server: bool) -> (Self, Body) {
         let (driver, pipe) = tokio::io::duplex(PIPE_BYTES);
-        let finished = Arc::new(AtomicBool::new(false));
+        let ending = Ending::default();
         let outgoing = Outgoing {
             pipe,
-            buffer: BytesMut::new(),
-            finished: Arc::clone(&finished),
+            ending: Arc::clone(&ending),
             is_server,
             is_over: false,
         };
-        (Self { driver, finished }, Body::new(outgoing))
+        (Self { driver, ending }, Body::new(outgoing))
     }
 }
 
 impl GrpcStream {
     /// A call that receives `incoming` and sends through `pipe`.
-    pub(crate) fn new(incoming: Body, pipe: Pipe, channel: Option<Channel>) -> Self {
+    pub(crate) fn new(incoming: Body, pipe: Pipe, connection: Option<Connection>) -> Self {
         Self {
             incoming,
             unread: Bytes::new(),
+            messages: Messages::default(),
             outgoing: pipe.driver,
-            finished: pipe.finished,
-            channel,
+            ending: pipe.ending,
+            connection,
         }
     }
 
     const fn is_client(&self) -> bool {
-        self.channel.is_some()
+        self.connection.is_some()
     }
 }
 
@@ -86,7 +113,16 @@ impl AsyncRead for GrpcStream {
                 None => return Poll::Ready(Ok(())),
                 Some(Err(status)) => return Poll::Ready(Err(broken(&status))),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.unread = data,
+                    Ok(data) => {
+                        if !self.messages.are_plain(&data) {
+                            let status = Status::internal(COMPRESSED);
+                            let error = broken(&status);
+                            // Nothing else has ended the call, or this would not be read.
+                            let _ = self.ending.set(status);
+                            return Poll::Ready(Err(error));
+                        }
+                        self.unread = data;
+                    }
                     Err(frame) => check(frame.trailers_ref())?,
                 },
             }
@@ -112,7 +148,7 @@ impl AsyncWrite for GrpcStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.finished.store(true, Ordering::Release);
+        let _ = self.ending.set(Status::ok(""));
         Pin::new(&mut self.outgoing).poll_shutdown(cx)
     }
 }
@@ -125,21 +161,55 @@ impl http_body::Body for Outgoing {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let Self { pipe, buffer, .. } = &mut *self;
-        buffer.reserve(FRAME_BYTES);
-        let read =
-            ready!(poll_read_buf(Pin::new(pipe), cx, buffer)).map_err(|error| Status::from_error(error.into()))?;
-        if read > 0 {
-            return Poll::Ready(Some(Ok(Frame::data(self.buffer.split().freeze()))));
+        // On the stack: a call that is silent holds no buffer.
+        let mut space = [MaybeUninit::uninit(); FRAME_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut read)).map_err(|error| Status::from_error(error.into()))?;
+        if !read.filled().is_empty() {
+            let data = Bytes::copy_from_slice(read.filled());
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         self.is_over = true;
-        let finished = self.finished.load(Ordering::Acquire);
-        Poll::Ready(match (finished, self.is_server) {
-            (true, false) => None,
-            (true, true) => Some(trailers(&Status::ok(""))),
-            (false, true) => Some(trailers(&Status::aborted("the call was broken off"))),
-            (false, false) => Some(Err(Status::cancelled("the call was broken off"))),
+        let ending = self.ending.get();
+        Poll::Ready(match (ending, self.is_server) {
+            (Some(status), true) => Some(trailers(status)),
+            (None, true) => Some(trailers(&Status::aborted("the call was broken off"))),
+            (Some(status), false) if status.code() == Code::Ok => None,
+            (_, false) => Some(Err(Status::cancelled("the call was broken off"))),
         })
+    }
+}
+
+/// Where in its messages a call's bytes are.
+#[derive(Debug, Default)]
+struct Messages {
+    /// Bytes of the next message's header that were read.
+    header: usize,
+    /// The length in it; then what is missing of the message.
+    length: usize,
+}
+
+impl Messages {
+    /// Whether none of the messages in `bytes`, which come next, is compressed.
+    fn are_plain(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.header == HEADER {
+                let skipped = self.length.min(bytes.len());
+                self.length -= skipped;
+                bytes = &bytes[skipped..];
+            } else {
+                if self.header == 0 && byte != 0 {
+                    return false;
+                }
+                self.header += 1;
+                self.length = self.length << 8 | usize::from(byte);
+                bytes = rest;
+            }
+            if self.header == HEADER && self.length == 0 {
+                self.header = 0;
+            }
+        }
+        true
     }
 }
 
@@ -147,6 +217,12 @@ fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     let mut headers = HeaderMap::new();
     status.add_header(&mut headers)?;
     Ok(Frame::trailers(headers))
+}
+
+/// Whether a request or response with these headers is gRPC's.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
 }
 
 /// Whether a call that has these headers or trailers goes, or went, well.
@@ -159,7 +235,8 @@ pub(crate) fn check(headers: Option<&HeaderMap>) -> io::Result<()> {
 
 fn broken(status: &Status) -> io::Error {
     let kind = match status.code() {
-        Code::Unavailable => io::ErrorKind::ConnectionRefused,
+        Code::Unavailable => io::ErrorKind::ResourceBusy,
+        Code::Unimplemented => io::ErrorKind::InvalidData,
         _ => io::ErrorKind::ConnectionReset,
     };
     io::Error::new(

@@ -5,6 +5,8 @@
 //! The clients are plain sockets in a process of their own, so that only the server is measured. The kernel's share
 //! of a connection is not in a process's resident set.
 
+#![allow(clippy::print_stdout)]
+
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,13 +1,19 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_driver::{Connector, Listener};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;
+/// How long an attempt to connect to one address runs before the next address is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Listens on a TCP port.
 #[derive(Debug)]
@@ -47,24 +53,50 @@ impl Listener for TcpListener {
     }
 }
 
-/// Connects to one TCP address.
-#[derive(Clone, Debug)]
+/// Connects to one TCP address, or to a host by its name.
+#[derive(Debug)]
 pub struct TcpConnector {
-    to: SocketAddr,
+    to: To,
     from: Vec<IpAddr>,
+    /// Attempts so far, where there are several addresses to connect from.
+    attempts: AtomicUsize,
+}
+
+#[derive(Clone, Debug)]
+enum To {
+    Address(SocketAddr),
+    Host { name: String, port: u16 },
 }
 
 impl TcpConnector {
     /// Connects to `to` from whichever address the system chooses.
     #[must_use]
     pub const fn new(to: SocketAddr) -> Self {
-        Self { to, from: Vec::new() }
+        Self::from_addresses(to, Vec::new())
+    }
+
+    /// Connects to a host. Each attempt looks up the addresses of `name` again and tries all of them, IPv6 and IPv4 in
+    /// turn, until one connects (RFC 8305).
+    #[must_use]
+    pub fn to_host(name: impl Into<String>, port: u16) -> Self {
+        let name = name.into();
+        let to = match name.parse() {
+            Ok(ip) => To::Address(SocketAddr::new(ip, port)),
+            Err(_) => To::Host { name, port },
+        };
+        let from = Vec::new();
+        let attempts = AtomicUsize::new(0);
+        Self { to, from, attempts }
     }
 
     /// Connects to `to` from each of `from` in turn: an address has only so many ports (28,232 by Linux's default).
     #[must_use]
     pub const fn from_addresses(to: SocketAddr, from: Vec<IpAddr>) -> Self {
-        Self { to, from }
+        Self {
+            to: To::Address(to),
+            from,
+            attempts: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -72,17 +104,85 @@ impl TcpConnector {
 impl Connector for TcpConnector {
     type Stream = TcpStream;
 
-    async fn dial(&self, token: DialToken) -> io::Result<TcpStream> {
-        let socket = socket_for(self.to)?;
-        socket.set_nodelay(true)?;
-        if !self.from.is_empty() {
-            // The token's upper half counts the attempts.
-            let turn = (token.0 >> 32) as usize % self.from.len();
-            socket.set_reuseaddr(true)?;
-            socket.bind(SocketAddr::new(self.from[turn], 0))?;
+    async fn dial(&self, _token: DialToken) -> io::Result<TcpStream> {
+        match &self.to {
+            To::Address(to) => {
+                let turn = self.attempts.fetch_add(1, Ordering::Relaxed);
+                let from = self.from.get(turn % self.from.len().max(1)).copied();
+                connect(*to, from).await
+            }
+            To::Host { name, port } => {
+                let found = lookup_host((&**name, *port)).await?;
+                connect_to_any(in_turn(found.collect())).await
+            }
         }
-        socket.connect(self.to).await
     }
+}
+
+/// Connects to the first of `addresses` that answers. The next one is tried when one has failed, and after a while beside
+/// those that have not.
+async fn connect_to_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut left = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failure = None;
+    loop {
+        if let Some(address) = left.next() {
+            attempts.spawn(connect(address, None));
+        }
+        let next = async {
+            match left.len() {
+                0 => std::future::pending().await,
+                _ => sleep(NEXT_ADDRESS_AFTER).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(result) => {
+                    let error = result.map_or_else(io::Error::other, |result| result.err().unwrap_or_else(no_address));
+                    // That somebody refuses says more than that somebody does not answer.
+                    if failure.as_ref().is_none_or(|before| !is_refusal(before)) {
+                        failure = Some(error);
+                    }
+                }
+                None => return Err(failure.unwrap_or_else(no_address)),
+            },
+            () = next => {}
+        }
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the name has no address")
+}
+
+/// The addresses with both families in turn, beginning with that of the first (RFC 8305, section 4).
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let v4_first = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut one, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|to| to.is_ipv4() == v4_first);
+    one.reverse();
+    other.reverse();
+    let mut ordered = Vec::with_capacity(one.len() + other.len());
+    while !(one.is_empty() && other.is_empty()) {
+        ordered.extend(one.pop());
+        ordered.extend(other.pop());
+    }
+    ordered
+}
+
+async fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = socket_for(to)?;
+    socket.set_nodelay(true)?;
+    if let Some(from) = from {
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    socket.connect(to).await
 }
 
 pub(crate) fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
@@ -94,4 +194,39 @@ pub(crate) fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
     // So that a peer that vanished while it owed us nothing is noticed by the kernel as well.
     socket.set_keepalive(true)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect(text)).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
+        let ordered = addresses(&["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"]);
+        assert_eq!(in_turn(found), ordered);
+        assert_eq!(in_turn(addresses(&["1.0.0.1:1"])), addresses(&["1.0.0.1:1"]));
+    }
+
+    #[tokio::test]
+    async fn every_address_is_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let open = listener.local_addr().expect("its address");
+        // Nobody listens at the first; the second never answers (RFC 5737 keeps it for documentation).
+        let closed = addresses(&["127.0.0.2:1", "192.0.2.1:1"]);
+        let stream = connect_to_any([closed.clone(), vec![open]].concat()).await;
+        assert_eq!(stream.and_then(|stream| stream.peer_addr()).ok(), Some(open));
+
+        let error = connect_to_any(addresses(&["127.0.0.2:1", "127.0.0.3:1"])).await;
+        assert_eq!(
+            error.map_err(|error| error.kind()).err(),
+            Some(io::ErrorKind::ConnectionRefused)
+        );
+        let error = connect_to_any(Vec::new()).await;
+        assert_eq!(error.map_err(|error| error.kind()).err(), Some(io::ErrorKind::NotFound));
+    }
 }

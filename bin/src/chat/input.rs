@@ -1,120 +1,60 @@
 //! What is to be said: typed at a prompt, or from a pipe.
 
-use std::io::{self, Read};
-use std::thread;
+use std::future;
+use std::io;
 
-use anyhow::Context;
 use bytes::Bytes;
-use rustyline::error::ReadlineError;
-use rustyline::{Cmd, DefaultEditor, ExternalPrinter, KeyCode, KeyEvent, Modifiers};
 use tokio::sync::mpsc;
 
-/// Bytes of a pipe that become one message at most.
-const PIECE: usize = 64 * 1024;
-
-/// A terminal with fewer columns has a bare prompt.
-const STATUS_FROM: u16 = 50;
+use crate::prompt::{Prompt, Typed};
+use crate::stdin;
 
 /// Where messages come from.
-pub(super) struct Input {
-    messages: mpsc::Receiver<Bytes>,
-    /// What the prompt says before its `>`, each for one more line; None for a pipe, which needs no asking.
-    prompts: Option<mpsc::UnboundedSender<String>>,
+pub(super) enum Input {
+    /// There are no more.
+    None,
+    Prompt(Box<Prompt>),
+    Pipe(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+/// What has come from there.
+pub(super) enum Given {
+    Message(Bytes),
+    End,
+    Failed(io::Error),
 }
 
 impl Input {
-    /// What comes on stdin, as it comes.
-    pub(super) fn pipe() -> anyhow::Result<Self> {
-        let (sender, messages) = mpsc::channel(1);
-        let reading = thread::Builder::new().name("input".to_owned());
-        reading.spawn(move || read_pipe(&sender))?;
-        let prompts = None;
-        Ok(Self { messages, prompts })
+    /// What comes on stdin, as it comes, in messages of up to 64 KiB.
+    pub(super) fn pipe() -> io::Result<Self> {
+        Ok(Self::Pipe(stdin::pieces()?))
     }
 
-    /// What is typed, and what prints above the prompt.
-    pub(super) fn prompt(multiline: bool) -> anyhow::Result<(Self, impl FnMut(String) -> anyhow::Result<()> + Send)> {
-        let mut editor = DefaultEditor::new()?;
-        editor.bind_sequence(
-            KeyEvent(KeyCode::Enter, Modifiers::ALT),
-            Cmd::Insert(1, "\n".to_owned()),
-        );
-        if multiline {
-            editor.bind_sequence(
-                KeyEvent(KeyCode::Enter, Modifiers::NONE),
-                Cmd::Insert(1, "\n".to_owned()),
-            );
-            editor.bind_sequence(KeyEvent::ctrl('D'), Cmd::AcceptLine);
-        }
-        let mut printer = editor.create_external_printer()?;
-        let (sender, messages) = mpsc::channel(1);
-        let (prompts, asked) = mpsc::unbounded_channel();
-        let reading = thread::Builder::new().name("input".to_owned());
-        reading.spawn(move || read_prompt(&mut editor, &sender, asked))?;
-        let prompts = Some(prompts);
-        let print = move |line: String| {
-            printer
-                .print(format!("{line}\n"))
-                .context("cannot write to the terminal")
-        };
-        Ok((Self { messages, prompts }, print))
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self, Self::None)
     }
 
-    /// Asks for the next message; the prompt says this where it has room.
-    pub(super) fn ask(&self, status: String) {
-        if let Some(prompts) = &self.prompts {
-            // Whoever has ended the input is not asked again.
-            let _ = prompts.send(status);
+    /// Asks for the next message, with this before what is typed.
+    pub(super) fn ask(&mut self, label: String) {
+        if let Self::Prompt(prompt) = self {
+            prompt.ask(label);
         }
     }
 
-    /// The next message; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
-        self.messages.recv().await
-    }
-}
-
-fn read_prompt(editor: &mut DefaultEditor, sender: &mpsc::Sender<Bytes>, mut asked: mpsc::UnboundedReceiver<String>) {
-    while let Some(status) = asked.blocking_recv() {
-        let room = editor.dimensions().is_none_or(|(columns, _)| columns >= STATUS_FROM);
-        let prompt = if status.is_empty() || !room {
-            "> ".to_owned()
-        } else {
-            format!("{status} > ")
-        };
-        match editor.readline(&prompt) {
-            Ok(line) => {
-                // A line that is not remembered is no reason to stop.
-                let _ = editor.add_history_entry(&line);
-                if sender.blocking_send(line.into()).is_err() {
-                    return;
-                }
-            }
-            Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
-            Err(error) => {
-                eprintln!("error: cannot read from this terminal: {error}");
-                return;
-            }
-        }
-    }
-}
-
-fn read_pipe(sender: &mpsc::Sender<Bytes>) {
-    let mut stdin = io::stdin().lock();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match stdin.read(&mut piece) {
-            Ok(0) => return,
-            Ok(length) => {
-                if sender.blocking_send(Bytes::copy_from_slice(&piece[..length])).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                eprintln!("error: cannot read stdin: {error}");
-                return;
-            }
+    /// What comes next. Can be dropped and called again.
+    pub(super) async fn next(&mut self) -> Given {
+        match self {
+            Self::None => future::pending().await,
+            Self::Prompt(prompt) => match prompt.next().await {
+                Typed::Text(text) => Given::Message(text.into()),
+                Typed::End | Typed::Gone(None) => Given::End,
+                Typed::Gone(Some(error)) => Given::Failed(error),
+            },
+            Self::Pipe(pieces) => match pieces.recv().await {
+                Some(Ok(piece)) => Given::Message(piece),
+                Some(Err(error)) => Given::Failed(error),
+                None => Given::End,
+            },
         }
     }
 }

@@ -14,26 +14,26 @@ use anyhow::bail;
 use clap::Subcommand;
 
 /// The port of a chat unless told otherwise.
-const PORT: u16 = 8000;
+const PORT: u16 = 8001;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   echosphere chat serve                    wait for somebody
-  echosphere chat connect                  talk with whoever serves on 127.0.0.1:8000
+  echosphere chat connect                  talk with whoever serves on 127.0.0.1:8001
   echosphere chat ping                     how long a message and its acknowledgement take
 
-Without a command, MODE=server or MODE=client and IP_ADDR=ADDR[:PORT] say what to be; a file .env may hold them.")]
+Without a command, MODE=server or MODE=client and IP_ADDR=ADDR[:PORT] in the environment or in .env choose one.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
     /// Without a command: server or client
-    #[arg(long, env = "MODE")]
+    #[arg(long, env = "ECHOSPHERE_CHAT_MODE")]
     mode: Option<String>,
 
     /// Without a command: where to listen, or whom to connect to
-    #[arg(long, value_name = "ADDR[:PORT]", env = "IP_ADDR")]
+    #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_CHAT_ADDR")]
     addr: Option<String>,
 }
 

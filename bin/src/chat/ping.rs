@@ -14,13 +14,15 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::PORT;
-use super::rtt::{RoundTrips, milliseconds};
 use super::show;
 use super::side::{Bounds, ServerEndpoint, Side};
+use crate::latency::{Latencies, bars};
+use crate::net::Address;
+use crate::output;
 use crate::server::{OwnServer, State, bytes};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{duration, thousands};
-use crate::{net, output};
+use crate::stderr::complain;
+use crate::values::{count, counted, size, time_out, yes_or_no};
 
 /// Round trips that are not counted, at the beginning.
 const WARM_UP: u64 = 100;
@@ -35,19 +37,19 @@ Examples:
 A server elsewhere shows what it is sent, as it shows any message.")]
 pub(crate) struct Args {
     /// Send to this server; without it, one is started on a free port of 127.0.0.1
-    #[arg(value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT")]
-    to: Option<String>,
+    #[arg(value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
+    to: Option<Address>,
 
     /// Messages, one after another
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value = "1000", value_parser = count::<u64>(1..=u64::MAX))]
     count: u64,
 
     /// Bytes of each
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_BODY", default_value = "64B")]
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_SIZE", default_value = "64B", value_parser = size(1..=MAX_BODY as u64))]
     size: ByteSize,
 
     /// Give up after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     /// Measure two blocking sockets on the loopback address too, which send as many bytes to and fro
@@ -55,7 +57,7 @@ pub(crate) struct Args {
     baseline: bool,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 
     #[command(flatten)]
@@ -64,9 +66,6 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let size = bytes(args.size);
-    if size > MAX_BODY {
-        bail!("a message has at most {MAX_BODY} bytes, not {size}");
-    }
     // One thread: a second would be scheduled between a message and its acknowledgement.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let trips = runtime.block_on(async {
@@ -81,7 +80,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(Some(trips)) => trips,
         Ok(None) => return Ok(ExitCode::from(INTERRUPTED)),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let error = format!("{error:#}");
+            complain!("error: {error}");
+            if args.json {
+                output::failure(&error)?;
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -93,30 +96,31 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ping(args: &Args, size: usize) -> anyhow::Result<RoundTrips> {
+async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
     let own = match &args.to {
         Some(_) => None,
         None => Some(OwnServer::start(deaf_server(args))?),
     };
     let to = match (&args.to, &own) {
-        (Some(to), _) => net::resolve(to, PORT).await?,
-        (None, Some(own)) => own.addr,
+        (Some(to), _) => to.clone().or_port(PORT),
+        (None, Some(own)) => own.addr.into(),
         (None, None) => bail!("no server"),
     };
+    to.resolve().await?;
     let config = ClientConfig {
         connect_timeout: args.timeout,
         retry_refused: false,
         talk: args.bounds.talk(),
         ..ClientConfig::default()
     };
-    let mut side = Side::client(to, config, args.bounds.links()).await?;
+    let mut side = Side::client(&to, config, args.bounds.links()).await?;
     let body = Bytes::from(vec![b'x'; size]);
     let trips = tokio::time::timeout(args.timeout, exchange(&mut side, args.count, &body)).await;
     if let Ok(Ok(_)) = trips {
         side.leave(Duration::from_secs(1)).await?;
         side.finish().await?;
     } else {
-        side.abandon();
+        side.give_up();
     }
     if let Some(own) = own {
         let state = own.finish(state).await?;
@@ -128,7 +132,7 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<RoundTrips> {
 /// A server that hears and tells nobody.
 fn deaf_server(args: &Args) -> ServerEndpoint {
     let talk = TalkConfig {
-        max_unread: usize::MAX,
+        unattended: true,
         ..args.bounds.talk()
     };
     let server = Server::new(ServerConfig {
@@ -143,22 +147,22 @@ fn state(endpoint: &ServerEndpoint) -> State {
 }
 
 /// Sends one message after another, each when the one before is acknowledged.
-async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<RoundTrips> {
-    let mut trips = RoundTrips::new()?;
+async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
+    let mut trips = Latencies::new()?;
     let last = count + WARM_UP;
     while let Some(notice) = side.next().await {
         match notice {
             Notice::Connected { .. } => side.say(1, body.clone()).await?,
             Notice::Delivered { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip.filter(|_| key > WARM_UP) {
-                    trips.note(round_trip);
+                    trips.record(round_trip);
                 }
                 if key == last {
                     return Ok(trips);
                 }
                 side.say(key + 1, body.clone()).await?;
             }
-            Notice::Heard { body, .. } => side.read(body.len()).await?,
+            Notice::Heard { session, id, .. } => side.read(session, id).await?,
             Notice::Ended { failure } => {
                 let why = failure
                     .as_ref()
@@ -176,7 +180,7 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<R
 }
 
 /// What two blocking sockets need that send as many bytes to and fro as a message and its acknowledgement have.
-fn ping_pong(count: u64, size: usize) -> anyhow::Result<RoundTrips> {
+fn ping_pong(count: u64, size: usize) -> anyhow::Result<Latencies> {
     const MESSAGE_HEAD: usize = 7;
     const ACKNOWLEDGEMENT: usize = 7;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
@@ -190,13 +194,13 @@ fn ping_pong(count: u64, size: usize) -> anyhow::Result<RoundTrips> {
         // The end of the stream ends it.
         while far.read_exact(&mut heard).is_ok() && far.write_all(&[b'x'; ACKNOWLEDGEMENT]).is_ok() {}
     })?;
-    let mut trips = RoundTrips::new()?;
+    let mut trips = Latencies::new()?;
     for round in 0..count + WARM_UP {
         let start = Instant::now();
         near.write_all(&message)?;
         near.read_exact(&mut message[..ACKNOWLEDGEMENT])?;
         if round >= WARM_UP {
-            trips.note(start.elapsed());
+            trips.record(start.elapsed());
         }
     }
     drop(near);
@@ -206,51 +210,22 @@ fn ping_pong(count: u64, size: usize) -> anyhow::Result<RoundTrips> {
     Ok(trips)
 }
 
-const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
-
-fn report(args: &Args, trips: &RoundTrips, bare: Option<&RoundTrips>) -> anyhow::Result<()> {
+fn report(args: &Args, trips: &Latencies, bare: Option<&Latencies>) -> anyhow::Result<()> {
+    let (found, beside) = (trips.percentiles(), bare.map(Latencies::percentiles));
     if args.json {
-        let micros = |trips: &RoundTrips| {
-            let mut fields = json!({
-                "min": show::micros(Some(trips.min())),
-                "mean": show::micros(Some(trips.mean())),
-                "max": show::micros(Some(trips.max())),
-            });
-            for (name, share) in SHARES {
-                fields[name] = show::micros(Some(trips.quantile(share)));
-            }
-            fields
-        };
         return output::json(&json!({
             "count": trips.count(),
             "bytes": args.size.as_u64(),
-            "rtt_us": micros(trips),
-            "baseline_us": bare.map(micros),
+            "latency_us": found,
+            "baseline_latency_us": beside,
         }));
     }
-    let row = |name: &str, of: &dyn Fn(&RoundTrips) -> Duration| {
-        let beside = bare.map(|bare| {
-            let ratio = of(trips).as_secs_f64() / of(bare).as_secs_f64().max(f64::MIN_POSITIVE);
-            format!("{:>12} {ratio:>6.2}×", milliseconds(of(bare)))
-        });
-        format!(
-            "  {name:<6}{:>12}{}\n",
-            milliseconds(of(trips)),
-            beside.unwrap_or_default()
-        )
-    };
-    let mut text = format!("{} messages of {} bytes", thousands(trips.count()), args.size.as_u64());
-    text += if bare.is_some() {
-        "; beside them, bare sockets\n"
-    } else {
-        "\n"
-    };
-    text += &row("min", &RoundTrips::min);
-    text += &row("mean", &RoundTrips::mean);
-    for (name, share) in SHARES {
-        text += &row(name, &|trips| trips.quantile(share));
-    }
-    text += &row("max", &RoundTrips::max);
-    text += &trips.bars();
+    let mut text = format!(
+        "{} of {}, one after another\n{}",
+        counted(trips.count(), "message"),
+        counted(args.size.as_u64(), "byte"),
+        found.to_text(beside.as_ref())
+    );
+    text += &bars(&trips.histogram());
     output::bytes(text.as_bytes())
 }

@@ -15,28 +15,33 @@ use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use crate::net::Target;
 use crate::seed;
 use crate::server::bytes;
-use crate::values::duration;
+use crate::values::{size, time_out};
 
 /// Connections at once: the one that is talked with, those that are told busy, and those that come back.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long an abandoned side may take to tell the other.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Time-outs and bounds, the same on both sides.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Bounds")]
 pub(super) struct Bounds {
     /// A peer that is silent for so long is gone
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_IDLE_TIMEOUT", default_value = "15s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_IDLE_TIMEOUT", default_value = "15s", value_parser = time_out)]
     idle_timeout: Duration,
 
     /// Send an empty frame after sending nothing for this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEPALIVE", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEPALIVE", default_value = "5s", value_parser = time_out)]
     keepalive: Duration,
 
     /// Bytes sent and not answered at once: an acknowledgement waits behind no more
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_WINDOW", default_value = "256KiB")]
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_WINDOW", default_value = "256KiB", value_parser = size(1..=u64::MAX))]
     window: ByteSize,
 }
 
@@ -76,15 +81,11 @@ pub(super) struct Side {
 
 impl Side {
     /// Starts to connect. Must be called within a runtime.
-    pub(super) async fn client(
-        to: std::net::SocketAddr,
-        config: ClientConfig,
-        links: LinkConfig,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn client(to: &Target, config: ClientConfig, links: LinkConfig) -> anyhow::Result<Self> {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
         let (sender, notices) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notifier(sender));
+        let (driver, handle) = Driver::dial(endpoint, TcpConnector::to_host(&*to.host, to.port), notifier(sender));
         let running = tokio::spawn(async move { driver.run().await.is_zero() });
         let ends = Ends::Client(handle);
         let side = Self { ends, notices, running };
@@ -128,12 +129,24 @@ impl Side {
         }
     }
 
-    /// A message of so many bytes was heard and is done with.
-    pub(super) async fn read(&self, bytes: usize) -> Result<(), Gone> {
+    /// A message was heard and is done with: it is acknowledged.
+    pub(super) async fn read(&self, session: u64, id: u64) -> Result<(), Gone> {
         match &self.ends {
-            Ends::Client(handle) => handle.command(Command::Read(bytes)).await,
-            Ends::Server(handle) => handle.command(ServerCommand::Read(bytes)).await,
+            Ends::Client(handle) => handle.command(Command::Read { session, id }).await,
+            Ends::Server(handle) => handle.command(ServerCommand::Read { session, id }).await,
         }
+    }
+
+    /// Ends this side at once: nothing more can be read or said.
+    pub(super) async fn abandon(self) {
+        // One that has ended already needs no ending.
+        let _ = match &self.ends {
+            Ends::Client(handle) => handle.command(Command::HangUp).await,
+            Ends::Server(_) => Ok(()),
+        };
+        let _ = self.leave(Duration::ZERO).await;
+        drop(self.ends);
+        let _ = timeout(FAREWELL, self.running).await;
     }
 
     /// Ends the session once everything said is delivered, on a client.
@@ -153,7 +166,7 @@ impl Side {
     }
 
     /// Ends at once, since the session has failed: whoever did not answer may not close either.
-    pub(super) fn abandon(self) {
+    pub(super) fn give_up(self) {
         self.running.abort();
     }
 

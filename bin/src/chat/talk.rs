@@ -1,7 +1,6 @@
 //! A chat as it goes on: what is typed or piped is said, what is heard and delivered is shown.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,17 +10,23 @@ use echosphere_core::wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::input::Input;
-use super::rtt::{RoundTrips, milliseconds};
+use super::input::{Given, Input};
+use super::rtt::{self, milliseconds};
 use super::show;
 use super::side::Side;
-use crate::output;
-use crate::signals::{INTERRUPTED, Signals};
+use crate::latency::Latencies;
+use crate::prompt::Prompt;
+use crate::signals::{INTERRUPTED, Signals, end_at_once};
+use crate::stderr::{complain, status};
+use crate::values::yes_or_no;
+use crate::{output, shown, terminal};
 
 /// Bytes said and not delivered, after which no more is taken from a pipe.
 const AHEAD: usize = 4 * 1024 * 1024;
 /// The prompt waits so long for the acknowledgement of what was typed, so that both stand in order.
 const PROMPT_WAITS: Duration = Duration::from_millis(150);
+/// A terminal with fewer columns has a bare prompt.
+const STATUS_FROM: usize = 50;
 /// What is not acknowledged when somebody leaves has so long.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -33,8 +38,8 @@ pub(super) struct Looks {
     raw: bool,
 
     /// Print what happens as one JSON object a line
-    #[arg(long, env = "ECHOSPHERE_JSON")]
-    json: bool,
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
+    pub(super) json: bool,
 
     /// At a terminal: Enter begins a new line, and Ctrl-D sends
     #[arg(long)]
@@ -59,8 +64,7 @@ struct Said {
 pub(super) struct Talk {
     side: Side,
     mode: Mode,
-    input: Option<Input>,
-    print: Box<dyn FnMut(String) -> anyhow::Result<()> + Send>,
+    input: Input,
     once: bool,
     reconnect: bool,
     connected: bool,
@@ -71,7 +75,7 @@ pub(super) struct Talk {
     last_key: u64,
     /// What the prompt waits for, and until when.
     prompt_due: Option<(u64, Instant)>,
-    round_trips: RoundTrips,
+    round_trips: Latencies,
     undelivered: u64,
     /// Everything was delivered, and nothing failed.
     well: bool,
@@ -85,15 +89,13 @@ impl Talk {
         let mode = match looks {
             Looks { raw: true, .. } => Mode::Raw,
             Looks { json: true, .. } => Mode::Json,
-            _ if io::stdin().is_terminal() && io::stdout().is_terminal() => Mode::Prompt,
+            _ if terminal::is_usable() => Mode::Prompt,
             _ => Mode::Text,
         };
-        let print = |line| output::bytes(format!("{line}\n").as_bytes());
         let mut talk = Self {
             side,
             mode,
-            input: None,
-            print: Box::new(print),
+            input: Input::None,
             once,
             reconnect,
             connected: false,
@@ -102,7 +104,7 @@ impl Talk {
             said_bytes: 0,
             last_key: 0,
             prompt_due: None,
-            round_trips: RoundTrips::new()?,
+            round_trips: Latencies::new()?,
             undelivered: 0,
             well: true,
             failed: false,
@@ -114,78 +116,38 @@ impl Talk {
 
     fn open_input(&mut self, multiline: bool) -> anyhow::Result<()> {
         if self.mode != Mode::Prompt {
-            self.input = Some(Input::pipe()?);
+            self.input = Input::pipe()?;
             return Ok(());
         }
-        let (input, print) = Input::prompt(multiline)?;
-        self.print = Box::new(print);
-        let sends = if multiline {
-            "Ctrl-D sends, Ctrl-C leaves"
+        let keys = if multiline {
+            "Enter begins a new line, Ctrl-D sends, and Ctrl-C leaves."
         } else {
-            "Ctrl-D leaves"
+            "Enter sends, Alt-Enter begins a new line, and Ctrl-D leaves."
         };
-        (self.print)(format!(
-            "✓ marks what was delivered, with its round trip; the prompt shows min/mean/p99. {sends}."
+        output::line(&format!(
+            "{keys} What is pasted is part of one message, with its lines. ✓ marks what was delivered, with its round \
+             trip; the prompt shows min/mean/p99."
         ))?;
-        input.ask(String::new());
-        self.input = Some(input);
+        self.input = Input::Prompt(Box::new(Prompt::open(multiline)?));
+        self.ask_again();
         Ok(())
     }
 
     /// Talks until it is over.
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
-        let mut interrupted = false;
-        while !self.over {
-            let may_read = self.mode == Mode::Prompt || (self.connected && self.said_bytes < AHEAD);
-            let message = async {
-                match &mut self.input {
-                    Some(input) if may_read => input.next().await,
-                    _ => std::future::pending().await,
-                }
-            };
-            let prompt_due = async {
-                match self.prompt_due {
-                    Some((_, due)) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = signals.next() => {
-                    if interrupted {
-                        return Ok(ExitCode::from(INTERRUPTED));
-                    }
-                    interrupted = true;
-                    self.leave(LEAVING).await?;
-                }
-                notice = self.side.next() => match notice {
-                    Some(notice) => self.take(notice).await?,
-                    None => break,
-                },
-                () = prompt_due => self.ask_again(),
-                message = message => self.typed(message).await?,
-            }
-        }
-        self.finish(interrupted).await
-    }
-
-    async fn finish(mut self, interrupted: bool) -> anyhow::Result<ExitCode> {
         let server = !self.side.is_client();
-        if !self.failed {
-            let _ = self.side.leave(LEAVING).await;
-            while let Some(notice) = self.side.next().await {
-                self.take(notice).await?;
+        let talked = self.talk(&mut signals).await;
+        self.input = Input::None;
+        let interrupted = match talked {
+            Ok(interrupted) => interrupted,
+            Err(error) => {
+                // What cannot be shown is not acknowledged, and the other side is not to wait for that.
+                self.side.abandon().await;
+                return Err(error);
             }
-        }
-        if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
-            let count = self.round_trips.count();
-            eprintln!("{count} delivered; round trips min/mean/p99: {summary}");
-        }
-        if self.undelivered > 0 && self.mode != Mode::Json {
-            eprintln!("✗ {} not acknowledged", self.undelivered);
-        }
+        };
         let zero = if self.failed {
-            self.side.abandon();
+            self.side.give_up();
             false
         } else {
             self.side.finish().await?
@@ -196,25 +158,81 @@ impl Talk {
         })
     }
 
+    /// The same, and returns whether a signal ended it.
+    async fn talk(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
+        let mut interrupted = false;
+        while !self.over {
+            let may_read = self.mode == Mode::Prompt || (self.connected && self.said_bytes < AHEAD);
+            let prompt_due = async {
+                match self.prompt_due {
+                    Some((_, due)) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = signals.next() => {
+                    if interrupted {
+                        end_at_once(INTERRUPTED);
+                    }
+                    interrupted = true;
+                    self.leave(LEAVING).await?;
+                }
+                notice = self.side.next() => match notice {
+                    Some(notice) => self.take(notice).await?,
+                    None => break,
+                },
+                () = prompt_due => self.ask_again(),
+                given = self.input.next(), if may_read => self.given(given).await?,
+            }
+        }
+        self.finish().await?;
+        Ok(interrupted)
+    }
+
+    /// Tells what is left to tell.
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.input = Input::None;
+        if !self.failed {
+            let _ = self.side.leave(LEAVING).await;
+            while let Some(notice) = self.side.next().await {
+                self.take(notice).await?;
+            }
+        }
+        if let Some(summary) = rtt::summary(&self.round_trips).filter(|_| self.mode != Mode::Json) {
+            let count = self.round_trips.count();
+            status!("{count} delivered; round trips min/mean/p99: {summary}");
+        }
+        if self.undelivered > 0 && self.mode != Mode::Json {
+            complain!("✗ {} not acknowledged", self.undelivered);
+        }
+        Ok(())
+    }
+
     /// Ends this side, once what it said is delivered, or after this time.
     async fn leave(&mut self, within: Duration) -> anyhow::Result<()> {
-        self.input = None;
+        self.input = Input::None;
         // One that has ended already needs no asking.
         let _ = self.side.leave(within).await;
         Ok(())
     }
 
-    /// Says what was typed or piped; `None` is the end of it.
-    async fn typed(&mut self, message: Option<Bytes>) -> anyhow::Result<()> {
-        let Some(body) = message else {
-            self.input = None;
-            if self.mode == Mode::Prompt {
-                self.leave(LEAVING).await?;
-            } else {
-                // Who pipes has said all, and leaves once it is delivered, however long that takes.
-                self.side.leave_when_delivered().await?;
+    /// Says what was typed or piped.
+    async fn given(&mut self, given: Given) -> anyhow::Result<()> {
+        let body = match given {
+            Given::Message(body) => body,
+            Given::End => return self.end().await,
+            Given::Failed(error) => {
+                let from = if self.mode == Mode::Prompt {
+                    "this terminal"
+                } else {
+                    "stdin"
+                };
+                let why = format!("cannot read {from}: {error}");
+                self.well = false;
+                self.tell(format!("error: {why}"), || json!({ "event": "error", "why": why }))?;
+                return self.end().await;
             }
-            return Ok(());
         };
         if body.is_empty() {
             self.ask_again();
@@ -232,21 +250,33 @@ impl Talk {
         Ok(self.side.say(key, body).await?)
     }
 
+    /// The input has ended.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        if self.mode == Mode::Prompt {
+            return self.leave(LEAVING).await;
+        }
+        self.input = Input::None;
+        // Who pipes has said all, and leaves once it is delivered, however long that takes.
+        Ok(self.side.leave_when_delivered().await?)
+    }
+
     /// Shows the prompt again, with the round trips so far.
     fn ask_again(&mut self) {
         self.prompt_due = None;
-        let Some(input) = &self.input else {
-            return;
+        let room = terminal::size(std::io::stdout()).is_some_and(|(columns, _)| columns >= STATUS_FROM);
+        let label = match rtt::summary(&self.round_trips).filter(|_| room) {
+            Some(summary) => format!("{summary} > "),
+            None => "> ".to_owned(),
         };
-        input.ask(self.round_trips.summary().unwrap_or_default());
+        self.input.ask(label);
     }
 
     async fn take(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
-            Notice::Heard { id, body } => {
+            Notice::Heard { session, id, body } => {
                 self.heard(id, &body)?;
                 // The driver may have ended.
-                let _ = self.side.read(body.len()).await;
+                let _ = self.side.read(session, id).await;
             }
             Notice::Delivered { key, id, round_trip } => self.delivered(key, id, round_trip)?,
             Notice::Undelivered { key, sent } => self.undelivered(key, sent)?,
@@ -264,20 +294,22 @@ impl Talk {
             }
             Notice::Lost(reason) => {
                 let why = show::closed(reason);
-                let waiting = match self.said.len() {
+                let waiting = self.said.len();
+                let more = match waiting {
                     0 => String::new(),
                     count => format!("; {count} not delivered yet"),
                 };
-                let line = format!("○ the connection was lost: {why}{waiting}");
+                let line = format!("○ the connection was lost: {why}{more}");
                 self.tell(line, || json!({ "event": "lost", "why": why, "waiting": waiting }))?;
             }
             // Said once, until it has worked.
             Notice::Retrying { .. } if self.retrying => {}
-            Notice::Retrying { why, .. } => {
+            Notice::Retrying { why, after } => {
                 self.retrying = true;
                 let why = show::failure(&why);
                 let line = format!("○ {why}; trying again");
-                self.tell(line, || json!({ "event": "retrying", "why": why }))?;
+                let after = after.as_millis() as u64;
+                self.tell(line, || json!({ "event": "retrying", "why": why, "after_ms": after }))?;
             }
             Notice::TurnedAway => {
                 let line = "○ somebody else knocked, and was told that you are busy";
@@ -289,9 +321,12 @@ impl Talk {
 
     fn heard(&mut self, id: u64, body: &Bytes) -> anyhow::Result<()> {
         match self.mode {
-            Mode::Prompt => (self.print)(format!("‹ {}", show::for_terminal(body))),
-            Mode::Text => (self.print)(show::printable(body)),
-            Mode::Json => output::json(&show::heard_json(id, body)),
+            Mode::Prompt => output::line(&format!("‹ {}", show::for_terminal(body))),
+            Mode::Text => output::line(&shown::lines(body)),
+            Mode::Json => {
+                let event = json!({ "event": "heard", "id": output::exactly(id) });
+                output::json(&output::with_body(event, body))
+            }
             Mode::Raw => output::bytes(body),
         }
     }
@@ -319,17 +354,17 @@ impl Talk {
 
     fn delivered(&mut self, key: u64, id: u64, round_trip: Option<Duration>) -> anyhow::Result<()> {
         if let Some(round_trip) = round_trip {
-            self.round_trips.note(round_trip);
+            self.round_trips.record(round_trip);
         }
         let which = self.settle(key);
         match self.mode {
             Mode::Prompt => {
                 let took = round_trip.map_or_else(|| "before the connection was lost".to_owned(), milliseconds);
-                (self.print)(format!("✓ {took}{which}"))?;
+                output::line(&format!("✓ {took}{which}"))?;
             }
             Mode::Json => {
-                let rtt = show::micros(round_trip);
-                output::json(&json!({ "event": "delivered", "id": id, "rtt_us": rtt }))?;
+                let (id, round_trip) = (output::exactly(id), show::micros(round_trip));
+                output::json(&json!({ "event": "delivered", "id": id, "round_trip_us": round_trip }))?;
             }
             Mode::Text | Mode::Raw => {}
         }
@@ -340,7 +375,8 @@ impl Talk {
     fn undelivered(&mut self, key: u64, sent: bool) -> anyhow::Result<()> {
         self.well = false;
         self.undelivered += 1;
-        let excerpt = self.said.get(&key).map(|said| said.excerpt.clone()).unwrap_or_default();
+        let said = self.said.get(&key);
+        let (excerpt, bytes) = said.map(|said| (said.excerpt.clone(), said.bytes)).unwrap_or_default();
         self.settle(key);
         let how = if sent {
             "not acknowledged, so it may not have arrived"
@@ -348,8 +384,8 @@ impl Talk {
             "not delivered"
         };
         match self.mode {
-            Mode::Prompt => (self.print)(format!("✗ {how}: {excerpt}"))?,
-            Mode::Json => output::json(&json!({ "event": "undelivered", "sent": sent, "excerpt": excerpt }))?,
+            Mode::Prompt => output::line(&format!("✗ {how}: {excerpt}"))?,
+            Mode::Json => output::json(&json!({ "event": "undelivered", "sent": sent, "bytes": bytes }))?,
             // There may be very many: they are counted.
             Mode::Text | Mode::Raw => {}
         }
@@ -380,11 +416,11 @@ impl Talk {
         };
         self.tell(line, || json!({ "event": "ended", "why": why }))?;
         if !self.side.is_client() {
-            self.well &= by_choice || !self.once;
+            self.well &= by_choice;
             self.over = self.once;
             return Ok(());
         }
-        let again = connected && self.reconnect && self.mode == Mode::Prompt && self.input.is_some();
+        let again = connected && self.reconnect && self.mode == Mode::Prompt && !self.input.is_over();
         if again && may_begin_again(failure.as_ref()) {
             return Ok(self.side.connect().await?);
         }
@@ -395,12 +431,12 @@ impl Talk {
     }
 
     /// Says what is not a message: above the prompt, on stderr, or as JSON.
-    fn tell(&mut self, line: String, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
+    fn tell(&self, line: String, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
         match self.mode {
-            Mode::Prompt => (self.print)(line),
+            Mode::Prompt => output::line(&line),
             Mode::Json => output::json(&event()),
             Mode::Text | Mode::Raw => {
-                eprintln!("{line}");
+                complain!("{line}");
                 Ok(())
             }
         }

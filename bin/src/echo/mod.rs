@@ -4,7 +4,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{ArgMatches, Subcommand};
 
 /// The port an echo server listens on unless told otherwise.
 const PORT: u16 = 8000;
@@ -13,16 +13,17 @@ const PORT: u16 = 8000;
 pub(crate) enum Command {
     /// Run a server until Ctrl-C
     Serve(serve::Args),
-    /// Have one message acknowledged
+    /// Send one message and wait for its acknowledgement
     Send(send::Args),
-    /// Run many clients, against a server of its own or one elsewhere, and check that nothing is lost
+    /// Run many clients against a server and check that no message is lost
     Load(load::Args),
 }
 
-pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+/// `matches` are the arguments of the innermost command.
+pub(crate) fn run(command: Command, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Send(args) => send::run(args),
-        Command::Load(args) => load::run(args),
+        Command::Load(args) => load::run(args, matches),
     }
 }

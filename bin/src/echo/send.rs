@@ -1,10 +1,8 @@
-use std::fs;
-use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use echosphere_core::DialError;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, Notice};
@@ -19,9 +17,11 @@ use tokio::sync::mpsc;
 
 use super::PORT;
 use crate::attempts::{Failures, Insist, other_protocol};
+use crate::net::{Address, Target};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{DelayArg, duration, short};
-use crate::{net, output, seed};
+use crate::stderr::{complain, status};
+use crate::values::{DelayArg, counted, short, time_out, yes_or_no};
+use crate::{output, seed, shown, stdin};
 
 /// The longest X that a frame can carry.
 const LONGEST: usize = MAX_FRAME as usize - 8;
@@ -47,21 +47,21 @@ pub(crate) struct Args {
     /// The server
     #[arg(
         long,
-        value_name = "HOST:PORT",
+        value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_TO",
         default_value = "127.0.0.1:8000"
     )]
-    to: String,
+    to: Address,
 
     /// Give up after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     #[command(flatten)]
     insist: Insist,
 
     /// Disconnect and try again if no ok comes within this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     response_timeout: Duration,
 
     /// Wait before answering what is received: 2s, 0..5s, exp:2s
@@ -69,43 +69,19 @@ pub(crate) struct Args {
     ack_delay: DelayArg,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let x = read(&args)?;
-    if x.len() > LONGEST {
-        bail!("{} bytes to send; a frame carries at most {LONGEST}", x.len());
-    }
+    let x = stdin::to_send(args.message.as_deref(), args.file.as_deref(), LONGEST)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(send(args, x))
 }
 
-fn read(args: &Args) -> anyhow::Result<Bytes> {
-    if let Some(path) = &args.file {
-        let read = fs::read(path).with_context(|| format!("cannot read the file {}", path.display()))?;
-        return Ok(read.into());
-    }
-    match &args.message {
-        Some(text) if text != "-" => Ok(text.clone().into()),
-        _ => {
-            if io::stdin().is_terminal() {
-                eprintln!("reading the message from this terminal; Ctrl-D ends it");
-            }
-            let mut all = Vec::new();
-            let most = LONGEST as u64 + 1;
-            io::stdin()
-                .take(most)
-                .read_to_end(&mut all)
-                .context("cannot read stdin")?;
-            Ok(all.into())
-        }
-    }
-}
-
 async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
-    let to = net::resolve(&args.to, PORT).await?;
+    let to = args.to.clone().or_port(PORT);
+    to.resolve().await?;
     let mut signals = Signals::catch()?;
     let config = ClientConfig {
         response_timeout: args.response_timeout,
@@ -122,7 +98,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         // The receiver is gone only once the outcome is known.
         let _ = sender.send(notice);
     };
-    let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notify);
+    let (driver, handle) = Driver::dial(endpoint, TcpConnector::to_host(&*to.host, to.port), notify);
     let running = tokio::spawn(driver.run());
     handle.command(Command::Send { id: 0, x: x.clone() }).await?;
 
@@ -132,14 +108,14 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
             biased;
             notice = notices.recv() => notice,
             () = signals.next() => {
-                eprintln!("interrupted before the ok came");
+                complain!("interrupted before the ok came");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
         match notice {
             Some(Notice::Retrying { failure, .. }) => {
-                if let Some(line) = failures.note(explain(&failure, &args.to)) {
-                    eprintln!("{line}");
+                if let Some(line) = failures.note(explain(&failure, &to)) {
+                    complain!("{line}");
                 }
             }
             Some(notice) => break notice,
@@ -147,7 +123,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         }
     };
     if let Some(line) = failures.over() {
-        eprintln!("{line}");
+        complain!("{line}");
     }
     if let Notice::Acknowledged { .. } = outcome {
         // Let the connection close in order before the process goes.
@@ -157,10 +133,10 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         // Whoever did not answer may not close either.
         running.abort();
     }
-    report(&args, &x, outcome)
+    report(&args, &to, &x, outcome)
 }
 
-fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
+fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
     match outcome {
         Notice::Acknowledged {
             round_trip, retries, ..
@@ -173,17 +149,18 @@ fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
                     "retries": retries,
                 }))?;
             } else {
-                output::bytes(format!("ok {}\n", shown(x)).as_bytes())?;
-                eprintln!(
-                    "acknowledged after {} ({} bytes, {retries} retries)",
+                output::line(&format!("ok {}", printed(x)))?;
+                status!(
+                    "acknowledged after {} ({}, {})",
                     short(round_trip),
-                    x.len()
+                    counted(x.len() as u64, "byte"),
+                    counted(retries.into(), "retry")
                 );
             }
             Ok(ExitCode::SUCCESS)
         }
         Notice::GaveUp { failure, attempts, .. } => {
-            let why = explain(&failure, &args.to);
+            let why = explain(&failure, to);
             if args.json {
                 output::json(&json!({
                     "acknowledged": false,
@@ -194,38 +171,34 @@ fn report(args: &Args, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
             }
             let tried = match attempts {
                 0 | 1 => String::new(),
-                attempts => format!(" ({attempts} attempts)"),
+                attempts => format!(" ({})", counted(attempts.into(), "attempt")),
             };
-            eprintln!("error: not acknowledged: {why}{tried}");
+            complain!("error: not acknowledged: {why}{tried}");
             Ok(ExitCode::FAILURE)
         }
         Notice::Retrying { .. } => bail!("a retry is no outcome"),
     }
 }
 
-/// X for a terminal: nothing in it can control the terminal, and it is not long.
-fn shown(x: &[u8]) -> String {
-    match std::str::from_utf8(x) {
-        Ok(text) if x.len() <= PRINTED && !text.chars().any(char::is_control) => text.to_owned(),
-        _ => format!("({} bytes)", x.len()),
+/// X in one line, if that is not long.
+fn printed(x: &[u8]) -> String {
+    if x.len() <= PRINTED {
+        shown::line(x)
+    } else {
+        format!("({})", counted(x.len() as u64, "byte"))
     }
 }
 
 /// What went wrong, and what to do.
-fn explain(failure: &Failure, to: &str) -> String {
+fn explain(failure: &Failure, to: &Target) -> String {
     match failure {
         Failure::Dial(DialError::Refused) => {
             format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")
         }
+        Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
         Failure::Dial(_) => format!("cannot reach {to}"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
-        Failure::Rejected(code, text) => {
-            let text: String = String::from_utf8_lossy(text)
-                .chars()
-                .filter(|c| !c.is_control())
-                .collect();
-            format!("the server says: {code}: {text}")
-        }
+        Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
         Failure::ShuttingDown => "shutting down".to_owned(),
         Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),

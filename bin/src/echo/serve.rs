@@ -8,9 +8,10 @@ use echosphere_core::wire::MAX_FRAME;
 use rand_chacha::ChaCha8Rng;
 
 use super::PORT;
+use crate::net::Address;
 use crate::server::{self, LinkBounds, State, Threads, bytes};
-use crate::values::duration;
-use crate::{limits, net, seed};
+use crate::values::{count, duration, size, yes_or_no};
+use crate::{limits, seed};
 
 /// An echo server's endpoint, with its sockets left out.
 pub(super) type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
@@ -25,19 +26,19 @@ Examples:
 
 Ctrl-C or SIGTERM drains: no new connections, and those under way have --drain to finish. A second one ends at once.")]
 pub(crate) struct Args {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Listen on this address and port; port 0 takes a free one
     #[arg(
         long,
-        value_name = "ADDR:PORT",
+        value_name = "[ADDR:]PORT",
         env = "ECHOSPHERE_LISTEN",
         default_value = "127.0.0.1:8000"
     )]
-    listen: String,
+    listen: Address,
 
     #[command(flatten)]
     threads: Threads,
 
-    /// How long connections may take to finish when the server drains
+    /// Give connections this long to finish when the server drains
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
     drain: Duration,
 
@@ -45,8 +46,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
     seed: Option<u64>,
 
-    /// Print the counters as one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    /// Print where it listens, and the counters at the end, as JSON objects
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 
     #[command(flatten)]
@@ -60,39 +61,56 @@ pub(super) struct Bounds {
     #[command(flatten)]
     links: LinkBounds,
 
-    /// Bytes of X
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_MESSAGE", default_value = "1MiB", value_parser = message_size)]
-    max_message: u32,
+    /// Refuse messages longer than this
+    // So that the first byte of a frame's length is always 0.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ECHOSPHERE_MAX_MESSAGE",
+        default_value = "1MiB",
+        value_parser = size(0..=u64::from(MAX_FRAME) - 8)
+    )]
+    max_message: ByteSize,
 
-    /// Messages of one connection that may wait for their ok
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_MAX_WAITING", default_value_t = 65_536)]
+    /// Refuse a message of a connection that has this many waiting for their ok
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "ECHOSPHERE_MAX_WAITING",
+        default_value = "65536",
+        value_parser = count::<usize>(1..=u64::MAX)
+    )]
     max_waiting: usize,
 
-    /// Bytes of one connection's messages that may wait for their ok
+    /// Refuse a message of a connection that would have more than this many bytes waiting for their ok
     #[arg(
         long,
         value_name = "SIZE",
         env = "ECHOSPHERE_MAX_WAITING_BYTES",
-        default_value = "64MiB"
+        default_value = "64MiB",
+        value_parser = size(1..=u64::MAX)
     )]
     max_waiting_bytes: ByteSize,
 
-    /// Messages of all connections that are kept
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_MAX_KEPT", default_value_t = 4_194_304)]
+    /// Refuse messages while the server holds this many of all connections
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "ECHOSPHERE_MAX_KEPT",
+        default_value = "4194304",
+        value_parser = count::<usize>(1..=u64::MAX)
+    )]
     max_kept: usize,
 
-    /// Bytes of all messages that are kept
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_MAX_KEPT_BYTES", default_value = "1GiB")]
+    /// Refuse messages while the server holds this many bytes of all connections
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ECHOSPHERE_MAX_KEPT_BYTES",
+        default_value = "1GiB",
+        value_parser = size(1..=u64::MAX)
+    )]
     max_kept_bytes: ByteSize,
-}
-
-fn message_size(text: &str) -> Result<u32, String> {
-    let most = MAX_FRAME - 8;
-    let size: ByteSize = text.parse()?;
-    u32::try_from(size.as_u64())
-        .ok()
-        .filter(|&size| size <= most)
-        .ok_or_else(|| format!("at most {most} bytes, so that the first byte of a frame's length is always 0"))
 }
 
 impl Bounds {
@@ -109,21 +127,23 @@ impl Bounds {
             max_flights: self.max_kept,
             max_bytes: bytes(self.max_kept_bytes),
         };
-        let link = self.links.config(self.max_message as usize);
-        Endpoint::new(Server::new(server, rng), EchoCodec::accepted(self.max_message), link)
+        let max_message = bytes(self.max_message);
+        let codec = EchoCodec::accepted(max_message as u32);
+        Endpoint::new(Server::new(server, rng), codec, self.links.config(max_message))
     }
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    limits::raise_open_files();
+pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let files = limits::raise_open_files();
+    args.bounds.links.fit(files, args.threads);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(args))
 }
 
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let addr = net::resolve(&args.listen, PORT).await?;
+    let addr = args.listen.or_port(PORT).resolve().await?;
     let endpoint = args.bounds.endpoint(seed::generator(args.seed)?);
-    let state = state(&server::serve(endpoint, addr, args.threads, args.drain).await?);
+    let state = state(&server::serve(endpoint, addr, args.threads, args.drain, args.json).await?);
     state.print(args.json)?;
     Ok(ExitCode::from(u8::from(!state.zero)))
 }

@@ -1,19 +1,18 @@
 //! The commands that ask one thing.
 
-use std::fs;
-use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
-use echosphere_core::hub::{Ids, MAX_BODY, Reply, Request, Unsent};
+use anyhow::bail;
+use echosphere_core::hub::{Ids, MAX_BODY, Reply, Request, receipt};
 use serde_json::json;
 
 use super::show;
 use super::user::{Hub, User};
-use crate::output;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::complain;
+use crate::values::yes_or_no;
+use crate::{output, stdin};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -24,7 +23,7 @@ pub(crate) struct IdentityArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -37,7 +36,7 @@ pub(crate) struct ListArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -65,12 +64,17 @@ pub(crate) struct RelayArgs {
     hub: Hub,
 
     /// Print one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
 /// Connects, asks, and has `tell` print the answer and choose the exit code.
-fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+fn ask(
+    hub: &Hub,
+    json: bool,
+    request: Request,
+    tell: impl FnOnce(Reply) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;
@@ -79,7 +83,7 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
             biased;
             answer = user.answer(request) => answer,
             () = signals.next() => {
-                eprintln!("interrupted before the answer came");
+                complain!("interrupted before the answer came");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
@@ -90,7 +94,11 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
                 Ok(code)
             }
             Err(error) => {
-                eprintln!("error: {error:#}");
+                let error = format!("{error:#}");
+                complain!("error: {error}");
+                if json {
+                    output::failure(&error)?;
+                }
                 user.abandon();
                 Ok(ExitCode::FAILURE)
             }
@@ -99,26 +107,26 @@ fn ask(hub: &Hub, request: Request, tell: impl FnOnce(Reply) -> anyhow::Result<E
 }
 
 pub(super) fn identity(args: IdentityArgs) -> anyhow::Result<ExitCode> {
-    ask(&args.hub, Request::Identity, |reply| {
+    ask(&args.hub, args.json, Request::Identity, |reply| {
         let Reply::Identity(id) = reply else {
             bail!("no answer to identity: {reply:?}");
         };
         if args.json {
-            output::json(&json!({ "user_id": id }))?;
+            output::json(&json!({ "user_id": output::exactly(id) }))?;
         } else {
-            output::bytes(format!("{id}\n").as_bytes())?;
+            output::line(&id.to_string())?;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    ask(&args.hub, Request::List, |reply| {
+    ask(&args.hub, args.json, Request::List, |reply| {
         let Reply::List(ids) = reply else {
             bail!("no answer to list: {reply:?}");
         };
         if args.json {
-            output::json(&json!({ "user_ids": ids.iter().collect::<Vec<u64>>() }))?;
+            output::json(&json!({ "user_ids": show::exact(ids.iter()) }))?;
         } else {
             let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
             output::bytes(lines.as_bytes())?;
@@ -128,45 +136,17 @@ pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn relay(args: RelayArgs) -> anyhow::Result<ExitCode> {
-    let body = read(&args)?;
-    if body.len() > MAX_BODY {
-        bail!("{} bytes to send; a body has at most {MAX_BODY}", body.len());
-    }
+    let body = stdin::to_send(args.body.as_deref(), args.file.as_deref(), MAX_BODY)?;
     let to = args.receivers.clone();
-    ask(&args.hub, Request::Relay { to, body }, |reply| {
+    ask(&args.hub, args.json, Request::Relay { to, body }, |reply| {
         let Reply::Relayed { sent, unsent } = reply else {
             bail!("no answer to relay: {reply:?}");
         };
         if args.json {
-            let of = |what| unsent.iter().filter(move |(_, why)| *why == what).map(|(id, _)| *id);
-            output::json(&json!({
-                "sent": sent,
-                "unknown": of(Unsent::Unknown).collect::<Vec<u64>>(),
-                "too_slow": of(Unsent::TooSlow).collect::<Vec<u64>>(),
-            }))?;
+            output::json(&show::receipt_object(sent, &unsent))?;
         } else {
-            output::bytes(format!("{}\n", show::receipt(sent, &unsent)).as_bytes())?;
+            output::line(&receipt(sent, &unsent))?;
         }
         Ok(ExitCode::from(u8::from(!unsent.is_empty())))
     })
-}
-
-fn read(args: &RelayArgs) -> anyhow::Result<Bytes> {
-    if let Some(path) = &args.file {
-        let read = fs::read(path).with_context(|| format!("cannot read the file {}", path.display()))?;
-        return Ok(read.into());
-    }
-    match &args.body {
-        Some(text) if text != "-" => Ok(text.clone().into()),
-        _ => {
-            if io::stdin().is_terminal() {
-                eprintln!("reading the body from this terminal; Ctrl-D ends it");
-            }
-            let mut all = Vec::new();
-            let most = MAX_BODY as u64 + 1;
-            let mut input = io::stdin().take(most);
-            input.read_to_end(&mut all).context("cannot read stdin")?;
-            Ok(all.into())
-        }
-    }
 }

@@ -1,19 +1,19 @@
-use std::fs;
-use std::io::{self, BufRead, IsTerminal};
+use std::io;
 use std::process::ExitCode;
-use std::thread;
 
-use anyhow::Context;
-use bytes::Bytes;
-use echosphere_core::hub::{Ids, MAX_BODY, Notice, Reply, Request};
-use rustyline::error::ReadlineError;
-use rustyline::{DefaultEditor, ExternalPrinter};
+use anyhow::anyhow;
+use echosphere_core::hub::{Notice, Reply, Request};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::commands::{Commands, HELP, Input, LONGEST};
 use super::show;
 use super::user::{Hub, User};
-use crate::output;
+use crate::prompt::{Prompt, Typed};
 use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::complain;
+use crate::values::yes_or_no;
+use crate::{output, stdin, terminal};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -21,54 +21,85 @@ Examples:
   echosphere hub connect
   printf 'identity\\nrelay 2,3 hello\\n' | echosphere hub connect
 
-Type help at its prompt for what it understands. From a pipe it asks line by line, and ends when all is answered; exit \
-code 1 says that something was refused, or did not reach everybody.")]
+Type help at its prompt for what it understands. Each line is a command, also when several are pasted; `relay IDS` \
+without a text takes the lines that follow, up to two empty ones. From a pipe it asks line by line, and ends when all \
+is answered; exit code 1 says that something was refused or not understood, or did not reach everybody.")]
 pub(crate) struct Args {
     #[command(flatten)]
     hub: Hub,
-}
 
-const HELP: &str = "\
-identity          your user id
-list              who else is connected
-relay IDS TEXT    send TEXT to users by their ids: relay 2,3 hello
-file IDS PATH     send what a file holds
-echo TEXT         have TEXT sent back
-quit              end (Ctrl-D does too)";
-
-/// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Input {
-    Ask(Request),
-    Help,
-    Quit,
-    Nothing,
+    /// Print one JSON object for each event
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
+    json: bool,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let typed = io::stdin().is_terminal();
+        let prompts = !args.json && terminal::is_usable();
         // What was piped may depend on what came before: after a loss, nobody knows what was done.
-        let user = User::connect(&args.hub, typed).await?;
+        let user = User::connect(&args.hub, prompts).await?;
         let mut session = Session {
             user,
-            typed,
-            lines: None,
-            print: Box::new(|line| output::bytes(format!("{line}\n").as_bytes())),
+            json: args.json,
+            prompts,
+            source: Source::None,
+            commands: Commands::default(),
             well: true,
         };
         session.run().await
     })
 }
 
+/// Where commands come from.
+enum Source {
+    /// Not connected yet, or there are no more.
+    None,
+    Prompt(Box<Prompt>),
+    /// Lines, and how many have come.
+    Pipe(mpsc::Receiver<io::Result<stdin::Line>>, u64),
+}
+
+/// What has come from there.
+enum Given {
+    Typed(String),
+    Piped(stdin::Line),
+    End,
+    Failed(io::Error),
+}
+
+impl Source {
+    async fn next(&mut self) -> Given {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Prompt(prompt) => match prompt.next().await {
+                Typed::Text(text) => Given::Typed(text),
+                Typed::End | Typed::Gone(None) => Given::End,
+                Typed::Gone(Some(error)) => Given::Failed(error),
+            },
+            Self::Pipe(lines, count) => match lines.recv().await {
+                Some(Ok(line)) => {
+                    *count += 1;
+                    Given::Piped(line)
+                }
+                Some(Err(error)) => Given::Failed(error),
+                None => Given::End,
+            },
+        }
+    }
+
+    const fn is_prompt(&self) -> bool {
+        matches!(self, Self::Prompt(_))
+    }
+}
+
 struct Session {
     user: User,
-    /// A person types; else lines come from a pipe or a file.
-    typed: bool,
-    /// None before the session is connected, and once there are no more.
-    lines: Option<mpsc::Receiver<String>>,
-    print: Box<dyn FnMut(String) -> anyhow::Result<()> + Send>,
+    json: bool,
+    /// Commands are typed at a prompt.
+    prompts: bool,
+    source: Source,
+    commands: Commands,
     /// Nothing was refused, and everything reached everybody.
     well: bool,
 }
@@ -78,20 +109,22 @@ impl Session {
         let mut signals = Signals::catch()?;
         let mut begun = false;
         loop {
-            let line = async {
-                match &mut self.lines {
-                    Some(lines) => lines.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             let notice = tokio::select! {
                 biased;
                 notice = self.user.next() => notice?,
-                line = line => {
-                    self.take(line).await?;
+                given = self.source.next() => {
+                    self.take(given).await?;
                     continue;
                 }
-                () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
+                () = signals.next() => {
+                    // What is being typed is given up first.
+                    if self.source.is_prompt() && self.commands.drop_body() {
+                        self.say("the body is dropped")?;
+                        self.ask();
+                        continue;
+                    }
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
             };
             match notice {
                 Notice::Connected { .. } if !begun => {
@@ -102,201 +135,198 @@ impl Session {
                     self.user.ask(Request::Identity).await?;
                 }
                 Notice::Ended { failure: None, .. } => {
+                    if self.json {
+                        output::json(&json!({ "event": "ended", "why": null }))?;
+                    }
                     return Ok(ExitCode::from(u8::from(!self.well)));
                 }
                 Notice::Ended { failure, .. } => {
                     if let Some(line) = self.user.works() {
-                        self.complain(line)?;
+                        self.remark(&line)?;
                     }
-                    let why = self.user.explain(failure.as_ref());
-                    self.complain(format!("error: {why:#}"))?;
+                    let why = format!("{:#}", self.user.explain(failure.as_ref()));
+                    self.source = Source::None;
+                    self.tell(&format!("error: {why}"), || json!({ "event": "ended", "why": why }))?;
                     return Ok(ExitCode::FAILURE);
                 }
-                other => self.tell(other)?,
+                other => self.show(other)?,
             }
         }
     }
 
-    /// Starts to read lines, now that there is somebody to ask.
+    /// Starts to take commands, now that there is somebody to ask.
     async fn begin(&mut self) -> anyhow::Result<()> {
-        let (sender, lines) = mpsc::channel(16);
-        self.lines = Some(lines);
-        let reading = thread::Builder::new().name("input".to_owned());
-        if self.typed {
-            let mut editor = DefaultEditor::new()?;
-            let mut printer = editor.create_external_printer()?;
-            self.print = Box::new(move |line| Ok(printer.print(format!("{line}\n"))?));
-            (self.print)("type help for what can be asked".to_owned())?;
+        if self.prompts {
+            self.source = Source::Prompt(Box::new(Prompt::open(false)?));
+            self.say("type help for what can be asked; each line is a command, also when several are pasted")?;
             self.user.ask(Request::Identity).await?;
-            reading.spawn(move || read_typed(&mut editor, &sender))?;
+            self.ask();
         } else {
-            reading.spawn(move || read_piped(&sender))?;
+            self.source = Source::Pipe(stdin::lines(LONGEST)?, 0);
         }
         Ok(())
     }
 
-    /// Does what a line asks for; there are no more after `None`.
-    async fn take(&mut self, line: Option<String>) -> anyhow::Result<()> {
-        match line.as_deref().map(parse) {
-            None | Some(Ok(Input::Quit)) => {
-                self.lines = None;
-                self.user.leave().await?;
+    /// Shows the prompt, if there is one.
+    fn ask(&mut self) {
+        if let Source::Prompt(prompt) = &mut self.source {
+            let label = match self.commands.receivers() {
+                Some(to) => format!("to {to} > "),
+                None => "> ".to_owned(),
+            };
+            prompt.ask(label);
+        }
+    }
+
+    async fn take(&mut self, given: Given) -> anyhow::Result<()> {
+        match given {
+            Given::Typed(text) => {
+                let mut lines: Vec<&str> = text.lines().collect();
+                if lines.is_empty() {
+                    lines.push("");
+                }
+                let before = self.commands.receivers().cloned();
+                for line in lines {
+                    let input = self.commands.line(line.as_bytes());
+                    self.does(input, None).await?;
+                    if !self.source.is_prompt() {
+                        return Ok(());
+                    }
+                }
+                self.commands.stop_skipping();
+                if self.commands.receivers().is_some() && before.is_none() {
+                    self.say("the lines that follow are sent at two empty lines or Ctrl-D; Ctrl-C drops them")?;
+                }
+                self.ask();
             }
-            Some(Ok(Input::Nothing)) => {}
-            Some(Ok(Input::Help)) => (self.print)(HELP.to_owned())?,
-            Some(Ok(Input::Ask(request))) => {
+            Given::Piped(Some(line)) => {
+                let input = self.commands.line(&line);
+                self.does(input, self.line_number()).await?;
+            }
+            Given::Piped(None) => {
+                self.commands.drop_body();
+                let why = anyhow!("longer than any command may be ({LONGEST} bytes)");
+                self.does(Err(why), self.line_number()).await?;
+            }
+            // Ctrl-D in a body ends the body.
+            Given::End if self.source.is_prompt() && self.commands.receivers().is_some() => {
+                let input = self.commands.end();
+                self.does(input, None).await?;
+                self.ask();
+            }
+            Given::End => self.end().await?,
+            Given::Failed(error) => {
+                self.well = false;
+                let from = if self.source.is_prompt() {
+                    "this terminal"
+                } else {
+                    "stdin"
+                };
+                let why = format!("cannot read {from}: {error}");
+                self.tell(&format!("error: {why}"), || json!({ "event": "error", "why": why }))?;
+                self.end().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the line that came last.
+    const fn line_number(&self) -> Option<u64> {
+        match self.source {
+            Source::Pipe(_, count) => Some(count),
+            _ => None,
+        }
+    }
+
+    /// There are no more commands: leaves once all is answered.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        let input = self.commands.end();
+        self.does(input, None).await?;
+        self.leave().await
+    }
+
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        self.source = Source::None;
+        self.user.leave().await
+    }
+
+    /// Does what a line asks for, or says what is wrong with it.
+    async fn does(&mut self, input: anyhow::Result<Input>, line: Option<u64>) -> anyhow::Result<()> {
+        match input {
+            Ok(Input::Nothing) => {}
+            Ok(Input::Help) => self.say(HELP)?,
+            Ok(Input::Quit) => self.leave().await?,
+            Ok(Input::Ask(request)) => {
                 self.user.ask(request).await?;
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 self.well = false;
-                self.complain(format!("error: {error:#}"))?;
+                let why = match line {
+                    Some(line) => format!("line {line}: {error:#}"),
+                    None => format!("{error:#}"),
+                };
+                self.tell(&format!("error: {why}"), || json!({ "event": "error", "why": why }))?;
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, notice: Notice) -> anyhow::Result<()> {
+    fn show(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
             Notice::Answered { reply, .. } => {
                 if let Some(line) = self.user.works() {
-                    self.complain(line)?;
+                    self.remark(&line)?;
                 }
                 let unsent = matches!(&reply, Reply::Relayed { unsent, .. } if !unsent.is_empty());
                 self.well &= !unsent && !matches!(reply, Reply::Error(..));
-                (self.print)(show::answer(&reply))
+                if self.json {
+                    return output::json(&show::answer_event(&reply));
+                }
+                output::line(&show::answer(&reply))
             }
-            Notice::Delivered { from, body, .. } => (self.print)(show::delivery(from, &body)),
+            Notice::Delivered { from, body, .. } if self.json => output::json(&show::delivery_event(from, &body)),
+            Notice::Delivered { from, body, .. } => output::line(&show::delivery(from, &body)),
             Notice::Unanswered { .. } => {
                 self.well = false;
-                self.complain("not answered, so it may or may not have been done".to_owned())
+                let line = "not answered, so it may or may not have been done";
+                self.tell(line, || json!({ "event": "unanswered" }))
+            }
+            Notice::Retrying { why, .. } if self.json => {
+                let why = format!("{:#}", self.user.explain(Some(&why)));
+                output::json(&json!({ "event": "retrying", "why": why }))
             }
             Notice::Retrying { why, .. } => match self.user.retrying(&why) {
-                Some(line) => self.complain(line),
+                Some(line) => self.remark(&line),
                 None => Ok(()),
             },
             Notice::Connected { .. } | Notice::Ended { .. } => Ok(()),
         }
     }
 
-    /// Says what is not an answer: beside the prompt if there is one, else on stderr.
-    fn complain(&mut self, line: String) -> anyhow::Result<()> {
-        if self.typed {
-            return (self.print)(line);
+    /// Says what nobody asked for and no program reads.
+    fn say(&self, line: &str) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(());
         }
-        eprintln!("{line}");
+        output::line(line)
+    }
+
+    /// Says what is not an answer: as JSON, above the prompt if there is one, or else on stderr.
+    fn tell(&self, line: &str, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
+        if self.json {
+            return output::json(&event());
+        }
+        self.remark(line)
+    }
+
+    /// The same, for what programs are told otherwise.
+    fn remark(&self, line: &str) -> anyhow::Result<()> {
+        if self.source.is_prompt() {
+            return output::line(line);
+        }
+        if !self.json {
+            complain!("{line}");
+        }
         Ok(())
-    }
-}
-
-fn read_typed(editor: &mut DefaultEditor, sender: &mpsc::Sender<String>) {
-    loop {
-        match editor.readline("> ") {
-            Ok(line) => {
-                // A line that is not remembered is no reason to stop.
-                let _ = editor.add_history_entry(&line);
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-            Err(ReadlineError::Interrupted | ReadlineError::Eof) => return,
-            Err(error) => {
-                eprintln!("error: cannot read from this terminal: {error}");
-                return;
-            }
-        }
-    }
-}
-
-fn read_piped(sender: &mpsc::Sender<String>) {
-    for line in io::stdin().lock().lines() {
-        match line {
-            Ok(line) => {
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                eprintln!("error: cannot read stdin: {error}");
-                return;
-            }
-        }
-    }
-}
-
-fn parse(line: &str) -> anyhow::Result<Input> {
-    let line = line.trim_start();
-    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-    Ok(match (word, rest.is_empty()) {
-        ("", true) => Input::Nothing,
-        ("help", _) => Input::Help,
-        ("quit" | "exit", true) => Input::Quit,
-        ("identity", true) => Input::Ask(Request::Identity),
-        ("list", true) => Input::Ask(Request::List),
-        ("echo", _) => Input::Ask(Request::Echo(body(rest.to_owned().into())?)),
-        ("relay", false) => {
-            let (to, text) = rest.split_once(' ').unwrap_or((rest, ""));
-            relay(to, text.to_owned().into())?
-        }
-        ("file", false) => {
-            let (to, path) = rest.split_once(' ').context("expected file IDS PATH")?;
-            let read = fs::read(path).with_context(|| format!("cannot read the file {path}"))?;
-            relay(to, read.into())?
-        }
-        _ => anyhow::bail!("{word:?} is not known; type help for what is"),
-    })
-}
-
-fn relay(to: &str, bytes: Bytes) -> anyhow::Result<Input> {
-    let to: Ids = to.parse()?;
-    let body = body(bytes)?;
-    Ok(Input::Ask(Request::Relay { to, body }))
-}
-
-fn body(bytes: Bytes) -> anyhow::Result<Bytes> {
-    let length = bytes.len();
-    anyhow::ensure!(
-        length <= MAX_BODY,
-        "{length} bytes to send; a body has at most {MAX_BODY}"
-    );
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_understood() {
-        let relay = |to: &[u64], body: &'static str| {
-            Input::Ask(Request::Relay {
-                to: to.iter().copied().collect(),
-                body: Bytes::from_static(body.as_bytes()),
-            })
-        };
-        for (line, input) in [
-            ("", Input::Nothing),
-            ("  ", Input::Nothing),
-            ("identity", Input::Ask(Request::Identity)),
-            (" list", Input::Ask(Request::List)),
-            ("echo  two  spaces", Input::Ask(Request::Echo(" two  spaces".into()))),
-            ("echo", Input::Ask(Request::Echo(Bytes::new()))),
-            ("relay 2,3 foo bar", relay(&[2, 3], "foo bar")),
-            ("relay 2", relay(&[2], "")),
-            ("help", Input::Help),
-            ("quit", Input::Quit),
-        ] {
-            assert_eq!(parse(line).ok(), Some(input), "{line:?}");
-        }
-        for line in [
-            "relay",
-            "relay x y",
-            "relay 2,x y",
-            "hello",
-            "identity 1",
-            "file 2",
-            "file 2 /none/such",
-        ] {
-            assert!(parse(line).is_err(), "{line:?}");
-        }
     }
 }

@@ -1,15 +1,18 @@
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::hub::{Notice, Reply, Request};
+use serde_json::json;
 
 use super::show;
 use super::user::{Hub, User};
-use crate::signals::Signals;
+use crate::output::{self, Unwritable};
+use crate::signals::{INTERRUPTED, Signals};
+use crate::stderr::{complain, status};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -18,7 +21,9 @@ Examples:
   echosphere hub listen --format json --count 10
   echosphere hub listen --format raw --count 1 --output picture.png
 
-The user id goes to stderr; it is another one after the connection was lost. Ctrl-C ends it.")]
+The user id goes to stderr; it is another one after the connection was lost. Ctrl-C ends it. Exit codes: 0 everything \
+that arrived was written; 1 something could not be written, or the connection was lost in between, so that something may \
+be missing; 130 interrupted before --count.")]
 pub(crate) struct Args {
     /// How what arrives is written
     #[arg(long, value_enum, env = "ECHOSPHERE_FORMAT", default_value = "text")]
@@ -36,13 +41,13 @@ pub(crate) struct Args {
     hub: Hub,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// `from ID: BODY`, for people
     Text,
     /// The bodies' bytes, with nothing between them
     Raw,
-    /// One JSON object a line
+    /// One JSON object for each event
     Json,
 }
 
@@ -51,17 +56,59 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(listen(args))
 }
 
-async fn listen(args: Args) -> anyhow::Result<ExitCode> {
-    let mut out: Box<dyn Write> = match &args.output {
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("cannot write the file {}", path.display()))?;
-            Box::new(file)
+/// Where what arrives goes.
+struct Out {
+    /// `None` for stdout.
+    file: Option<(File, String)>,
+    format: Format,
+}
+
+impl Out {
+    fn open(args: &Args) -> anyhow::Result<Self> {
+        let format = args.format;
+        let create = |path: &PathBuf| {
+            let name = path.display().to_string();
+            let file = File::create(path).with_context(|| format!("cannot write the file {name}"))?;
+            anyhow::Ok((file, name))
+        };
+        let file = args.output.as_ref().map(create).transpose()?;
+        Ok(Self { file, format })
+    }
+
+    fn delivery(&mut self, from: u64, body: &[u8]) -> anyhow::Result<()> {
+        match (self.format, &self.file) {
+            (Format::Text, None) => output::line(&show::delivery(from, body)),
+            (Format::Text, Some(_)) => self.bytes(format!("{}\n", show::delivery(from, body)).as_bytes()),
+            (Format::Raw, _) => self.bytes(body),
+            (Format::Json, _) => self.event(&show::delivery_event(from, body)),
         }
-        None => Box::new(io::stdout()),
-    };
+    }
+
+    /// Something else that happens, which only programs are told here.
+    fn event(&mut self, event: &serde_json::Value) -> anyhow::Result<()> {
+        if self.format == Format::Json {
+            self.bytes(format!("{event}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &mut self.file {
+            None => output::bytes(bytes),
+            Some((file, name)) => file
+                .write_all(bytes)
+                .map_err(|error| Unwritable::new(&format!("the file {name}"), error).into()),
+        }
+    }
+}
+
+async fn listen(args: Args) -> anyhow::Result<ExitCode> {
+    let mut out = Out::open(&args)?;
     let mut signals = Signals::catch()?;
     let mut user = User::connect(&args.hub, true).await?;
     let mut left = args.count;
+    let mut connected = false;
+    let mut lost = false;
     while left != Some(0) {
         let notice = tokio::select! {
             biased;
@@ -70,49 +117,48 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
         };
         match notice {
             Notice::Connected { .. } => {
+                connected = true;
                 user.ask(Request::Identity).await?;
             }
             Notice::Answered { reply, .. } => match reply {
                 Reply::Identity(id) => {
                     if let Some(line) = user.works() {
-                        eprintln!("{line}");
+                        complain!("{line}");
                     }
-                    eprintln!("listening as user {id}");
+                    status!("listening as user {id}");
+                    out.event(&json!({ "event": "connected", "user_id": output::exactly(id) }))?;
                 }
-                other => eprintln!("{}", show::answer(&other)),
+                other => status!("{}", show::answer(&other)),
             },
             Notice::Delivered { from, body, .. } => {
                 left = left.map(|left| left - 1);
-                let written = write(&mut out, args.format, from, &body).and_then(|()| out.flush());
-                match written {
-                    // Whoever reads has enough.
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-                    result => result.context("cannot write what arrived")?,
-                }
+                out.delivery(from, &body)?;
             }
             Notice::Retrying { why, .. } => {
                 if let Some(line) = user.retrying(&why) {
-                    eprintln!("{line}");
+                    complain!("{line}");
                 }
+                let was_connected = std::mem::take(&mut connected);
+                lost |= was_connected;
+                let event = if was_connected { "lost" } else { "retrying" };
+                let why = format!("{:#}", user.explain(Some(&why)));
+                out.event(&json!({ "event": event, "why": why }))?;
             }
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
                 if let Some(line) = user.works() {
-                    eprintln!("{line}");
+                    complain!("{line}");
                 }
-                eprintln!("error: {:#}", user.explain(failure.as_ref()));
+                complain!("error: {:#}", user.explain(failure.as_ref()));
                 return Ok(ExitCode::FAILURE);
             }
         }
     }
     user.finish().await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn write(out: &mut impl Write, format: Format, from: u64, body: &[u8]) -> io::Result<()> {
-    match format {
-        Format::Text => writeln!(out, "{}", show::delivery(from, body)),
-        Format::Raw => out.write_all(body),
-        Format::Json => writeln!(out, "{}", show::delivery_json(from, body)),
+    if lost {
+        complain!("error: the connection was lost in between; what was sent meanwhile is missing");
+        return Ok(ExitCode::FAILURE);
     }
+    let interrupted = left.is_some_and(|left| left > 0);
+    Ok(ExitCode::from(if interrupted { INTERRUPTED } else { 0 }))
 }

@@ -2,6 +2,7 @@
 
 mod tally;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,22 +13,20 @@ use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, MAX_BODY, MA
 use echosphere_core::link::LinkConfig;
 use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpConnector;
-use indicatif::{ProgressBar, ProgressStyle};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use self::tally::{HEADER, Plan, Tally};
 use super::PORT;
 use super::serve::{endpoint, state};
-use crate::server::{LinkBounds, OwnServer};
+use crate::limits::OTHER_FILES;
+use crate::net::Address;
+use crate::server::{LinkBounds, OwnServer, bytes};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{duration, thousands};
-use crate::{limits, net, seed};
-
-/// Open files of this process that are not connections.
-const OTHER_FILES: u64 = 64;
+use crate::values::{count, size, thousands, time_out, yes_or_no};
+use crate::{limits, progress, seed, sources};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,31 +39,31 @@ Each user sends --messages bodies, each to --fan-out others, chosen at random. E
 exactly once at each of them, in order from each sender, byte for byte, and the hub kept nothing.")]
 pub(crate) struct Args {
     /// Use this hub; without it, one is started on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST:PORT", env = "ECHOSPHERE_HUB")]
-    to: Option<String>,
+    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]
+    to: Option<Address>,
 
-    /// Users
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_USERS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Run this many users
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_USERS", default_value = "100", value_parser = count::<u32>(1..=1_000_000))]
     users: u32,
 
-    /// Bodies that each user sends
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_MESSAGES", default_value_t = 1000)]
+    /// Have each user send this many bodies
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_MESSAGES", default_value = "1000", value_parser = count::<u32>(1..=u64::from(u32::MAX)))]
     messages: u32,
 
-    /// Receivers of each
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_FAN_OUT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_RECEIVERS as i64))]
+    /// Send each body to this many users, chosen at random
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_FAN_OUT", default_value = "1", value_parser = count::<u32>(1..=MAX_RECEIVERS as u64))]
     fan_out: u32,
 
-    /// Bytes of each body, at least what tells it from others
-    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_BODY", default_value = "64B")]
+    /// Make every body this long, or as long as tells it from others
+    #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_HUB_SIZE", default_value = "64B", value_parser = size(0..=MAX_BODY as u64))]
     size: bytesize::ByteSize,
 
-    /// Relays of one user whose receipts it has not got
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_WINDOW", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Let each user have this many relays without a receipt
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_WINDOW", default_value = "16", value_parser = count::<u32>(1..=65_536))]
     window: u32,
 
-    /// Fail if it is not done in this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = duration)]
+    /// Fail if it is not done within this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
     timeout: Duration,
 
     /// Draw the receivers from this seed
@@ -72,7 +71,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
 
     /// Print the report as one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 
     #[command(flatten)]
@@ -91,17 +90,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             thousands(files.saturating_sub(OTHER_FILES) / each)
         );
     }
-    let size = crate::server::bytes(args.size);
-    if size > MAX_BODY {
-        bail!("a body has at most {MAX_BODY} bytes, not {size}");
+    if args.fan_out > args.users {
+        bail!(
+            "--fan-out {} needs as many users: a body goes to each receiver once, and there are --users {}",
+            args.fan_out,
+            args.users
+        );
     }
+    let size = bytes(args.size).max(HEADER);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(load(args, size.max(HEADER)))
+    runtime.block_on(load(args, size))
 }
 
 async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let elsewhere = match &args.to {
-        Some(to) => Some(net::resolve(to, PORT).await?),
+        Some(to) => Some(to.clone().or_port(PORT).resolve().await?),
         None => None,
     };
     let seed = match args.seed {
@@ -127,7 +130,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let plan = Plan {
         users: args.users,
         messages: args.messages,
-        fan_out: args.fan_out.min(args.users),
+        fan_out: args.fan_out,
         size,
         window: args.window,
         seed,
@@ -136,12 +139,21 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let tally = Arc::new(Mutex::new(Tally::new(plan, rng, commands)?));
     let noted = Arc::clone(&tally);
     let notify = move |notice: Notice| locked(&noted).note(notice);
-    let (driver, handle) = Driver::dial(users, TcpConnector::new(to), notify);
+    let from = match to {
+        SocketAddr::V4(to) if to.ip().is_loopback() => {
+            sources::loopback(args.users.into(), limits::ports(), seed::draw()?)
+        }
+        _ => Vec::new(),
+    };
+    let (driver, handle) = Driver::dial(users, TcpConnector::from_addresses(to, from), notify);
     let running = tokio::spawn(driver.run());
 
     let start = Instant::now();
     let mut signals = Signals::catch()?;
-    let bar = progress_bar(plan.deliveries());
+    let bar = progress::bar(
+        plan.deliveries(),
+        "{elapsed_precise} [{wide_bar}] {human_pos} of {human_len} delivered, {per_sec}",
+    );
     let work = async {
         for session in 0..u64::from(args.users) {
             handle.command(Command::Connect { session }).await?;
@@ -158,7 +170,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let interrupted = tokio::select! {
         biased;
         worked = timeout(args.timeout, work) => { worked.unwrap_or(Ok(()))?; false }
-        () = show(&bar, &tally) => false,
+        () = progress::keep(&bar, |bar| bar.set_position(locked(&tally).delivered())) => false,
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
@@ -176,21 +188,6 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
         (true, _) => ExitCode::from(INTERRUPTED),
         (false, passed) => ExitCode::from(u8::from(!passed)),
     })
-}
-
-fn progress_bar(deliveries: u64) -> ProgressBar {
-    const LOOK: &str = "{elapsed_precise} [{wide_bar}] {human_pos} of {human_len} delivered, {per_sec}";
-    let style = ProgressStyle::with_template(LOOK).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(deliveries).with_style(style.progress_chars("=> "))
-}
-
-/// Keeps the bar up to date, for ever.
-async fn show(bar: &ProgressBar, tally: &Mutex<Tally>) {
-    let mut frame = interval(Duration::from_millis(100));
-    loop {
-        frame.tick().await;
-        bar.set_position(locked(tally).delivered());
-    }
 }
 
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

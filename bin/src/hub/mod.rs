@@ -1,4 +1,5 @@
 mod ask;
+mod commands;
 mod connect;
 mod listen;
 mod load;

@@ -1,60 +1,58 @@
-//! What users are shown.
+//! What users are shown, and what programs read.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use echosphere_core::hub::{Reply, Unsent};
+use echosphere_core::hub::{Reply, Unsent, receipt};
 use serde_json::{Value, json};
 
-/// An answer as one line for people.
+use crate::{output, shown};
+
+/// An answer for people.
 pub(super) fn answer(reply: &Reply) -> String {
     match reply {
         Reply::Identity(id) => format!("you are user {id}"),
         Reply::List(ids) if ids.is_empty() => "nobody else is connected".to_owned(),
         Reply::List(ids) => format!("connected: {ids}"),
-        Reply::Echo(body) => text(body),
+        Reply::Echo(body) => shown::lines(body),
         Reply::Relayed { sent, unsent } => receipt(*sent, unsent),
-        Reply::Error(code, words) => format!("error {code}: {}", text(words)),
+        Reply::Error(code, words) => format!("error {code}: {}", shown::line(words)),
         Reply::Delivery { from, body } => delivery(*from, body),
     }
 }
 
-/// What became of a relay, as one line for people.
-pub(super) fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
-    let mut line = format!("relayed to {sent}");
-    for (id, why) in unsent {
-        line += &match why {
-            Unsent::Unknown => format!("; {id} is not connected"),
-            Unsent::TooSlow => format!("; {id} does not read what it is sent"),
-        };
-    }
-    line
-}
-
-/// What a user has sent, for people: nothing in it can control the terminal.
+/// What a user has sent, for people.
 pub(super) fn delivery(from: u64, body: &[u8]) -> String {
-    format!("from {from}: {}", text(body))
+    format!("from {from}: {}", shown::lines(body))
 }
 
-/// The same as one JSON object; what is not text stands in Base64.
-pub(super) fn delivery_json(from: u64, body: &[u8]) -> Value {
-    match str::from_utf8(body) {
-        Ok(text) => json!({ "from": from, "bytes": body.len(), "text": text }),
-        Err(_) => json!({ "from": from, "bytes": body.len(), "base64": BASE64_STANDARD.encode(body) }),
+/// An answer as an event.
+pub(super) fn answer_event(reply: &Reply) -> Value {
+    match reply {
+        Reply::Identity(id) => json!({ "event": "identity", "user_id": output::exactly(*id) }),
+        Reply::List(ids) => json!({ "event": "list", "user_ids": exact(ids.iter()) }),
+        Reply::Echo(body) => output::with_body(json!({ "event": "echo" }), body),
+        Reply::Relayed { sent, unsent } => {
+            let mut event = receipt_object(*sent, unsent);
+            event["event"] = "relayed".into();
+            event
+        }
+        Reply::Error(code, words) => {
+            json!({ "event": "error", "why": format!("{code}: {}", shown::line(words)) })
+        }
+        Reply::Delivery { from, body } => delivery_event(*from, body),
     }
 }
 
-/// Bytes as text that cannot control a terminal; line breaks and tabs are kept.
-fn text(bytes: &[u8]) -> String {
-    let safe = |c: &char| matches!(c, '\n' | '\t') || !c.is_control();
-    match str::from_utf8(bytes) {
-        Ok(text) if text.chars().all(|c| safe(&c)) => text.to_owned(),
-        _ => format!("({} bytes) {}", bytes.len(), shortened(bytes)),
-    }
+/// What a user has sent, as an event.
+pub(super) fn delivery_event(from: u64, body: &[u8]) -> Value {
+    output::with_body(json!({ "event": "delivery", "from": output::exactly(from) }), body)
 }
 
-fn shortened(bytes: &[u8]) -> String {
-    const SHOWN: usize = 200;
-    let shown = bytes[..bytes.len().min(SHOWN)].escape_ascii();
-    let more = if bytes.len() > SHOWN { "…" } else { "" };
-    format!("{shown}{more}")
+/// What became of a relay.
+pub(super) fn receipt_object(sent: u8, unsent: &[(u64, Unsent)]) -> Value {
+    let of = |what| exact(unsent.iter().filter(move |(_, why)| *why == what).map(|(id, _)| *id));
+    json!({ "sent": sent, "unknown": of(Unsent::Unknown), "too_slow": of(Unsent::TooSlow) })
+}
+
+/// User ids.
+pub(super) fn exact(ids: impl Iterator<Item = u64>) -> Value {
+    ids.map(output::exactly).collect()
 }

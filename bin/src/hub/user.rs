@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::PORT;
 use crate::attempts::{Failures, Insist, other_protocol};
-use crate::values::duration;
-use crate::{net, seed};
+use crate::net::{Address, Target};
+use crate::stderr::complain;
+use crate::values::time_out;
+use crate::{seed, shown};
 
 /// Where the hub is, and how long to wait for it.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,14 +26,14 @@ pub(super) struct Hub {
     /// The hub
     #[arg(
         long,
-        value_name = "HOST:PORT",
-        env = "ECHOSPHERE_HUB",
+        value_name = "HOST[:PORT]",
+        env = "ECHOSPHERE_HUB_TO",
         default_value = "127.0.0.1:1234"
     )]
-    to: String,
+    to: Address,
 
     /// Give up connecting, or waiting for an answer, after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     #[command(flatten)]
@@ -43,7 +45,7 @@ const SESSION: u64 = 1;
 
 /// A user that is connected, or connecting.
 pub(super) struct User {
-    hub: Hub,
+    to: Target,
     handle: Handle<Client<ChaCha8Rng>, HubCodec>,
     notices: mpsc::UnboundedReceiver<Notice>,
     running: JoinHandle<()>,
@@ -54,7 +56,8 @@ pub(super) struct User {
 impl User {
     /// Starts to connect; `reconnect` says whether it comes back when the connection is lost. Must be called within a runtime.
     pub(super) async fn connect(hub: &Hub, reconnect: bool) -> anyhow::Result<Self> {
-        let to = net::resolve(&hub.to, PORT).await?;
+        let to = hub.to.clone().or_port(PORT);
+        to.resolve().await?;
         let config = ClientConfig {
             connect_timeout: hub.timeout,
             response_timeout: hub.timeout,
@@ -69,12 +72,12 @@ impl User {
             // Whoever does not listen any more is about to end.
             let _ = sender.send(notice);
         };
-        let (driver, handle) = Driver::dial(endpoint, TcpConnector::new(to), notify);
+        let (driver, handle) = Driver::dial(endpoint, TcpConnector::to_host(&*to.host, to.port), notify);
         let running = tokio::spawn(async move {
             driver.run().await;
         });
         let user = Self {
-            hub: hub.clone(),
+            to,
             handle,
             notices,
             running,
@@ -101,12 +104,12 @@ impl User {
                 Notice::Answered {
                     reply: Reply::Error(code, text),
                     ..
-                } => bail!("the hub says: {code}: {}", text.escape_ascii()),
+                } => bail!("the hub says: {code}: {}", shown::words(&text)),
                 Notice::Answered { reply, .. } => return Ok(reply),
                 Notice::Ended { failure, .. } => return Err(self.explain(failure.as_ref())),
                 Notice::Retrying { why, .. } => {
                     if let Some(line) = self.retrying(&why) {
-                        eprintln!("{line}");
+                        complain!("{line}");
                     }
                 }
                 Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
@@ -149,15 +152,16 @@ impl User {
 
     /// Why a session has ended, and what to do.
     pub(super) fn explain(&self, failure: Option<&Failure>) -> anyhow::Error {
-        let to = &self.hub.to;
+        let to = &self.to;
         match failure {
             None => anyhow!("the session was left"),
             Some(Failure::Dial(DialError::Refused)) => {
                 anyhow!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
             }
+            Some(Failure::Dial(DialError::Unavailable)) => anyhow!("the server at {to} takes no connections now"),
             Some(Failure::Dial(_)) => anyhow!("cannot reach {to}"),
             Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
-            Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", text.escape_ascii()),
+            Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", shown::words(text)),
             Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
             Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
             Some(Failure::ShuttingDown) => anyhow!("shutting down"),

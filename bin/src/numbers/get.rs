@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use super::Transport;
 use super::show::Show;
 use crate::attempts::Insist;
+use crate::net::Address;
+use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::duration;
-use crate::{net, seed};
+use crate::values::{count, time_out, yes_or_no};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -33,11 +34,11 @@ Numbers go to stdout, one a line as they come, then their sum or checksum. Exit 
 matches; 1 not so, which is said; 130 interrupted.")]
 pub(crate) struct Args {
     /// How many numbers; of a session, how many it has in all
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "N", value_parser = count::<u16>(1..=65_535))]
     n: u16,
 
     /// Get a session, which the server keeps while the connection is lost, and its checksum
-    #[arg(long, env = "ECHOSPHERE_STATEFUL")]
+    #[arg(long, env = "ECHOSPHERE_STATEFUL", value_parser = yes_or_no)]
     stateful: bool,
 
     /// The session's name, which decides its numbers; a random one unless said
@@ -52,10 +53,10 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "HOST[:PORT]",
-        env = "ECHOSPHERE_NUMBERS",
+        env = "ECHOSPHERE_NUMBERS_TO",
         default_value = "127.0.0.1"
     )]
-    to: String,
+    to: Address,
 
     /// How to reach it
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
@@ -65,11 +66,11 @@ pub(crate) struct Args {
     insist: Insist,
 
     /// Give up if nothing comes for so long, whatever is tried
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_GIVE_UP", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_TIMEOUT", default_value = "60s", value_parser = time_out)]
     timeout: Duration,
 
     /// Print one JSON object for each event
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 }
 
@@ -101,14 +102,24 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let want = args.want()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let to = net::resolve(&args.to, args.transport.port()).await?;
-        let show = Show::new(to, &args.to, args.transport, want, args.json, args.timeout);
+        let to = args.to.clone().or_port(args.transport.port());
+        let addr = to.resolve().await?;
+        let show = Show::new(to.clone(), args.transport, want, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers>::new(to)?;
+                let connector = GrpcConnector::<GetNumbers>::new(addr);
                 get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
             }
-            Transport::Tcp => get(&args, want, TcpConnector::new(to), NumbersCodec::dialled(), show).await,
+            Transport::Tcp => {
+                get(
+                    &args,
+                    want,
+                    TcpConnector::to_host(&*to.host, to.port),
+                    NumbersCodec::dialled(),
+                    show,
+                )
+                .await
+            }
         }
     })
 }

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 
 /// The port of numbers over gRPC unless told otherwise.
 const PORT: u16 = 1337;
-/// The port of numbers over TCP unless told otherwise.
+/// The same over TCP.
 const TCP_PORT: u16 = 1338;
 
 #[derive(Debug, Subcommand)]

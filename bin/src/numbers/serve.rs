@@ -2,11 +2,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Mode, NumbersCodec, Server, ServerConfig, server_links};
+use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
@@ -16,16 +14,16 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use super::{PORT, TCP_PORT};
-use crate::server::{self, State};
-use crate::values::duration;
-use crate::{limits, net, seed};
+use crate::net::Address;
+use crate::server::{self, LinkBounds, State, Threads};
+use crate::signals::Signals;
+use crate::values::{count, duration, time_out, yes_or_no};
+use crate::{limits, seed};
 
 /// How long the last words may take to reach those who are still there.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Where it listens if it is not said.
-const DEFAULT_GRPC: &str = "127.0.0.1:1337";
-/// Bytes of numbers that may wait for somebody who does not read.
-const MAX_BACKLOG: usize = 64 * 1024;
+/// The longest request.
+const MAX_MESSAGE: usize = MAX_LINE as usize;
 
 type Codec = EitherCodec<NumbersCodec, NumbersGrpcCodec>;
 type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, Codec>;
@@ -38,32 +36,32 @@ Examples:
   echosphere numbers serve --grpc 0.0.0.0:1337 --tcp 127.0.0.1:1338
   nc 127.0.0.1 1338                        then type: START
 
-A session that was begun over one transport can be gone on with over the other. Over gRPC, the server also answers \
-health checks and reflection. Ctrl-C or SIGTERM drains: sessions under way may be sent to their end, all else ends. A \
-second one ends at once.")]
+A session that was begun over one transport can be resumed over the other. Over gRPC, the server also answers health \
+checks and reflection. Ctrl-C or SIGTERM drains: sessions under way are sent to their end, other streams end. A second \
+one ends at once.")]
 pub(crate) struct Args {
-    /// Which streams to send: those whose clients keep their place, sessions, or both
+    /// Send streams whose clients keep their place (stateless), sessions (stateful), or both
     #[arg(long, value_enum, env = "ECHOSPHERE_NUMBERS_MODE", default_value = "both")]
     mode: ModeArg,
 
-    /// Address and port of gRPC; port 0 takes a free one [default: 127.0.0.1:1337, and none if there is --tcp]
-    #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_GRPC")]
-    grpc: Option<String>,
+    /// Serve gRPC on this address and port; port 0 takes a free one [default: 127.0.0.1:1337, or none with --tcp]
+    #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
+    grpc: Option<Address>,
 
-    /// Address and port of TCP, for people with nc and for `numbers get --transport tcp` [port: 1338]
-    #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_NUMBERS_TCP")]
-    tcp: Option<String>,
+    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [port: 1338]
+    #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
+    tcp: Option<Address>,
 
-    /// From one number of a stream to the next
+    /// Wait this long from one number of a stream to the next
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
     /// Keep a session this long after its connection is known to be lost, or its client has closed at its end. Clients
     /// notice a silent loss within 25s: with less than 30s, sessions can be lost
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
-    /// How long sessions under way may take to finish when the server drains
+    /// Give sessions this long to finish when the server drains
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
     drain: Duration,
 
@@ -71,39 +69,72 @@ pub(crate) struct Args {
     #[arg(long, env = "ECHOSPHERE_SEED")]
     seed: Option<u64>,
 
-    /// Print the counters as one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    /// Print where it listens, and the counters at the end, as JSON objects
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
 
     #[command(flatten)]
     bounds: Bounds,
 }
 
-/// Bounds of the server.
+/// Bounds of the server. Numbers have defaults of their own: they wait for a peer that does not read, so silence is what ends
+/// such a connection.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(
+    next_help_heading = "Bounds",
+    mut_arg("max_connections", |arg| {
+        arg.help("Refuse calls and TCP connections beyond this many with `error full`, and HTTP/2 connections with UNAVAILABLE [default: 200000, or as many as the open files allow]")
+    }),
+    mut_arg("max_backlog", |arg| {
+        arg.default_value("64KiB")
+            .env("ECHOSPHERE_NUMBERS_MAX_BACKLOG")
+            .help("Hold a stream's numbers back while more than this many bytes wait to be written to its connection")
+    }),
+    mut_arg("backlog_timeout", |arg| {
+        arg.default_value("1day")
+            .env("ECHOSPHERE_NUMBERS_BACKLOG_TIMEOUT")
+            .help("Drop a connection whose numbers have waited for this time")
+    }),
+    mut_arg("handshake_timeout", |arg| {
+        arg.help("Close a connection that sends no whole line or frame within this time; over gRPC, no HTTP/2 handshake, and a call no first message")
+    }),
+    mut_arg("idle_timeout", |arg| {
+        arg.help("Close a TCP connection in length framing that sends nothing for this long, and an HTTP/2 connection that has no call")
+    }),
+    mut_arg("idle_timeout_text", |arg| {
+        arg.default_value("1day")
+            .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
+            .help("Close a TCP connection in lines that sends nothing for this long; people who only read are silent")
+    }),
+    mut_arg("keepalive", |arg| {
+        arg.default_value("10s")
+            .env("ECHOSPHERE_NUMBERS_KEEPALIVE")
+            .help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often. Clients take 25s of silence for a loss")
+    })
+)]
 struct Bounds {
-    /// Sessions kept at once; one more is told `error too-many-sessions`
+    /// Refuse sessions beyond this many with `error too-many-sessions`
     #[arg(
         long,
         value_name = "COUNT",
         env = "ECHOSPHERE_MAX_SESSIONS",
-        default_value_t = 1_000_000
+        default_value = "1000000",
+        value_parser = count::<usize>(1..=u64::MAX)
     )]
     max_sessions: usize,
 
-    /// Connections and calls at once; one more is told `error full`
+    /// Let one HTTP/2 connection have this many calls at once; one more waits
     #[arg(
         long,
         value_name = "COUNT",
-        env = "ECHOSPHERE_MAX_CONNECTIONS",
-        default_value_t = 200_000
+        env = "ECHOSPHERE_MAX_CALLS_PER_CONNECTION",
+        default_value = "1000",
+        value_parser = count::<u32>(1..=u64::from(u32::MAX))
     )]
-    max_connections: usize,
+    max_calls_per_connection: u32,
 
-    /// A person who types nothing is gone after this time; people who only look on are silent
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT", default_value = "1day", value_parser = duration)]
-    idle_timeout_text: Duration,
+    #[command(flatten)]
+    links: LinkBounds,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -121,25 +152,28 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    limits::raise_open_files();
+pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let files = limits::raise_open_files();
+    args.bounds.links.fit(files, Threads::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Whoever reads where it listens may send one at once.
+        let signals = Signals::catch()?;
         let grpc = match (&args.grpc, &args.tcp) {
-            (Some(addr), _) => Some(addr.as_str()),
-            (None, None) => Some(DEFAULT_GRPC),
+            (Some(addr), _) => Some(addr.clone()),
+            (None, None) => Some(Address::loopback(PORT)),
             (None, Some(_)) => None,
         };
         let (calls, serving) = match grpc {
-            Some(addr) => listen_grpc(net::resolve(addr, PORT).await?)
-                .await
-                .map(|(one, other)| (Some(one), Some(other)))?,
+            Some(addr) => {
+                listen_grpc(addr.or_port(PORT).resolve().await?, &args).map(|(one, other)| (Some(one), Some(other)))?
+            }
             None => (None, None),
         };
         let connections = match &args.tcp {
             Some(addr) => {
-                let (listener, addr) = server::bind(net::resolve(addr, TCP_PORT).await?, "--tcp")?;
-                eprintln!("listening on {addr} for TCP (Ctrl-C drains)");
+                let (listener, addr) = server::bind(addr.clone().or_port(TCP_PORT).resolve().await?, "--tcp")?;
+                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.json)?;
                 Some(listener)
             }
             None => None,
@@ -149,7 +183,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
         });
-        let endpoint = server::until_drained(driver, handle, args.drain).await?;
+        let endpoint = server::until_drained(driver, handle, signals, args.drain).await;
         if let Some(serving) = serving {
             // Whoever does not read by then will not.
             let _ = timeout(LAST_WORDS, serving.ended()).await;
@@ -160,23 +194,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn listen_grpc(addr: SocketAddr) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
-    let (listener, serving) = GrpcListener::bind(addr, GrpcConfig::default())
-        .await
-        .with_context(|| server::cannot_listen(addr, "--grpc"))?;
-    eprintln!("listening on {} for gRPC (Ctrl-C drains)", listener.local_addr());
+fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
+    let config = GrpcConfig {
+        links: args.bounds.links.config(MAX_MESSAGE),
+        max_calls: args.bounds.max_calls_per_connection,
+    };
+    let bound = GrpcListener::bind(addr, config);
+    let (listener, serving) = bound.map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
+    server::announce(listener.local_addr(), "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
     Ok((listener, serving))
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let links = LinkConfig {
-        idle_timeout_text: args.bounds.idle_timeout_text,
-        max_connections: args.bounds.max_connections,
-        max_backlog: MAX_BACKLOG,
-        // Numbers wait for those who do not read: silence ends such a connection, and nothing else needs to.
-        backlog_timeout: args.bounds.idle_timeout_text,
-        ..server_links()
-    };
+    let links = args.bounds.links.config(MAX_MESSAGE);
     let config = ServerConfig {
         mode: match args.mode {
             ModeArg::Both => Mode::Both,

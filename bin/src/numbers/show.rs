@@ -1,6 +1,5 @@
 //! What is seen of a stream, by people and by programs.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use echosphere_core::DialError;
@@ -10,14 +9,14 @@ use serde_json::json;
 
 use super::Transport;
 use crate::attempts::{Failures, other_protocol};
-use crate::output;
+use crate::net::{Address, Target};
+use crate::stderr::{complain, status};
+use crate::values::counted;
+use crate::{output, shown};
 
 /// Shows what comes of one stream.
 pub(super) struct Show {
-    /// Where the server is.
-    addr: SocketAddr,
-    /// As it was said.
-    to: String,
+    to: Target,
     transport: Transport,
     want: Want,
     last: Option<u64>,
@@ -27,31 +26,23 @@ pub(super) struct Show {
 }
 
 impl Show {
-    /// For a stream from the server at `addr`, which was said as `to`, without which `give_up` passes at most.
-    pub(super) fn new(
-        addr: SocketAddr,
-        to: &str,
-        transport: Transport,
-        want: Want,
-        json: bool,
-        give_up: Duration,
-    ) -> Self {
+    /// For a stream from the server at `to`, without which `give_up` passes at most.
+    pub(super) fn new(to: Target, transport: Transport, want: Want, json: bool, give_up: Duration) -> Self {
         Self {
-            addr,
-            failures: Failures::new(give_up),
-            to: to.to_owned(),
+            to,
             transport,
             want,
             last: None,
             over: false,
             json,
+            failures: Failures::new(give_up),
         }
     }
 
     /// Says what is about to come, where it is not what was typed.
     pub(super) fn begin(&self) {
         if let Want::Session { uuid, after: None, .. } = self.want {
-            eprintln!("session {uuid}");
+            status!("session {uuid}");
         }
     }
 
@@ -61,23 +52,21 @@ impl Show {
             Notice::Number { place, number, .. } => {
                 self.say_failures();
                 self.last = Some(number);
-                let line = if self.json {
-                    format!("{}\n", json!({ "event": "number", "place": place, "number": number }))
+                if self.json {
+                    let number = output::exactly(number);
+                    output::json(&json!({ "event": "number", "place": place, "number": number }))?;
                 } else {
-                    format!("{number}\n")
-                };
-                if !output::part(line.as_bytes())? {
-                    return Ok(Some(true));
+                    output::bytes(format!("{number}\n").as_bytes())?;
                 }
             }
             Notice::Retrying { why, after, .. } => {
                 if self.json {
-                    let (why, after) = (self.explain(&why), after.as_secs_f64());
-                    output::json(&json!({ "event": "retrying", "why": why, "after_seconds": after }))?;
+                    let (why, after) = (self.explain(&why), after.as_millis() as u64);
+                    output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
                 } else {
                     let why = self.explain(&why);
                     if let Some(line) = self.failures.note(why) {
-                        eprintln!("{line}");
+                        complain!("{line}");
                     }
                 }
             }
@@ -86,7 +75,7 @@ impl Show {
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
-                    eprintln!("going on after {count} numbers");
+                    status!("going on after {}", counted(count.into(), "number"));
                 }
             }
             Notice::Done { total, .. } => {
@@ -101,7 +90,7 @@ impl Show {
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
                 } else {
-                    eprintln!("error: {why}");
+                    complain!("error: {why}");
                 }
                 self.hint(&failure);
                 return Ok(Some(false));
@@ -113,7 +102,7 @@ impl Show {
     /// Says how many attempts failed, if that was not said.
     fn say_failures(&mut self) {
         if let Some(line) = self.failures.over() {
-            eprintln!("{line}");
+            complain!("{line}");
         }
     }
 
@@ -126,7 +115,6 @@ impl Show {
         match total {
             Total::Sum(sum) => {
                 if self.json {
-                    // JSON numbers of this size are read as others by some programs.
                     output::json(&json!({ "event": "done", "sum": sum.to_string() }))?;
                 } else {
                     output::bytes(format!("sum {sum}\n").as_bytes())?;
@@ -141,7 +129,7 @@ impl Show {
                     output::bytes(format!("checksum {said} {verdict}\n").as_bytes())?;
                 }
                 if !valid {
-                    eprintln!(
+                    complain!(
                         "error: the numbers that came do not have this checksum; was the session begun with another N?"
                     );
                 }
@@ -160,8 +148,8 @@ impl Show {
             // The session is lost: there is nothing to go on with.
             Failure::Rejected(ErrorCode::UnknownSession, _) => {
                 if let Want::Session { uuid, n, .. } = self.want {
-                    eprintln!("The server has restarted or waited too long. From the start, with the same numbers:");
-                    eprintln!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
+                    complain!("The server has restarted or waited too long. From the start, with the same numbers:");
+                    complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
             Failure::Rejected(..) | Failure::Confused | Failure::OtherProtocol(_) => {}
@@ -177,7 +165,7 @@ impl Show {
             Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
             Want::Plain { .. } => (String::new(), "N".to_owned()),
         };
-        eprintln!(
+        complain!(
             "to go on: echosphere numbers get{which} --resume {last}{} {n}",
             self.whereto()
         );
@@ -185,13 +173,14 @@ impl Show {
 
     /// The flags that say where the server is, if they are needed.
     fn whereto(&self) -> String {
-        let to = (self.to != "127.0.0.1").then(|| format!(" --to {}", self.to));
+        let port = self.transport.port();
+        let to = (self.to != Address::loopback(port).or_port(port)).then(|| format!(" --to {}", self.to));
         let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");
         to.unwrap_or_default() + tcp.unwrap_or_default()
     }
 
     fn explain(&self, failure: &Failure) -> String {
-        let to = self.addr;
+        let to = &self.to;
         let flag = match self.transport {
             Transport::Grpc => "--grpc",
             Transport::Tcp => "--tcp",
@@ -200,11 +189,14 @@ impl Show {
             Failure::Dial(DialError::Refused) => {
                 format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
             }
+            Failure::Dial(DialError::Unavailable) => {
+                format!("the server at {to} takes no calls now: it is full or shutting down")
+            }
             Failure::Dial(_) => {
                 format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
             }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
-            Failure::Rejected(code, text) => format!("the server says: {code}: {}", text.escape_ascii()),
+            Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
             Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
             Failure::ShuttingDown => "shutting down".to_owned(),
@@ -216,7 +208,7 @@ impl Show {
                     Transport::Grpc => "a numbers server (gRPC)",
                     Transport::Tcp => "a numbers server (TCP)",
                 };
-                other_protocol(&to.to_string(), *protocol, wanted)
+                other_protocol(to, *protocol, wanted)
             }
         }
     }

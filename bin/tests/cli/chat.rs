@@ -7,9 +7,9 @@ use std::process::{Child, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Serving, echosphere, folder, json, stderr, stdout};
+use crate::support::{Serving, echosphere, folder, json, lines, stderr, stdout};
 
 fn spawn(name: &str, args: &[&str]) -> Child {
     let all = [&["chat"], args].concat();
@@ -35,10 +35,6 @@ fn run(name: &str, args: &[&str], input: &[u8]) -> Output {
 
 fn some_bytes(length: u32) -> Vec<u8> {
     (0..length).map(|n| (n * 7 + n / 251) as u8).collect()
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A server that ends once its first client has left, and all that it prints.
@@ -119,19 +115,23 @@ fn address(serving: &mut Child) -> String {
 fn json_lines_say_what_happens() {
     let serving = Serving::start("chat", "chat-json", &["--json"]);
     let sent = run("chat-json", &["connect", &serving.addr, "--json"], "é".as_bytes());
-    let told = lines(&stdout(&sent));
+    let told = lines(&sent);
     assert_eq!(told[0], json!({ "event": "connected", "resumed": false }));
-    assert_eq!((&told[1]["event"], &told[1]["id"]), (&json!("delivered"), &json!(1)));
-    let rtt = told[1]["rtt_us"].as_f64().unwrap();
-    assert!(rtt > 0.0, "{rtt}");
+    assert_eq!((&told[1]["event"], &told[1]["id"]), (&json!("delivered"), &json!("1")));
+    let round_trip = told[1]["round_trip_us"].as_f64().unwrap();
+    assert!(round_trip > 0.0, "{round_trip}");
     assert_eq!(told[2..], [json!({ "event": "ended", "why": null })]);
 
     run("chat-json", &["connect", &serving.addr], b"\xff\x1b[2J");
-    let heard = lines(&stdout(&end(serving)));
-    assert_eq!(heard[1], json!({ "event": "heard", "id": 1, "bytes": 2, "text": "é" }));
+    let heard = lines(&end(serving));
+    assert_eq!(heard[0]["event"], "listening");
     assert_eq!(
-        heard[4],
-        json!({ "event": "heard", "id": 1, "bytes": 5, "base64": "/xtbMko=" })
+        heard[2],
+        json!({ "event": "heard", "id": "1", "bytes": 2, "text": "é" })
+    );
+    assert_eq!(
+        heard[5],
+        json!({ "event": "heard", "id": "1", "bytes": 5, "base64": "/xtbMko=" })
     );
 }
 
@@ -269,7 +269,7 @@ fn a_ping_counts_every_round_trip() {
     let report = json(&output);
     assert_eq!(output.status.code(), Some(0), "{report}");
     assert_eq!((&report["count"], &report["bytes"]), (&json!(200), &json!(1024)));
-    for part in ["rtt_us", "baseline_us"] {
+    for part in ["latency_us", "baseline_latency_us"] {
         let (min, p50, max) = (&report[part]["min"], &report[part]["p50"], &report[part]["max"]);
         let in_order = min.as_f64() <= p50.as_f64() && p50.as_f64() <= max.as_f64();
         assert!(in_order && min.as_f64() > Some(0.0), "{report}");

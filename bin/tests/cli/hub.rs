@@ -78,22 +78,22 @@ fn users_ask_who_is_there_and_relay_to_each_other() {
     assert_eq!(id, "2");
     assert_eq!(stdout(&hub.run(&["list"], b"")), "2\n");
     let listed = hub.run(&["list", "--json"], b"");
-    assert_eq!(json(&listed), json!({ "user_ids": [2] }));
+    assert_eq!(json(&listed), json!({ "user_ids": ["2"] }));
 
     let sent = hub.run(&["relay", "2", "any string"], b"");
     assert_eq!(
         (stdout(&sent).as_str(), sent.status.code()),
-        ("relayed to 1\n", Some(0))
+        ("relayed to 1 of 1 user\n", Some(0))
     );
     let sent = hub.run(&["relay", "2, 9", "--json"], b"from stdin\n");
-    assert_eq!(json(&sent), json!({ "sent": 1, "unknown": [9], "too_slow": [] }));
+    assert_eq!(json(&sent), json!({ "sent": 1, "unknown": ["9"], "too_slow": [] }));
     assert_eq!(sent.status.code(), Some(1), "not everybody got it");
     let sent = hub.run(&["connect"], b"relay 2 from a pipe\nidentity\n");
-    assert_eq!(stdout(&sent), "relayed to 1\nyou are user 7\n");
+    assert_eq!(stdout(&sent), "relayed to 1 of 1 user\nyou are user 7\n");
     assert_eq!(sent.status.code(), Some(0));
 
     let heard = stdout(&listener.wait_with_output().unwrap());
-    assert_eq!(heard, "from 5: any string\nfrom 6: from stdin\n\nfrom 7: from a pipe\n");
+    assert_eq!(heard, "from 5: any string\nfrom 6: from stdin\nfrom 7: from a pipe\n");
     assert_eq!(hub.end()["counters"]["opened"], 7);
 }
 
@@ -116,8 +116,9 @@ fn any_bytes_go_from_a_file_into_a_file() {
     assert_eq!(
         lines,
         [
-            json!({ "from": 4, "bytes": 2, "base64": "/wA=" }),
-            json!({ "from": 5, "bytes": 2, "text": "é" })
+            json!({ "event": "connected", "user_id": "3" }),
+            json!({ "event": "delivery", "from": "4", "bytes": 2, "base64": "/wA=" }),
+            json!({ "event": "delivery", "from": "5", "bytes": 2, "text": "é" })
         ]
     );
     hub.end();
@@ -128,9 +129,9 @@ fn the_hub_is_used_by_hand() {
     let hub = Hub::start("hub-nc");
     let (listener, id) = hub.listen(&["--count", "1"]);
     let seen = hub.nc(&format!("identity\nlist\nrelay\n{id}\nfoo bar\numad?\n"));
-    assert_eq!(seen, "identity 2\nlist 1\nrelayed to 1\n");
+    assert_eq!(seen, "identity 2\nlist 1\nrelayed to 1 of 1 user\n");
     let heard = stdout(&listener.wait_with_output().unwrap());
-    assert_eq!(heard, "from 2: foo bar\numad?\n");
+    assert_eq!(heard, "from 2: foo bar\n  umad?\n");
     let seen = hub.nc("relay\nme\nfoo\n\n\nidentity\n");
     assert!(seen.starts_with("error bad-receiver \"me\" is no user id; "), "{seen}");
     assert!(seen.ends_with("\nidentity 3\n"), "{seen}");
@@ -158,8 +159,8 @@ fn a_load_reports_that_every_body_arrived() {
     assert_eq!(report["passed"], true);
     assert_eq!(report["relayed"], 30 * 40);
     assert_eq!(report["delivered"], 30 * 40 * 7);
-    assert_eq!(report["hub"]["zero"], true);
-    assert_eq!(report["hub"]["counters"]["deliveries"], 30 * 40 * 7);
+    assert_eq!(report["server"]["zero"], true);
+    assert_eq!(report["server"]["counters"]["deliveries"], 30 * 40 * 7);
 }
 
 #[test]
@@ -178,7 +179,10 @@ fn wrong_use_says_what_to_do() {
     let (code, told) = run(&["relay", "2,x", "hi"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("\"x\" is no user id"), "{told}");
+    let (code, told) = run(&["load", "--users", "2", "--fan-out", "3"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("--fan-out 3 needs as many users"), "{told}");
     let (code, told) = run(&["load", "--size", "2MiB"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("a body has at most 1048576 bytes"), "{told}");
+    assert!(told.contains("expected 0 to 1,048,576 bytes"), "{told}");
 }

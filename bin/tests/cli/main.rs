@@ -4,8 +4,14 @@
 
 mod attempts;
 mod chat;
+mod delivery;
 mod echo;
 mod hub;
+mod input;
+mod json;
 mod numbers;
+mod prompts;
+mod pty;
 mod settings;
+mod stderr;
 mod support;

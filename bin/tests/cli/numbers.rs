@@ -129,8 +129,8 @@ fn a_stateless_stream_is_printed_and_summed() {
         events(&output),
         [
             json!({"event": "resumed", "count": 0}),
-            json!({"event": "number", "place": 1, "number": 15}),
-            json!({"event": "number", "place": 2, "number": 45}),
+            json!({"event": "number", "place": 1, "number": "15"}),
+            json!({"event": "number", "place": 2, "number": "45"}),
             json!({"event": "done", "sum": "60"}),
         ]
     );
@@ -208,7 +208,8 @@ fn a_stateless_stream_goes_on_through_a_restart_and_a_session_is_said_to_be_lost
     let (events, code, _) = rest(plain);
     assert_eq!(code, Some(0));
     assert!(events.iter().any(|event| event["event"] == "retrying"), "{events:?}");
-    let numbers: Vec<u64> = events.iter().filter_map(|event| event["number"].as_u64()).collect();
+    let number = |event: &Value| event["number"].as_str()?.parse().ok();
+    let numbers: Vec<u64> = events.iter().filter_map(number).collect();
     let expected = std::iter::successors(Some(3_u64), |number| Some(number.wrapping_mul(3)));
     assert!(numbers.iter().copied().eq(expected.take(300)), "{numbers:?}");
 
@@ -226,13 +227,20 @@ fn it_ends_when_nobody_reads_its_numbers() {
     let args = ["numbers", "get", "65535", "--to", &serving.grpc];
     let mut child = echosphere("numbers-unread", &args)
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("cannot write to stdout"),
+        "{}",
+        stderr(&output)
+    );
     serving.end();
 }
 
@@ -249,8 +257,8 @@ fn lines_are_answered_to_people() {
 #[test]
 fn wrong_use_says_what_to_do() {
     for (args, hint) in [
-        (&["0"][..], "not in 1..=65535"),
-        (&["65536"], "not in 1..=65535"),
+        (&["0"][..], "from 1 to 65,535"),
+        (&["65536"], "from 1 to 65,535"),
         (&["5", "--uuid", "x"], "--uuid"),
         (&["5", "--stateful", "--resume", "7"], "Say --uuid"),
         (&["5", "--resume", "0"], "0 is in no stream"),
@@ -271,7 +279,7 @@ fn wrong_use_says_what_to_do() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("choose another address with --grpc"),
+        stderr(&output).contains("choose another port with --grpc"),
         "{}",
         stderr(&output)
     );
@@ -279,4 +287,20 @@ fn wrong_use_says_what_to_do() {
     let output = get("numbers-wrong-use", &["5", "--to", &addr, "--timeout", "1ms"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("numbers serve --grpc"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_full_server_says_so_and_logs_it() {
+    let mut serving = Serving::start("numbers-full", &["--max-connections", "1"]);
+    let silent = TcpStream::connect(&serving.grpc).unwrap();
+    let output = serving.get("numbers-full", &["1", "--timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("takes no calls now: it is full"), "{said}");
+    drop(silent);
+    serving.signal(Signal::INT);
+    let mut logged = String::new();
+    serving.stderr.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("all places are taken"), "{logged}");
+    serving.child.wait().unwrap();
 }

@@ -30,8 +30,16 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The last JSON object that was printed: of a server, what it has left.
 pub(crate) fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
+    lines(output).pop().unwrap_or_default()
+}
+
+/// Every JSON object that was printed.
+pub(crate) fn lines(output: &Output) -> Vec<Value> {
+    let text = stdout(output);
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    text.lines().map(parse).collect()
 }
 
 /// A server of this system on a free port.
@@ -43,7 +51,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(system: &str, name: &str, args: &[&str]) -> Self {
-        let all = [&[system, "serve", "--listen", "127.0.0.1:0"], args].concat();
+        let free = if args.contains(&"--listen") {
+            &[][..]
+        } else {
+            &["--listen", "127.0.0.1:0"]
+        };
+        let all = [&[system, "serve"], free, args].concat();
         let mut command = echosphere(name, &all);
         let mut child = command
             .stdin(Stdio::null())

@@ -73,9 +73,15 @@ pub enum Command {
         /// Any bytes.
         body: Bytes,
     },
-    /// The caller is done with a message it heard, of so many bytes, see [`TalkConfig::max_unread`].
-    Read(usize),
-    /// End the session once everything said is acknowledged.
+    /// The caller has done with a message what it is there for, such as writing it somewhere. Only now is it acknowledged.
+    /// What cannot be done is not to be said, and then the session is to be ended by [`Command::HangUp`].
+    Read {
+        /// The message's session, as [`Notice::Heard`] has it.
+        session: u64,
+        /// The message's id. All messages before it count as read too.
+        id: u64,
+    },
+    /// End the session once everything said, and everything heard up to now, is acknowledged.
     Leave,
     /// End the session now.
     HangUp,
@@ -91,8 +97,13 @@ pub enum ServerCommand {
         /// Any bytes.
         body: Bytes,
     },
-    /// The caller is done with a message it heard, of so many bytes, see [`TalkConfig::max_unread`].
-    Read(usize),
+    /// As [`Command::Read`]. A server whose caller cannot read on is to be drained, without time to do so.
+    Read {
+        /// The message's session, as [`Notice::Heard`] has it.
+        session: u64,
+        /// The message's id. All messages before it count as read too.
+        id: u64,
+    },
 }
 
 /// What the caller is told, on either side.
@@ -103,8 +114,11 @@ pub enum Notice {
         /// It was there before, and its connection was lost.
         resumed: bool,
     },
-    /// The peer has said something.
+    /// The peer has said something. It is acknowledged when the caller says [`Command::Read`], unless
+    /// [`TalkConfig::unattended`].
     Heard {
+        /// Which session of this side it was said in; the first is 1.
+        session: u64,
         /// The message's id.
         id: u64,
         /// What was said.
@@ -147,7 +161,7 @@ pub enum Notice {
     TurnedAway,
     /// The session has ended, after a notice for each message that was not acknowledged.
     Ended {
-        /// Why; `None` if one of the two wanted it.
+        /// Why; `None` if one of the two wanted it, and said so.
         failure: Option<Failure>,
     },
 }

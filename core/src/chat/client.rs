@@ -93,7 +93,7 @@ impl<R: Rng> Client<R> {
             open: false,
             leaving: false,
             told: None,
-            talk: Talk::new(self.config.talk, false),
+            talk: Talk::new(self.config.talk, self.counters.sessions, false),
         };
         self.key = Some(self.attempts.begin(now, session, out));
     }
@@ -118,7 +118,7 @@ impl<R: Rng> Client<R> {
         if let Some(entry) = self.attempts.get_mut(key) {
             let session = entry.number;
             let greeting = if entry.welcomed {
-                let received = entry.talk.received();
+                let received = entry.talk.rejoin();
                 Message::Resume { session, received }
             } else {
                 Message::Begin { session }
@@ -171,21 +171,23 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    fn read(&mut self, bytes: usize, out: &mut Out) {
+    fn read(&mut self, of: u64, id: u64, out: &mut Out) {
         let conn = self.key.and_then(|key| self.attempts.conn(key));
         if let Some(session) = self.session() {
-            session.talk.read(conn, bytes, out);
+            session.talk.read(conn, of, id, out);
+            self.settle(out);
         }
     }
 
     fn leave(&mut self, out: &mut Out) {
         if let Some(session) = self.session() {
             session.leaving = true;
+            session.talk.leave();
             self.settle(out);
         }
     }
 
-    /// Ends a session that is to end and in which everything is acknowledged.
+    /// Ends a session that is to end and in which everything is acknowledged, on both sides.
     fn settle(&mut self, out: &mut Out) {
         let session = self.session();
         if session.is_some_and(|session| session.leaving && session.talk.is_done()) {
@@ -286,7 +288,7 @@ impl<R: Rng> Client<R> {
         if let Some(conn) = self.attempts.conn(key).filter(|_| !confused) {
             out.push(Action::Send(conn, Message::Bye));
         }
-        if let Some(session) = self.attempts.end(key, CloseReason::Finished, out) {
+        if let Some(mut session) = self.attempts.end(key, CloseReason::Finished, out) {
             session.talk.end(&mut self.counters, out);
             out.push(Action::Notify(Notice::Ended { failure }));
         }
@@ -319,12 +321,12 @@ impl<R: Rng> Machine for Client<R> {
         match event {
             Event::Command(Command::Connect) => self.connect(now, out),
             Event::Command(Command::Say { key, body }) => self.say(now, key, body, out),
-            Event::Command(Command::Read(bytes)) => self.read(bytes, out),
+            Event::Command(Command::Read { session, id }) => self.read(session, id, out),
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
-                if self.attempts.dial_failed(token).is_some() {
+                if self.attempts.dial_failed(token, error).is_some() {
                     match error {
                         DialError::OtherProtocol(protocol) => self.end(Some(Failure::OtherProtocol(protocol)), out),
                         error => self.retry(now, Failure::Dial(error), CloseReason::Finished, out),
@@ -339,6 +341,7 @@ impl<R: Rng> Machine for Client<R> {
             }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Server {
     /// Connections that have not said yet what they want.
     strangers: BTreeMap<ConnId, TimerId>,
     session: Option<Session>,
+    /// A session that has ended, and in which the caller has not read everything.
+    behind: Option<Talk>,
     timers: Timers<Due>,
     draining: bool,
     counters: ChatCounters,
@@ -27,6 +29,8 @@ struct Session {
     /// 0 if the peer will not come back.
     number: u64,
     link: Link,
+    /// A peer that types has sent its end of stream, and gets what there is to come.
+    finished: bool,
     talk: Talk,
 }
 
@@ -55,6 +59,7 @@ impl Server {
             config,
             strangers: BTreeMap::new(),
             session: None,
+            behind: None,
             timers: Timers::new(),
             draining: false,
             counters: ChatCounters::default(),
@@ -82,7 +87,14 @@ impl Server {
     ///
     /// What does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        self.session.as_ref().map_or(Ok(()), |session| session.talk.audit())
+        let mut talks = self.session.iter().map(|session| &session.talk).chain(&self.behind);
+        talks.try_for_each(Talk::audit)
+    }
+
+    /// Whether it can talk with somebody new. What nobody reads is bounded by that.
+    fn is_busy(&self) -> bool {
+        let unread = |session: &Session| !session.talk.is_read();
+        self.peer().is_some() || self.behind.is_some() || self.session.as_ref().is_some_and(unread)
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, text: bool, out: &mut Out) {
@@ -98,7 +110,7 @@ impl Server {
 
     /// Talks with the peer of this connection from now on, unless there is one.
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
-        if self.peer().is_some() {
+        if self.is_busy() {
             self.counters.turned_away += 1;
             out.push(Action::Notify(Notice::TurnedAway));
             let told = WireError::new(
@@ -113,7 +125,8 @@ impl Server {
         self.session = Some(Session {
             number,
             link: Link::Open(conn),
-            talk: Talk::new(self.config.talk, text),
+            finished: false,
+            talk: Talk::new(self.config.talk, self.counters.sessions, text),
         });
         out.push(Action::Send(conn, Message::Welcome { received: 0 }));
         out.push(Action::Notify(Notice::Connected { resumed: false }));
@@ -156,7 +169,7 @@ impl Server {
         session.link = Link::Open(conn);
         session.talk.resume(received, &mut self.counters, out);
         self.counters.resumed += 1;
-        let received = session.talk.received();
+        let received = session.talk.rejoin();
         out.push(Action::Send(conn, Message::Welcome { received }));
         out.push(Action::Notify(Notice::Connected { resumed: true }));
         session.talk.pump(now, conn, out);
@@ -222,8 +235,9 @@ impl Server {
             return;
         };
         if session.number == 0 || self.draining {
-            let failure = (reason != CloseReason::PeerClosed).then_some(Failure::Closed(reason));
-            self.end(failure, out);
+            // That is how people leave; a program says bye.
+            let left = reason == CloseReason::PeerClosed && session.talk.is_text();
+            self.end((!left).then_some(Failure::Closed(reason)), out);
             return;
         }
         self.counters.lost += 1;
@@ -253,18 +267,38 @@ impl Server {
         }
     }
 
-    fn read(&mut self, bytes: usize, out: &mut Out) {
+    fn read(&mut self, of: u64, id: u64, out: &mut Out) {
+        if let Some(talk) = &mut self.behind {
+            talk.read(None, of, id, out);
+        }
+        self.behind.take_if(|talk| talk.is_read());
         let peer = self.peer();
         if let Some(session) = &mut self.session {
-            session.talk.read(peer, bytes, out);
+            session.talk.read(peer, of, id, out);
+        }
+        self.settle(out);
+    }
+
+    /// Ends a session whose peer has finished once everything is read, and while draining one in which everything is said
+    /// and acknowledged.
+    fn settle(&mut self, out: &mut Out) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        if session.finished && session.talk.is_read() {
+            self.leave(None, CloseReason::Finished, out);
+        } else if self.draining && (session.talk.is_done() || matches!(session.link, Link::Lost(_))) {
+            self.leave(Some(Failure::ShuttingDown), CloseReason::ShuttingDown, out);
         }
     }
 
-    /// While draining, ends a session in which everything is said and acknowledged.
-    fn settle(&mut self, out: &mut Out) {
-        let done = |session: &Session| session.talk.is_done() || matches!(session.link, Link::Lost(_));
-        if self.draining && self.session.as_ref().is_some_and(done) {
-            self.leave(Some(Failure::ShuttingDown), CloseReason::ShuttingDown, out);
+    /// A peer has sent its end of stream, see [`Machine::goes_on_after_fin`].
+    fn finished(&mut self, conn: ConnId, out: &mut Out) {
+        if self.peer() == Some(conn)
+            && let Some(session) = &mut self.session
+        {
+            session.finished = true;
+            self.settle(out);
         }
     }
 
@@ -278,13 +312,14 @@ impl Server {
 
     /// Forgets the session, whose connection is gone.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return;
         };
         if let Link::Lost(timer) = session.link {
             self.timers.cancel(timer);
         }
         session.talk.end(&mut self.counters, out);
+        self.behind = Some(session.talk).filter(|talk| !self.draining && !talk.is_read());
         out.push(Action::Notify(Notice::Ended { failure }));
     }
 
@@ -302,9 +337,14 @@ impl Server {
 
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
+        // Nobody new is taken any more.
+        self.behind = None;
         while let Some((conn, timer)) = self.strangers.pop_first() {
             self.timers.cancel(timer);
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
+        }
+        if let Some(session) = &mut self.session {
+            session.talk.leave();
         }
         self.settle(out);
     }
@@ -329,8 +369,9 @@ impl Machine for Server {
             Event::Opened(conn, opened) => self.opened(now, conn, opened.text, out),
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
+            Event::PeerFinished(conn) => self.finished(conn, out),
             Event::Command(ServerCommand::Say { key, body }) => self.say(now, key, body, out),
-            Event::Command(ServerCommand::Read(bytes)) => self.read(bytes, out),
+            Event::Command(ServerCommand::Read { session, id }) => self.read(session, id, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             // It dials nobody.
@@ -338,11 +379,17 @@ impl Machine for Server {
         }
     }
 
+    /// Whoever types gets the acknowledgements of what is not read yet.
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        let unread = |session: &Session| session.talk.is_text() && !session.talk.is_read();
+        self.peer() == Some(id) && self.session.as_ref().is_some_and(unread)
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
     }
 
     fn is_zero(&self) -> bool {
-        self.strangers.is_empty() && self.session.is_none() && self.timers.is_empty()
+        self.strangers.is_empty() && self.session.is_none() && self.behind.is_none() && self.timers.is_empty()
     }
 }

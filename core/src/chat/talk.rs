@@ -51,9 +51,11 @@ pub struct TalkConfig {
     pub window: usize,
     /// Longer bodies are sent in parts of so many bytes, each answered for itself. Default 64 KiB.
     pub part: usize,
-    /// Bytes heard that the caller has not said to have read. With more, nothing is acknowledged until it reads on, so
-    /// that the peer stops; a peer that does not stop is closed at twice as much. Default 4 MiB.
+    /// Bytes heard and not read by the caller; a peer that sends more is closed. A peer stops at its own window, as it gets
+    /// no acknowledgement of what the caller has not read. Default 8 MiB.
     pub max_unread: usize,
+    /// Nobody reads what is heard: a message is acknowledged as soon as it is whole. Default no.
+    pub unattended: bool,
 }
 
 impl Default for TalkConfig {
@@ -63,7 +65,8 @@ impl Default for TalkConfig {
             max_queued: 16 * 1024 * 1024,
             window: 256 * 1024,
             part: 64 * 1024,
-            max_unread: 4 * 1024 * 1024,
+            max_unread: 8 * 1024 * 1024,
+            unattended: false,
         }
     }
 }
@@ -72,6 +75,8 @@ impl Default for TalkConfig {
 #[derive(Debug)]
 pub(super) struct Talk {
     config: TalkConfig,
+    /// Which session of this side it is, the first being 1.
+    session: u64,
     /// Whether the peer reads lines, and so no parts.
     text: bool,
     /// Said and not acknowledged, oldest first; ids count up from `acked + 1`.
@@ -86,12 +91,21 @@ pub(super) struct Talk {
     /// Parts sent on this connection and not answered, oldest first.
     flight: VecDeque<Flight>,
     flight_bytes: usize,
-    /// The id of the last message heard whole.
-    received: u64,
+    /// The id of the last message heard whole, on any connection.
+    heard: u64,
+    /// The id of the last message that the caller has read.
+    read: u64,
+    /// The id of the message that comes next on this connection. After a loss the peer sends again what was heard and not
+    /// read.
+    coming: u64,
     partial: Vec<u8>,
-    /// Answers that wait for the caller to read on.
+    /// Parts that came on this connection and are not answered, oldest first.
     unanswered: VecDeque<(u64, bool)>,
-    unread: usize,
+    /// The bytes of each message heard and not read, oldest first.
+    unread: VecDeque<usize>,
+    unread_bytes: usize,
+    /// What was heard up to this message is to be read before the session ends.
+    to_read: u64,
 }
 
 #[derive(Debug)]
@@ -111,9 +125,10 @@ struct Flight {
 type Out = Actions<Message, Notice>;
 
 impl Talk {
-    pub(super) const fn new(config: TalkConfig, text: bool) -> Self {
+    pub(super) const fn new(config: TalkConfig, session: u64, text: bool) -> Self {
         Self {
             config,
+            session,
             text,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -123,16 +138,30 @@ impl Talk {
             offset: 0,
             flight: VecDeque::new(),
             flight_bytes: 0,
-            received: 0,
+            heard: 0,
+            read: 0,
+            coming: 1,
             partial: Vec::new(),
             unanswered: VecDeque::new(),
-            unread: 0,
+            unread: VecDeque::new(),
+            unread_bytes: 0,
+            to_read: 0,
         }
     }
 
-    /// Whether everything said is acknowledged.
+    /// The session is to end: what was heard up to now is to be acknowledged before.
+    pub(super) const fn leave(&mut self) {
+        self.to_read = self.heard;
+    }
+
+    /// Whether everything said is acknowledged, and everything heard before [`Talk::leave`] is.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.read >= self.to_read
+    }
+
+    /// Whether everything heard is read.
+    pub(super) const fn is_read(&self) -> bool {
+        self.read == self.heard
     }
 
     /// Whether the peer is somebody who types.
@@ -140,17 +169,22 @@ impl Talk {
         self.text
     }
 
-    /// The id of the last message heard whole.
-    pub(super) const fn received(&self) -> u64 {
-        self.received
+    /// Starts on another connection: returns the id of the last message read, which the peer is told. It sends the rest.
+    pub(super) const fn rejoin(&mut self) -> u64 {
+        self.coming = self.read + 1;
+        self.read
     }
 
     /// Whether the sums are those of what they sum up, and no more is kept than may be.
     pub(super) fn audit(&self) -> Result<(), &'static str> {
         let queued: usize = self.queue.iter().map(|said| said.body.len() + OVERHEAD).sum();
         let flight: usize = self.flight.iter().map(|flight| flight.bytes).sum();
-        if (queued, flight) != (self.queued_bytes, self.flight_bytes) {
+        let unread: usize = self.unread.iter().sum();
+        if (queued, flight, unread) != (self.queued_bytes, self.flight_bytes, self.unread_bytes) {
             return Err("a sum of bytes is wrong");
+        }
+        if self.read + self.unread.len() as u64 != self.heard {
+            return Err("a message is neither read nor unread");
         }
         if self.next > self.queue.len() || (self.offset > 0 && self.next == self.queue.len()) {
             return Err("the next to be sent is beyond the end");
@@ -161,8 +195,7 @@ impl Talk {
             max_unread,
             ..
         } = self.config;
-        if self.queued_bytes > max_queued || self.partial.len() > max_body || self.unread > max_unread.saturating_mul(2)
-        {
+        if self.queued_bytes > max_queued || self.partial.len() > max_body || self.unread_bytes > max_unread {
             return Err("more is kept than may be");
         }
         Ok(())
@@ -262,50 +295,75 @@ impl Talk {
         counters: &mut ChatCounters,
         out: &mut Out,
     ) -> Result<(), WireError> {
-        let expected = self.received + 1;
+        let expected = self.coming;
         if id != expected {
             let text = format!("message {id}, where {expected} comes next");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
-        if self.partial.len() + body.len() > self.config.max_body {
+        let new = id > self.heard;
+        let bytes = if new { self.partial.len() + body.len() } else { 0 };
+        if bytes > self.config.max_body {
             return Err(ErrorCode::BodyTooLong.into());
         }
-        if last {
-            let body = if self.partial.is_empty() {
-                keep(body)
-            } else {
-                self.partial.extend_from_slice(body);
-                mem::take(&mut self.partial).into()
-            };
-            self.unread += body.len() + OVERHEAD;
-            self.received = id;
-            counters.heard += 1;
-            out.push(Action::Notify(Notice::Heard { id, body }));
-        } else {
-            self.partial.extend_from_slice(body);
-        }
-        self.unanswered.push_back((id, last));
-        if self.unread + self.unanswered.len() * OVERHEAD > self.config.max_unread.saturating_mul(2) {
+        let whole = if last { bytes } else { 0 };
+        if self.unread_bytes + whole + (self.unanswered.len() + 1) * OVERHEAD > self.config.max_unread {
             let text = "more than may be sent without an answer";
             return Err(WireError::new(ErrorCode::TooManyWaiting, text));
+        }
+        self.coming += u64::from(last);
+        self.unanswered.push_back((id, last));
+        if new && last {
+            self.take(id, body, counters, out);
+        } else if new {
+            self.partial.extend_from_slice(body);
         }
         self.answer(conn, out);
         Ok(())
     }
 
-    /// The caller is done with a message it heard, of so many bytes.
-    pub(super) fn read(&mut self, conn: Option<ConnId>, bytes: usize, out: &mut Out) {
-        self.unread = self.unread.saturating_sub(bytes + OVERHEAD);
+    /// The last part of a message that was not heard before.
+    fn take(&mut self, id: u64, body: &Bytes, counters: &mut ChatCounters, out: &mut Out) {
+        let body = if self.partial.is_empty() {
+            keep(body)
+        } else {
+            self.partial.extend_from_slice(body);
+            mem::take(&mut self.partial).into()
+        };
+        self.heard = id;
+        counters.heard += 1;
+        if self.config.unattended {
+            self.read = id;
+        } else {
+            self.unread.push_back(body.len());
+            self.unread_bytes += body.len();
+        }
+        let session = self.session;
+        out.push(Action::Notify(Notice::Heard { session, id, body }));
+    }
+
+    /// The caller has read the messages of this session up to this one: they are acknowledged.
+    pub(super) fn read(&mut self, conn: Option<ConnId>, session: u64, id: u64, out: &mut Out) {
+        if session != self.session {
+            return;
+        }
+        while self.read < id
+            && let Some(bytes) = self.unread.pop_front()
+        {
+            self.unread_bytes -= bytes;
+            self.read += 1;
+        }
         if let Some(conn) = conn {
             self.answer(conn, out);
         }
     }
 
+    /// Answers parts in the order in which they came; the last part of a message once the message is read.
     fn answer(&mut self, conn: ConnId, out: &mut Out) {
-        if self.unread > self.config.max_unread {
-            return;
-        }
-        for (id, last) in self.unanswered.drain(..) {
+        while let Some(&(id, last)) = self.unanswered.front() {
+            if last && id > self.read {
+                return;
+            }
+            self.unanswered.pop_front();
             out.push(Action::Send(conn, Message::Taken { id, last }));
         }
     }
@@ -342,9 +400,11 @@ impl Talk {
         }
     }
 
-    /// The session has ended: says what was not acknowledged.
-    pub(super) fn end(self, counters: &mut ChatCounters, out: &mut Out) {
-        for (at, said) in self.queue.into_iter().enumerate() {
+    /// The session has ended: says what was not acknowledged, and keeps no more than what is not read.
+    pub(super) fn end(&mut self, counters: &mut ChatCounters, out: &mut Out) {
+        self.lost();
+        self.queued_bytes = 0;
+        for (at, said) in mem::take(&mut self.queue).into_iter().enumerate() {
             counters.undelivered += 1;
             let sent = self.acked + 1 + at as u64 <= self.sent;
             out.push(Action::Notify(Notice::Undelivered { key: said.key, sent }));

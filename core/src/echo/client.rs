@@ -365,7 +365,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Command(Command::Send { id, x }) => self.send(now, id, x, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
-                if let Some(key) = self.deliveries.dial_failed(token) {
+                if let Some(key) = self.deliveries.dial_failed(token, error) {
                     self.fail(now, key, Failure::of_dial(error), out);
                 }
             }
@@ -377,6 +377,7 @@ impl<R: Rng> Machine for Client<R> {
             }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(now, out),
+            Event::PeerFinished(_) => {}
         }
     }
 

@@ -255,7 +255,7 @@ impl<R: Rng> Machine for Server<R> {
             Event::Received(_, Message::Error(..)) => self.counters.errors_received += 1,
             Event::Closed(id, _) => self.closed(id, out),
             Event::Drain => self.drain(out),
-            Event::DialFailed(..) | Event::Command(_) | Event::Deadline => {}
+            Event::DialFailed(..) | Event::Command(_) | Event::Deadline | Event::PeerFinished(_) => {}
         }
     }
 

@@ -245,7 +245,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
-        if let Some(key) = self.attempts.dial_failed(token) {
+        if let Some(key) = self.attempts.dial_failed(token, error) {
             let failure = match error {
                 DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
                 error => Failure::Dial(error),
@@ -398,6 +398,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

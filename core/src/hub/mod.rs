@@ -13,3 +13,4 @@ pub use client::{Client, ClientCounters};
 pub use codec::HubCodec;
 pub use message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
 pub use server::{Server, ServerCounters};
+pub use text::receipt;

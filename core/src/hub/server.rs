@@ -183,7 +183,8 @@ impl Machine for Server {
             Event::Closed(conn, _) => self.closed(conn),
             Event::Drain => self.drain(out),
             // The codec of an accepted connection makes no replies.
-            Event::Received(_, Message::Reply(_)) | Event::DialFailed(..) | Event::Command(_) | Event::Deadline => {}
+            Event::Received(_, Message::Reply(_)) => {}
+            Event::DialFailed(..) | Event::Command(_) | Event::Deadline | Event::PeerFinished(_) => {}
         }
     }
 

@@ -324,8 +324,13 @@ pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
-    let mut line = format!("relayed to {sent}");
+/// What became of a relay, in one line for people: `relayed to 1 of 2 users; unknown: 9`. `sent` and `unsent` are as in
+/// [`Reply::Relayed`].
+#[must_use]
+pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
+    let all = usize::from(sent) + unsent.len();
+    let users = if all == 1 { "user" } else { "users" };
+    let mut line = format!("relayed to {sent} of {all} {users}");
     for (why, word) in [(Unsent::Unknown, "unknown"), (Unsent::TooSlow, "too slow")] {
         let ids: Ids = unsent
             .iter()

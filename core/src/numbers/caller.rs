@@ -89,16 +89,6 @@ pub fn client_links() -> LinkConfig {
     }
 }
 
-/// Time-outs and bounds of a server's connections: those of all connections, but keepalives are sent more often than its
-/// clients' silence time-out asks for, every 10 s.
-#[must_use]
-pub fn server_links() -> LinkConfig {
-    LinkConfig {
-        keepalive_interval: Duration::from_secs(10),
-        ..LinkConfig::default()
-    }
-}
-
 /// What numbers a caller wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Want {

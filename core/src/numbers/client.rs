@@ -222,7 +222,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Command(Command::Get { key, want }) => self.get(now, key, want, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
-                if let Some(at) = self.attempts.dial_failed(token) {
+                if let Some(at) = self.attempts.dial_failed(token, error) {
                     let why = match error {
                         DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
                         error => Failure::Dial(error),
@@ -245,6 +245,7 @@ impl<R: Rng> Machine for Client<R> {
             }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
+            Event::PeerFinished(_) => {}
         }
     }
 

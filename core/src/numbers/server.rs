@@ -220,7 +220,6 @@ impl<R: Rng> Server<R> {
 
     fn start_session(&mut self, now: Time, conn: ConnId, uuid: Uuid, n: u16, out: &mut Out) -> Result<(), WireError> {
         self.check_stateful()?;
-        self.expire_session(now, uuid);
         let full = self.sessions.len() >= self.config.max_sessions;
         let session = Session::new(n, conn);
         match self.sessions.entry(uuid) {
@@ -259,7 +258,6 @@ impl<R: Rng> Server<R> {
         out: &mut Out,
     ) -> Result<(), WireError> {
         self.check_stateful()?;
-        self.expire_session(now, uuid);
         let Some(session) = self.sessions.get_mut(&uuid) else {
             return Err(self.unknown_session());
         };
@@ -418,16 +416,6 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// Whichever of a request and an expiry of the same moment comes first: the session has expired.
-    fn expire_session(&mut self, now: Time, uuid: Uuid) {
-        if let Some(Holder::Nobody(timer)) = self.sessions.get(&uuid).map(|session| session.holder)
-            && timer.at() <= now
-        {
-            self.timers.cancel(timer);
-            self.discard(uuid);
-        }
-    }
-
     fn discard(&mut self, uuid: Uuid) {
         self.counters.expired += 1;
         self.sessions.remove(&uuid);
@@ -479,8 +467,8 @@ impl<R: Rng> Machine for Server<R> {
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::Command(never) => match never {},
-            // It dials nobody.
-            Event::DialFailed(..) => {}
+            // It dials nobody; and a stream ends of itself.
+            Event::DialFailed(..) | Event::PeerFinished(_) => {}
         }
     }
 

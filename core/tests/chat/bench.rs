@@ -10,6 +10,8 @@ pub(crate) struct Bench {
     pub(crate) endpoint: Endpoint<Server, ChatCodec>,
     pub(crate) effects: Effects<Notice>,
     pub(crate) now: Time,
+    /// Whether the server's caller reads what it hears at once.
+    pub(crate) reads: bool,
 }
 
 impl Bench {
@@ -22,6 +24,7 @@ impl Bench {
             ),
             effects: Effects::default(),
             now: Time::ZERO,
+            reads: true,
         }
     }
 
@@ -40,14 +43,34 @@ impl Bench {
     /// The peer's bytes arrive.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
+        let told = self.effects.notices.len();
         self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
         assert!(input.is_empty(), "all input is taken");
+        self.read_after(told);
         self.endpoint.machine().audit().unwrap();
     }
 
     /// The peer's FIN arrives.
     pub(crate) fn fin(&mut self, conn: ConnId) {
+        let told = self.effects.notices.len();
         self.endpoint.peer_closed(self.now, conn, &mut self.effects);
+        self.read_after(told);
+    }
+
+    /// Reads what was heard after so many notices.
+    fn read_after(&mut self, told: usize) {
+        for at in told..self.effects.notices.len() {
+            if let (Notice::Heard { session, id, .. }, true) = (&self.effects.notices[at], self.reads) {
+                let (session, id) = (*session, *id);
+                self.caller_reads(session, id);
+            }
+        }
+    }
+
+    /// The server's caller reads up to this message.
+    pub(crate) fn caller_reads(&mut self, session: u64, id: u64) {
+        let read = ServerCommand::Read { session, id };
+        self.endpoint.command(self.now, read, &mut self.effects);
     }
 
     /// What waits for the peer is written, and the peer reads it.
@@ -93,7 +116,8 @@ pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
     [&length.to_be_bytes(), payload].concat()
 }
 
+/// A message heard in the first session.
 pub(crate) fn heard(id: u64, body: &'static [u8]) -> Notice {
     let body = Bytes::from_static(body);
-    Notice::Heard { id, body }
+    Notice::Heard { session: 1, id, body }
 }

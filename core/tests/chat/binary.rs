@@ -162,6 +162,24 @@ fn nothing_can_be_said_to_nobody() {
 }
 
 #[test]
+fn an_end_of_stream_without_bye_is_a_loss() {
+    for (number, kept) in [(0, false), (7, true)] {
+        let mut bench = Bench::new();
+        let peer = bench.begin(number);
+        bench.exchange(peer, &frame(b"\x05\x01the first half"));
+        bench.notices();
+        bench.fin(peer);
+        let lost = if kept {
+            Notice::Lost(CloseReason::PeerClosed)
+        } else {
+            let failure = Some(Failure::Closed(CloseReason::PeerClosed));
+            Notice::Ended { failure }
+        };
+        assert_eq!(bench.notices(), [lost]);
+    }
+}
+
+#[test]
 fn a_peer_that_will_not_come_back_is_not_waited_for() {
     let mut bench = Bench::new();
     let peer = bench.begin(0);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::Event;
 use echosphere_core::chat::{Command, Failure, Message, Notice, TalkConfig, Unsaid};
+use echosphere_core::wire::ErrorCode;
+use echosphere_core::{Event, Machine};
 
 use crate::line::{Line, delivered, heard};
 
@@ -42,11 +43,7 @@ fn both_sides_may_send_all_they_have_at_once() {
         line.client_says(key as u64, body.clone());
         line.server_says(key as u64, body.clone());
     }
-    // The callers read what they are told.
-    while line.step_to_server() || line.step_to_client() {
-        line.client(Event::Command(Command::Read(KIB * KIB)));
-        line.server(Event::Command(echosphere_core::chat::ServerCommand::Read(KIB * KIB)));
-    }
+    line.settle();
     assert_eq!(heard(&line.server_told), bodies);
     assert_eq!(heard(&line.client_told), bodies);
 }
@@ -104,28 +101,137 @@ fn too_much_said_at_once_is_refused() {
 }
 
 #[test]
+fn a_message_is_acknowledged_when_the_caller_has_read_it() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.reads = false;
+    for key in 0..3 {
+        line.client_says(key, "to be written");
+    }
+    line.settle();
+    assert_eq!(heard(&line.server_told).len(), 3);
+    assert_eq!(delivered(&line.client_told), []);
+    line.server_reads(2);
+    line.settle();
+    assert_eq!(delivered(&line.client_told), [0, 1]);
+    // A caller that cannot read on ends the session.
+    line.server(Event::Drain);
+    line.client(Event::Command(Command::HangUp));
+    let undelivered = Notice::Undelivered { key: 2, sent: true };
+    assert!(line.client_told.contains(&undelivered), "{:?}", line.client_told);
+}
+
+#[test]
+fn nobody_reads_where_nobody_is_to() {
+    let talk = TalkConfig {
+        unattended: true,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(false, talk);
+    line.reads = false;
+    line.client_says(1, "x");
+    line.settle();
+    assert_eq!(delivered(&line.client_told), [1]);
+}
+
+#[test]
+fn the_parts_of_a_message_are_answered_at_once_and_in_order() {
+    let talk = TalkConfig {
+        part: 2,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(false, talk);
+    line.reads = false;
+    line.client_says(1, "abcde");
+    line.client_says(2, "xyz");
+    while line.step_to_server() {}
+    let taken = |id, last| Message::Taken { id, last };
+    assert_eq!(line.to_client, [taken(1, false), taken(1, false)]);
+    line.server_reads(1);
+    let all = [taken(1, false), taken(1, false), taken(1, true), taken(2, false)];
+    assert_eq!(line.to_client, all, "the last one waits again");
+}
+
+#[test]
 fn a_caller_that_does_not_read_holds_the_peer_up() {
     let talk = TalkConfig {
-        max_unread: 200,
         window: 60,
         ..TalkConfig::default()
     };
     let mut line = Line::connected(false, talk);
+    line.reads = false;
     for key in 0..10 {
         line.server_says(key, vec![0; 20]);
     }
     line.settle();
-    // With the fourth it is too much; the window lets one more come.
-    assert_eq!(heard(&line.client_told).len(), 5);
-    assert_eq!(delivered(&line.server_told), [0, 1, 2]);
-    line.client(Event::Command(Command::Read(20)));
-    line.settle();
-    assert_eq!(delivered(&line.server_told), [0, 1, 2], "still too much");
-    for _ in 0..9 {
-        line.client(Event::Command(Command::Read(20)));
+    assert_eq!(heard(&line.client_told).len(), 2, "the window");
+    for id in 1..=10 {
+        line.client_reads(id);
         line.settle();
+        assert_eq!(delivered(&line.server_told).len() as u64, id);
     }
-    assert_eq!(delivered(&line.server_told), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn whoever_leaves_acknowledges_what_was_heard_before() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.reads = false;
+    line.server_says(1, "before");
+    line.settle();
+    line.client(Event::Command(Command::Leave));
+    assert!(!line.client.is_zero(), "it is not read yet");
+    line.server_says(2, "after");
+    line.step_to_client();
+    line.client_reads(1);
+    line.settle();
+    assert!(line.client.is_zero());
+    assert_eq!(delivered(&line.server_told), [1]);
+    assert_eq!(line.server_told.last(), Some(&Notice::Ended { failure: None }));
+}
+
+#[test]
+fn what_is_read_of_a_session_that_has_ended_acknowledges_nothing() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.reads = false;
+    line.server_says(1, "x");
+    line.settle();
+    line.client(Event::Command(Command::HangUp));
+    line.client(Event::Command(Command::Connect));
+    line.connect();
+    line.settle();
+    line.server_says(2, "y");
+    line.settle();
+    line.client_reads(1);
+    line.settle();
+    assert_eq!(delivered(&line.server_told), []);
+    line.client(Event::Command(Command::Read { session: 2, id: 1 }));
+    line.settle();
+    assert_eq!(delivered(&line.server_told), [2]);
+}
+
+#[test]
+fn nobody_new_is_talked_with_before_everything_is_read() {
+    let mut line = Line::connected(false, TalkConfig::default());
+    line.reads = false;
+    line.client_says(1, "x");
+    line.settle();
+    line.client(Event::Command(Command::HangUp));
+    line.client(Event::Command(Command::Connect));
+    line.connect();
+    line.settle();
+    let Some(Notice::Ended {
+        failure: Some(Failure::Rejected(code, _)),
+    }) = line.client_told.last()
+    else {
+        panic!("{:?}", line.client_told);
+    };
+    assert_eq!(*code, ErrorCode::Busy);
+    assert!(!line.server.is_zero(), "something is not read");
+    line.server_reads(1);
+    assert!(line.server.is_zero());
+    line.client(Event::Command(Command::Connect));
+    line.connect();
+    line.settle();
+    assert_eq!(line.client_told.last(), Some(&Notice::Connected { resumed: false }));
 }
 
 #[test]
@@ -133,32 +239,17 @@ fn what_every_message_takes_beside_its_bytes_counts() {
     const OVERHEAD: usize = 32;
     let talk = TalkConfig {
         max_unread: 3 * OVERHEAD,
-        window: 3 * OVERHEAD,
         ..TalkConfig::default()
     };
     let mut line = Line::connected(false, talk);
+    line.reads = false;
     for key in 0..4 {
         line.server_says(key, "");
     }
-    assert_eq!(line.to_client.len(), 3, "the window");
-    for id in 1..=3 {
+    for _ in 0..3 {
         line.step_to_client();
-        assert_eq!(line.to_server.len(), id, "as much as may be unread is answered");
     }
-    line.to_client.clear();
-    let part = |id, last| Message::Part {
-        id,
-        body: Bytes::new(),
-        last,
-    };
-    line.to_client.extend([part(4, true), part(5, false)]);
-    while line.step_to_client() {}
-    assert_eq!(line.to_server.len(), 3, "more is not");
-    assert!(
-        !matches!(line.client_told.last(), Some(Notice::Ended { .. })),
-        "twice as much"
-    );
-    line.to_client.push_back(part(5, false));
+    assert_eq!(heard(&line.client_told).len(), 3);
     line.step_to_client();
     let failure = Some(Failure::Confused);
     assert_eq!(line.client_told.last(), Some(&Notice::Ended { failure }));
@@ -167,15 +258,17 @@ fn what_every_message_takes_beside_its_bytes_counts() {
 #[test]
 fn a_peer_that_does_not_wait_for_answers_is_closed() {
     let talk = TalkConfig {
-        max_unread: 100,
+        max_unread: 200,
         ..TalkConfig::default()
     };
     let mut line = Line::connected(false, talk);
-    for id in 1..=5 {
+    line.reads = false;
+    for id in 1..=4 {
         let body = Bytes::from_static(&[0; 20]);
         line.to_client.push_back(Message::Part { id, body, last: true });
     }
     line.settle();
+    assert_eq!(heard(&line.client_told).len(), 3, "20 and 32 each");
     let failure = Some(Failure::Confused);
     assert_eq!(line.client_told.last(), Some(&Notice::Ended { failure }));
 }

@@ -25,6 +25,8 @@ pub(crate) struct Line {
     /// What the callers were told.
     pub(crate) client_told: Vec<Notice>,
     pub(crate) server_told: Vec<Notice>,
+    /// Whether the callers read what they hear at once.
+    pub(crate) reads: bool,
 }
 
 impl Line {
@@ -56,6 +58,7 @@ impl Line {
             to_client: VecDeque::new(),
             client_told: Vec::new(),
             server_told: Vec::new(),
+            reads: true,
         };
         line.client(Event::Command(Command::Connect));
         line
@@ -73,6 +76,7 @@ impl Line {
         let mut actions = Actions::new();
         self.client.handle(self.now, event, &mut actions);
         self.client.audit().unwrap();
+        let mut read = Vec::new();
         for action in actions.drain() {
             match action {
                 Action::Dial(token) => {
@@ -91,8 +95,19 @@ impl Line {
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, true),
                 Action::Finish(_) => unreachable!("a chat finishes no connection"),
-                Action::Notify(notice) => self.client_told.push(notice),
+                Action::Notify(notice) => {
+                    if let (Notice::Heard { session, id, .. }, true) = (&notice, self.reads) {
+                        read.push(Command::Read {
+                            session: *session,
+                            id: *id,
+                        });
+                    }
+                    self.client_told.push(notice);
+                }
             }
+        }
+        for command in read {
+            self.client(Event::Command(command));
         }
     }
 
@@ -100,16 +115,38 @@ impl Line {
         let mut actions = Actions::new();
         self.server.handle(self.now, event, &mut actions);
         self.server.audit().unwrap();
+        let mut read = Vec::new();
         for action in actions.drain() {
             match action {
                 Action::Send(conn, message) if self.up == Some(conn) => self.to_client.push_back(message),
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, false),
-                Action::Notify(notice) => self.server_told.push(notice),
+                Action::Notify(notice) => {
+                    if let (Notice::Heard { session, id, .. }, true) = (&notice, self.reads) {
+                        read.push(ServerCommand::Read {
+                            session: *session,
+                            id: *id,
+                        });
+                    }
+                    self.server_told.push(notice);
+                }
                 Action::Dial(_) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
                 Action::Finish(_) => unreachable!("a chat finishes no connection"),
             }
         }
+        for command in read {
+            self.server(Event::Command(command));
+        }
+    }
+
+    /// The client's caller reads up to this message of its first session.
+    pub(crate) fn client_reads(&mut self, id: u64) {
+        self.client(Event::Command(Command::Read { session: 1, id }));
+    }
+
+    /// The server's caller reads up to this message of its first session.
+    pub(crate) fn server_reads(&mut self, id: u64) {
+        self.server(Event::Command(ServerCommand::Read { session: 1, id }));
     }
 
     /// One side has closed: the other gets what was sent, and then hears of it.

@@ -54,6 +54,46 @@ fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
 }
 
 #[test]
+fn what_was_heard_and_not_read_is_sent_again_and_not_heard_again() {
+    let talk = TalkConfig {
+        part: 2,
+        ..TalkConfig::default()
+    };
+    let mut line = Line::connected(true, talk);
+    line.reads = false;
+    line.client_says(1, "abc");
+    line.server_says(1, "xyz");
+    line.settle();
+    line.cut(true, true);
+    line.recover();
+    assert_eq!(
+        (delivered(&line.client_told), delivered(&line.server_told)),
+        (vec![], vec![])
+    );
+    line.server_reads(1);
+    line.client_reads(1);
+    line.settle();
+    assert_eq!((heard(&line.server_told).len(), heard(&line.client_told).len()), (1, 1));
+    assert_eq!(
+        (delivered(&line.client_told), delivered(&line.server_told)),
+        (vec![1], vec![1])
+    );
+}
+
+#[test]
+fn what_is_read_while_the_connection_is_lost_is_acknowledged_by_the_next() {
+    let mut line = lost_and_found();
+    line.reads = false;
+    line.client_says(1, "x");
+    line.settle();
+    line.cut(true, true);
+    line.server_reads(1);
+    line.recover();
+    assert_eq!(delivered(&line.client_told), [1]);
+    assert_eq!(line.server.counters().heard, 1);
+}
+
+#[test]
 fn a_server_that_has_not_noticed_the_loss_takes_its_peer_back() {
     let mut line = lost_and_found();
     line.client_says(1, "a");
@@ -228,6 +268,7 @@ enum Step {
     ServerSays(usize),
     ToServer(usize),
     ToClient(usize),
+    Reads(u64, u64),
     Cut(bool),
     Recover,
 }
@@ -238,6 +279,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..40_usize).prop_map(Step::ServerSays),
         6 => (1..6_usize).prop_map(Step::ToServer),
         6 => (1..6_usize).prop_map(Step::ToClient),
+        3 => (0..40_u64, 0..40_u64).prop_map(|(client, server)| Step::Reads(client, server)),
         1 => any::<bool>().prop_map(Step::Cut),
         3 => Just(Step::Recover),
     ];
@@ -249,7 +291,10 @@ proptest! {
     fn whatever_is_said_is_heard_once_and_in_order(steps in steps()) {
         let talk = TalkConfig { part: 7, window: 150, ..TalkConfig::default() };
         let mut line = Line::connected(true, talk);
+        line.reads = false;
         let mut said: [Vec<Bytes>; 2] = Default::default();
+        // What each caller has read, the client's first.
+        let mut reads = (0, 0);
         for step in steps {
             line.now = line.now + Duration::from_millis(1);
             match step {
@@ -263,12 +308,27 @@ proptest! {
                 }
                 Step::ToServer(count) => (0..count).for_each(|_| { line.step_to_server(); }),
                 Step::ToClient(count) => (0..count).for_each(|_| { line.step_to_client(); }),
+                Step::Reads(client, server) => {
+                    line.client_reads(client);
+                    line.server_reads(server);
+                    let read = |told: &[Notice], id: u64| id.min(heard(told).len() as u64);
+                    let (client, server) = (read(&line.client_told, client), read(&line.server_told, server));
+                    reads = (reads.0.max(client), reads.1.max(server));
+                }
                 Step::Cut(server_notices) => line.cut(true, server_notices),
                 Step::Recover => line.connect_again(),
             }
+            prop_assert!(delivered(&line.client_told).len() as u64 <= reads.1, "delivered, and not read");
+            prop_assert!(delivered(&line.server_told).len() as u64 <= reads.0, "delivered, and not read");
         }
         line.settle();
         line.recover();
+        // The window holds back what follows until something is read.
+        for id in 1..=said[0].len().max(said[1].len()) as u64 {
+            line.client_reads(id);
+            line.server_reads(id);
+            line.settle();
+        }
         prop_assert_eq!(&heard(&line.server_told), &said[0]);
         prop_assert_eq!(&heard(&line.client_told), &said[1]);
         let keys = |said: &Vec<Bytes>| (0..said.len() as u64).collect::<Vec<_>>();

@@ -67,6 +67,24 @@ fn the_end_of_input_ends_the_last_line_and_leaves() {
 }
 
 #[test]
+fn whoever_has_finished_typing_gets_the_acknowledgements_of_what_is_not_read_yet() {
+    let mut bench = Bench::new();
+    bench.reads = false;
+    let typist = bench.accept();
+    bench.feed(typist, b"one\ntwo\n");
+    bench.fin(typist);
+    assert_eq!(bench.read(typist), b"");
+    bench.caller_reads(1, 1);
+    assert_eq!(bench.read(typist), b"ok 1\n");
+    assert_eq!(bench.endpoint.machine().peer(), Some(typist));
+    bench.caller_reads(1, 2);
+    assert_eq!(bench.read(typist), b"ok 2\n");
+    assert_eq!(bench.notices().last(), Some(&Notice::Ended { failure: None }));
+    bench.endpoint.shut_down(bench.now, typist, &mut bench.effects);
+    assert!(bench.endpoint.is_zero());
+}
+
+#[test]
 fn an_end_of_input_after_a_whole_line_says_nothing_more() {
     let mut bench = Bench::new();
     let typist = bench.accept();

@@ -9,5 +9,6 @@ mod closing;
 mod dialling;
 mod drain;
 mod finishing;
+mod lateness;
 mod protocol_examples;
 mod silence;

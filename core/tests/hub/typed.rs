@@ -48,7 +48,7 @@ fn a_relay_ends_by_two_empty_lines_by_its_length_or_with_its_line_however_it_is_
             bench.feed(typist, &typed.as_bytes()[split..]);
             assert_eq!(
                 bench.type_in(typist, "identity\n"),
-                "relayed to 2\nidentity 1\n",
+                "relayed to 2 of 2 users\nidentity 1\n",
                 "{typed:?} split at {split}"
             );
             let expected = frame(delivery(1, body.as_bytes()));
@@ -67,7 +67,7 @@ fn a_relay_typed_byte_by_byte_is_the_same() {
         }
         assert_eq!(
             bench.type_in(typist, "identity\n"),
-            "relayed to 2\nidentity 1\n",
+            "relayed to 2 of 2 users\nidentity 1\n",
             "{typed:?}"
         );
         assert_eq!(bench.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
@@ -87,7 +87,7 @@ fn the_end_of_input_ends_a_relay_too() {
         let (mut bench, [typist, two, _]) = three();
         bench.feed(typist, typed.as_bytes());
         bench.fin(typist);
-        assert_eq!(bench.read_text(typist), "relayed to 2\n", "{typed:?}");
+        assert_eq!(bench.read_text(typist), "relayed to 2 of 2 users\n", "{typed:?}");
         assert_eq!(bench.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
         assert_eq!(bench.endpoint.machine().user_count(), 2);
     }
@@ -126,7 +126,10 @@ fn typists_see_who_sent_what_and_how_much() {
 #[test]
 fn the_receipt_names_those_who_are_not_there() {
     let (mut bench, [typist, ..]) = three();
-    assert_eq!(bench.type_in(typist, "relay 9,2,7 x\n"), "relayed to 1; unknown: 7,9\n");
+    assert_eq!(
+        bench.type_in(typist, "relay 9,2,7 x\n"),
+        "relayed to 1 of 3 users; unknown: 7,9\n"
+    );
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn a_body_of_the_longest_length_is_taken_in_every_form() {
         format!("relay\n2 1048576\n{long}\n"),
     ] {
         let (mut bench, [typist, two, _]) = three();
-        assert_eq!(bench.type_in(typist, &typed), "relayed to 1\n");
+        assert_eq!(bench.type_in(typist, &typed), "relayed to 1 of 1 user\n");
         assert_eq!(bench.read(two), frame(delivery(1, long.as_bytes())));
     }
 }

@@ -83,6 +83,16 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Prints a line to stderr, if that can be.
+macro_rules! complain {
+    ($($what:tt)*) => { $crate::commands::complain_line(format_args!($($what)*)) };
+}
+pub(crate) use complain;
+
+pub(crate) fn complain_line(line: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 pub(crate) fn say_line(line: Arguments<'_>) {
     if let Err(error) = writeln!(io::stdout(), "{line}") {
         cannot_say(&error);
@@ -201,7 +211,7 @@ impl Patience {
 }
 
 fn wrong_use(message: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {message}");
+    complain!("error: {message}");
     ExitCode::from(2)
 }
 

@@ -15,7 +15,7 @@ use sim::shrink::{self, Failing};
 
 use tokio::time::Instant;
 
-use super::{Patience, Runs, System, exit_code, progress_bar, say, with_system, wrong_use};
+use super::{Patience, Runs, System, complain, exit_code, progress_bar, say, with_system, wrong_use};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
@@ -126,7 +126,7 @@ impl Meant {
         };
         if rule != record.rule.as_ref() || format!("{hash:016x}") != record.hash {
             let broke = record.rule.as_deref().unwrap_or("no rule broken");
-            eprintln!("when it was recorded, trace {}: {broke}", record.hash);
+            complain!("when it was recorded, trace {}: {broke}", record.hash);
         }
     }
 
@@ -201,7 +201,7 @@ fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
             ));
         }
     };
-    eprintln!(
+    complain!(
         "{} messages, {} faults: {}",
         workload.len(),
         case.faults.len(),
@@ -222,7 +222,7 @@ fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
     if let Err(error) = record.write(&args.output) {
         return wrong_use(&error);
     }
-    eprintln!(
+    complain!(
         "after {} runs: {} messages, {} faults\nwritten to {}, which this line runs:\n\ncargo run --release -p sim -- replay {}\n",
         small.runs,
         small.workload.len(),
@@ -280,7 +280,7 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
         if let Err(error) = fs::write(path, text) {
             return wrong_use(&format!("cannot write to {}: {error}", path.display()));
         }
-        eprintln!("{steps} steps written to {}", path.display());
+        complain!("{steps} steps written to {}", path.display());
     }
     // The picture is what was asked for, whatever it shows.
     tell(&outcome);

@@ -393,7 +393,7 @@ const KINDS: [Kind; 13] = [
     |_, host, lasts| Fault::Pause(host, lasts),
 ];
 /// Drawn after all else, with the share of runs that have some, and how many at most.
-const RARE: [(Kind, f64, usize); 3] = [
+const RARE: [(Kind, f64, usize); 4] = [
     (|_, host, lasts| Fault::ClientDrain(host, lasts), 0.2, 1),
     (
         |dice, host, lasts| Fault::Narrow(host, Duration::from_nanos(dice.among(5_000, 100_000) as u64), lasts),
@@ -405,6 +405,8 @@ const RARE: [(Kind, f64, usize); 3] = [
         0.2,
         6,
     ),
+    // For longer than any peer may be silent.
+    (|dice, host, _| Fault::Pause(host, dice.millis(2000, 5000)), 0.15, 2),
 ];
 
 fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {

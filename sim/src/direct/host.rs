@@ -11,7 +11,7 @@ use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::conn::Arrival;
-use super::net::{NEVER, Nanos, Net, What};
+use super::net::{MILLISECOND, NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
 use super::story::EndOf;
 use crate::marks::Mark;
@@ -203,6 +203,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn wake(&mut self, net: &mut Net) {
         self.check_wakes(net.now);
         let now = self.local(net.now);
+        if net.now - self.paused_until.min(net.now) < MILLISECOND {
+            for socket in self.sockets.iter_mut().flatten() {
+                if socket.backlog.resumed(now, &self.link) {
+                    net.marks.hit(Mark::ReadsAgain);
+                }
+            }
+        }
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.expire(now, &mut self.effects);
         }
@@ -323,6 +330,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let known = self.told.borrow().knows(id);
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
+            if self.paused_until == net.now && now.since(socket.spoken.heard) >= self.link.idle_timeout {
+                net.marks.hit(Mark::HeardAfterPause);
+            }
             socket.spoken.heard = now;
             socket.spoken.frames.take(input);
         }

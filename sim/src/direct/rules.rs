@@ -28,6 +28,8 @@ pub(super) struct Told {
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
     /// Those that it finished since this was last emptied.
     finished: SmallVec<[ConnId; 2]>,
+    /// The last one that goes on, and whose peer has finished sending.
+    peer_finished: Option<ConnId>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -68,6 +70,10 @@ impl Told {
         std::mem::take(&mut self.finished)
     }
 
+    pub(super) const fn last_peer_finished(&self) -> Option<ConnId> {
+        self.peer_finished
+    }
+
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
         std::mem::take(&mut self.ended)
     }
@@ -95,6 +101,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, size: Size<M>, mut eye:
                 noted.forget(id);
                 noted.ended.push((id, reason));
             }
+            Event::PeerFinished(id) => noted.peer_finished = Some(id),
             Event::Received(id, ref message) => noted.passed.push(passed(id, true, message)),
             _ => {}
         }
@@ -297,6 +304,18 @@ impl Backlog {
             return Err(format!("{left} bytes wait to be written, which is too much"));
         }
         Ok(())
+    }
+
+    /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
+    /// be written. Returns whether it does.
+    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) -> bool {
+        let timeout = link.backlog_timeout;
+        let late = |since| now.since(since) > timeout + timeout / 10;
+        let again = self.long_since.is_some_and(late);
+        if again {
+            self.long_since = Some(now);
+        }
+        again
     }
 
     /// The connection was dropped because its peer does not read.

@@ -78,6 +78,8 @@ pub enum Kind {
     Sent,
     /// A connection ended.
     Closed,
+    /// The peer finished sending, and the connection goes on.
+    PeerFinished,
     /// A connection was closed.
     Close,
     /// The end of stream was sent on a connection that its host still knows.
@@ -229,6 +231,7 @@ fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
         },
         Event::Received(id, message) => Told::of(Kind::Received, *id, brief(message)),
         Event::Closed(id, reason) => Told::of(Kind::Closed, *id, format!("{reason:?}")),
+        Event::PeerFinished(id) => Told::of(Kind::PeerFinished, *id, String::new()),
         Event::DialFailed(token, error) => Told::dial(Kind::DialFailed, *token, format!("{error:?}")),
         Event::Command(command) => Told::new(Kind::Command, brief(command)),
         Event::Drain => Told::new(Kind::Drain, String::new()),

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use super::Thread;
+
 /// What a driver may be late by: a few of turmoil's longest steps.
 const SLACK: Duration = Duration::from_millis(30);
 
@@ -61,6 +63,7 @@ impl Rules {
 #[derive(Debug)]
 pub(super) struct Conduct {
     rules: Arc<Rules>,
+    thread: Thread,
     has_read: bool,
     has_written: bool,
     shut_down: bool,
@@ -74,9 +77,10 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    pub(super) const fn new(rules: Arc<Rules>) -> Self {
+    pub(super) const fn new(rules: Arc<Rules>, thread: Thread) -> Self {
         Self {
             rules,
+            thread,
             has_read: false,
             has_written: false,
             shut_down: false,
@@ -151,8 +155,8 @@ impl Conduct {
 
     fn check_waiting(&self) {
         let woken = self.waits.as_ref().and_then(|woken| *lock(&woken.at));
-        if let Some((woken, now)) = woken.zip(turmoil::sim_elapsed()) {
-            let since = now.saturating_sub(woken);
+        if let Some(woken) = woken {
+            let since = self.thread.ran_since(woken);
             self.rules.check(since <= SLACK, || {
                 format!("a stream had room for {since:?}, and its driver, who waited for that, did not write")
             });
@@ -163,8 +167,8 @@ impl Conduct {
 impl Drop for Conduct {
     fn drop(&mut self) {
         self.check_waiting();
-        if let Some((ended, now)) = self.ended.zip(turmoil::sim_elapsed()) {
-            let since = now.saturating_sub(ended);
+        if let Some(ended) = self.ended {
+            let since = self.thread.ran_since(ended);
             let stuck = self.rules.goes_on && self.waits.is_some();
             self.rules.check(stuck || since <= self.rules.linger + SLACK, || {
                 format!("a stream was kept for {since:?} after its end was read")

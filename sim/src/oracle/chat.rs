@@ -28,6 +28,7 @@ mod clients;
 mod connecting;
 mod server;
 mod sessions;
+mod talk;
 mod typed;
 mod words;
 mod workload;
@@ -49,6 +50,8 @@ pub struct Chat {
     pub max_backlog: Option<usize>,
     /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
     pub idle_timeout: Option<Duration>,
+    /// How long after hearing a message a caller reads it.
+    pub lag: Duration,
     /// Hosts whose clients take a first refusal for an answer.
     pub meek: Vec<usize>,
 }
@@ -71,7 +74,7 @@ impl System for Chat {
 
     fn server(&self, _rng: ChaCha8Rng) -> (Answering, Self::Codec) {
         let server = Server::new(self.server.clone());
-        (Answering::new(server), Words::Real(ChatCodec::accepted()))
+        (Answering::new(server, self.lag), Words::Real(ChatCodec::accepted()))
     }
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, Self::Codec) {
@@ -82,7 +85,7 @@ impl System for Chat {
         } else {
             Words::Real(ChatCodec::dialled())
         };
-        (Reading::new(Client::new(config, rng), types), words)
+        (Reading::new(Client::new(config, rng), types, self.lag), words)
     }
 
     fn oracle(&self, _deep: bool, marks: &Marks) -> ChatOracle {
@@ -189,7 +192,7 @@ impl Oracle<Chat> for ChatOracle {
         actions: &[ActionOf<Answering>],
     ) -> Result<(), String> {
         server.inner.audit()?;
-        self.server.step(&mut self.sessions, server.now, event, actions)?;
+        self.server.step(&mut self.sessions, server, event, actions)?;
         self.server.compare(server)
     }
 

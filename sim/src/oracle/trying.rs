@@ -6,6 +6,9 @@ use std::time::Duration;
 use echosphere_core::Time;
 use echosphere_core::random::Backoff;
 
+/// What begins after the time for attempts is over, since its host was stopped until then, has the shortest time there is.
+/// Whatever has arrived by then counts.
+const SHORTEST: Duration = Duration::from_nanos(1);
 /// Pauses are rounded to whole nanoseconds, and so are their halves.
 const ROUNDED: Duration = Duration::from_nanos(2);
 
@@ -61,7 +64,7 @@ impl Trying {
 
     /// When an attempt that begins now, or what is waited for now, has failed.
     pub(super) fn until(&self, now: Time) -> Time {
-        (now + self.rule.attempt).min(self.last())
+        (now + self.rule.attempt).min(self.last().max(now + SHORTEST))
     }
 
     /// When the time for attempts is over.

@@ -8,26 +8,31 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `pipe` | a connection's bytes between its thread and the driver, and the driver's end of them |
+//! | `settle` | has the threads read what has arrived, before the driver judges a deadline |
 //! | `table` | a thread's own descriptors, and what has to be minded about them |
 //! | `worker` | what a thread does: a future that owns its sockets, a turn at a time |
 
 mod pipe;
+mod settle;
 mod table;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use async_trait::async_trait;
 use echosphere_driver::Listener;
+use echosphere_driver::settle::Settle;
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Handle, Id, Runtime};
 use tokio::sync::mpsc;
 
 pub use self::pipe::ThreadedStream;
+use self::settle::{Asked, ThroughThreads};
 use self::worker::Worker;
 use crate::net::{BACKLOG, socket_for};
 
@@ -42,6 +47,7 @@ const QUEUED_CONNECTIONS: usize = 1024;
 pub struct ThreadedListener {
     addr: SocketAddr,
     connected: mpsc::Receiver<ThreadedStream>,
+    threads: Vec<mpsc::UnboundedSender<Asked>>,
     runtime: Id,
 }
 
@@ -67,15 +73,17 @@ impl ThreadedListener {
         let runtimes: Vec<Runtime> = (0..threads.get())
             .map(|_| Builder::new_current_thread().enable_io().enable_time().build())
             .collect::<io::Result<_>>()?;
+        let (threads, asked): (_, Vec<_>) = runtimes.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let (to_driver, connected) = mpsc::channel(QUEUED_CONNECTIONS);
         let (bound, binding) = sync_channel(1);
         thread::Builder::new()
             .name("io".to_owned())
-            .spawn(move || supervise(&runtimes, addr, &to_driver, &bound))?;
+            .spawn(move || supervise(&runtimes, asked, addr, &to_driver, &bound))?;
         let addr = binding.recv().map_err(|_| ended())??;
         Ok(Self {
             addr,
             connected,
+            threads,
             runtime,
         })
     }
@@ -102,24 +110,29 @@ impl Listener for ThreadedListener {
         );
         self.connected.recv().await.ok_or_else(ended)
     }
+
+    fn settle(&self) -> Arc<dyn Settle> {
+        Arc::new(ThroughThreads(self.threads.clone()))
+    }
 }
 
 /// Starts the threads, says which address they are bound to, and stays until they have ended: it has the runtimes'
 /// descriptors in the process's table, and has to close them there.
 fn supervise(
     runtimes: &[Runtime],
+    asked: Vec<mpsc::UnboundedReceiver<Asked>>,
     mut addr: SocketAddr,
     to_driver: &mpsc::Sender<ThreadedStream>,
     bound: &SyncSender<io::Result<SocketAddr>>,
 ) {
     thread::scope(|scope| {
         let mut result = Ok(addr);
-        for (at, runtime) in runtimes.iter().enumerate() {
+        for (at, (runtime, asked)) in runtimes.iter().zip(asked).enumerate() {
             let (told, answer) = sync_channel(1);
             let to_driver = to_driver.clone();
             let started = thread::Builder::new()
                 .name(format!("io {at}"))
-                .spawn_scoped(scope, move || serve(runtime, addr, to_driver, &told));
+                .spawn_scoped(scope, move || serve(runtime, asked, addr, to_driver, &told));
             result = started.and_then(|_| answer.recv().map_err(|_| ended())?);
             match result {
                 Ok(bound_to) => addr = bound_to,
@@ -134,6 +147,7 @@ fn supervise(
 /// One of the threads.
 fn serve(
     runtime: &Runtime,
+    asked: mpsc::UnboundedReceiver<Asked>,
     addr: SocketAddr,
     to_driver: mpsc::Sender<ThreadedStream>,
     told: &SyncSender<io::Result<SocketAddr>>,
@@ -144,7 +158,7 @@ fn serve(
         Ok((addr, listener)) => {
             // The supervisor waits for it.
             let _ = told.send(Ok(addr));
-            runtime.block_on(Worker::new(listener, to_driver).run());
+            runtime.block_on(Worker::new(listener, to_driver, asked).run());
         }
         Err(error) => {
             let _ = told.send(Err(error));

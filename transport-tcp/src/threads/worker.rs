@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use echosphere_driver::ready::{KeyWaker, Ready};
+use echosphere_driver::settle::{Reactor, Settle, Settling};
 use slab::Slab;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{OwnedPermit, Sender};
+use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedReceiver};
 use tokio::time::sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::pipe::{Pipe, ThreadedStream, Wanted};
+use super::settle::Asked;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -25,6 +27,8 @@ const READS: usize = 4;
 const KEYS: usize = 1024;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 256;
+/// Passes over what has arrived that follow because the one before left something unread.
+const ROUNDS: usize = 32;
 /// After accepting has failed for want of something (descriptors, memory), wait for it to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,9 +41,15 @@ struct Accepted {
     connection: Option<(TcpStream, OwnedPermit<ThreadedStream>)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Listener,
+    /// The driver asks.
+    Asked,
+    /// A pass over what has arrived.
+    Pass,
+    /// Everything that the pass woke has been looked at.
+    Passed,
     /// The socket in this slot.
     Socket(u32),
 }
@@ -48,6 +58,13 @@ enum Key {
 pub(super) struct Worker {
     accept: Option<Accept>,
     listener_waker: Waker,
+    asked: UnboundedReceiver<Asked>,
+    asked_waker: Waker,
+    /// Whom to answer once what has arrived is read.
+    answering: Option<(Asked, Settling<Key>)>,
+    settle: Arc<dyn Settle>,
+    pass: Arc<KeyWaker<Key>>,
+    passed: Arc<KeyWaker<Key>>,
     sockets: Slab<Socket>,
     scratch: BytesMut,
     ready: Arc<Ready<Key>>,
@@ -61,16 +78,30 @@ struct Socket {
     /// What the driver wrote and this socket has not taken yet.
     output: BytesMut,
     reading: bool,
+    /// Not read on because the pipe is full.
+    held_back: bool,
 }
 
 impl Worker {
-    pub(super) fn new(listener: TcpListener, to_driver: Sender<ThreadedStream>) -> Self {
+    pub(super) fn new(
+        listener: TcpListener,
+        to_driver: Sender<ThreadedStream>,
+        asked: UnboundedReceiver<Asked>,
+    ) -> Self {
         let ready = Arc::new(Ready::default());
         let listener_waker = Waker::from(ready.waker(Key::Listener));
+        let asked_waker = Waker::from(ready.waker(Key::Asked));
         listener_waker.wake_by_ref();
+        asked_waker.wake_by_ref();
         Self {
             accept: Some(Box::pin(accept_from(listener, to_driver))),
             listener_waker,
+            asked,
+            asked_waker,
+            answering: None,
+            settle: Arc::new(Reactor::default()),
+            pass: ready.waker(Key::Pass),
+            passed: ready.waker(Key::Passed),
             sockets: Slab::new(),
             scratch: BytesMut::new(),
             ready,
@@ -91,9 +122,16 @@ impl Worker {
                 break;
             };
             waker.rearm();
-            match key {
+            let all_read = match key {
                 Key::Listener => self.accept(),
                 Key::Socket(slot) => self.socket_ready(slot as usize),
+                Key::Asked | Key::Pass | Key::Passed => {
+                    self.settle_on(key);
+                    continue;
+                }
+            };
+            if let Some((_, settling)) = &mut self.answering {
+                settling.saw(!all_read);
             }
         }
         if self.accept.is_none() && self.sockets.is_empty() {
@@ -105,14 +143,54 @@ impl Worker {
         Poll::Pending
     }
 
-    fn accept(&mut self) {
+    /// Reads what has arrived if the driver asks for that, and answers.
+    fn settle_on(&mut self, key: Key) {
+        if key == Key::Asked {
+            self.take_asked();
+            return;
+        }
+        let Some((_, settling)) = &mut self.answering else {
+            return;
+        };
+        if key == Key::Pass {
+            settling.advance(&self.ready, &mut self.keys);
+        } else if settling.passed(&self.ready, &mut self.keys) {
+            self.answer();
+        }
+    }
+
+    fn take_asked(&mut self) {
+        if self.answering.is_some() {
+            return;
+        }
+        if let Poll::Ready(Some(asked)) = self.asked.poll_recv(&mut Context::from_waker(&self.asked_waker)) {
+            let (wakers, connections) = ((&self.pass, &self.passed), self.sockets.len());
+            let (ready, keys) = (&self.ready, &mut self.keys);
+            let settling = Settling::begin(&self.settle, connections, ROUNDS, wakers, ready, keys);
+            self.answering = Some((asked, settling));
+        }
+    }
+
+    fn answer(&mut self) {
+        if let Some((asked, _)) = self.answering.take() {
+            let all = !self.sockets.iter().any(|(_, socket)| socket.held_back);
+            // A driver that has ended does not wait for it.
+            let _ = asked.send(all);
+        }
+        self.asked_waker.wake_by_ref();
+    }
+
+    /// `false` if there may be more to accept, or to read from what was accepted.
+    fn accept(&mut self) -> bool {
+        let mut any = false;
         for _ in 0..ACCEPTS {
             let Some(accept) = &mut self.accept else {
-                return;
+                return true;
             };
             let Poll::Ready(accepted) = accept.as_mut().poll(&mut Context::from_waker(&self.listener_waker)) else {
-                return;
+                return !any;
             };
+            any = true;
             let Some(Accepted {
                 listener,
                 to_driver,
@@ -120,7 +198,7 @@ impl Worker {
             }) = accepted
             else {
                 self.accept = None;
-                return;
+                return true;
             };
             self.accept = Some(Box::pin(accept_from(listener, to_driver)));
             if let Some((stream, permit)) = connection {
@@ -129,6 +207,7 @@ impl Worker {
             }
         }
         self.listener_waker.wake_by_ref();
+        false
     }
 
     fn insert(&mut self, stream: TcpStream) -> ThreadedStream {
@@ -143,18 +222,23 @@ impl Worker {
             waker: waker.clone(),
             output: BytesMut::new(),
             reading: true,
+            held_back: false,
         });
         ThreadedStream::new(pipe, waker)
     }
 
-    fn socket_ready(&mut self, slot: usize) {
+    /// `false` if there may be more to read.
+    fn socket_ready(&mut self, slot: usize) -> bool {
         let Some(socket) = self.sockets.get_mut(slot) else {
-            return;
+            return true;
         };
         let waker = socket.waker.clone();
         match socket.exchange(&mut Context::from_waker(&waker), &mut self.scratch) {
             Ok(Next::Wait) => {}
-            Ok(Next::GoOn) => waker.wake(),
+            Ok(Next::GoOn) => {
+                waker.wake();
+                return false;
+            }
             Ok(Next::Release) => {
                 self.sockets.remove(slot);
             }
@@ -163,6 +247,7 @@ impl Worker {
                 self.sockets.remove(slot);
             }
         }
+        true
     }
 }
 
@@ -181,6 +266,7 @@ impl Socket {
         }
         let mut room = wanted.input;
         for _ in 0..READS {
+            self.held_back = self.reading && !room;
             if !(self.reading && room) {
                 return Ok(Next::Wait);
             }

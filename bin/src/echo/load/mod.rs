@@ -6,28 +6,33 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
+use bytesize::ByteSize;
+use clap::{ArgMatches, Args as _};
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::random::unit;
 use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::TcpConnector;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::plan::Plan;
 use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
-use crate::server::OwnServer;
+use crate::net::Address;
+use crate::server::{OwnServer, bytes};
+use crate::settings::{Source, source};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{DelayArg, duration, thousands};
-use crate::{limits, net, output, seed};
+use crate::stderr::status;
+use crate::values::{DelayArg, count, counted, duration, size, time_out, yes_or_no};
+use crate::{limits, output, progress, seed};
 
 /// Clients, where the server is this program's own.
 const CLIENTS: u64 = 10_000;
@@ -53,40 +58,25 @@ Examples:
 Exit code 0 only if every message got its ok, every connection was closed by the protocol, and the server kept nothing.")]
 pub(crate) struct Args {
     /// Use this server; without it, one is started on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST:PORT", env = "ECHOSPHERE_TO")]
-    to: Option<String>,
+    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
+    to: Option<Address>,
 
-    /// Clients, each with one message [default: 10000, or 10 with --to]
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CLIENTS", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    clients: Option<u64>,
-
-    /// The clients connect at random moments of this window
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_OVER", default_value = "10s", value_parser = duration)]
-    over: Duration,
-
-    /// Wait before answering what is received: 2s, 0..5s (uniform), exp:2s (exponential)
-    #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
-    ack_delay: DelayArg,
-
-    /// Bytes of each message, at least what makes it unique
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SIZE", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=MAX_MESSAGE as i64))]
-    size: u32,
-
-    /// Disconnect and try again if no ok comes within this time [default: 30s and 50 mean --ack-delays]
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", value_parser = duration)]
-    response_timeout: Option<Duration>,
-
-    /// Give a message up after this time
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = duration)]
-    timeout: Duration,
-
-    /// Draw moments, delays and the server's choices from this seed
-    #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
+    /// Make every message this long, or as long as makes it unique
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "ECHOSPHERE_SIZE",
+        default_value = "24B",
+        value_parser = size(0..=u64::from(MAX_MESSAGE))
+    )]
+    size: ByteSize,
 
     /// Print the report as one JSON object
-    #[arg(long, env = "ECHOSPHERE_JSON")]
+    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     json: bool,
+
+    #[command(flatten)]
+    arrivals: ArrivalArgs,
 
     #[command(flatten)]
     stay: stay::StayArgs,
@@ -95,13 +85,50 @@ pub(crate) struct Args {
     bounds: Bounds,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Clients that each send one message.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Clients that each send one message")]
+struct ArrivalArgs {
+    /// Run this many clients [default: 10000, or 10 with --to]
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CLIENTS", value_parser = count::<u64>(1..=10_000_000))]
+    clients: Option<u64>,
+
+    /// Have the clients connect at random moments of this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_OVER", default_value = "10s", value_parser = duration)]
+    over: Duration,
+
+    /// Wait before answering what is received: 2s, 0..5s (uniform), exp:2s (exponential)
+    #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
+    ack_delay: DelayArg,
+
+    /// Disconnect and try again if no ok comes within this time [default: 30s and 50 mean --ack-delays]
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", value_parser = time_out)]
+    response_timeout: Option<Duration>,
+
+    /// Give a message up after this time
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
+    timeout: Duration,
+
+    /// Draw moments, delays and the server's choices from this seed
+    #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
+    seed: Option<u64>,
+}
+
+impl ArrivalArgs {
+    /// The flags that only such clients understand.
+    const FLAGS: [&'static str; 6] = ["clients", "over", "ack_delay", "response_timeout", "timeout", "seed"];
+}
+
+pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
+    let stays = stays(&args, matches)?;
+    check_bounds(&args, matches)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if args.stay.are_meant()? {
+    if stays {
+        args.stay.settle(matches)?;
         let common = stay::Common {
             to: args.to,
-            size: args.size,
+            bytes: bytes(args.size),
             json: args.json,
             bounds: args.bounds,
             files,
@@ -111,11 +138,40 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(load(args, files))
 }
 
+/// Whether connections stay open: as the flags say, and where they say nothing, the environment.
+fn stays(args: &Args, matches: &ArgMatches) -> anyhow::Result<bool> {
+    let flag = |ids: &[&'static str]| ids.iter().copied().find(|id| source(matches, id) == Source::Flag);
+    match (flag(&ArrivalArgs::FLAGS), flag(&stay::StayArgs::FLAGS)) {
+        (Some(arrival), Some(stay)) => bail!(
+            "--{} is for clients that each send one message, and --{stay} for connections that stay open; give one or the other",
+            arrival.replace('_', "-")
+        ),
+        (Some(_), None) => Ok(false),
+        (None, Some(_)) => Ok(true),
+        (None, None) => Ok(args.stay.are_set()),
+    }
+}
+
+/// Refuses bounds of a server that is elsewhere.
+fn check_bounds(args: &Args, matches: &ArgMatches) -> anyhow::Result<()> {
+    let bounds = Bounds::augment_args(clap::Command::new("bounds"));
+    let given = bounds
+        .get_arguments()
+        .find(|arg| source(matches, arg.get_id().as_str()) == Source::Flag);
+    match given.and_then(clap::Arg::get_long) {
+        Some(flag) if args.to.is_some() => {
+            bail!("--{flag} is a bound of the server that this command starts; with --to it starts none")
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
-    let elsewhere = match &args.to {
-        Some(to) => Some(net::resolve(to, PORT).await?),
+    let elsewhere = match args.to {
+        Some(to) => Some(to.or_port(PORT).resolve().await?),
         None => None,
     };
+    let (args, bytes, json, bounds) = (args.arrivals, bytes(args.size), args.json, args.bounds);
     let plan = Plan {
         clients: args.clients.unwrap_or(if elsewhere.is_some() {
             CLIENTS_ELSEWHERE
@@ -137,7 +193,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(args.bounds.endpoint(rng.fork()))?),
+        None => Some(OwnServer::start(bounds.endpoint(rng.fork()))?),
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
 
@@ -171,20 +227,23 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let mut moments: Vec<Duration> = (0..plan.clients).map(|_| args.over.mul_f64(unit(&mut rng))).collect();
     moments.sort_unstable();
-    let arriving = tokio::spawn(arrive(handle.clone(), start, moments, seed, args.size as usize));
+    let arriving = tokio::spawn(arrive(handle.clone(), start, moments, seed, bytes));
 
     let mut signals = Signals::catch()?;
-    let bar = progress_bar(plan.clients);
+    let bar = progress::bar(
+        plan.clients,
+        "{elapsed_precise} [{wide_bar}] {human_pos} of {human_len} acknowledged{msg}",
+    );
     let interrupted = tokio::select! {
         biased;
         () = finished.notified() => false,
-        () = show(&bar, &tally) => false,
+        () = progress::keep(&bar, |bar| show(bar, &tally)) => false,
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
     arriving.abort();
     if interrupted {
-        bar.println("interrupted: clients under way have 2 s to finish (Ctrl-C again ends at once)");
+        bar.suspend(|| status!("interrupted: clients under way have 2 s to finish (Ctrl-C again ends at once)"));
         tokio::spawn(signals.end_at_next());
         handle.drain(INTERRUPT_DRAIN).await?;
     }
@@ -196,6 +255,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         clients: plan.clients,
         over: args.over,
         ack_delay: args.ack_delay.to_string(),
+        bytes,
         seed,
         elapsed,
         started: clients.machine().counters().commands,
@@ -207,7 +267,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let report = Report::new(run, &locked(&tally), state);
-    if args.json {
+    if json {
         output::json(&report)?;
     } else {
         output::bytes(report.to_text().as_bytes())?;
@@ -240,25 +300,14 @@ fn unique(id: u64, seed: u64, size: usize) -> Bytes {
     x.into()
 }
 
-fn progress_bar(clients: u64) -> ProgressBar {
-    const LOOK: &str = "{elapsed_precise} [{wide_bar}] {human_pos} of {human_len} acknowledged{msg}";
-    let style = ProgressStyle::with_template(LOOK).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(clients).with_style(style.progress_chars("=> "))
-}
-
-/// Keeps the bar up to date, for ever.
-async fn show(bar: &ProgressBar, tally: &Mutex<Tally>) {
-    let mut frame = interval(Duration::from_millis(100));
-    loop {
-        frame.tick().await;
-        let (done, reconnects) = {
-            let tally = locked(tally);
-            (tally.done(), tally.reconnects())
-        };
-        bar.set_position(done);
-        if reconnects > 0 {
-            bar.set_message(format!(", {} reconnects", thousands(reconnects)));
-        }
+fn show(bar: &ProgressBar, tally: &Mutex<Tally>) {
+    let (done, reconnects) = {
+        let tally = locked(tally);
+        (tally.done(), tally.reconnects())
+    };
+    bar.set_position(done);
+    if reconnects > 0 {
+        bar.set_message(format!(", {}", counted(reconnects, "reconnect")));
     }
 }
 

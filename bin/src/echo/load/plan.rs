@@ -1,18 +1,14 @@
 //! Whether the clients asked for fit this machine, before any of them starts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::bail;
 
+use crate::limits::OTHER_FILES;
+use crate::sources;
 use crate::values::{short, thousands};
 
-/// Open files of this process that are not connections.
-const OTHER_FILES: u64 = 64;
-/// Clients from one loopback address.
-const CLIENTS_PER_ADDRESS: u64 = 500;
-/// Loopback addresses to connect from, at most.
-const MOST_ADDRESSES: u64 = 60_000;
 /// How long a port stays taken after its connection was closed from this side (TIME-WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
 
@@ -68,14 +64,14 @@ impl Plan {
                 },
             );
         }
-        let recent = self.recent();
-        if !self.loopback && recent > self.ports {
+        let (recent, ports) = (self.recent(), self.all_ports());
+        if recent > ports {
             bail!(
                 "{} ports needed, and this machine has {} for outgoing connections.\n\n  \
                  A port stays taken for {} after its connection was closed, and {} clients over {} are {} in that time.\n\n\
                  Ask for fewer --clients or a longer --over.",
                 thousands(recent),
-                thousands(self.ports),
+                thousands(ports),
                 humantime::format_duration(TIME_WAIT),
                 thousands(self.clients),
                 humantime::format_duration(self.over),
@@ -85,10 +81,19 @@ impl Plan {
         Ok(())
     }
 
-    /// The addresses to connect from; none means the system's choice. `draw` is as for [`loopback_sources`].
+    /// Ports for connections to the server.
+    const fn all_ports(&self) -> u64 {
+        if self.loopback {
+            sources::most_loopback(self.ports)
+        } else {
+            self.ports
+        }
+    }
+
+    /// The addresses to connect from; none means the system's choice. `draw` is as for [`sources::loopback`].
     pub(super) fn sources(&self, draw: u32) -> Vec<IpAddr> {
         if self.loopback {
-            loopback_sources(self.recent(), draw)
+            sources::loopback(self.recent(), self.ports, draw)
         } else {
             Vec::new()
         }
@@ -113,17 +118,6 @@ impl Plan {
     }
 }
 
-/// Loopback addresses for so many clients. `draw` chooses among the loopback networks, so that ports still in TIME-WAIT
-/// from the run before are not in the way: with some 7,000 of an address's ports taken, Linux takes milliseconds to
-/// find a free one.
-pub(super) fn loopback_sources(clients: u64, draw: u32) -> Vec<IpAddr> {
-    let [.., second, third] = draw.to_be_bytes();
-    let second = 1 + second % 254;
-    let count = clients.div_ceil(CLIENTS_PER_ADDRESS).clamp(1, MOST_ADDRESSES);
-    let address = |at: u64| Ipv4Addr::new(127, second, third.wrapping_add((at / 250) as u8), 1 + (at % 250) as u8);
-    (0..count).map(|at| address(at).into()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,11 +135,7 @@ mod tests {
     #[test]
     fn the_katas_own_size_fits_a_common_machine() {
         FITS.check().expect("100,000 clients over 60 s");
-        let mut sources = FITS.sources(0xFFFF_FFFF);
-        sources.sort_unstable();
-        sources.dedup();
-        assert_eq!(sources.len(), 200, "one address for every 500 clients");
-        assert!(sources.iter().all(IpAddr::is_loopback));
+        assert_eq!(FITS.sources(7).len(), 200, "one address for every 500 clients");
     }
 
     #[test]
@@ -160,6 +150,13 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("at most 9,968 at once"), "{error}");
+
+        let few_ports = Plan { ports: 1, ..FITS };
+        let error = few_ports.check().expect_err("60,000 ports").to_string();
+        assert!(
+            error.contains("100,000 ports needed, and this machine has 60,000"),
+            "{error}"
+        );
 
         let elsewhere = Plan {
             own_server: false,

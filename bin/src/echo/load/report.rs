@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use echosphere_core::CloseReason;
 use echosphere_core::echo::{Failure, Notice};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::latency::{Latencies, Percentiles};
 use crate::output;
 use crate::server::State;
-use crate::values::{short, thousands};
-
-/// Round trips from here on are all recorded as this long.
-const LONGEST_RECORDED: Duration = Duration::from_secs(3600);
+use crate::values::{counted, thousands};
 
 /// Outcomes, counted as they come in.
 #[derive(Debug)]
 pub(super) struct Tally {
-    round_trips: Histogram<u64>,
+    round_trips: Latencies,
     acknowledged: u64,
     gave_up: u64,
     reconnects: u64,
@@ -32,7 +29,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            round_trips: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+            round_trips: Latencies::new()?,
             acknowledged: 0,
             gave_up: 0,
             reconnects: 0,
@@ -45,8 +42,7 @@ impl Tally {
         match notice {
             Notice::Acknowledged { round_trip, .. } => {
                 self.acknowledged += 1;
-                let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
-                self.round_trips.saturating_record(nanos);
+                self.round_trips.record(*round_trip);
             }
             Notice::Retrying { failure, .. } => {
                 self.reconnects += 1;
@@ -84,27 +80,6 @@ impl Tally {
     pub(super) const fn reconnects(&self) -> u64 {
         self.reconnects
     }
-
-    fn latency(&self) -> Latency {
-        let at = |quantile| Duration::from_nanos(self.round_trips.value_at_quantile(quantile)).as_secs_f64() * 1e6;
-        Latency {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: at(1.0),
-        }
-    }
-}
-
-/// From `message X` to `ok X`, in microseconds.
-#[derive(Debug, Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    max: f64,
 }
 
 /// The whole report.
@@ -116,6 +91,8 @@ pub(super) struct Report {
     clients: u64,
     over_s: f64,
     ack_delay: String,
+    bytes: usize,
+    #[serde(serialize_with = "output::exact")]
     seed: u64,
     elapsed_s: f64,
     /// `message X` sent, those sent again included.
@@ -128,7 +105,8 @@ pub(super) struct Report {
     lost: u64,
     /// Not known of a server elsewhere.
     reforwards: Option<u64>,
-    latency_us: Latency,
+    /// From `message X` to `ok X`.
+    latency_us: Percentiles,
     server: Option<State>,
 }
 
@@ -138,6 +116,8 @@ pub(super) struct Run {
     pub(super) clients: u64,
     pub(super) over: Duration,
     pub(super) ack_delay: String,
+    /// Of each message, at least.
+    pub(super) bytes: usize,
     pub(super) seed: u64,
     pub(super) elapsed: Duration,
     /// Clients that started; fewer than all only if the run was interrupted.
@@ -154,16 +134,13 @@ impl Report {
         let mut missing = Vec::new();
         if run.started < run.clients {
             let not_started = run.clients - run.started;
-            missing.push(format!("{} clients did not start: interrupted", thousands(not_started)));
+            missing.push(format!("{} did not start: interrupted", counted(not_started, "client")));
         }
         if lost > 0 {
-            missing.push(format!("{} messages did not get their ok", thousands(lost)));
+            missing.push(format!("{} did not get their ok", counted(lost, "message")));
         }
         if broken > 0 {
-            missing.push(format!(
-                "{} connections were not closed by the protocol",
-                thousands(broken)
-            ));
+            missing.push(format!("{} not closed by the protocol", counted(broken, "connection")));
         }
         if !run.clients_zero {
             missing.push("the clients have connections or timers left".to_owned());
@@ -177,6 +154,7 @@ impl Report {
             clients: run.clients,
             over_s: run.over.as_secs_f64(),
             ack_delay: run.ack_delay,
+            bytes: run.bytes,
             seed: run.seed,
             elapsed_s: run.elapsed.as_secs_f64(),
             sent: run.sent,
@@ -189,7 +167,7 @@ impl Report {
             reforwards: server
                 .as_ref()
                 .and_then(|state| state.counters.get("reforwards").copied()),
-            latency_us: tally.latency(),
+            latency_us: tally.round_trips.percentiles(),
             server,
         }
     }
@@ -199,8 +177,6 @@ impl Report {
     }
 
     pub(super) fn to_text(&self) -> String {
-        let us = |micros: f64| short(Duration::from_secs_f64(micros / 1e6));
-        let latency = &self.latency_us;
         let mut rows = vec![
             ("sent", thousands(self.sent)),
             ("acknowledged", thousands(self.acknowledged)),
@@ -209,17 +185,6 @@ impl Report {
         ];
         rows.extend(self.reforwards.map(|count| ("re-forwards", thousands(count))));
         rows.push(("lost", thousands(self.lost)));
-        rows.push((
-            "latency",
-            format!(
-                "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
-                us(latency.p50),
-                us(latency.p90),
-                us(latency.p99),
-                us(latency.p99_9),
-                us(latency.max)
-            ),
-        ));
         let peak = self
             .server
             .as_ref()
@@ -232,13 +197,14 @@ impl Report {
             rows.push(("not by protocol", format!("{}: {how}", thousands(*count))));
         }
         let mut text = format!(
-            "{} clients over {:.1} s, ack delay {}, seed {}: done in {:.2} s\n{}",
-            thousands(self.clients),
+            "{} over {:.1} s, ack delay {}, seed {}: done in {:.2} s\n{}{}",
+            counted(self.clients, "client"),
             self.over_s,
             self.ack_delay,
             self.seed,
             self.elapsed_s,
-            output::table(rows)
+            output::table(rows),
+            self.latency_us.to_text(None)
         );
         let server = self.server.as_ref().map(State::summary);
         let server = server.unwrap_or_else(|| "server elsewhere: its state is not known here".to_owned());

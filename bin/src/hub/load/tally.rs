@@ -7,20 +7,18 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use echosphere_core::hub::{Command, Ids, Notice, Reply, Request};
 use echosphere_core::random::below;
-use hdrhistogram::Histogram;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::latency::{Latencies, Percentiles};
 use crate::output;
 use crate::server::State;
-use crate::values::{short, thousands};
+use crate::values::{counted, thousands};
 
 /// What every body begins with: its sender, its number among the sender's, when it was sent in nanoseconds.
 pub(super) const HEADER: usize = 4 + 4 + 8;
-/// The longest latency that is told from longer ones.
-const LONGEST_RECORDED: Duration = Duration::from_secs(3600);
 /// Mistakes that are told; the others are counted.
 const TOLD: usize = 10;
 
@@ -68,7 +66,7 @@ pub(super) struct Tally {
     receipts: u64,
     delivered: u64,
     unsent: u64,
-    latencies: Histogram<u64>,
+    latencies: Latencies,
     filling: Filling,
     wrong: Vec<String>,
     more_wrong: u64,
@@ -87,7 +85,7 @@ impl Tally {
             receipts: 0,
             delivered: 0,
             unsent: 0,
-            latencies: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+            latencies: Latencies::new()?,
             filling: Filling::new(plan.size - HEADER),
             wrong: Vec::new(),
             more_wrong: 0,
@@ -216,7 +214,7 @@ impl Tally {
                 "user {receiver} got body {number} of user {sender} after {before}"
             ));
         }
-        self.latencies.saturating_record(now.saturating_sub(sent));
+        self.latencies.record(Duration::from_nanos(now.saturating_sub(sent)));
     }
 
     fn wrong(&mut self, what: String) {
@@ -251,7 +249,6 @@ impl Tally {
         if let Some(state) = hub.as_ref().filter(|state| !state.zero) {
             self.wrong(state.summary());
         }
-        let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1e3;
         let seconds = elapsed.as_secs_f64();
         let Plan {
             users,
@@ -263,8 +260,8 @@ impl Tally {
         } = self.plan;
         Report {
             passed: self.wrong.is_empty(),
-            wrong: self.wrong.clone(),
-            more_wrong: self.more_wrong,
+            missing: self.wrong.clone(),
+            more_missing: self.more_wrong,
             users,
             messages,
             fan_out,
@@ -275,11 +272,11 @@ impl Tally {
             relayed: self.receipts,
             delivered: self.delivered,
             lost,
-            relays_a_second: self.receipts as f64 / seconds,
-            deliveries_a_second: self.delivered as f64 / seconds,
-            megabytes_a_second: self.delivered as f64 * size as f64 / seconds / 1e6,
-            latency_us: [0.5, 0.9, 0.99, 0.999, 1.0].map(at),
-            hub,
+            relays_per_s: self.receipts as f64 / seconds,
+            deliveries_per_s: self.delivered as f64 / seconds,
+            delivered_bytes_per_s: self.delivered as f64 * size as f64 / seconds,
+            latency_us: self.latencies.percentiles(),
+            server: hub,
         }
     }
 }
@@ -315,24 +312,27 @@ impl Filling {
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     passed: bool,
-    wrong: Vec<String>,
-    more_wrong: u64,
+    /// What is missing or wrong, one sentence each; none if it passed.
+    missing: Vec<String>,
+    /// How many more there are.
+    more_missing: u64,
     users: u32,
     messages: u32,
     fan_out: u32,
     bytes: usize,
     window: u32,
+    #[serde(serialize_with = "output::exact")]
     seed: u64,
     elapsed_s: f64,
     relayed: u64,
     delivered: u64,
     lost: u64,
-    relays_a_second: f64,
-    deliveries_a_second: f64,
-    megabytes_a_second: f64,
-    /// From the sender to a receiver: p50, p90, p99, p99.9, the longest.
-    latency_us: [f64; 5],
-    hub: Option<State>,
+    relays_per_s: f64,
+    deliveries_per_s: f64,
+    delivered_bytes_per_s: f64,
+    /// From the sender to a receiver.
+    latency_us: Percentiles,
+    server: Option<State>,
 }
 
 impl Report {
@@ -349,9 +349,6 @@ impl Report {
     }
 
     fn to_text(&self) -> String {
-        let [p50, p90, p99, p99_9, max] = self
-            .latency_us
-            .map(|micros| short(Duration::from_secs_f64(micros / 1e6)));
         let per_second = |rate: f64| thousands(rate as u64);
         let rows = [
             (
@@ -359,7 +356,7 @@ impl Report {
                 format!(
                     "{}, {} a second",
                     thousands(self.relayed),
-                    per_second(self.relays_a_second)
+                    per_second(self.relays_per_s)
                 ),
             ),
             (
@@ -367,36 +364,33 @@ impl Report {
                 format!(
                     "{}, {} a second, {:.1} MB/s",
                     thousands(self.delivered),
-                    per_second(self.deliveries_a_second),
-                    self.megabytes_a_second
+                    per_second(self.deliveries_per_s),
+                    self.delivered_bytes_per_s / 1e6
                 ),
             ),
             ("lost", thousands(self.lost)),
-            (
-                "latency",
-                format!("p50 {p50}   p90 {p90}   p99 {p99}   p99.9 {p99_9}   max {max}"),
-            ),
         ];
         let mut text = format!(
-            "{} users, {} bodies of {} bytes each to {}, {} at once, seed {}: done in {:.2} s\n{}",
-            thousands(self.users.into()),
-            thousands(self.messages.into()),
-            thousands(self.bytes as u64),
-            self.fan_out,
+            "{}, each with {} of {} to {}, {} at once, seed {}: done in {:.2} s\n{}{}",
+            counted(self.users.into(), "user"),
+            counted(self.messages.into(), "message"),
+            counted(self.bytes as u64, "byte"),
+            counted(self.fan_out.into(), "receiver"),
             self.window,
             self.seed,
             self.elapsed_s,
-            output::table(rows)
+            output::table(rows),
+            self.latency_us.to_text(None)
         );
-        let hub = self.hub.as_ref().map(State::summary);
+        let hub = self.server.as_ref().map(State::summary);
         let hub = hub.unwrap_or_else(|| "hub elsewhere: its state is not known here".to_owned());
         // Writing to a String does not fail.
         let _ = writeln!(text, "{hub}");
-        for wrong in &self.wrong {
-            let _ = writeln!(text, "wrong: {wrong}");
+        for missing in &self.missing {
+            let _ = writeln!(text, "missing: {missing}");
         }
-        if self.more_wrong > 0 {
-            let _ = writeln!(text, "and {} more", thousands(self.more_wrong));
+        if self.more_missing > 0 {
+            let _ = writeln!(text, "and {} more", thousands(self.more_missing));
         }
         let verdict = if self.passed {
             "PASSED: every body arrived once at each receiver, in order and whole"

@@ -71,11 +71,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 self.check(Err(format!("{id:?} ended as {reason:?}, though nothing goes wrong")));
             }
         }
-        // A stream may go on whose peer has finished sending.
+        // A stream may go on whose peer has finished sending, and the machine is told that too.
+        let finished = self.told.borrow().last_peer_finished();
         let goes_on = |id| {
-            self.endpoint
-                .as_ref()
-                .is_some_and(|endpoint| endpoint.machine().goes_on_after_fin(id))
+            let endpoint = self.endpoint.as_ref();
+            finished == Some(id) && endpoint.is_some_and(|endpoint| endpoint.machine().goes_on_after_fin(id))
         };
         if let Some((id, true, arrival)) = after
             && arrival != Arrival::Data

@@ -1,21 +1,43 @@
-//! The machines with callers that read what they hear, at once.
+//! The machines with callers that read what they hear, at once or some time later.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::chat::{Client, Command, Message, Notice, Server, ServerCommand};
-use echosphere_core::{Action, Actions, Event, Machine, Time};
+use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
 /// What an answer begins with.
 pub(super) const ANSWER: &[u8] = b"re: ";
 
-/// A server whose caller answers every message.
+/// A message that a caller read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// Its session, as the machine counts them.
+    pub session: u64,
+    /// Its id.
+    pub id: u64,
+    /// The caller answered it.
+    pub answered: bool,
+    /// After so many of the step's actions.
+    pub after: usize,
+}
+
+/// A server whose caller answers every message when it reads it.
 #[derive(Debug)]
 pub struct Answering {
     /// The server.
     pub inner: Server,
     /// When it took its last event, by its own clock.
     pub now: Time,
+    /// What was read in the course of its last event.
+    pub reads: Vec<Read>,
+    reader: Reader,
     said: u64,
+    /// Sessions begun, and whether the last goes on.
+    sessions: u64,
+    open: bool,
 }
 
 /// A client whose caller reads every message.
@@ -27,28 +49,86 @@ pub struct Reading {
     pub types: bool,
     /// When it took its last event, by its own clock.
     pub now: Time,
+    /// What was read in the course of its last event.
+    pub reads: Vec<Read>,
+    reader: Reader,
+}
+
+/// Somebody who reads each message so long after hearing it.
+#[derive(Debug)]
+struct Reader {
+    lag: Duration,
+    /// When each message is due, its session and its id, and what it says.
+    unread: VecDeque<(Time, (u64, u64), Bytes)>,
+}
+
+impl Reader {
+    const fn new(lag: Duration) -> Self {
+        let unread = VecDeque::new();
+        Self { lag, unread }
+    }
+
+    fn hear(&mut self, now: Time, actions: &[Action<Message, Notice>]) {
+        for action in actions {
+            if let Action::Notify(Notice::Heard { session, id, body }) = action {
+                let message = (now + self.lag, (*session, *id), body.clone());
+                self.unread.push_back(message);
+            }
+        }
+    }
+
+    /// The next message that is to be read by now.
+    fn read(&mut self, now: Time) -> Option<((u64, u64), Bytes)> {
+        if self.due()? > now {
+            return None;
+        }
+        self.unread.pop_front().map(|(_, which, body)| (which, body))
+    }
+
+    fn due(&self) -> Option<Time> {
+        self.unread.front().map(|(due, ..)| *due)
+    }
 }
 
 impl Answering {
-    pub(super) const fn new(inner: Server) -> Self {
-        let now = Time::ZERO;
-        Self { inner, now, said: 0 }
+    pub(super) const fn new(inner: Server, lag: Duration) -> Self {
+        Self {
+            inner,
+            now: Time::ZERO,
+            reads: Vec::new(),
+            reader: Reader::new(lag),
+            said: 0,
+            sessions: 0,
+            open: false,
+        }
+    }
+
+    /// Notes what the server tells its caller.
+    fn told(&mut self, actions: &[Action<Message, Notice>]) {
+        for action in actions {
+            match action {
+                Action::Notify(Notice::Connected { resumed: false }) => {
+                    self.sessions += 1;
+                    self.open = true;
+                }
+                Action::Notify(Notice::Ended { .. }) => self.open = false,
+                _ => {}
+            }
+        }
+        self.reader.hear(self.now, actions);
     }
 }
 
 impl Reading {
-    pub(super) const fn new(inner: Client<ChaCha8Rng>, types: bool) -> Self {
-        let now = Time::ZERO;
-        Self { inner, types, now }
+    pub(super) const fn new(inner: Client<ChaCha8Rng>, types: bool, lag: Duration) -> Self {
+        Self {
+            inner,
+            types,
+            now: Time::ZERO,
+            reads: Vec::new(),
+            reader: Reader::new(lag),
+        }
     }
-}
-
-fn heard(actions: &[Action<Message, Notice>]) -> Vec<Bytes> {
-    let bodies = actions.iter().filter_map(|action| match action {
-        Action::Notify(Notice::Heard { body, .. }) => Some(body.clone()),
-        _ => None,
-    });
-    bodies.collect()
 }
 
 impl Machine for Answering {
@@ -58,24 +138,44 @@ impl Machine for Answering {
 
     fn handle(&mut self, now: Time, event: Event<Message, ServerCommand>, out: &mut Actions<Message, Notice>) {
         self.now = now;
-        let before = out.as_slice().len();
+        self.reads.clear();
+        let begin = out.as_slice().len();
         self.inner.handle(now, event, out);
-        for body in heard(&out.as_slice()[before..]) {
-            let read = Event::Command(ServerCommand::Read(body.len()));
-            self.inner.handle(now, read, out);
-            let (key, body) = (self.said, [ANSWER, &body].concat().into());
-            self.said += 1;
-            self.inner
-                .handle(now, Event::Command(ServerCommand::Say { key, body }), out);
+        self.told(&out.as_slice()[begin..]);
+        while let Some(((session, id), body)) = self.reader.read(now) {
+            let before = out.as_slice().len();
+            let read = ServerCommand::Read { session, id };
+            self.inner.handle(now, Event::Command(read), out);
+            self.told(&out.as_slice()[before..]);
+            // Whoever said it has left otherwise.
+            let answered = self.open && session == self.sessions;
+            let after = before - begin;
+            self.reads.push(Read {
+                session,
+                id,
+                answered,
+                after,
+            });
+            if answered {
+                let (key, body) = (self.said, [ANSWER, &body].concat().into());
+                self.said += 1;
+                self.inner
+                    .handle(now, Event::Command(ServerCommand::Say { key, body }), out);
+            }
         }
     }
 
+    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+        self.inner.goes_on_after_fin(id)
+    }
+
     fn next_deadline(&self) -> Option<Time> {
-        self.inner.next_deadline()
+        let both = [self.inner.next_deadline(), self.reader.due()];
+        both.into_iter().flatten().min()
     }
 
     fn is_zero(&self) -> bool {
-        self.inner.is_zero()
+        self.inner.is_zero() && self.reader.unread.is_empty()
     }
 }
 
@@ -86,6 +186,7 @@ impl Machine for Reading {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Actions<Message, Notice>) {
         self.now = now;
+        self.reads.clear();
         let before = out.as_slice().len();
         let opened = match event {
             Event::Opened(conn, _) if self.types => Some(conn),
@@ -96,16 +197,25 @@ impl Machine for Reading {
             let welcome = Message::Welcome { received: 0 };
             self.inner.handle(now, Event::Received(conn, welcome), out);
         }
-        for body in heard(&out.as_slice()[before..]) {
-            self.inner.handle(now, Event::Command(Command::Read(body.len())), out);
+        self.reader.hear(now, &out.as_slice()[before..]);
+        while let Some(((session, id), _)) = self.reader.read(now) {
+            self.reads.push(Read {
+                session,
+                id,
+                answered: false,
+                after: out.as_slice().len() - before,
+            });
+            self.inner
+                .handle(now, Event::Command(Command::Read { session, id }), out);
         }
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.inner.next_deadline()
+        let both = [self.inner.next_deadline(), self.reader.due()];
+        both.into_iter().flatten().min()
     }
 
     fn is_zero(&self) -> bool {
-        self.inner.is_zero()
+        self.inner.is_zero() && self.reader.unread.is_empty()
     }
 }

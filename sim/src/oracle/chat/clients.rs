@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Unsaid};
 use echosphere_core::wire::ErrorCode;
-use echosphere_core::{Action, CloseReason, Event, Machine, Time};
+use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::Reading;
+use super::callers::{Read, Reading};
 use super::connecting::Connecting;
-use super::sessions::{Sending, Sessions, answered_at_once};
+use super::sessions::{Answers, Sending, Sessions};
 use super::workload::{Planned, place};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -31,7 +31,16 @@ struct Host {
     connected: bool,
     draining: bool,
     undelivered: usize,
+    /// Which of the client's sessions it is.
+    ordinal: u64,
+    /// The connection on which it was welcomed.
+    conn: Option<ConnId>,
+    /// Messages heard, and those of them that the caller has read; and which are to be read before it leaves.
+    heard: u64,
+    read: u64,
+    to_read: u64,
     sending: Sending,
+    answers: Answers,
     notices: VecDeque<Notice>,
     /// `None` before its first life.
     connecting: Option<Connecting>,
@@ -81,10 +90,15 @@ impl ClientsModel {
         }
         match event {
             Event::Command(Command::Connect) if entry.session.is_none() => {
-                entry.session = Some(sessions.begin());
-                entry.leaving = false;
-                entry.connected = false;
-                entry.undelivered = 0;
+                *entry = Host {
+                    session: Some(sessions.begin()),
+                    ordinal: entry.ordinal + 1,
+                    life: entry.life,
+                    draining: entry.draining,
+                    notices: std::mem::take(&mut entry.notices),
+                    connecting: entry.connecting.take(),
+                    ..Host::default()
+                };
             }
             Event::Command(Command::Say { key, body }) => {
                 let refused = actions.iter().find_map(|action| match action {
@@ -105,26 +119,36 @@ impl ClientsModel {
                     ));
                 }
             }
-            Event::Command(Command::Leave) => entry.leaving = true,
+            Event::Command(Command::Leave) => entry.leaves(),
             Event::Drain => {
-                entry.leaving = true;
+                entry.leaves();
                 entry.draining = true;
             }
-            Event::Received(_, Message::Welcome { received }) => entry.sending = Sending::after(*received),
-            Event::Opened(..) if client.types => entry.sending = Sending::after(0),
-            Event::Received(conn, message) if entry.connected => {
+            Event::Received(conn, Message::Welcome { received }) => entry.welcomed(*conn, *received),
+            Event::Opened(conn, _) if client.types => entry.welcomed(*conn, 0),
+            Event::Closed(conn, _) => entry.closed(*conn),
+            Event::Received(_, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
                     entry.sending.answered();
                 }
-                answered_at_once(*conn, message, actions)?;
+                entry.answers.came(message);
             }
             _ => {}
         }
         let session = entry.session;
-        for action in actions {
+        let mut reads = client.reads.iter().peekable();
+        for (at, action) in actions.iter().enumerate() {
+            while let Some(read) = reads.next_if(|read| read.after <= at) {
+                entry.reads(sessions, read);
+            }
             match action {
                 Action::Send(_, message) => entry.sends(sessions, message)?,
-                Action::Close(_, CloseReason::TimedOut) => self.marks.hit(Mark::ResponseTimeout),
+                Action::Close(conn, reason) => {
+                    entry.closed(*conn);
+                    if *reason == CloseReason::TimedOut {
+                        self.marks.hit(Mark::ResponseTimeout);
+                    }
+                }
                 Action::AbandonDial(_) => self.marks.hit(Mark::DialAbandoned),
                 Action::Dial(_) if entry.draining => {
                     return Err("an attempt to connect, though the client drains".into());
@@ -144,8 +168,12 @@ impl ClientsModel {
                 ));
             }
         }
+        reads.for_each(|read| entry.reads(sessions, read));
+        if let (Some(conn), Some(_)) = (entry.conn, entry.session) {
+            entry.answers.check(conn, entry.read, actions)?;
+        }
         entry.sending.note(client.now, self.window, actions)?;
-        if entry.session.is_none() != client.is_zero() {
+        if entry.session.is_none() != client.inner.is_zero() {
             return Err(format!(
                 "host {host} is at zero and should not be, or the other way round"
             ));
@@ -183,16 +211,40 @@ impl ClientsModel {
 }
 
 impl Host {
+    fn leaves(&mut self) {
+        self.leaving = true;
+        self.to_read = self.heard;
+    }
+
+    fn welcomed(&mut self, conn: ConnId, received: u64) {
+        self.conn = Some(conn);
+        self.sending = Sending::after(received);
+        self.answers = Answers::default();
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        self.conn.take_if(|open| *open == conn);
+    }
+
+    /// The caller has read a message.
+    fn reads(&mut self, sessions: &mut Sessions, read: &Read) {
+        if let Some(session) = self.session
+            && read.session == self.ordinal
+        {
+            self.read = read.id;
+            sessions.get_mut(session).answers_read += 1;
+        }
+    }
+
     fn sends(&self, sessions: &mut Sessions, message: &Message) -> Result<(), String> {
         let session = self.session.ok_or("something is sent without a session")?;
         match *message {
             Message::Begin { session: number } if number != 0 => sessions.number(session, number),
             Message::Resume { received, .. } => {
-                let heard = sessions.get(session).answers as u64;
-                if received == heard {
+                if received == self.read {
                     Ok(())
                 } else {
-                    Err(format!("{received} were heard, it says, and {heard} were"))
+                    Err(format!("{received} were read, it says, and {} were", self.read))
                 }
             }
             _ => Ok(()),
@@ -218,13 +270,19 @@ impl Host {
                 }
                 self.connected = true;
             }
-            Notice::Heard { body, .. } => sessions.answered(session, body)?,
+            Notice::Heard { session: of, id, body } => {
+                self.heard += 1;
+                if (*of, *id) != (self.ordinal, self.heard) {
+                    return Err(format!("answer {id} of session {of} is heard, which is another"));
+                }
+                sessions.answered(session, body)?;
+            }
             Notice::Delivered { key, id, round_trip } => {
                 let entry = sessions.get_mut(session);
                 let index = entry.delivered;
                 entry.delivered += 1;
                 let next = entry.said.get(index).map(|(key, _)| *key);
-                if next != Some(*key) || *id != index as u64 + 1 || entry.heard <= index {
+                if next != Some(*key) || *id != index as u64 + 1 || entry.read <= index {
                     return Err(format!(
                         "message {key} is said to be delivered, and is not the next to be"
                     ));
@@ -249,8 +307,8 @@ impl Host {
                 if entry.delivered + self.undelivered != entry.said.len() {
                     return Err("a session ends, and of some message nothing is known".into());
                 }
-                if failure.is_none() && self.undelivered > 0 {
-                    return Err("a session is left before everything is delivered".into());
+                if failure.is_none() && (self.undelivered > 0 || self.read < self.to_read) {
+                    return Err("a session is left before everything is delivered, both ways".into());
                 }
                 not_confused(failure.as_ref())?;
                 self.session = None;

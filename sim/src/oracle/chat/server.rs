@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use echosphere_core::chat::{Failure, Message, Notice, ServerConfig};
+use echosphere_core::chat::{Message, Notice, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::Answering;
-use super::sessions::{Sending, Session, Sessions, answered_at_once};
+use super::callers::{Answering, Read};
+use super::sessions::{Answers, Sending, Sessions};
+use super::talk::{Step, Talk};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
@@ -22,34 +23,15 @@ pub(super) struct ServerModel {
     /// Connections that neither side has closed.
     open: BTreeSet<ConnId>,
     sending: Sending,
-}
-
-/// Whom the server talks with.
-#[derive(Debug)]
-struct Talk {
-    number: u64,
-    /// None while the peer is lost.
-    conn: Option<ConnId>,
-    /// Since when it is.
-    lost: Option<Time>,
-    /// The peer types.
-    lines: bool,
-    /// It was heard only in part, as it has gone: nothing more may come of it.
-    cut: bool,
-    /// Known once something was heard.
-    session: Option<usize>,
-    /// The last answer that was sent whole.
-    sent: u64,
-    /// Answers given, and those of them that were said to be delivered, or not to be.
-    said: u64,
-    delivered: u64,
-    undelivered: u64,
+    answers: Answers,
+    /// Sessions that it began.
+    begun: u64,
+    /// A session that has ended, and in which the caller has not read everything.
+    behind: Option<Talk>,
 }
 
 /// How somebody who types begins, with their first line.
 const TYPED: Message = Message::Begin { session: 0 };
-
-type Step<'a> = (&'a EventOf<Answering>, &'a [ActionOf<Answering>]);
 
 impl ServerModel {
     pub(super) fn new(config: ServerConfig, marks: Marks) -> Self {
@@ -61,6 +43,9 @@ impl ServerModel {
             strangers: BTreeMap::new(),
             open: BTreeSet::new(),
             sending: Sending::default(),
+            answers: Answers::default(),
+            begun: 0,
+            behind: None,
         }
     }
 
@@ -75,13 +60,15 @@ impl ServerModel {
     pub(super) fn step(
         &mut self,
         sessions: &mut Sessions,
-        now: Time,
+        server: &Answering,
         event: &EventOf<Answering>,
         actions: &[ActionOf<Answering>],
     ) -> Result<(), String> {
+        let now = server.now;
         let step = (event, actions);
-        let cut = self.talk.as_ref().is_some_and(|talk| talk.cut);
-        if cut && !matches!(event, Event::Closed(conn, _) if self.peer() == Some(*conn)) {
+        let cut = self.talk.as_ref().is_some_and(|talk| talk.cut && !talk.finished);
+        let ends = |conn: &ConnId| self.peer() == Some(*conn);
+        if cut && !matches!(event, Event::Closed(conn, _) | Event::PeerFinished(conn) if ends(conn)) {
             return Err("a part of a line was taken for the whole, and its connection goes on".into());
         }
         match event {
@@ -96,7 +83,7 @@ impl ServerModel {
             Event::Received(conn, message) if self.strangers.remove(conn).is_some() => {
                 self.introduced(sessions, *conn, message, actions)?;
             }
-            Event::Received(conn, message) if self.peer() == Some(*conn) => self.hears(*conn, message, actions)?,
+            Event::Received(conn, message) if self.peer() == Some(*conn) => self.hears(message, actions)?,
             Event::Closed(conn, _) => {
                 self.open.remove(conn);
                 self.strangers.remove(conn);
@@ -104,13 +91,22 @@ impl ServerModel {
                     self.lost(now, actions)?;
                 }
             }
+            Event::PeerFinished(conn) => self.finishes(*conn)?,
             Event::Drain => {
                 self.draining = true;
                 self.strangers.clear();
+                self.behind = None;
+                if let Some(talk) = &mut self.talk {
+                    talk.to_read = talk.heard;
+                }
             }
             _ => {}
         }
-        for action in actions {
+        let mut reads = server.reads.iter().peekable();
+        for (at, action) in actions.iter().enumerate() {
+            while let Some(read) = reads.next_if(|read| read.after <= at) {
+                self.reads(sessions, read);
+            }
             match action {
                 Action::Notify(notice) => self.told(sessions, now, notice, step)?,
                 Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
@@ -125,19 +121,54 @@ impl ServerModel {
                 _ => {}
             }
         }
+        reads.for_each(|read| self.reads(sessions, read));
         self.check_got(sessions, step)?;
+        if let Some((conn, read)) = self.talk.as_ref().and_then(|talk| Some((talk.conn?, talk.read))) {
+            self.answers.check(conn, read, actions)?;
+        }
         self.sending.note(now, self.config.talk.window, actions)
     }
 
+    /// The caller has read a message.
+    fn reads(&mut self, sessions: &mut Sessions, read: &Read) {
+        let of = |talk: &&mut Talk| talk.ordinal == read.session;
+        let Some(talk) = self.talk.as_mut().filter(of).or(self.behind.as_mut().filter(of)) else {
+            return;
+        };
+        talk.read = read.id;
+        talk.said += u64::from(read.answered && !self.draining);
+        if let Some(session) = talk.session {
+            let entry = sessions.get_mut(session);
+            // A line that was cut is none of what was said.
+            entry.read = entry.heard.min(entry.read + 1);
+        }
+        if self.talk.as_ref().is_none_or(|talk| talk.ordinal != read.session) {
+            self.marks.hit(Mark::ReadTooLate);
+        }
+        self.behind.take_if(|talk| talk.is_read());
+    }
+
+    /// A peer has finished sending, and its connection goes on: somebody who types, and of whom something is not read.
+    fn finishes(&mut self, conn: ConnId) -> Result<(), String> {
+        match &mut self.talk {
+            Some(talk) if talk.conn == Some(conn) && talk.lines && !talk.is_read() => {
+                self.marks.hit(Mark::FinishedTyping);
+                talk.finished = true;
+                Ok(())
+            }
+            _ => Err(format!("{conn:?} goes on, and has finished sending")),
+        }
+    }
+
     /// The peer says something.
-    fn hears(&mut self, conn: ConnId, message: &Message, actions: &[ActionOf<Answering>]) -> Result<(), String> {
+    fn hears(&mut self, message: &Message, actions: &[ActionOf<Answering>]) -> Result<(), String> {
         let ends = |action: &ActionOf<Answering>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
             Message::Taken { .. } => self.sending.answered(),
             Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
-            _ => {}
+            _ => self.answers.came(message),
         }
-        answered_at_once(conn, message, actions)
+        Ok(())
     }
 
     /// The first message of a connection: the server talks with it, or says why not.
@@ -176,14 +207,15 @@ impl ServerModel {
                 Err("both refused and welcomed".into())
             };
         }
-        let heard = self
-            .talked_of(sessions, number)
-            .map_or(0, |session| session.heard as u64);
-        if welcome != Some(heard) {
-            return Err(format!("welcomed with {welcome:?} messages heard, where {heard} were"));
+        let read = self.talked_of(number).map_or(0, |talk| talk.read);
+        if welcome != Some(read) {
+            return Err(format!("welcomed with {welcome:?} messages read, where {read} were"));
         }
         if known {
             self.marks.hit(Mark::Resumed);
+            if self.talked_of(number).is_some_and(|talk| !talk.is_read()) {
+                self.marks.hit(Mark::HeardNotRead);
+            }
             if taken {
                 self.marks.hit(Mark::TakenOver);
             }
@@ -197,11 +229,10 @@ impl ServerModel {
         talk.is_some_and(|talk| number != 0 && talk.number == number)
     }
 
-    /// What was said in the session of this number, if the server still knows it. One that has ended, and is begun again by a
-    /// greeting that was overtaken, is a new one to the server: nothing was said in it.
-    fn talked_of<'a>(&self, sessions: &'a Sessions, number: u64) -> Option<&'a Session> {
-        let talk = self.talk.as_ref().filter(|_| self.knows(number))?;
-        talk.session.map(|session| sessions.get(session))
+    /// The session of this number, if the server still knows it. One that has ended, and is begun again by a greeting that was
+    /// overtaken, is a new one to the server: nothing was said in it.
+    fn talked_of(&self, number: u64) -> Option<&Talk> {
+        self.talk.as_ref().filter(|_| self.knows(number))
     }
 
     /// Which session a greeting is for, and why it is refused, if it is.
@@ -213,15 +244,19 @@ impl ServerModel {
         };
         // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
         // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
-        let told = self
-            .talked_of(sessions, number)
-            .map_or(0, |session| session.answers_delivered as u64);
+        let session = self.talked_of(number).and_then(|talk| talk.session);
+        let told = session.map_or(0, |session| sessions.get(session).answers_delivered as u64);
         let sent = self.talk.as_ref().map_or(0, |talk| talk.sent);
         let refusal = match (self.knows(number), resumes) {
             (true, _) if heard < told => Some(ErrorCode::UnknownRequest),
             (true, _) => (heard > sent).then_some(ErrorCode::UnknownSession),
             (false, true) => Some(ErrorCode::UnknownSession),
-            (false, false) => self.peer().map(|_| ErrorCode::Busy),
+            // Whoever is lost may be replaced, but for what is not read of it.
+            (false, false) => {
+                let unread = |talk: &Talk| !talk.is_read();
+                let busy = self.peer().is_some() || self.behind.is_some() || self.talk.as_ref().is_some_and(unread);
+                busy.then_some(ErrorCode::Busy)
+            }
         };
         Ok((number, refusal))
     }
@@ -238,19 +273,15 @@ impl ServerModel {
             _ => return Err(format!("{conn:?} is welcomed, and did not greet")),
         };
         self.sending = Sending::after(received);
+        self.answers = Answers::default();
         let known = self.knows(number);
         let known = self.talk.take().filter(|_| known);
+        self.begun += u64::from(known.is_none());
         let new = Talk {
             number,
-            conn: None,
-            lost: None,
+            ordinal: self.begun,
             lines: matches!(event, Event::Opened(..)),
-            cut: false,
-            session: None,
-            sent: 0,
-            said: 0,
-            delivered: 0,
-            undelivered: 0,
+            ..Talk::default()
         };
         self.talk = Some(Talk {
             conn: Some(conn),
@@ -308,13 +339,20 @@ impl ServerModel {
 
     fn told(&mut self, sessions: &mut Sessions, now: Time, notice: &Notice, step: Step<'_>) -> Result<(), String> {
         match notice {
-            Notice::Heard { body, .. } => {
+            Notice::Heard {
+                session: ordinal,
+                id,
+                body,
+            } => {
                 let talk = self.talk.as_mut().ok_or("something is heard from nobody")?;
+                talk.heard += 1;
+                if (*ordinal, *id) != (talk.ordinal, talk.heard) {
+                    return Err(format!("message {id} of session {ordinal} is heard, which is another"));
+                }
                 let session = match sessions.heard(body) {
                     Ok(session) => session,
                     Err(_) if talk.lines && sessions.is_cut(talk.session, body) => {
                         talk.cut = true;
-                        talk.said += u64::from(!self.draining);
                         return Ok(());
                     }
                     Err(rule) => return Err(rule),
@@ -322,8 +360,6 @@ impl ServerModel {
                 if talk.session.replace(session).is_some_and(|other| other != session) {
                     return Err("something is heard of another session".into());
                 }
-                // A server that drains says nothing more.
-                talk.said += u64::from(!self.draining);
             }
             Notice::Delivered { id, round_trip, .. } => {
                 let talk = self.talk.as_mut().ok_or("something is delivered to nobody")?;
@@ -331,8 +367,8 @@ impl ServerModel {
                 let session = talk.session.ok_or("an answer is delivered where nothing was heard")?;
                 let entry = sessions.get_mut(session);
                 entry.answers_delivered += 1;
-                if *id != talk.delivered || entry.answers_delivered > entry.answers {
-                    return Err(format!("answer {id} is said to be delivered, and was not heard"));
+                if *id != talk.delivered || entry.answers_delivered > entry.answers_read {
+                    return Err(format!("answer {id} is said to be delivered, and was not read"));
                 }
                 match (round_trip, step.0) {
                     (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
@@ -346,37 +382,13 @@ impl ServerModel {
             }
             Notice::Ended { failure } => {
                 let talk = self.talk.take().ok_or("no session ends")?;
-                self.check_end(&talk, now, failure.as_ref(), step)?;
+                talk.check_end(now, failure.as_ref(), step, self.draining, self.config.keep)?;
+                self.behind = Some(talk).filter(|talk| !self.draining && !talk.is_read());
             }
             Notice::Refused { .. } if self.talk.is_some() && !self.draining => {
                 return Err("an answer is refused".into());
             }
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// A session ends: it had to, and of every answer it is known what became of it.
-    fn check_end(&self, talk: &Talk, now: Time, failure: Option<&Failure>, step: Step<'_>) -> Result<(), String> {
-        let over = talk.lost.is_some_and(|since| now >= since + self.config.keep);
-        let right = match (step.0, failure) {
-            (Event::Received(_, Message::Bye), None) => true,
-            (Event::Received(_, Message::Begin { .. }) | Event::Opened(..), Some(Failure::Replaced)) => {
-                talk.conn.is_none()
-            }
-            (Event::Closed(_, CloseReason::PeerClosed), failure) => failure.is_none(),
-            (Event::Closed(_, reason), Some(Failure::Closed(why))) => why == reason,
-            (Event::Deadline, Some(Failure::TimedOut)) => over,
-            (Event::Received(..) | Event::Drain, Some(Failure::ShuttingDown)) => {
-                self.draining && (talk.conn.is_none() || talk.undelivered == 0)
-            }
-            _ => false,
-        };
-        if !right {
-            return Err(format!("a session ends with {failure:?} after {:?}", step.0));
-        }
-        if talk.delivered + talk.undelivered != talk.said {
-            return Err("a session ends, and of some answer nothing is known".into());
         }
         Ok(())
     }
@@ -399,22 +411,22 @@ impl ServerModel {
         let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
         let lost = self.talk.as_ref().and_then(|talk| talk.lost);
         let due = strangers.chain(lost.map(|since| since + self.config.keep)).min();
-        if server.next_deadline() != due {
+        if server.inner.next_deadline() != due {
             return Err(format!(
                 "something is due at {:?}, should be at {due:?}",
-                server.next_deadline()
+                server.inner.next_deadline()
             ));
         }
-        let nothing = self.talk.is_none() && self.strangers.is_empty();
-        if nothing != server.is_zero() {
+        let nothing = self.talk.is_none() && self.strangers.is_empty() && self.behind.is_none();
+        if nothing != server.inner.is_zero() {
             return Err("the server is at zero and should not be, or the other way round".into());
         }
         Ok(())
     }
 
     pub(super) fn ends(&self) -> Result<(), String> {
-        match (&self.talk, self.strangers.len()) {
-            (None, 0) => Ok(()),
+        match (&self.talk, &self.behind, self.strangers.len()) {
+            (None, None, 0) => Ok(()),
             _ => Err("the server still talks with somebody".into()),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use echosphere_core::chat::Message;
-use echosphere_core::{Action, Time};
+use echosphere_core::{Action, ConnId, Time};
 
 use super::callers::ANSWER;
 use super::typed;
@@ -27,10 +27,12 @@ pub(super) struct Sessions {
 pub(super) struct Session {
     /// What the client said, in order.
     pub(super) said: Vec<(u64, Bytes)>,
-    /// How many of these the server has heard.
+    /// How many of these the server has heard, and how many its caller has read.
     pub(super) heard: usize,
-    /// How many answers to these the client has heard.
+    pub(super) read: usize,
+    /// How many answers to these the client has heard, and how many its caller has read.
     pub(super) answers: usize,
+    pub(super) answers_read: usize,
     /// How many of the client's messages, and of the server's, were said to be delivered.
     pub(super) delivered: usize,
     pub(super) answers_delivered: usize,
@@ -189,24 +191,32 @@ impl Sending {
     }
 }
 
-/// Checks that a part that came is answered at once, on its own connection.
-pub(super) fn answered_at_once<N>(
-    conn: echosphere_core::ConnId,
-    message: &Message,
-    actions: &[Action<Message, N>],
-) -> Result<(), String> {
-    let Message::Part { id, last, .. } = *message else {
-        return Ok(());
-    };
-    let answer = Message::Taken { id, last };
-    let answers = actions.iter().filter_map(|action| match action {
-        Action::Send(to, message @ Message::Taken { .. }) => Some((to, message)),
-        _ => None,
-    });
-    let answers: Vec<_> = answers.collect();
-    let ended = actions.iter().any(|action| matches!(action, Action::Close(..)));
-    if answers != [(&conn, &answer)] && !ended {
-        return Err(format!("part of message {id} is answered by {answers:?}"));
+/// The parts that came to one side on its present connection and are not answered, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Answers(VecDeque<(u64, bool)>);
+
+impl Answers {
+    /// A message has come.
+    pub(super) fn came(&mut self, message: &Message) {
+        if let Message::Part { id, last, .. } = *message {
+            self.0.push_back((id, last));
+        }
     }
-    Ok(())
+
+    /// Checks what one step answers, after which all up to the message `read` are read: each part in its turn, at once, but for
+    /// the last of a message, which is answered once the message is read.
+    pub(super) fn check<N>(&mut self, conn: ConnId, read: u64, actions: &[Action<Message, N>]) -> Result<(), String> {
+        let answers = actions.iter().filter_map(|action| match action {
+            Action::Send(to, Message::Taken { id, last }) if *to == conn => Some((*id, *last)),
+            _ => None,
+        });
+        let answers: Vec<_> = answers.collect();
+        let due = self.0.iter().take_while(|(id, last)| !last || *id <= read).count();
+        let due: Vec<_> = self.0.drain(..due).collect();
+        if answers == due {
+            Ok(())
+        } else {
+            Err(format!("the parts {answers:?} are answered, should be {due:?}"))
+        }
+    }
 }

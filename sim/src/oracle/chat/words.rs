@@ -26,7 +26,7 @@ impl Brief for Command {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
-            Self::Connect | Self::Read(_) | Self::Leave | Self::HangUp => *line += &format!("{self:?}"),
+            Self::Connect | Self::Read { .. } | Self::Leave | Self::HangUp => *line += &format!("{self:?}"),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Brief for ServerCommand {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
-            Self::Read(_) => *line += &format!("{self:?}"),
+            Self::Read { .. } => *line += &format!("{self:?}"),
         }
     }
 }
@@ -46,7 +46,7 @@ impl Brief for ServerCommand {
 impl Brief for Notice {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Heard { id, body } => {
+            Self::Heard { id, body, .. } => {
                 *line += &format!("heard {id} ");
                 brief_bytes(body, line);
             }

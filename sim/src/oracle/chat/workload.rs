@@ -22,6 +22,8 @@ const MOST: usize = 16 * 17;
 /// What a client may take to connect, and what a lost one is waited for, in these runs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 const KEEP: Duration = Duration::from_millis(3000);
+/// How many milliseconds a message may go unread: long enough for its connection to be lost before that.
+const LONGEST_LAG: u64 = 300;
 /// Longer than a segment may be delayed, so that a greeting may come long after a newer one.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2000);
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -129,6 +131,7 @@ impl Chat {
             planned,
             max_backlog: None,
             idle_timeout: None,
+            lag: Duration::ZERO,
             meek: Vec::new(),
         }
     }
@@ -207,10 +210,16 @@ impl Workload for Chat {
                 *body = fit_a_line(body);
             }
         }
+        let lag = if dice.chance(0.4) {
+            dice.millis(1, LONGEST_LAG)
+        } else {
+            Duration::ZERO
+        };
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
         let meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         Self {
+            lag,
             meek,
             impatient,
             lines,
@@ -256,6 +265,7 @@ impl Workload for Chat {
         json!({
             "max_backlog": self.max_backlog,
             "idle_timeout": self.idle_timeout,
+            "lag": self.lag,
             "impatient": self.impatient,
             "meek": self.meek,
             "lines": self.lines,
@@ -271,6 +281,8 @@ impl Workload for Chat {
         struct Whole {
             max_backlog: Option<usize>,
             idle_timeout: Option<Duration>,
+            #[serde(default)]
+            lag: Duration,
             impatient: Vec<usize>,
             #[serde(default)]
             meek: Vec<usize>,
@@ -301,6 +313,7 @@ impl Workload for Chat {
         Ok(Self {
             max_backlog: whole.max_backlog,
             idle_timeout: whole.idle_timeout,
+            lag: whole.lag,
             impatient: whole.impatient,
             meek: whole.meek,
             lines: whole.lines,

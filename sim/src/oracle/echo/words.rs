@@ -181,7 +181,7 @@ pub(super) fn heard<C>(
         Event::Closed(id, _) => Heard::Closed(*id),
         Event::Command(command) => Heard::Command(command),
         Event::Drain => Heard::Drain,
-        Event::DialFailed(..) | Event::Deadline => Heard::Other,
+        Event::PeerFinished(_) | Event::DialFailed(..) | Event::Deadline => Heard::Other,
     })
 }
 

@@ -98,9 +98,11 @@ impl ServerModel {
                 }
                 Ok(())
             }
-            Event::Received(..) | Event::DialFailed(..) | Event::Command(_) | Event::Deadline => {
-                nothing_but(actions, &[])
-            }
+            Event::Received(..)
+            | Event::PeerFinished(_)
+            | Event::DialFailed(..)
+            | Event::Command(_)
+            | Event::Deadline => nothing_but(actions, &[]),
         }
     }
 

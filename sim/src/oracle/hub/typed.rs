@@ -94,10 +94,15 @@ fn delivery(line: &str) -> Option<(u64, usize)> {
     Some((from.parse().ok()?, length.parse().ok()?))
 }
 
-/// Reads `to 2`, and if need be `; unknown: 4,9` and `; too slow: 7`.
+/// Reads `to 2 of 5 users`, and if need be `; unknown: 4,9` and `; too slow: 7`.
 fn relayed(receipt: &str) -> Option<Reply> {
     let mut parts = receipt.split("; ");
-    let sent = parts.next()?.strip_prefix("to ")?.parse().ok()?;
+    let (sent, all) = parts.next()?.strip_prefix("to ")?.split_once(" of ")?;
+    let sent: u8 = sent.parse().ok()?;
+    let all: usize = match all {
+        "1 user" => 1,
+        all => all.strip_suffix(" users")?.parse().ok().filter(|all| *all != 1)?,
+    };
     let mut unsent = Vec::new();
     for part in parts {
         let (why, ids) = part.split_once(": ")?;
@@ -109,7 +114,7 @@ fn relayed(receipt: &str) -> Option<Reply> {
         unsent.extend(numbers(ids)?.into_iter().map(|id| (id, why)));
     }
     unsent.sort_unstable();
-    Some(Reply::Relayed { sent, unsent })
+    (all == usize::from(sent) + unsent.len()).then_some(Reply::Relayed { sent, unsent })
 }
 
 fn numbers(ids: &str) -> Option<Vec<u64>> {

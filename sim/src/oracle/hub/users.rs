@@ -237,6 +237,9 @@ impl Step<'_> {
                 let failure = told.unwrap_or(Failure::Closed(*reason));
                 self.fails(number, &failure, None, did)?;
             }
+            Event::PeerFinished(_) => {
+                return Err("a user's connection goes on, and its hub has finished sending".into());
+            }
             Event::Deadline => self.expire(did)?,
             Event::Drain => self.drain(did)?,
         }

@@ -229,6 +229,7 @@ impl ClientModel {
                 let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
                 self.retry(key, &Failure::Closed(*reason), false, did)?;
             }
+            Event::PeerFinished(conn) => return Err(format!("{conn:?} goes on, and its server has finished sending")),
             Event::Deadline => self.expire(did)?,
             Event::Drain => {
                 self.draining = true;

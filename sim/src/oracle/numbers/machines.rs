@@ -1,6 +1,5 @@
 //! The machines, with what the model must know beside their events, and with callers that no well-behaved program has.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,8 +19,6 @@ pub struct Watched {
     pub now: Time,
     /// Connections for which too much waited when it took its last event.
     pub behind: BTreeSet<ConnId>,
-    /// Connections whose peers have finished sending, and that go on.
-    pub finished: RefCell<BTreeSet<ConnId>>,
     conns: BTreeSet<ConnId>,
 }
 
@@ -31,7 +28,6 @@ impl Watched {
             inner,
             now: Time::ZERO,
             behind: BTreeSet::new(),
-            finished: RefCell::new(BTreeSet::new()),
             conns: BTreeSet::new(),
         }
     }
@@ -64,11 +60,7 @@ impl Machine for Watched {
     }
 
     fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        let goes_on = self.inner.goes_on_after_fin(id);
-        if goes_on {
-            self.finished.borrow_mut().insert(id);
-        }
-        goes_on
+        self.inner.goes_on_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -160,6 +152,7 @@ pub(super) fn for_client(event: Event<Message, Errand>) -> Option<Event<Message,
         Event::Opened(conn, opened) => Event::Opened(conn, opened),
         Event::Received(conn, message) => Event::Received(conn, message),
         Event::Closed(conn, reason) => Event::Closed(conn, reason),
+        Event::PeerFinished(conn) => Event::PeerFinished(conn),
         Event::DialFailed(token, error) => Event::DialFailed(token, error),
         Event::Command(Errand::Get(command)) => Event::Command(command),
         Event::Command(Errand::Odd { .. }) => return None,

@@ -58,7 +58,9 @@ impl Odd {
         match event {
             Event::Opened(_, opened) => opened.dial.is_some_and(|token| token.0 > FIRST_TOKEN),
             Event::DialFailed(token, _) => token.0 > FIRST_TOKEN,
-            Event::Received(conn, _) | Event::Closed(conn, _) => self.conns.contains_key(conn),
+            Event::Received(conn, _) | Event::Closed(conn, _) | Event::PeerFinished(conn) => {
+                self.conns.contains_key(conn)
+            }
             Event::Command(_) | Event::Drain | Event::Deadline => false,
         }
     }
@@ -90,7 +92,7 @@ impl Odd {
                 conns.for_each(|conn| out.push(Action::Close(conn, CloseReason::Finished)));
                 self.timers = Timers::new();
             }
-            Event::Received(..) | Event::Command(_) => {}
+            Event::Received(..) | Event::Command(_) | Event::PeerFinished(_) => {}
         }
     }
 

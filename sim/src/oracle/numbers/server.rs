@@ -33,8 +33,6 @@ pub(super) struct ServerModel {
     sessions: BTreeMap<Uuid, Session>,
     /// Sessions that were lost with earlier lives.
     lost: BTreeSet<Uuid>,
-    /// When sessions were discarded.
-    over: BTreeMap<Uuid, Time>,
     counters: ServerCounters,
     /// What is to follow from the event, for each connection in order.
     owed: BTreeMap<ConnId, Vec<Owed>>,
@@ -131,7 +129,6 @@ impl ServerModel {
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             lost: BTreeSet::new(),
-            over: BTreeMap::new(),
             counters: ServerCounters::default(),
             owed: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -166,7 +163,6 @@ impl ServerModel {
             if peer.behind && peer.sent <= self.max_backlog {
                 return Err(format!("{conn:?} is behind, having been sent {} bytes", peer.sent));
             }
-            peer.finished = server.finished.borrow().contains(conn);
         }
         match event {
             Event::Opened(conn, _) if self.draining => self.owe(*conn, Owed::Close(CloseReason::ShuttingDown)),
@@ -178,8 +174,12 @@ impl ServerModel {
                     return Err(format!("{conn:?} opened twice"));
                 }
             }
-            Event::Received(conn, request) => self.asked(*conn, request, actions)?,
+            Event::Received(conn, request) => self.asked(*conn, request)?,
             Event::Closed(conn, reason) => self.closed(*conn, *reason)?,
+            Event::PeerFinished(conn) => match self.peers.get_mut(conn) {
+                Some(peer) if peer.stream.is_some() => peer.finished = true,
+                _ => return Err(format!("{conn:?} goes on without a stream, and has finished sending")),
+            },
             Event::Deadline => self.expire(),
             Event::Drain => self.drain(),
             Event::DialFailed(..) => {}
@@ -198,7 +198,7 @@ impl ServerModel {
         self.owe(conn, Owed::Error(code));
     }
 
-    fn asked(&mut self, conn: ConnId, request: &Message, actions: &[ActionOf<Watched>]) -> Result<(), String> {
+    fn asked(&mut self, conn: ConnId, request: &Message) -> Result<(), String> {
         let peer = self.peers.get(&conn);
         let peer = peer.ok_or_else(|| format!("{conn:?} is heard, and is not connected"))?;
         if *request == Message::End {
@@ -223,7 +223,7 @@ impl ServerModel {
         match *request {
             Message::Start => self.start_plain(conn, None),
             Message::Continue(last) => self.start_plain(conn, Some(last.wrapping_mul(3))),
-            Message::StartSession { uuid, n } => self.start_session(conn, uuid, n, actions),
+            Message::StartSession { uuid, n } => self.start_session(conn, uuid, n),
             Message::ContinueSession { uuid, last, count } => self.go_on(conn, uuid, last, count),
             Message::End | Message::Number(_) | Message::Error(..) => {
                 return Err(format!("{conn:?} is heard to say {request:?}"));
@@ -245,8 +245,7 @@ impl ServerModel {
         self.send_due(conn);
     }
 
-    fn start_session(&mut self, conn: ConnId, uuid: Uuid, n: u16, actions: &[ActionOf<Watched>]) {
-        self.discard_if_over(uuid);
+    fn start_session(&mut self, conn: ConnId, uuid: Uuid, n: u16) {
         if let Some(session) = self.sessions.get(&uuid) {
             let begin_again = session.n == n && session.held.is_err() && !session.gone_on_with && !session.ended;
             if !begin_again {
@@ -255,7 +254,7 @@ impl ServerModel {
                 return;
             }
             self.marks.hit(Mark::BegunAgain);
-        } else if self.is_full(conn, actions) {
+        } else if self.sessions.len() >= self.config.max_sessions {
             self.marks.hit(Mark::TooManySessions);
             self.refuse(conn, ErrorCode::TooManySessions);
             return;
@@ -275,19 +274,7 @@ impl ServerModel {
         self.stream(conn, Stream::Session { uuid, due: self.now });
     }
 
-    /// Whether there is no room for a session. Of those whose time is over at this very moment any may have been
-    /// discarded.
-    fn is_full(&self, conn: ConnId, actions: &[ActionOf<Watched>]) -> bool {
-        let over = |session: &&Session| session.held.is_err_and(|until| until <= self.now);
-        let kept = self.sessions.len() - self.sessions.values().filter(over).count();
-        let refused = actions.iter().any(
-            |action| matches!(action, Action::Send(to, Message::Error(ErrorCode::TooManySessions, _)) if *to == conn),
-        );
-        kept >= self.config.max_sessions || self.sessions.len() >= self.config.max_sessions && refused
-    }
-
     fn go_on(&mut self, conn: ConnId, uuid: Uuid, last: u64, count: Option<u16>) {
-        self.discard_if_over(uuid);
         let Some(session) = self.sessions.get_mut(&uuid) else {
             if self.lost.contains(&uuid) {
                 self.marks.hit(Mark::SessionLost);
@@ -335,6 +322,7 @@ impl ServerModel {
                 }
                 self.owe(before, Owed::Close(CloseReason::Finished));
             }
+            Err(until) if until <= self.now => self.marks.hit(Mark::InTimeThoughOver),
             Err(until) if until.since(self.now) <= self.config.period => self.marks.hit(Mark::JustInTime),
             Err(_) => {}
         }
@@ -345,22 +333,10 @@ impl ServerModel {
         self.stream(conn, Stream::Session { uuid, due: self.now });
     }
 
-    fn discard_if_over(&mut self, uuid: Uuid) {
-        let until = self.sessions.get(&uuid).and_then(|session| session.held.err());
-        if until.is_some_and(|until| until <= self.now) {
-            self.discard(uuid);
-        }
-        // Whether its timer or the request comes first.
-        if self.over.get(&uuid) == Some(&self.now) {
-            self.marks.hit(Mark::ExpiredAtThatMoment);
-        }
-    }
-
     fn discard(&mut self, uuid: Uuid) {
         self.marks.hit(Mark::SessionExpired);
         self.counters.expired += 1;
         self.sessions.remove(&uuid);
-        self.over.insert(uuid, self.now);
     }
 
     /// Sends what is due to the connection, if it takes more.

@@ -21,13 +21,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::machine::{self, Config, Notice, Stay};
-use crate::echo::load::plan;
-use crate::{output, seed};
+use crate::stderr::status;
+use crate::{limits, output, seed, sources};
 
 /// How long all connections may take to open.
-const OPENING: Duration = Duration::from_secs(120);
-/// How long what is under way may take to be answered.
-const FINISHING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_secs(30);
+/// How long what is under way at the end may take to be answered.
+const FINISHING: Duration = Duration::from_secs(10);
 
 /// What the connections of one process did.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,6 +35,7 @@ pub(super) struct Figures {
     pub(super) opened: u64,
     pub(super) dials_failed: u64,
     pub(super) sent: u64,
+    pub(super) never_sent: u64,
     pub(super) acknowledged: u64,
     pub(super) answered: u64,
     pub(super) late: u64,
@@ -60,8 +61,8 @@ impl Clients {
     /// Starts to open them; `run` in `config` is drawn here.
     pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
         let run = seed::draw()?;
-        let sources = if to.ip().is_loopback() && to.is_ipv4() {
-            plan::loopback_sources(config.connections.into(), run)
+        let from = if to.ip().is_loopback() && to.is_ipv4() {
+            sources::loopback(config.connections.into(), limits::ports(), run)
         } else {
             Vec::new()
         };
@@ -72,7 +73,7 @@ impl Clients {
             // Nobody listens any more: the run is over.
             let _ = told.send(notice);
         };
-        let (driver, handle) = Driver::dial(endpoint, TcpConnector::from_addresses(to, sources), notify);
+        let (driver, handle) = Driver::dial(endpoint, TcpConnector::from_addresses(to, from), notify);
         let driver = tokio::spawn(driver.run());
         handle.command(machine::Command::Open).await?;
         Ok(Self {
@@ -84,9 +85,12 @@ impl Clients {
         })
     }
 
-    /// Waits until every connection is open, or has failed to. Returns how many are.
+    /// Waits until every connection is open, or has failed to, but not for ever. Returns how many are.
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
-        self.wait_for(Notice::Open, OPENING).await?;
+        match timeout(OPENING, self.wait_for(Notice::Open)).await {
+            Ok(result) => result?,
+            Err(_) => status!("not all connections are open after {}", seconds(OPENING)),
+        }
         Ok(self
             .handle
             .inspect(|endpoint| endpoint.machine().counts().opened.into())
@@ -98,6 +102,19 @@ impl Clients {
         Ok(self.handle.command(machine::Command::Begin).await?)
     }
 
+    /// Messages acknowledged so far.
+    pub(super) async fn acknowledged(&self) -> anyhow::Result<u64> {
+        Ok(self
+            .handle
+            .inspect(|endpoint| endpoint.machine().counts().acknowledged)
+            .await?)
+    }
+
+    /// Waits until every connection is gone.
+    pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
+        self.wait_for(Notice::Gone).await
+    }
+
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         self.note_time();
         Ok(self.handle.command(machine::Command::Stop).await?)
@@ -105,8 +122,10 @@ impl Clients {
 
     /// Waits until all is answered, but not for ever: what is missing then is in the figures.
     pub(super) async fn done(&mut self) -> anyhow::Result<()> {
-        // Not having come in time is counted as lost.
-        let _ = self.wait_for(Notice::Done, FINISHING).await;
+        match timeout(FINISHING, self.wait_for(Notice::Done)).await {
+            Ok(result) => result?,
+            Err(_) => status!("not everything is answered after {}", seconds(FINISHING)),
+        }
         self.note_time();
         Ok(())
     }
@@ -117,32 +136,25 @@ impl Clients {
         drop(self.handle);
         let endpoint = self.driver.await?;
         let counts = endpoint.machine().counts().clone();
-        let recorded = counts.round_trips.iter_recorded();
         Ok(Figures {
             opened: counts.opened.into(),
             dials_failed: counts.dials_failed.into(),
             sent: counts.sent,
+            never_sent: counts.never_sent,
             acknowledged: counts.acknowledged,
             answered: counts.answered,
             late: counts.late,
             broken: counts.broken,
-            round_trips: recorded
-                .map(|value| (value.value_iterated_to(), value.count_at_value()))
-                .collect(),
+            round_trips: counts.round_trips.recorded(),
             elapsed_s: self.took.0.as_secs_f64(),
             cpu: self.took.1,
             zero: endpoint.is_zero(),
         })
     }
 
-    async fn wait_for(&mut self, wanted: Notice, at_most: Duration) -> anyhow::Result<()> {
-        let wait = async {
-            while self.notices.recv().await.context("the clients have ended")? != wanted {}
-            Ok(())
-        };
-        timeout(at_most, wait)
-            .await
-            .with_context(|| format!("not all is {wanted:?} after {at_most:?}"))?
+    async fn wait_for(&mut self, wanted: Notice) -> anyhow::Result<()> {
+        while self.notices.recv().await.context("the clients have ended")? != wanted {}
+        Ok(())
     }
 
     fn note_time(&mut self) {
@@ -154,10 +166,34 @@ impl Clients {
     }
 }
 
+fn seconds(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}
+
 /// CPU time of this thread, which the clients have for themselves.
 fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// What such a process is told to do.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    Begin,
+    Stop,
+    Finish,
+    Close,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Opened(u64),
+    Gone,
+    Done,
+    Closed(Box<Figures>),
 }
 
 /// Connections of a process that this one has started.
@@ -165,6 +201,7 @@ pub(super) struct Process {
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
+    is_gone: bool,
 }
 
 impl Process {
@@ -182,51 +219,76 @@ impl Process {
             input: child.stdin.take().context("no input")?,
             output: BufReader::new(child.stdout.take().context("no output")?).lines(),
             child,
+            is_gone: false,
         })
     }
 
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
-        Ok(self.line().await?.parse()?)
+        match self.answer().await? {
+            Answer::Opened(count) => Ok(count),
+            other => bail!("a process of clients said {other:?} before its connections were open"),
+        }
     }
 
-    pub(super) async fn tell(&mut self, word: &str) -> anyhow::Result<()> {
-        Ok(self.input.write_all(format!("{word}\n").as_bytes()).await?)
+    pub(super) async fn order(&mut self, order: Order) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(&order)?;
+        line.push(b'\n');
+        Ok(self.input.write_all(&line).await?)
+    }
+
+    /// Waits until every connection is gone.
+    pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
+        while !self.is_gone {
+            self.is_gone = matches!(self.answer().await?, Answer::Gone);
+        }
+        Ok(())
     }
 
     pub(super) async fn done(&mut self) -> anyhow::Result<()> {
-        self.line().await?;
+        while !matches!(self.answer().await?, Answer::Done) {}
         Ok(())
     }
 
     pub(super) async fn close(mut self) -> anyhow::Result<Figures> {
-        self.tell("close").await?;
-        let figures = serde_json::from_str(&self.line().await?)?;
-        self.child.wait().await?;
-        Ok(figures)
+        self.order(Order::Close).await?;
+        loop {
+            if let Answer::Closed(figures) = self.answer().await? {
+                self.child.wait().await?;
+                return Ok(*figures);
+            }
+        }
     }
 
-    async fn line(&mut self) -> anyhow::Result<String> {
+    async fn answer(&mut self) -> anyhow::Result<Answer> {
         let line = self.output.next_line().await?;
-        line.context("a process of clients has ended before it should")
+        let line = line.context("a process of clients has ended before it should")?;
+        Ok(serde_json::from_str(&line)?)
     }
 }
 
 /// What such a process does: says how many connections are open, begins, stops and closes when it is told to.
 pub(super) async fn obey(mut clients: Clients) -> anyhow::Result<()> {
-    let mut words = BufReader::new(stdin()).lines();
+    let mut orders = BufReader::new(stdin()).lines();
     let opened = clients.opened().await?;
-    output::bytes(format!("{opened}\n").as_bytes())?;
-    while let Some(word) = words.next_line().await? {
-        match word.as_str() {
-            "begin" => clients.begin().await?,
-            "stop" => clients.stop().await?,
-            "finish" => {
-                clients.done().await?;
-                output::bytes(b"done\n")?;
+    output::json(&Answer::Opened(opened))?;
+    loop {
+        let order = tokio::select! {
+            biased;
+            order = orders.next_line() => order?.context("whoever started this has ended")?,
+            gone = clients.gone() => {
+                gone?;
+                output::json(&Answer::Gone)?;
+                continue;
             }
-            "close" => return output::json(&clients.close().await?),
-            other => bail!("an unknown word: {other}"),
+        };
+        match serde_json::from_str(&order)? {
+            Order::Begin => clients.begin().await?,
+            Order::Stop => clients.stop().await?,
+            Order::Finish => {
+                clients.done().await?;
+                output::json(&Answer::Done)?;
+            }
+            Order::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
         }
     }
-    bail!("whoever started this has ended")
 }

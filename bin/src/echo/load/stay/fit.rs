@@ -2,10 +2,10 @@
 
 use anyhow::bail;
 
+use crate::limits::OTHER_FILES;
+use crate::sources;
 use crate::values::thousands;
 
-/// Open files of a process that are not connections.
-const OTHER_FILES: u64 = 64;
 /// Threads of IO of a server.
 const MOST_THREADS: u32 = 256;
 /// Processes of clients.
@@ -45,8 +45,16 @@ impl Fit {
         } else {
             u64::MAX
         };
-        let ports = if self.loopback { u64::MAX } else { self.ports };
-        clients.min(server).min(ports)
+        clients.min(server).min(self.all_ports())
+    }
+
+    /// Ports for connections to the server.
+    const fn all_ports(&self) -> u64 {
+        if self.loopback {
+            sources::most_loopback(self.ports)
+        } else {
+            self.ports
+        }
     }
 
     /// Threads of IO that a server needs for so many connections. The kernel deals them out at random, so that some
@@ -105,7 +113,7 @@ impl Fit {
         let ports = if self.loopback {
             String::new()
         } else {
-            format!(", and there are {} ports", thousands(self.ports))
+            format!(", and there are {} ports", thousands(self.all_ports()))
         };
         let whose = match (self.shards, self.own_server) {
             (Some(shards), true) => {

@@ -1,22 +1,24 @@
 //! Clients that stay: each connection is kept open and has several messages under way, until it is told to stop.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::conn_set::ConnSet;
 use echosphere_core::echo::Message;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Time};
-use hdrhistogram::Histogram;
+
+use crate::latency::Latencies;
 
 /// Bytes of a message that make it unique: run, connection, place in its window, count.
 pub(super) const NAME_BYTES: usize = 16;
 /// Attempts to connect at once.
-const DIALS_AT_ONCE: u32 = 256;
+const DIALS_AT_ONCE: usize = 256;
 /// Timers are no finer than this. A message sent so late at most counts from when it was sent.
 const GRAIN: Duration = Duration::from_millis(2);
-/// Round trips from here on are all recorded as this long.
-const LONGEST_RECORDED: Duration = Duration::from_secs(3600);
+/// Waits of one connection's messages that are told apart, where they are many.
+const STEPS: u64 = 64;
 
 /// What the clients shall do.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +52,8 @@ pub(super) enum Command {
 pub(super) enum Notice {
     /// Every attempt to connect has ended.
     Open,
+    /// Every connection is gone.
+    Gone,
     /// All that was sent is answered, or its connection is gone.
     Done,
 }
@@ -57,8 +61,8 @@ pub(super) enum Notice {
 /// What the clients did.
 #[derive(Clone, Debug)]
 pub(super) struct Counts {
-    /// In nanoseconds.
-    pub(super) round_trips: Histogram<u64>,
+    /// From a message's moment to its ok, or to the end if that has not come.
+    pub(super) round_trips: Latencies,
     pub(super) opened: u32,
     pub(super) dials_failed: u32,
     pub(super) sent: u64,
@@ -66,6 +70,8 @@ pub(super) struct Counts {
     pub(super) answered: u64,
     /// Sent later than their moment, since the window was full or this program too slow.
     pub(super) late: u64,
+    /// Not sent at all although their moment had come.
+    pub(super) never_sent: u64,
     /// Connections that ended, and messages that were refused, by how.
     pub(super) broken: BTreeMap<String, u64>,
 }
@@ -85,13 +91,15 @@ pub(super) struct Stay {
     stage: Stage,
     conns: ConnSet<Conn>,
     order: Vec<ConnId>,
-    dialling: u32,
+    dialling: BTreeSet<DialToken>,
     dials: u32,
     under_way: u64,
-    waiting: u64,
     since: Time,
-    /// Messages whose moment has come.
-    scheduled: u64,
+    /// Messages whose moment has come. They are numbered from 0 in the order of their moments, and the connections send
+    /// them in turn.
+    due: u64,
+    /// The next message of each connection that is gone.
+    of_gone: Vec<u64>,
     counts: Counts,
 }
 
@@ -100,8 +108,8 @@ struct Conn {
     places: Vec<Place>,
     free: Vec<u32>,
     left: Option<u32>,
-    /// The moments of messages that wait for a place.
-    late: VecDeque<Time>,
+    /// The number of its next message, where there is a rate.
+    next: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,20 +128,21 @@ impl Stay {
             stage: Stage::Opening,
             conns: ConnSet::new(),
             order: Vec::new(),
-            dialling: 0,
+            dialling: BTreeSet::new(),
             dials: 0,
             under_way: 0,
-            waiting: 0,
             since: Time::ZERO,
-            scheduled: 0,
+            due: 0,
+            of_gone: Vec::new(),
             counts: Counts {
-                round_trips: Histogram::new_with_max(LONGEST_RECORDED.as_nanos() as u64, 3)?,
+                round_trips: Latencies::new()?,
                 opened: 0,
                 dials_failed: 0,
                 sent: 0,
                 acknowledged: 0,
                 answered: 0,
                 late: 0,
+                never_sent: 0,
                 broken: BTreeMap::new(),
             },
         })
@@ -147,32 +156,28 @@ impl Stay {
         match command {
             Command::Open => self.dial(out),
             Command::Begin => self.begin(now, out),
-            Command::Stop => {
-                self.stage = Stage::Stopping;
-                for id in self.order.clone() {
-                    self.forget_late(id);
-                }
-            }
-            Command::Close => self.close(out),
+            Command::Stop => self.stop(now, out),
+            Command::Close => self.close(now, out),
         }
         self.check_done(out);
     }
 
     fn dial(&mut self, out: &mut Out) {
-        while self.stage == Stage::Opening && self.dials < self.config.connections && self.dialling < DIALS_AT_ONCE {
-            // The upper half counts the attempts: the connector chooses an address by it.
-            out.push(Action::Dial(DialToken(u64::from(self.dials) << 32)));
+        let opening = self.stage == Stage::Opening;
+        while opening && self.dials < self.config.connections && self.dialling.len() < DIALS_AT_ONCE {
+            let token = DialToken(self.dials.into());
             self.dials += 1;
-            self.dialling += 1;
+            self.dialling.insert(token);
+            out.push(Action::Dial(token));
         }
-        if self.stage == Stage::Opening && self.dialling == 0 {
+        if opening && self.dialling.is_empty() {
             self.stage = Stage::Waiting;
             out.push(Action::Notify(Notice::Open));
         }
     }
 
-    fn opened(&mut self, id: ConnId, out: &mut Out) {
-        self.dialling -= 1;
+    fn opened(&mut self, id: ConnId, dial: Option<DialToken>, out: &mut Out) {
+        self.forget_dial(dial);
         self.counts.opened += 1;
         let window = self.config.window;
         let empty = Place {
@@ -184,14 +189,24 @@ impl Stay {
             places: vec![empty; window as usize],
             free: (0..window).rev().collect(),
             left: self.config.messages,
-            late: VecDeque::new(),
+            next: self.order.len() as u64,
         };
         self.conns.insert(id, conn);
         self.order.push(id);
         self.dial(out);
     }
 
+    fn forget_dial(&mut self, dial: Option<DialToken>) {
+        if let Some(dial) = dial {
+            self.dialling.remove(&dial);
+        }
+    }
+
+    /// Has those send that are open; the others are too late.
     fn begin(&mut self, now: Time, out: &mut Out) {
+        for token in mem::take(&mut self.dialling) {
+            out.push(Action::AbandonDial(token));
+        }
         self.stage = Stage::Running;
         self.since = now;
         if self.config.rate.is_none() {
@@ -230,16 +245,48 @@ impl Stay {
         true
     }
 
+    /// When the message of this number is to be sent.
+    fn moment(&self, number: u64, rate: f64) -> Time {
+        let after = Duration::try_from_secs_f64(number as f64 / rate);
+        after.map_or(Time::FAR, |after| self.since + after)
+    }
+
+    /// Notes how many messages are due.
+    fn note_due(&mut self, now: Time) {
+        let Some(rate) = self.config.rate else {
+            return;
+        };
+        let due = (now.since(self.since).as_secs_f64() * rate) as u64;
+        self.due = self.due.max(due.saturating_add(1));
+    }
+
     /// Sends what is due at the rate asked for, each connection in turn.
     fn send_due(&mut self, now: Time, out: &mut Out) {
-        while let Some(due) = self.next_deadline().filter(|&due| due <= now) {
-            let id = self.order[(self.scheduled % self.order.len() as u64) as usize];
-            self.scheduled += 1;
-            if !self.send(now, due, id, out)
-                && let Some(conn) = self.conns.get_mut(id)
-            {
-                conn.late.push_back(due);
-                self.waiting += 1;
+        if self.next_deadline().is_none_or(|due| due > now) {
+            return;
+        }
+        let before = self.due;
+        self.note_due(now);
+        self.due = self.due.max(before + 1);
+        let conns = self.order.len() as u64;
+        // No connection needs to be asked twice.
+        for number in before..self.due.min(before.saturating_add(conns)) {
+            self.catch_up(now, self.order[(number % conns) as usize], out);
+        }
+    }
+
+    /// Has a connection send what is due and has a place in its window.
+    fn catch_up(&mut self, now: Time, id: ConnId, out: &mut Out) {
+        let Some(rate) = self.config.rate else {
+            return;
+        };
+        while let Some(number) = self.conns.get(id).map(|conn| conn.next).filter(|&next| next < self.due) {
+            if !self.send(now, self.moment(number, rate), id, out) {
+                return;
+            }
+            let turns = self.order.len() as u64;
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.next += turns;
             }
         }
     }
@@ -261,44 +308,58 @@ impl Stay {
         };
         self.under_way -= 1;
         self.counts.acknowledged += 1;
-        self.counts
-            .round_trips
-            .saturating_record(now.since(since).as_nanos() as u64);
+        self.counts.round_trips.record(now.since(since));
         self.send_next(now, id, out);
         self.check_done(out);
     }
 
     fn send_next(&mut self, now: Time, id: ConnId, out: &mut Out) {
-        if self.stage != Stage::Running {
-            return;
-        }
-        let late = self.conns.get_mut(id).and_then(|conn| conn.late.pop_front());
-        match late {
-            Some(due) => {
-                self.waiting -= 1;
-                self.send(now, due, id, out);
-            }
-            None if self.config.rate.is_none() => {
-                self.send(now, now, id, out);
-            }
-            None => {}
+        if self.config.rate.is_some() {
+            self.catch_up(now, id, out);
+        } else if self.stage == Stage::Running {
+            self.send(now, now, id, out);
         }
     }
 
     fn closed(&mut self, id: ConnId, reason: CloseReason, out: &mut Out) {
-        self.forget_late(id);
         let Some(conn) = self.conns.remove(id) else {
             return;
         };
+        self.of_gone.push(conn.next);
         self.under_way -= conn.places.iter().filter(|place| place.under_way).count() as u64;
         self.note(format!("{reason:?}"));
+        if self.conns.is_empty() && self.stage == Stage::Running {
+            out.push(Action::Notify(Notice::Gone));
+        }
         self.check_done(out);
     }
 
-    fn forget_late(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            self.waiting -= conn.late.len() as u64;
-            conn.late.clear();
+    /// Sends nothing from here on but what is due already.
+    fn stop(&mut self, now: Time, out: &mut Out) {
+        self.send_due(now, out);
+        if self.stage == Stage::Running {
+            self.stage = Stage::Stopping;
+        }
+    }
+
+    /// Counts what was due and was not sent. It has waited until now.
+    fn count_never_sent(&mut self, now: Time) {
+        let Some(rate) = self.config.rate else {
+            return;
+        };
+        self.counts.never_sent = self.due.saturating_sub(self.counts.sent);
+        let turns = self.order.len() as u64;
+        let nexts = self.order.iter().filter_map(|&id| Some(self.conns.get(id)?.next));
+        let nexts: Vec<u64> = nexts.chain(self.of_gone.iter().copied()).collect();
+        for next in nexts {
+            let waiting = self.due.saturating_sub(next).div_ceil(turns.max(1));
+            let step = waiting.div_ceil(STEPS).max(1);
+            for first in (0..waiting).step_by(step as usize) {
+                let count = step.min(waiting - first);
+                let middle = next + (first + count / 2) * turns;
+                let waited = now.since(self.moment(middle, rate));
+                self.counts.round_trips.record_many(waited, count);
+            }
         }
     }
 
@@ -306,23 +367,27 @@ impl Stay {
         *self.counts.broken.entry(what).or_default() += 1;
     }
 
-    /// With a number of messages for each connection, all are sent at once or follow an ok: when nothing is under way,
-    /// nothing is left to be sent.
+    /// When nothing is under way, every connection has sent what it had to send: it was asked at its last ok, or at the
+    /// stop.
     fn check_done(&mut self, out: &mut Out) {
         let ending = self.stage == Stage::Stopping || (self.stage == Stage::Running && self.config.messages.is_some());
-        if ending && self.under_way == 0 && self.waiting == 0 {
+        if ending && self.under_way == 0 {
             self.stage = Stage::Done;
             out.push(Action::Notify(Notice::Done));
         }
     }
 
-    fn close(&mut self, out: &mut Out) {
+    fn close(&mut self, now: Time, out: &mut Out) {
         self.stage = Stage::Done;
-        for id in std::mem::take(&mut self.order) {
-            self.forget_late(id);
-            if self.conns.remove(id).is_some() {
-                out.push(Action::Close(id, CloseReason::Finished));
+        self.count_never_sent(now);
+        for id in mem::take(&mut self.order) {
+            let Some(conn) = self.conns.remove(id) else {
+                continue;
+            };
+            for place in conn.places.iter().filter(|place| place.under_way) {
+                self.counts.round_trips.record(now.since(place.since));
             }
+            out.push(Action::Close(id, CloseReason::Finished));
         }
     }
 }
@@ -335,9 +400,9 @@ impl Machine for Stay {
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
             Event::Command(command) => self.command(now, &command, out),
-            Event::Opened(id, _) => self.opened(id, out),
-            Event::DialFailed(..) => {
-                self.dialling -= 1;
+            Event::Opened(id, opened) => self.opened(id, opened.dial, out),
+            Event::DialFailed(token, _) => {
+                self.forget_dial(Some(token));
                 self.counts.dials_failed += 1;
                 self.dial(out);
             }
@@ -348,7 +413,8 @@ impl Machine for Stay {
             Event::Received(id, Message::Ok(x)) => self.acknowledged(now, id, &x, out),
             Event::Received(_, Message::Error(code, _)) => self.note(format!("error {code}")),
             Event::Closed(id, reason) => self.closed(id, reason, out),
-            Event::Drain => self.close(out),
+            Event::Drain => self.close(now, out),
+            Event::PeerFinished(_) => {}
             Event::Deadline => self.send_due(now, out),
         }
     }
@@ -356,11 +422,11 @@ impl Machine for Stay {
     fn next_deadline(&self) -> Option<Time> {
         let rate = self.config.rate?;
         let runs = self.stage == Stage::Running && !self.order.is_empty();
-        runs.then(|| self.since + Duration::from_secs_f64(self.scheduled as f64 / rate))
+        runs.then(|| self.moment(self.due, rate))
     }
 
     fn is_zero(&self) -> bool {
-        self.conns.is_empty() && self.dialling == 0 && self.waiting == 0
+        self.conns.is_empty() && self.dialling.is_empty()
     }
 }
 

@@ -11,45 +11,49 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use tokio::time::sleep;
+use clap::ArgMatches;
+use tokio::time::{Instant, interval};
 
-use self::clients::{Clients, Figures, Process};
+use self::clients::{Clients, Figures, Order, Process};
 use self::fit::Fit;
 use self::machine::{Config, NAME_BYTES};
 use self::report::Report;
 use self::server::AnyServer;
 use super::serve::Bounds;
 use crate::echo::PORT;
+use crate::net::Address;
+use crate::settings::{Source, source};
 use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{duration, thousands};
-use crate::{limits, net, output};
+use crate::stderr::status;
+use crate::values::{count, counted, thousands, time_out, yes_or_no};
+use crate::{limits, output, progress};
 
-/// Of connections that stay open.
+/// Connections that stay open.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connections that stay open")]
 pub(super) struct StayArgs {
-    /// Measure throughput instead: so many connections send as fast as it goes, or at --rate
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    /// Measure throughput instead: this many connections stay open and send as fast as they can, or at --rate
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = count::<u32>(1..=10_000_000))]
     connections: Option<u32>,
 
-    /// Messages under way on each connection
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_ECHO_WINDOW", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Keep this many messages under way on each connection
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_ECHO_WINDOW", default_value = "1", value_parser = count::<u32>(1..=65_536))]
     window: u32,
 
-    /// How long to send
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DURATION", default_value = "10s", value_parser = duration)]
+    /// Send for this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DURATION", default_value = "10s", value_parser = time_out)]
     duration: Duration,
 
-    /// Messages a second of all connections together; each counts from the moment it was to be sent
+    /// Send this many messages a second, all connections together; latency counts from the moment a message is due
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_RATE", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Open --connections, or as many as this machine allows, then have all send at once; close when all have their ok
-    #[arg(long, env = "ECHOSPHERE_HOLD", conflicts_with = "rate")]
+    /// Open --connections, or as many as this machine allows; then all send once, and close when all have their ok
+    #[arg(long, env = "ECHOSPHERE_HOLD", value_parser = yes_or_no)]
     hold: bool,
 
-    /// Spread the clients over so many processes, and have the server in one of its own, with as many --io-threads as it needs
-    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = clap::value_parser!(u32).range(1..=fit::MOST_SHARDS as i64))]
+    /// Spread the clients over this many processes; the server runs in one of its own, with the --io-threads it needs
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = count::<u32>(1..=fit::MOST_SHARDS))]
     shards: Option<u32>,
 
     /// This is one of those processes
@@ -59,8 +63,8 @@ pub(super) struct StayArgs {
 
 /// What of the other arguments matters here.
 pub(super) struct Common {
-    pub(super) to: Option<String>,
-    pub(super) size: u32,
+    pub(super) to: Option<Address>,
+    pub(super) bytes: usize,
     pub(super) json: bool,
     pub(super) bounds: Bounds,
     /// Files this process may open.
@@ -68,31 +72,54 @@ pub(super) struct Common {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text
-        .parse()
-        .map_err(|_| "expected messages a second, such as 50000".to_owned())?;
-    let fits = rate.is_finite() && rate > 0.0;
-    fits.then_some(rate)
-        .ok_or_else(|| "more than 0 messages a second".to_owned())
+    let digits: String = text.chars().filter(|c| !matches!(c, ',' | '_')).collect();
+    let (digits, unit) = match digits.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => (&*digits, 1.0),
+    };
+    let rate = digits.parse().ok().map(|rate: f64| rate * unit);
+    rate.filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "expected messages a second, more than 0, such as 50000, 20k or 0.5".to_owned())
 }
 
 impl StayArgs {
-    /// Whether such connections are asked for.
+    /// The flags that only such connections understand.
+    pub(super) const FLAGS: [&'static str; 6] = ["connections", "window", "duration", "rate", "hold", "shards"];
+
+    /// Whether such connections are asked for by what is set at all.
+    pub(super) const fn are_set(&self) -> bool {
+        self.hold || self.connections.is_some()
+    }
+
+    /// Leaves out what the environment says for another kind of run than the flags.
     ///
     /// # Errors
     ///
-    /// If not, but something is that only they can do.
-    pub(super) fn are_meant(&self) -> anyhow::Result<bool> {
-        let meant = self.hold || self.connections.is_some();
-        if !meant && (self.shards.is_some() || self.rate.is_some()) {
-            bail!("--shards and --rate are for connections that stay open: give --connections COUNT or --hold too");
+    /// If flags contradict each other, or something is missing.
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> anyhow::Result<()> {
+        let flag = |id| source(matches, id) == Source::Flag;
+        if self.hold && self.rate.is_some() {
+            match (flag("hold"), flag("rate")) {
+                (true, true) => bail!("--hold has all send once, so there is no --rate"),
+                (false, true) => self.hold = false,
+                (_, false) => self.rate = None,
+            }
         }
-        Ok(meant)
+        if let Some(idle) = ["window", "duration"].into_iter().find(|id| self.hold && flag(id)) {
+            bail!(
+                "--{idle} does nothing with --hold: each connection sends once, and the run ends when all have their ok"
+            );
+        }
+        if !self.are_set() {
+            let given = Self::FLAGS.into_iter().find(|id| flag(id)).unwrap_or("window");
+            bail!("--{given} is for connections that stay open: give --connections COUNT or --hold too");
+        }
+        Ok(())
     }
 
     pub(super) async fn run(self, common: Common) -> anyhow::Result<ExitCode> {
-        let elsewhere = match &common.to {
-            Some(to) => Some(net::resolve(to, PORT).await?),
+        let elsewhere = match common.to {
+            Some(to) => Some(to.or_port(PORT).resolve().await?),
             None => None,
         };
         let fit = Fit {
@@ -107,8 +134,8 @@ impl StayArgs {
         let config = Config {
             connections,
             window: if self.hold { 1 } else { self.window },
-            size: (common.size as usize).max(NAME_BYTES),
-            rate: self.rate.filter(|_| !self.hold),
+            size: common.bytes.max(NAME_BYTES),
+            rate: self.rate,
             messages: self.hold.then_some(1),
             run: 0,
         };
@@ -118,7 +145,9 @@ impl StayArgs {
             clients::obey(Clients::start(to, config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("{}", fit.arithmetic());
+        if self.hold {
+            status!("{}", fit.arithmetic());
+        }
         let server = match elsewhere {
             Some(addr) => AnyServer::Elsewhere(addr),
             None => AnyServer::start(common.bounds, self.shards.map(|_| fit.io_threads(connections))).await?,
@@ -144,17 +173,17 @@ impl StayArgs {
         for part in &mut parts {
             opened += part.opened().await?;
         }
-        eprintln!("{} connections are open", thousands(opened));
+        status!("{} open", counted(opened, "connection"));
         for part in &mut parts {
             part.begin().await?;
         }
         let mut interrupted = false;
         if !self.hold {
-            interrupted = tokio::select! {
+            tokio::select! {
                 biased;
-                () = signals.next() => true,
-                () = sleep(self.duration) => false,
-            };
+                () = signals.next() => interrupted = true,
+                result = self.send(&mut parts) => result?,
+            }
             for part in &mut parts {
                 part.stop().await?;
             }
@@ -175,6 +204,51 @@ impl StayArgs {
             figures.push(part.close().await?);
         }
         Ok((figures, interrupted))
+    }
+
+    /// Waits while the connections send: until the time is over, or all of them are gone.
+    async fn send(&self, parts: &mut [Part]) -> anyhow::Result<()> {
+        let seconds = self.duration.as_secs_f64();
+        let bar = progress::bar(self.duration.as_millis() as u64, "{elapsed_precise} [{wide_bar}] {msg}");
+        let (start, mut before) = (Instant::now(), (0.0, 0));
+        let mut frames = interval(Duration::from_millis(250));
+        loop {
+            let elapsed = start.elapsed().as_secs_f64();
+            if elapsed >= seconds {
+                break;
+            }
+            let all_gone = async {
+                for part in parts.iter_mut() {
+                    part.gone().await?;
+                }
+                anyhow::Ok(())
+            };
+            let frame = async {
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(start + self.duration) => {}
+                    _ = frames.tick() => {}
+                }
+            };
+            tokio::select! {
+                biased;
+                result = all_gone => {
+                    result?;
+                    status!("every connection is gone");
+                    break;
+                }
+                () = frame => {}
+            }
+            bar.set_position((elapsed * 1e3) as u64);
+            if let [Part::Here(clients)] = &*parts {
+                let acknowledged = clients.acknowledged().await?;
+                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).max(1e-3);
+                before = (elapsed, acknowledged);
+                bar.set_message(format!("{} round trips/s", thousands(rate as u64)));
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 }
 
@@ -211,14 +285,21 @@ impl Part {
     async fn begin(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.begin().await,
-            Self::Elsewhere(process) => process.tell("begin").await,
+            Self::Elsewhere(process) => process.order(Order::Begin).await,
+        }
+    }
+
+    async fn gone(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(clients) => clients.gone().await,
+            Self::Elsewhere(process) => process.gone().await,
         }
     }
 
     async fn stop(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.stop().await,
-            Self::Elsewhere(process) => process.tell("stop").await,
+            Self::Elsewhere(process) => process.order(Order::Stop).await,
         }
     }
 
@@ -226,7 +307,7 @@ impl Part {
         match self {
             Self::Here(clients) => clients.done().await,
             Self::Elsewhere(process) => {
-                process.tell("finish").await?;
+                process.order(Order::Finish).await?;
                 process.done().await
             }
         }
@@ -246,13 +327,14 @@ fn args(to: SocketAddr, config: &Config, connections: u32, shards: u32) -> Vec<S
     let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
     set("--to", to.to_string());
     set("--connections", connections.to_string());
-    set("--window", config.window.to_string());
     set("--size", config.size.to_string());
     if let Some(rate) = config.rate {
         set("--rate", (rate / f64::from(shards)).to_string());
     }
     if config.messages.is_some() {
         args.push("--hold".to_owned());
+    } else {
+        args.extend(["--window".to_owned(), config.window.to_string()]);
     }
     args
 }

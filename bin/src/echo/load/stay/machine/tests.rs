@@ -47,8 +47,8 @@ impl Bench {
     }
 
     fn latencies(&self) -> Vec<u64> {
-        let recorded = self.stay.counts.round_trips.iter_recorded();
-        recorded.map(|value| value.value_iterated_to() / 1_000_000).collect()
+        let recorded = self.stay.counts.round_trips.recorded();
+        recorded.into_iter().map(|(nanos, _)| nanos / 1_000_000).collect()
     }
 }
 
@@ -168,4 +168,77 @@ fn an_ok_counts_once_and_only_on_its_own_connection() {
     assert!(bench.at(1, ok((id, x))).is_empty());
     assert_eq!(bench.stay.counts.broken["ok to something else"], 2);
     assert_eq!(bench.stay.counts.acknowledged, 1);
+}
+
+#[test]
+fn what_is_due_at_the_stop_is_sent_still() {
+    let config = Config {
+        connections: 1,
+        window: 1,
+        rate: Some(10.0),
+        ..CONFIG
+    };
+    let (mut bench, _) = Bench::open(config);
+    bench.at(0, Event::Command(Command::Begin));
+    let first = sent(&bench.at(0, Event::Deadline)).remove(0);
+    bench.at(100, Event::Deadline);
+    assert!(bench.at(250, Event::Command(Command::Stop)).is_empty());
+    assert_eq!(bench.stay.next_deadline(), None, "nothing more becomes due");
+    let second = sent(&bench.at(1000, ok(first))).remove(0);
+    let third = sent(&bench.at(1100, ok(second))).remove(0);
+    assert_eq!(bench.at(1200, ok(third)), [Action::Notify(Notice::Done)]);
+    assert_eq!(bench.latencies(), [1000], "each waited for a second");
+    bench.at(1300, Event::Command(Command::Close));
+    assert_eq!((bench.stay.counts.sent, bench.stay.counts.never_sent), (3, 0));
+}
+
+#[test]
+fn what_was_due_and_never_sent_is_counted_and_has_waited_until_the_end() {
+    let config = Config {
+        connections: 2,
+        window: 1,
+        rate: Some(10.0),
+        ..CONFIG
+    };
+    let (mut bench, ids) = Bench::open(config);
+    bench.at(0, Event::Command(Command::Begin));
+    bench.at(0, Event::Deadline);
+    bench.at(100, Event::Deadline);
+    // Ten were due by now, and the connections stand still; one breaks.
+    bench.at(950, Event::Command(Command::Stop));
+    bench.at(960, Event::Closed(ids[0], CloseReason::Reset));
+    bench.at(1000, Event::Command(Command::Close));
+    let counts = &bench.stay.counts;
+    assert_eq!((counts.sent, counts.never_sent), (2, 8));
+    assert_eq!(bench.latencies(), [100, 200, 300, 400, 500, 600, 700, 800, 900]);
+}
+
+#[test]
+fn a_rate_that_is_far_too_high_takes_no_memory_and_one_far_too_low_never_comes_due() {
+    let at = |rate| Config {
+        connections: 1,
+        window: 1,
+        rate: Some(rate),
+        ..CONFIG
+    };
+    let (mut bench, _) = Bench::open(at(1e12));
+    bench.at(0, Event::Command(Command::Begin));
+    assert_eq!(sent(&bench.at(3000, Event::Deadline)).len(), 1);
+    bench.at(3000, Event::Command(Command::Close));
+    assert_eq!(bench.stay.counts.never_sent, 3_000_000_000_000);
+    assert_eq!(bench.latencies().len() as u64, STEPS + 1);
+
+    let (mut bench, _) = Bench::open(at(1e-300));
+    bench.at(0, Event::Command(Command::Begin));
+    assert_eq!(sent(&bench.at(0, Event::Deadline)).len(), 1);
+    assert_eq!(bench.stay.next_deadline(), Some(Time::FAR));
+}
+
+#[test]
+fn a_run_whose_connections_are_all_gone_is_over() {
+    let (mut bench, ids) = Bench::open(CONFIG);
+    bench.at(0, Event::Command(Command::Begin));
+    assert!(bench.at(1, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
+    let gone = bench.at(1, Event::Closed(ids[1], CloseReason::Reset));
+    assert_eq!(gone, [Action::Notify(Notice::Gone)]);
 }

@@ -1,0 +1,249 @@
+//! What lines at a prompt or from a pipe ask of a hub.
+
+use std::fs;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use echosphere_core::hub::{Ids, MAX_BODY, Request};
+
+use crate::shown;
+
+pub(super) const HELP: &str = "\
+identity          your user id
+list              who else is connected
+relay IDS TEXT    send TEXT to users by their ids: relay 2,3 hello
+relay IDS         send the lines that follow, up to two empty lines (or Ctrl-D)
+file IDS PATH     send what a file holds
+echo TEXT         have TEXT sent back
+quit              end (Ctrl-D does too)
+Each line is a command of its own, also when several are pasted.";
+
+/// The longest line: a command with a body, and as much before it as anybody needs.
+pub(super) const LONGEST: usize = MAX_BODY + 4096;
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Ask(Request),
+    Help,
+    Quit,
+    Nothing,
+}
+
+/// Makes sense of lines, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    body: Option<Body>,
+}
+
+/// A body of several lines that has begun.
+#[derive(Debug)]
+struct Body {
+    /// `None` if it was refused, and is only skipped.
+    to: Option<Ids>,
+    bytes: Vec<u8>,
+    lines: u64,
+    /// Empty lines at its end, of which nobody knows yet whether they belong to it.
+    empty: usize,
+}
+
+impl Commands {
+    /// To whom the body goes that has begun.
+    pub(super) fn receivers(&self) -> Option<&Ids> {
+        self.body.as_ref()?.to.as_ref()
+    }
+
+    /// Takes the next line, without its end.
+    pub(super) fn line(&mut self, line: &[u8]) -> anyhow::Result<Input> {
+        let Some(body) = &mut self.body else {
+            return self.command(line);
+        };
+        if line.is_empty() && body.empty == 1 {
+            return self.end();
+        }
+        if line.is_empty() {
+            body.empty += 1;
+            return Ok(Input::Nothing);
+        }
+        // What is too long is not kept, and said at its end.
+        if body.to.is_some() && body.bytes.len() <= MAX_BODY {
+            let breaks = body.empty + usize::from(body.lines > 0);
+            body.bytes.extend(std::iter::repeat_n(b'\n', breaks));
+            body.bytes.extend_from_slice(line);
+        }
+        body.lines += 1;
+        body.empty = 0;
+        Ok(Input::Nothing)
+    }
+
+    /// The input has ended, or the body that has begun.
+    pub(super) fn end(&mut self) -> anyhow::Result<Input> {
+        match self.body.take() {
+            Some(Body {
+                to: Some(to), bytes, ..
+            }) => relay(to, bytes.into()),
+            _ => Ok(Input::Nothing),
+        }
+    }
+
+    /// Drops a body that has begun. Returns whether there was one.
+    pub(super) fn drop_body(&mut self) -> bool {
+        self.body.take().is_some()
+    }
+
+    /// What comes next is not what a refused relay had for a body.
+    pub(super) fn stop_skipping(&mut self) {
+        self.body.take_if(|body| body.to.is_none());
+    }
+
+    fn command(&mut self, line: &[u8]) -> anyhow::Result<Input> {
+        let line = line.trim_ascii_start();
+        let (word, rest) = split(line);
+        Ok(match (word, rest) {
+            (b"", None) => Input::Nothing,
+            (b"help", _) => Input::Help,
+            (b"quit" | b"exit", None | Some(b"")) => Input::Quit,
+            (b"identity", None | Some(b"")) => Input::Ask(Request::Identity),
+            (b"list", None | Some(b"")) => Input::Ask(Request::List),
+            (b"echo", rest) => Input::Ask(Request::Echo(body(Bytes::copy_from_slice(rest.unwrap_or_default()))?)),
+            (b"relay", Some(rest)) => match split(rest) {
+                (to, Some(text)) => relay(ids(to)?, Bytes::copy_from_slice(text))?,
+                (to, None) => {
+                    let to = ids(to);
+                    self.body = Some(Body {
+                        to: to.as_ref().ok().cloned(),
+                        bytes: Vec::new(),
+                        lines: 0,
+                        empty: 0,
+                    });
+                    to.map(|_| Input::Nothing)?
+                }
+            },
+            (b"file", Some(rest)) => {
+                let (to, Some(path)) = split(rest) else {
+                    bail!("expected file IDS PATH");
+                };
+                let to = ids(to)?;
+                let path = str::from_utf8(path).context("the path is no UTF-8")?;
+                let read = fs::read(path).with_context(|| format!("cannot read the file {path}"))?;
+                relay(to, read.into())?
+            }
+            _ => bail!("\"{}\" is not known; type help for what is", shown::start(word, 40)),
+        })
+    }
+}
+
+/// The first word, and what stands after one space behind it.
+fn split(line: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match line.iter().position(|byte| *byte == b' ') {
+        Some(at) => (&line[..at], Some(&line[at + 1..])),
+        None => (line, None),
+    }
+}
+
+fn ids(bytes: &[u8]) -> anyhow::Result<Ids> {
+    let text = str::from_utf8(bytes).ok();
+    let text = text.with_context(|| format!("\"{}\" is no list of user ids", shown::start(bytes, 40)))?;
+    Ok(text.parse()?)
+}
+
+fn relay(to: Ids, bytes: Bytes) -> anyhow::Result<Input> {
+    let body = body(bytes)?;
+    Ok(Input::Ask(Request::Relay { to, body }))
+}
+
+fn body(bytes: Bytes) -> anyhow::Result<Bytes> {
+    let length = bytes.len();
+    ensure!(
+        length <= MAX_BODY,
+        "{length} bytes to send; a body has at most {MAX_BODY}"
+    );
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to_relay(to: &[u64], body: &'static [u8]) -> Input {
+        Input::Ask(Request::Relay {
+            to: to.iter().copied().collect(),
+            body: Bytes::from_static(body),
+        })
+    }
+
+    #[test]
+    fn lines_are_understood() {
+        for (line, input) in [
+            (&b""[..], Input::Nothing),
+            (b"  ", Input::Nothing),
+            (b"identity", Input::Ask(Request::Identity)),
+            (b" list", Input::Ask(Request::List)),
+            (b"echo  two  spaces", Input::Ask(Request::Echo(" two  spaces".into()))),
+            (b"echo", Input::Ask(Request::Echo(Bytes::new()))),
+            (
+                b"echo caf\xe9",
+                Input::Ask(Request::Echo(Bytes::from_static(b"caf\xe9"))),
+            ),
+            (b"relay 2,3 foo bar", to_relay(&[2, 3], b"foo bar")),
+            (b"relay 2 \xff\x00", to_relay(&[2], b"\xff\x00")),
+            (b"relay 2 ", to_relay(&[2], b"")),
+            (b"help", Input::Help),
+            (b"quit", Input::Quit),
+        ] {
+            let mut commands = Commands::default();
+            assert_eq!(commands.line(line).ok(), Some(input), "{}", line.escape_ascii());
+        }
+        for line in [
+            &b"relay"[..],
+            b"relay x y",
+            b"relay 2,x y",
+            b"relay \xff y",
+            b"hello",
+            b"identity 1",
+            b"file 2",
+            b"file 2 /none/such",
+            b"file 2 /\xff",
+        ] {
+            assert!(Commands::default().line(line).is_err(), "{}", line.escape_ascii());
+        }
+    }
+
+    /// What these lines and then the end of input ask for.
+    fn all(lines: &str) -> Vec<Option<Input>> {
+        let mut commands = Commands::default();
+        let mut asked: Vec<_> = lines.lines().map(|line| commands.line(line.as_bytes()).ok()).collect();
+        asked.push(commands.end().ok());
+        asked.retain(|input| *input != Some(Input::Nothing));
+        asked
+    }
+
+    #[test]
+    fn a_body_of_several_lines_ends_with_two_empty_ones() {
+        let list = Input::Ask(Request::List);
+        let asked = all("relay 2,3\nlist\n\nrelay 4 x\n\n\nlist");
+        assert_eq!(asked, [Some(to_relay(&[2, 3], b"list\n\nrelay 4 x")), Some(list)]);
+        assert_eq!(all("relay 2\n\nb\n"), [Some(to_relay(&[2], b"\nb"))]);
+        assert_eq!(all("relay 2\nto the end\n\n"), [Some(to_relay(&[2], b"to the end"))]);
+        assert_eq!(all("relay 2\n\n\n"), [Some(to_relay(&[2], b""))]);
+    }
+
+    #[test]
+    fn the_body_of_a_relay_that_is_refused_is_no_command() {
+        let list = Input::Ask(Request::List);
+        assert_eq!(all("relay bob\nquit\n\n\nlist"), [None, Some(list)]);
+        let long = format!("relay 2\n{}\nx\n\n\nquit", "y".repeat(MAX_BODY));
+        assert_eq!(all(&long), [None, Some(Input::Quit)]);
+    }
+
+    #[test]
+    fn a_body_can_be_dropped() {
+        let mut commands = Commands::default();
+        commands.line(b"relay 2,3").unwrap();
+        assert_eq!(commands.receivers().map(ToString::to_string).as_deref(), Some("2,3"));
+        assert!(commands.drop_body() && !commands.drop_body());
+        commands.line(b"relay bob").unwrap_err();
+        commands.stop_skipping();
+        assert_eq!(commands.line(b"quit").ok(), Some(Input::Quit));
+    }
+}

@@ -1,0 +1,192 @@
+//! How long things take: percentiles and histograms, for people and for machines.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::values::{short, thousands};
+
+/// What takes longer is recorded as this long.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Latencies, to three digits.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies(Histogram<u64>);
+
+/// Percentiles, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) min: f64,
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p99_9: f64,
+    pub(crate) max: f64,
+}
+
+/// How many took up to so many microseconds, and longer than those of the bar before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Bar {
+    up_to: f64,
+    count: u64,
+}
+
+impl Latencies {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self(Histogram::new_with_max(nanos(LONGEST), 3)?))
+    }
+
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(nanos(latency));
+    }
+
+    pub(crate) fn record_many(&mut self, latency: Duration, count: u64) {
+        self.0.saturating_record_n(nanos(latency), count);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// What this share of all, 0 to 1, does not exceed.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(share))
+    }
+
+    pub(crate) fn min(&self) -> Duration {
+        Duration::from_nanos(self.0.min())
+    }
+
+    pub(crate) fn mean(&self) -> Duration {
+        Duration::from_nanos(self.0.mean() as u64)
+    }
+
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let at = |share| micros(self.quantile(share));
+        Percentiles {
+            min: micros(self.min()),
+            mean: micros(self.mean()),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: at(1.0),
+        }
+    }
+
+    /// Bars, each up to twice as long as the one before.
+    pub(crate) fn histogram(&self) -> Vec<Bar> {
+        let first = (self.0.min() / 2).next_power_of_two().max(1);
+        let steps = self.0.iter_log(first, 2.0).map(|step| Bar {
+            up_to: (step.value_iterated_to() + 1) as f64 / 1e3,
+            count: step.count_since_last_iteration(),
+        });
+        steps.skip_while(|bar| bar.count == 0).collect()
+    }
+
+    /// Every latency with its count, to be added to those of another process.
+    pub(crate) fn recorded(&self) -> Vec<(u64, u64)> {
+        let recorded = self.0.iter_recorded();
+        recorded
+            .map(|value| (value.value_iterated_to(), value.count_at_value()))
+            .collect()
+    }
+
+    /// Adds what [`Latencies::recorded`] gave.
+    pub(crate) fn add(&mut self, recorded: &[(u64, u64)]) {
+        for (nanos, count) in recorded {
+            self.record_many(Duration::from_nanos(*nanos), *count);
+        }
+    }
+}
+
+impl Percentiles {
+    /// Every one, with its name.
+    const fn named(&self) -> [(&'static str, f64); 7] {
+        [
+            ("min", self.min),
+            ("mean", self.mean),
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p99", self.p99),
+            ("p99.9", self.p99_9),
+            ("max", self.max),
+        ]
+    }
+
+    /// A line for each, under a heading; beside it that of a baseline, if there is one, and how many times as long it is.
+    pub(crate) fn to_text(self, baseline: Option<&Self>) -> String {
+        let mut text = format!("  {:5}  {:>9}", "", "latency");
+        if baseline.is_some() {
+            text += &format!("  {:>9}  {:>7}", "baseline", "ratio");
+        }
+        text.push('\n');
+        for (at, (name, micros)) in self.named().into_iter().enumerate() {
+            text += &format!("  {name:5}  {:>9}", from_micros(micros));
+            if let Some((_, bare)) = baseline.map(|baseline| baseline.named()[at]) {
+                text += &format!("  {:>9}  {:>6.2}×", from_micros(bare), micros / bare.max(1e-3));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A line for each bar, as long as its share, under a heading.
+pub(crate) fn bars(bars: &[Bar]) -> String {
+    const WIDTH: u64 = 40;
+    let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
+    let line = |Bar { up_to, count }: &Bar| {
+        let bar = "=".repeat((count * WIDTH).div_ceil(most) as usize);
+        format!("  {:>9}  {:>11}  {bar}\n", from_micros(*up_to), thousands(*count))
+    };
+    let lines: String = bars.iter().map(line).collect();
+    format!("  {:>9}  {:>11}\n{lines}", "up to", "count")
+}
+
+/// In microseconds, as JSON has it.
+pub(crate) fn micros(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e3
+}
+
+fn from_micros(micros: f64) -> String {
+    short(Duration::from_secs_f64(micros / 1e6))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut latencies = Latencies::new().expect("a histogram");
+        for at in 1..=1000 {
+            latencies.record(Duration::from_micros(at));
+        }
+        let found = latencies.percentiles();
+        let expected = [1.0, 500.5, 500.0, 900.0, 990.0, 999.0, 1000.0];
+        let found = [
+            found.min,
+            found.mean,
+            found.p50,
+            found.p90,
+            found.p99,
+            found.p99_9,
+            found.max,
+        ];
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() <= expected * 2e-3, "{found} is not {expected}");
+        }
+        let mut copy = Latencies::new().expect("a histogram");
+        copy.add(&latencies.recorded());
+        assert_eq!(copy.percentiles().p99, latencies.percentiles().p99);
+        let counted: u64 = latencies.histogram().iter().map(|bar| bar.count).sum();
+        assert_eq!(counted, 1000, "every one is in a bar");
+    }
+}

@@ -1,0 +1,59 @@
+//! Addresses to connect from: each has only so many ports, and this machine has many addresses of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Connections from one loopback address, at most. With some 7,000 of an address's ports taken, Linux takes milliseconds
+/// to find a free one.
+const PER_ADDRESS: u64 = 500;
+/// Loopback addresses to connect from, at most.
+const MOST: u64 = 60_000;
+
+/// Connections that there can be over this machine's loopback network, if an address has this many ports.
+pub(crate) const fn most_loopback(ports: u64) -> u64 {
+    MOST.saturating_mul(per_address(ports))
+}
+
+/// Loopback addresses for this many connections, if an address has this many ports. `draw` chooses among the loopback
+/// networks, so that ports still in TIME-WAIT from an earlier run are not in the way.
+pub(crate) fn loopback(connections: u64, ports: u64, draw: u32) -> Vec<IpAddr> {
+    let [.., second, third] = draw.to_be_bytes();
+    let second = 1 + second % 254;
+    let count = connections.div_ceil(per_address(ports)).clamp(1, MOST);
+    let address = |at: u64| Ipv4Addr::new(127, second, third.wrapping_add((at / 250) as u8), 1 + (at % 250) as u8);
+    (0..count).map(|at| address(at).into()).collect()
+}
+
+/// Half of an address's ports are left to others.
+const fn per_address(ports: u64) -> u64 {
+    let half = ports / 2;
+    if half < 1 {
+        1
+    } else if half < PER_ADDRESS {
+        half
+    } else {
+        PER_ADDRESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_addresses_as_their_ports_demand() {
+        for (connections, ports, addresses) in [
+            (1, 28_232, 1),
+            (500, 28_232, 1),
+            (501, 28_232, 2),
+            (1000, 100, 20),
+            (10, 1, 10),
+        ] {
+            let mut sources = loopback(connections, ports, 0xFFFF_FFFF);
+            assert!(sources.iter().all(IpAddr::is_loopback));
+            sources.sort_unstable();
+            sources.dedup();
+            assert_eq!(sources.len(), addresses, "{connections} connections, {ports} ports");
+        }
+        assert_eq!(most_loopback(28_232), 30_000_000);
+    }
+}

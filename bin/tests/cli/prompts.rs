@@ -1,0 +1,229 @@
+//! Prompts: whatever ends one, the terminal is left as it was.
+
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+
+use crate::pty::Terminal;
+use crate::support::Serving;
+
+/// A chat at a terminal with a server.
+fn chat(name: &'static str) -> (Serving, Terminal) {
+    let serving = Serving::start("chat", name, &[]);
+    let mut terminal = Terminal::run(name, &["chat", "connect", &serving.addr]);
+    terminal.until("● connected");
+    terminal.until_prompt();
+    (serving, terminal)
+}
+
+/// A user of a hub at a terminal.
+fn hub(name: &'static str) -> (Serving, Terminal) {
+    let serving = Serving::start("hub", name, &[]);
+    let mut terminal = Terminal::run(name, &["hub", "connect", "--to", &serving.addr]);
+    terminal.until("you are user 1");
+    terminal.until_prompt();
+    (serving, terminal)
+}
+
+const CTRL_C: &str = "\u{3}";
+const CTRL_D: &str = "\u{4}";
+const CTRL_Z: &str = "\u{1a}";
+
+#[test]
+fn a_prompt_that_its_user_leaves() {
+    for (keys, code) in [(CTRL_D, 0), (CTRL_C, 130)] {
+        let (_serving, mut terminal) = chat("prompt-chat-left");
+        terminal.type_in(keys);
+        assert_eq!(terminal.end(), Some(code), "chat, {keys:?}");
+        let (_serving, mut terminal) = hub("prompt-hub-left");
+        terminal.type_in(keys);
+        assert_eq!(terminal.end(), Some(code), "hub, {keys:?}");
+    }
+    let (_serving, mut terminal) = hub("prompt-hub-left");
+    terminal.type_in("quit\r");
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn a_prompt_with_text_that_its_user_leaves() {
+    let (_serving, mut terminal) = chat("prompt-text");
+    terminal.type_in("not sent");
+    terminal.until("not sent");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
+
+#[test]
+fn a_prompt_that_a_signal_ends() {
+    for (signal, code) in [
+        (Signal::INT, 130),
+        (Signal::TERM, 130),
+        (Signal::HUP, 130),
+        (Signal::QUIT, 131),
+    ] {
+        let (_serving, mut terminal) = chat("prompt-chat-signal");
+        terminal.signal(signal);
+        assert_eq!(terminal.end(), Some(code), "chat, {signal:?}");
+        let (_serving, mut terminal) = hub("prompt-hub-signal");
+        terminal.signal(signal);
+        assert_eq!(terminal.end(), Some(code), "hub, {signal:?}");
+    }
+}
+
+#[test]
+fn a_prompt_that_is_interrupted_twice() {
+    // A server that does not answer keeps the chat waiting for its acknowledgements.
+    let (serving, mut terminal) = chat("prompt-twice");
+    serving.signal(Signal::STOP);
+    terminal.type_in("are you there?\r");
+    terminal.until("are you there?");
+    terminal.type_in(CTRL_C);
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+    serving.signal(Signal::KILL);
+    serving.wait();
+}
+
+#[test]
+fn a_prompt_whose_server_is_not_there() {
+    let args = ["chat", "connect", "127.0.0.1:1", "--timeout", "300ms"];
+    let mut terminal = Terminal::run("prompt-nobody", &args);
+    assert_eq!(terminal.end(), Some(1));
+    assert!(terminal.shown.contains("nobody listens there"), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_prompt_whose_server_talks_with_somebody_else() {
+    let (serving, _first) = chat("prompt-busy");
+    let mut terminal = Terminal::run("prompt-busy", &["chat", "connect", &serving.addr]);
+    assert_eq!(terminal.end(), Some(1));
+    assert!(terminal.shown.contains("busy"), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_prompt_whose_server_ends_or_is_killed() {
+    for (signal, why) in [(Signal::INT, "shutting-down"), (Signal::KILL, "○ ")] {
+        let (serving, mut terminal) = chat("prompt-server-ends");
+        serving.signal(signal);
+        serving.wait();
+        assert_eq!(terminal.end(), Some(1), "{signal:?}");
+        assert!(terminal.shown.contains(why), "{:?}", terminal.shown);
+    }
+}
+
+#[test]
+fn a_prompt_whose_server_speaks_something_else() {
+    let serving = Serving::start("echo", "prompt-echo", &[]);
+    let mut terminal = Terminal::run("prompt-echo", &["chat", "connect", &serving.addr, "--timeout", "2s"]);
+    assert_eq!(terminal.end(), Some(1));
+}
+
+#[test]
+fn a_prompt_of_a_server_whose_only_peer_leaves() {
+    let mut server = Terminal::run("prompt-once", &["chat", "serve", "--listen", "127.0.0.1:0", "--once"]);
+    server.until("listening on ");
+    let addr = server.until(" ");
+    let mut client = Terminal::run("prompt-once", &["chat", "connect", addr.trim()]);
+    server.until("● connected");
+    client.until("● connected");
+    client.until_prompt();
+    client.type_in("goodbye\r");
+    client.until("✓ ");
+    client.type_in(CTRL_D);
+    assert_eq!(client.end(), Some(0));
+    assert_eq!(server.end(), Some(0));
+    // Nothing of what was said last is lost.
+    for shown in ["‹ goodbye", "○ the other side has left"] {
+        assert!(server.shown.contains(shown), "{:?}", server.shown);
+    }
+}
+
+#[test]
+fn a_prompt_that_is_stopped_and_goes_on() {
+    let (_serving, mut terminal) = hub("prompt-stopped");
+    terminal.type_in("ident");
+    terminal.until("ident");
+    let pid = Pid::from_child(&terminal.child);
+    terminal.type_in(CTRL_Z);
+    let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped() && terminal.is_as_before());
+    terminal.signal(Signal::CONT);
+    terminal.until("> ident");
+    terminal.type_in("ity\r");
+    terminal.until("you are user 1");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn a_prompt_that_is_continued_after_others_used_its_terminal() {
+    let (_serving, mut terminal) = hub("prompt-continued");
+    let pid = Pid::from_child(&terminal.child);
+    terminal.signal(Signal::STOP);
+    waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    terminal.set_back();
+    terminal.signal(Signal::CONT);
+    terminal.until_prompt();
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn pasted_commands_are_commands_of_their_own() {
+    let (serving, mut terminal) = hub("prompt-paste");
+    let mut other = Terminal::run("prompt-paste", &["hub", "connect", "--to", &serving.addr]);
+    other.until("you are user 2");
+    terminal.type_in("\u{1b}[200~relay 1 for one only\rrelay 2 secret for two\u{1b}[201~\r");
+    terminal.until("from 1: for one only");
+    other.until("from 1: secret for two");
+    assert!(!terminal.shown.contains("from 1: secret"), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_body_of_several_lines_is_sent_or_dropped() {
+    let (_serving, mut terminal) = hub("prompt-body");
+    terminal.type_in("relay 1\r");
+    terminal.until("to 1 > ");
+    terminal.type_in("list\r\rquit\r\r\r");
+    let shown = terminal.until("  quit");
+    assert!(shown.contains("from 1: list\r\n\r\n  quit"), "{shown:?}");
+    terminal.type_in("relay 1\r");
+    terminal.until("to 1 > ");
+    terminal.type_in("one line\r");
+    terminal.until("one line");
+    terminal.type_in(CTRL_D);
+    terminal.until("from 1: one line");
+    terminal.type_in("relay 1\r");
+    terminal.until("to 1 > ");
+    terminal.type_in(CTRL_C);
+    terminal.until("the body is dropped");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn a_pasted_text_is_one_message() {
+    let (mut serving, mut terminal) = chat("prompt-chat-paste");
+    terminal.type_in("\u{1b}[200~one\rtwo\u{1b}[201~\r");
+    terminal.until("✓ ");
+    terminal.type_in("three\u{1b}\rfour\r");
+    terminal.until("✓ ");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    serving.signal(Signal::INT);
+    let output = serving.child.wait_with_output().unwrap();
+    let _ = &mut serving.stderr;
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "one\n  two\nthree\n  four\n");
+}
+
+#[test]
+fn lines_are_broken_between_words() {
+    let serving = Serving::start("chat", "prompt-wrap", &[]);
+    let mut terminal = Terminal::run_at("prompt-wrap", &["chat", "connect", &serving.addr], 44);
+    terminal.until_prompt();
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    for line in terminal.shown.split("\r\n").filter(|line| !line.contains('\u{1b}')) {
+        assert!(line.chars().count() <= 44, "{line:?}");
+    }
+    let help = "Enter sends, Alt-Enter begins a new line,\r\n  and Ctrl-D leaves.";
+    assert!(terminal.shown.contains(help), "{:?}", terminal.shown);
+}

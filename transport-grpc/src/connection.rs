@@ -1,0 +1,233 @@
+//! One HTTP/2 connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use echosphere_core::link::LinkConfig;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::config::GrpcConfig;
+use crate::drain::Drain;
+use crate::preface;
+use crate::service::{Services, full};
+
+/// Bytes that a peer may send on one stream before they are read. Messages are short, and read at once.
+const STREAM_WINDOW: u32 = 16 * 1024;
+/// Bytes for each call in the window of its connection. h2 closes a connection whose unread frames of less than 256 bytes
+/// miss more than half of that window in all; so each call can send one, however short, at the same time.
+const CALL_WINDOW: u32 = 512;
+/// The smallest and the largest window that HTTP/2 has for a connection.
+const WINDOWS: RangeInclusive<u32> = 65_535..=0x7fff_ffff;
+/// Bytes that wait for a peer that does not read, on one stream.
+const SEND_BUFFER: usize = 16 * 1024;
+/// How long a peer may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pings come no faster than this.
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Serves HTTP/2 connections.
+pub(crate) struct Http {
+    http: Builder<TokioExecutor>,
+    services: Services,
+    links: LinkConfig,
+    drain: Drain,
+}
+
+impl Http {
+    pub(crate) fn new(config: GrpcConfig, services: Services, drain: Drain) -> Self {
+        let GrpcConfig { links, max_calls } = config;
+        let mut http = Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(links.keepalive_interval.max(MIN_PING_INTERVAL))
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(max_calls)
+            .initial_connection_window_size(
+                max_calls
+                    .saturating_mul(CALL_WINDOW)
+                    .clamp(*WINDOWS.start(), *WINDOWS.end()),
+            )
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(SEND_BUFFER);
+        Self {
+            http,
+            services,
+            links,
+            drain,
+        }
+    }
+
+    /// Serves a connection until its peer leaves, it has had no call for the idle time-out, or the drain is over. If there
+    /// is no place for it, answers its first call by `UNAVAILABLE` and closes it.
+    ///
+    /// # Errors
+    ///
+    /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
+    pub(crate) async fn serve(self: Arc<Self>, mut stream: TcpStream, is_place: bool) -> io::Result<()> {
+        let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
+        let start = match handshake.await? {
+            Ok(start) => start.freeze(),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // Whoever does not read or close by then will not.
+                    let _ = timeout(self.links.linger, preface::refuse(&mut stream)).await;
+                }
+                return Err(error);
+            }
+        };
+        let leave = CancellationToken::new();
+        let (calls, mut under_way) = watch::channel(0);
+        let calls = Arc::new(calls);
+        let service = service_fn(|request: Request<Incoming>| {
+            let this = Arc::clone(&self);
+            let leave = leave.clone();
+            let call = Call::begin(&calls);
+            async move {
+                let leave = || leave.cancel();
+                let response = if is_place {
+                    this.services.answer(request.map(Body::new), leave).await
+                } else {
+                    leave();
+                    full()
+                };
+                Ok::<_, Infallible>(response.map(|body| Counted { body, _call: call }))
+            }
+        });
+        let io = TokioIo::new(Rewound { start, stream });
+        let mut connection = pin!(self.http.serve_connection(io, service));
+        let idle_timeout = if is_place {
+            self.links.idle_timeout
+        } else {
+            self.links.handshake_timeout
+        };
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended.map_err(io::Error::other),
+            () = leave.cancelled() => {}
+            () = self.drain.over() => {}
+            () = idle_for(idle_timeout, &mut under_way) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let last_words = async {
+            self.drain.over().await;
+            sleep(self.links.linger).await;
+        };
+        tokio::select! {
+            biased;
+            ended = connection => ended.map_err(io::Error::other),
+            () = last_words => Ok(()),
+            () = idle_for(self.links.linger, &mut under_way) => Ok(()),
+        }
+    }
+}
+
+/// Waits until no call has been under way for `time`.
+async fn idle_for(time: Duration, under_way: &mut watch::Receiver<usize>) {
+    loop {
+        // Its sender is the service's, which outlives this.
+        let _ = under_way.wait_for(|calls| *calls == 0).await;
+        if timeout(time, under_way.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A call under way on a connection.
+struct Call(Arc<watch::Sender<usize>>);
+
+impl Call {
+    fn begin(calls: &Arc<watch::Sender<usize>>) -> Self {
+        calls.send_modify(|calls| *calls += 1);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| *calls -= 1);
+    }
+}
+
+/// A response, with which its call ends.
+struct Counted {
+    body: Body,
+    _call: Call,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream whose first bytes were read already.
+struct Rewound {
+    start: Bytes,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.start.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let length = self.start.len().min(buffer.remaining());
+        buffer.put_slice(&self.start[..length]);
+        self.start.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

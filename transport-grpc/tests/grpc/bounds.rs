@@ -1,0 +1,163 @@
+//! The bounds of connections, of calls, and of messages.
+
+use std::time::Duration;
+
+use echosphere_core::DialError;
+use echosphere_core::link::LinkConfig;
+use echosphere_core::numbers::{Failure, Message, Notice};
+use echosphere_core::wire::ErrorCode;
+use echosphere_transport_grpc::GrpcConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::peer::{END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, SETTINGS};
+use crate::support::{Http, call, dial_error, get, path, replies, requests, session, start, start_with, wait, within};
+
+fn at_most(max_connections: usize) -> GrpcConfig {
+    GrpcConfig {
+        links: LinkConfig {
+            max_connections,
+            ..LinkConfig::default()
+        },
+        ..GrpcConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_taken() {
+    let running = start_with(LinkConfig::default(), at_most(2));
+    let mut first = call(running.addr).await;
+    first.write_all(&requests(&[Message::Start])).await.unwrap();
+    // A silent connection has a place too.
+    let silent = Peer::start(running.addr).await;
+    let http = Http::connect(running.addr).await;
+    let told = http.post(&path(), &[], &[]).await;
+    assert_eq!(told.code(), Code::Unavailable);
+    // It is told to go.
+    http.closed().await;
+
+    assert_eq!(dial_error(running.addr).await, DialError::Unavailable);
+
+    drop(silent);
+    wait(async || {
+        let http = Http::connect(running.addr).await;
+        http.post("/", &[], &[]).await.code() == Code::Unimplemented
+    })
+    .await;
+    first.read_u8().await.unwrap();
+    drop(first);
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_too_many_are_told_others_are_closed_without_a_word() {
+    let running = start_with(LinkConfig::default(), at_most(0));
+    let mut told = Vec::new();
+    for _ in 0..64 {
+        told.push(Peer::connect(running.addr).await);
+    }
+    let mut one_more = Peer::connect(running.addr).await;
+    assert_eq!(one_more.rest().await, []);
+    let mut peer = told.pop().unwrap();
+    peer.send(&crate::peer::preface()).await.unwrap();
+    peer.call(1, &path()).await;
+    let begun = Instant::now();
+    let frames = peer.rest().await;
+    // It need not answer the ping that comes with GOAWAY.
+    assert!(begun.elapsed() <= LinkConfig::default().linger);
+    let answered = frames
+        .iter()
+        .any(|frame| frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+    assert!(
+        answered && frames.iter().any(|frame| frame.kind == GOAWAY),
+        "{frames:?}"
+    );
+    drop(told);
+    running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_to_be_told_does_not_stay() {
+    let running = start_with(LinkConfig::default(), at_most(0));
+    let mut peer = Peer::start(running.addr).await;
+    let begun = Instant::now();
+    let frames = peer.rest().await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
+    let LinkConfig {
+        handshake_timeout,
+        linger,
+        ..
+    } = LinkConfig::default();
+    assert!(begun.elapsed() <= handshake_timeout + linger);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_call_over_the_bound_of_its_connection_is_refused() {
+    let config = GrpcConfig {
+        max_calls: 2,
+        ..GrpcConfig::default()
+    };
+    let running = start_with(LinkConfig::default(), config);
+    let mut peer = Peer::start(running.addr).await;
+    let settings = peer.wait_for(SETTINGS).await;
+    let announced = [0, 3, 0, 0, 0, 2];
+    assert!(
+        settings.payload.chunks(6).any(|setting| setting == announced),
+        "{settings:?}"
+    );
+    for stream in [1, 3, 5] {
+        peer.call(stream, &path()).await;
+    }
+    let refused = peer.wait_for(RST_STREAM).await;
+    assert_eq!((refused.stream, refused.payload), (5, vec![0, 0, 0, 7]));
+    running.wait_for_calls(2).await;
+    drop(peer);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_call_over_the_bound_of_its_driver_is_told_why() {
+    let links = LinkConfig {
+        max_connections: 1,
+        ..LinkConfig::default()
+    };
+    let running = start_with(links, GrpcConfig::default());
+    let mut first = call(running.addr).await;
+    first.write_all(&requests(&[Message::Start])).await.unwrap();
+    first.read_u8().await.unwrap();
+    let told = get(running.addr, session(3, None), within(Duration::from_millis(400))).await;
+    let why = |notice: &Notice| match notice {
+        Notice::Retrying { why, .. } | Notice::Failed { failure: why, .. } => why.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        told.iter()
+            .all(|notice| matches!(why(notice), Failure::Rejected(ErrorCode::Full, _))),
+        "{told:?}"
+    );
+    drop(first);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_message_is_at_most_576_bytes_long() {
+    let running = start();
+    let http = Http::connect(running.addr).await;
+    for (length, code) in [(576_u32, ErrorCode::UnknownRequest), (577, ErrorCode::FrameTooLong)] {
+        let message = [&[0][..], &length.to_be_bytes(), &vec![b'x'; length as usize]].concat();
+        let told = http.post(&path(), &[], &message).await;
+        assert_eq!(told.code(), Code::Ok);
+        let replies = replies(&told.body);
+        assert!(
+            matches!(&replies[..], [Message::Error(told, _)] if *told == code),
+            "{replies:?}"
+        );
+    }
+    // A request for health has a name at most.
+    let long = [&[0][..], &5000_u32.to_be_bytes(), &[0; 5000]].concat();
+    let told = http.post("/grpc.health.v1.Health/Check", &[], &long).await;
+    assert_eq!(told.code(), Code::OutOfRange);
+    running.end().await;
+}
