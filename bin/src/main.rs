@@ -1,5 +1,6 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
+mod attempts;
 mod chat;
 mod echo;
 mod hub;

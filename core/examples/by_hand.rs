@@ -90,7 +90,7 @@ where
         }
         Want::Shutdown => {
             println!("{label}  FIN");
-            from.endpoint.shut_down(conn, &mut from.effects);
+            from.endpoint.shut_down(now, conn, &mut from.effects);
             to.endpoint.peer_closed(now, peer, &mut to.effects);
         }
         Want::Nothing => return false,

@@ -17,6 +17,7 @@ use crate::{Action, CloseReason, ConnId, Time};
 pub use self::effects::Effects;
 
 mod effects;
+mod finishing;
 mod partial;
 
 /// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
@@ -118,10 +119,23 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 input.clear();
                 return;
             };
-            match link.next(input) {
+            let unmet = link.is_unmet();
+            let speaks = if unmet { link.peer_speaks(input) } else { None };
+            let next = match speaks {
+                Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
+                _ => link.next(input),
+            };
+            match next {
                 Ok(None) => break,
+                Ok(Some(Decoded::Invalid(_))) | Err(_) if unmet => {
+                    self.counters.malformed += 1;
+                    self.lose(now, id, CloseReason::OtherProtocol(speaks), None, effects);
+                }
                 Ok(Some(decoded)) => {
                     any = true;
+                    if let Decoded::Message(_) = decoded {
+                        link.meet();
+                    }
                     self.decoded(now, id, decoded, effects);
                 }
                 Err(error) => {
@@ -152,7 +166,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             // The other time-outs may be shorter than the handshake's.
             self.links.arm_if_sooner(id);
             self.handle(now, Event::Opened(id, opened), effects);
-            if !self.links.get(id).is_some_and(Link::is_open) {
+            if !self.links.get(id).is_some_and(Link::is_known) {
                 return;
             }
         }
@@ -170,46 +184,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// The peer's end of stream was read: it has closed in order.
-    pub fn peer_closed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        if !link.finish_reading() {
-            return;
-        }
-        if link.is_closing() {
-            if link.is_over() {
-                self.release(id, effects);
-            }
-            return;
-        }
-        if let Some(decoded) = link.finish() {
-            self.decoded(now, id, decoded, effects);
-            self.note_partial(now, id, true, effects);
-        }
-        // What that said may have closed it.
-        let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
-            return;
-        };
-        if link.is_mid_frame() {
-            self.counters.malformed += 1;
-            let reason = CloseReason::Malformed(ErrorCode::Truncated);
-            self.lose(now, id, reason, None, effects);
-        } else if self.machine.goes_on_after_fin(id) {
-            self.handle(now, Event::PeerFinished(id), effects);
-        } else {
-            self.counters.closed_by_peer += 1;
-            self.lose(now, id, CloseReason::PeerClosed, None, effects);
-        }
-    }
-
     /// The socket has failed: reset, or any other error of reading or writing.
     pub fn failed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        let known = link.is_open();
+        let known = link.is_known();
         if !link.is_closing() {
             self.counters.resets += 1;
         }
@@ -250,16 +230,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.counters.bytes_out += written as u64;
     }
 
-    /// The writing side of the connection's socket was shut down.
-    pub fn shut_down(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.note_shut_down();
-            if link.is_over() {
-                self.release(id, effects);
-            }
-        }
-    }
-
     /// The local caller asks for something.
     pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
         self.handle(now, Event::Command(command), effects);
@@ -269,7 +239,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// listening too, and calls [`Endpoint::close_all`] when its patience ends; then, perhaps, [`Endpoint::release_closing`].
     pub fn drain(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         self.draining = true;
-        for id in self.links.ids_where(|link| !link.is_open() && !link.is_closing()) {
+        for id in self.links.ids_where(|link| !link.is_known() && !link.is_closing()) {
             self.lose(now, id, CloseReason::ShuttingDown, None, effects);
         }
         self.handle(now, Event::Drain, effects);
@@ -331,6 +301,11 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::SlowConsumer => {
                     self.drop_slow_consumer(now, id, effects);
                     self.drop_overflowed(now, effects);
+                }
+                Expiry::Unanswered => {
+                    self.counters.lingered += 1;
+                    self.release(id, effects);
+                    self.handle(now, Event::Closed(id, CloseReason::TimedOut), effects);
                 }
                 Expiry::Release => {
                     self.counters.lingered += 1;
@@ -394,11 +369,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             match action {
                 Action::Send(id, message) => self.send(now, id, &message, effects),
                 Action::Close(id, reason) => {
-                    if self.links.get(id).is_some_and(|link| !link.is_closing()) {
-                        self.counters.closed_by_us += 1;
+                    if let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) {
+                        self.counters.closed_by_us += u64::from(!link.is_finishing());
                         self.close(now, id, reason.told_as().map(WireError::from), effects);
                     }
                 }
+                Action::Finish(id) => self.finish(now, id, effects),
                 Action::Dial(token) => {
                     self.dialling.insert(token);
                     effects.dial.push(token);
@@ -475,8 +451,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
             return;
         };
-        let known = link.is_open();
-        self.counters.closed_by_us += u64::from(reason == CloseReason::ShuttingDown);
+        let known = link.is_known();
+        let by_us = reason == CloseReason::ShuttingDown && !link.is_finishing();
+        self.counters.closed_by_us += u64::from(by_us);
         let error = error.or_else(|| reason.told_as().map(WireError::from));
         self.close(now, id, error, effects);
         if known {
@@ -488,10 +465,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if let Some(error) = error {
+        // After the end of stream nothing can be said.
+        if let Some(error) = error.filter(|_| !link.is_finishing()) {
             link.send_error(now, &error);
         }
         link.start_closing(now);
+        if link.is_over() {
+            self.release(id, effects);
+            return;
+        }
         self.links.forget_partial(id);
         self.links.arm(id);
         self.mark_for_flush(id, effects);

@@ -14,6 +14,7 @@
 //! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
 //! | [`endpoint`] | a machine with all its connections: what a driver drives |
 //! | [`link`] | one connection's time-outs and bounds |
+//! | [`attempts`] | how clients connect, try again and give up |
 //! | [`conn_set`] | live connections with an O(1) uniform pick |
 //! | [`counters`] | what was done and dropped |
 //! | [`timers`] | deadlines |
@@ -27,6 +28,7 @@
 
 extern crate alloc;
 
+pub mod attempts;
 mod buffers;
 pub mod chat;
 pub mod conn_set;

@@ -1,6 +1,7 @@
 //! One connection between its socket and the machine: handshake, decoding, time-outs, the outbox, closing.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
@@ -8,14 +9,14 @@ use bytes::{Buf, BytesMut};
 
 use crate::partial::{self, Partial};
 use crate::timers::TimerId;
-use crate::wire::{Codec, Decoded, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, FIRST_BYTES, Framing, Outbox, Protocol, WireError};
 use crate::{CloseReason, Time};
 
 /// Keepalives come no faster than this, or sending the due ones would never end.
 const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Bytes that are appended to a partial message at first: most messages are whole then, and more need not be copied.
-const FIRST_BYTES: usize = 4096;
+const APPENDED_AT_FIRST: usize = 4096;
 /// A peer that is to read is given its time again if that was over for this part of it when it was noticed.
 const LATE: u32 = 10;
 
@@ -24,7 +25,8 @@ const LATE: u32 = 10;
 pub struct LinkConfig {
     /// A peer that connected must send its first whole frame or line within this time. Default 10 s.
     pub handshake_timeout: Duration,
-    /// A peer that speaks length-prefixed frames and is silent for this long is gone. Default 60 s.
+    /// A peer that speaks length-prefixed frames and is silent for this long is gone. A connection that the machine has
+    /// finished is lost if no peer, whatever it speaks, closes within this time. Default 60 s.
     pub idle_timeout: Duration,
     /// The same for a peer that speaks lines: people type slowly. Default 10 min.
     pub idle_timeout_text: Duration,
@@ -86,6 +88,8 @@ enum State {
     Handshaking,
     /// The machine knows it.
     Open,
+    /// The machine knows it and has sent all it has to send: flushing, then waiting for the peer's end of stream.
+    Finishing,
     /// The machine has let go of it; flushing, then waiting for the peer's end of stream.
     Closing,
 }
@@ -101,6 +105,8 @@ pub(crate) enum Expiry {
     Close(CloseReason),
     /// The peer has not read for too long: drop it.
     SlowConsumer,
+    /// The peer has not closed in time after this side has finished: drop it.
+    Unanswered,
     /// The time to close in order is over: drop it.
     Release,
 }
@@ -114,6 +120,8 @@ pub(crate) struct Link<C> {
     state: State,
     peer_finished: bool,
     shut_down: bool,
+    /// This side made the connection, and has not understood anything on it yet.
+    unmet: bool,
     /// Whether the driver has been told to flush and has not begun to.
     pub(crate) flush_due: bool,
     pub(crate) timer: Option<TimerId>,
@@ -130,7 +138,10 @@ impl<C: Codec> Link<C> {
     }
 
     pub(crate) fn dialled(codec: C, now: Time) -> Self {
-        Self::new(codec, State::Open, now)
+        Self {
+            unmet: true,
+            ..Self::new(codec, State::Open, now)
+        }
     }
 
     /// What a dialled link says first, so that the other side knows its framing.
@@ -146,6 +157,7 @@ impl<C: Codec> Link<C> {
             state,
             peer_finished: false,
             shut_down: false,
+            unmet: false,
             flush_due: false,
             timer: None,
             since: now,
@@ -157,6 +169,15 @@ impl<C: Codec> Link<C> {
 
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.state == State::Finishing
+    }
+
+    /// Whether the machine has heard of it, and has not let go of it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_open() || self.is_finishing()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -207,7 +228,7 @@ impl<C: Codec> Link<C> {
         };
         while !input.is_empty() {
             let before = partial.bytes.len();
-            let more = input.len().min(before.max(FIRST_BYTES));
+            let more = input.len().min(before.max(APPENDED_AT_FIRST));
             partial::append(&mut partial.bytes, &input[..more]);
             let decoded = self.codec.decode(&mut partial.bytes)?;
             let taken = before + more - partial.bytes.len();
@@ -230,6 +251,27 @@ impl<C: Codec> Link<C> {
     /// Bytes of memory that the partial message holds.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
+    }
+
+    /// Whether this side made the connection, and has not understood anything on it yet.
+    pub(crate) const fn is_unmet(&self) -> bool {
+        self.unmet
+    }
+
+    /// What the peer's first bytes, of which `input` are the last, tell of what it speaks.
+    pub(crate) fn peer_speaks(&self, input: &[u8]) -> Option<Protocol> {
+        match &self.partial {
+            None => Protocol::of_first(&input[..input.len().min(FIRST_BYTES)]),
+            Some(partial) => {
+                let first = partial.bytes.iter().chain(input).copied().take(FIRST_BYTES);
+                Protocol::of_first(&first.collect::<Vec<u8>>())
+            }
+        }
+    }
+
+    /// Notes that a message was understood.
+    pub(crate) const fn meet(&mut self) {
+        self.unmet = false;
     }
 
     /// The stream has ended: what the codec makes of what is left of it.
@@ -275,6 +317,11 @@ impl<C: Codec> Link<C> {
         !mem::replace(&mut self.peer_finished, true)
     }
 
+    pub(crate) const fn start_finishing(&mut self, now: Time) {
+        self.state = State::Finishing;
+        self.since = now;
+    }
+
     pub(crate) fn start_closing(&mut self, now: Time) {
         self.state = State::Closing;
         self.since = now;
@@ -283,7 +330,7 @@ impl<C: Codec> Link<C> {
     pub(crate) fn want(&self) -> Want {
         if !self.outbox.is_empty() {
             Want::Write
-        } else if self.state == State::Closing && !self.shut_down {
+        } else if matches!(self.state, State::Finishing | State::Closing) && !self.shut_down {
             Want::Shutdown
         } else {
             Want::Nothing
@@ -314,6 +361,8 @@ impl<C: Codec> Link<C> {
             State::Open => self
                 .idle_deadline(config)
                 .min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL)),
+            // However much the peer goes on to say.
+            State::Finishing => self.since + config.idle_timeout,
             State::Closing => self.since + config.linger,
         }
     }
@@ -373,6 +422,7 @@ impl<C: Codec> Link<C> {
                 self.codec.encode_keepalive(&mut self.outbox);
                 Expiry::Keepalive
             }
+            State::Finishing => Expiry::Unanswered,
             State::Closing => Expiry::Release,
         }
     }

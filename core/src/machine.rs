@@ -6,7 +6,7 @@ use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
 
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// A moment, in nanoseconds since the driver started. Only drivers mint one; machines compare and add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,8 @@ pub enum DialError {
     Unavailable,
     /// Any other failure of the network or of this host (out of descriptors, no route).
     Unreachable,
+    /// Something else listens there than what is spoken to; what, if that can be told.
+    OtherProtocol(Option<Protocol>),
 }
 
 /// Why a connection ended.
@@ -113,6 +115,9 @@ pub enum CloseReason {
     Rejected(ErrorCode),
     /// This side is shutting down.
     ShuttingDown,
+    /// The first that came on a connection that this side made makes no sense: the peer speaks something else; what, if that
+    /// can be told.
+    OtherProtocol(Option<Protocol>),
 }
 
 impl CloseReason {
@@ -130,7 +135,8 @@ impl CloseReason {
             | Self::PeerClosed
             | Self::Reset
             | Self::TimedOut
-            | Self::Rejected(_) => None,
+            | Self::Rejected(_)
+            | Self::OtherProtocol(_) => None,
         }
     }
 }
@@ -142,7 +148,8 @@ pub enum Event<M, C> {
     Opened(ConnId, Opened),
     /// The peer sent a message.
     Received(ConnId, M),
-    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id.
+    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id. After
+    /// [`Action::Finish`] it is always heard, with the reasons that are listed there.
     Closed(ConnId, CloseReason),
     /// The peer has sent its end of stream (FIN), and [`Machine::goes_on_after_fin`] has said that the connection goes on.
     PeerFinished(ConnId),
@@ -170,6 +177,11 @@ pub enum Action<M, N> {
     Close(ConnId, CloseReason),
     /// Tell the local caller.
     Notify(N),
+    /// Flush, send the end of stream (FIN), and wait for the peer to close. Nothing can be sent any more, and what the peer
+    /// still sends is received. `Closed` follows with one of these reasons: `PeerClosed`, the peer has closed too;
+    /// `Reset`, the connection broke; `TimedOut`, neither happened within the idle time-out; `Finished`, the peer had
+    /// finished sending before, so nothing shows whether it received everything. Any other reason of `Closed` may come as well.
+    Finish(ConnId),
 }
 
 /// The caller's buffer that a machine writes its actions into, in the order they are to be done; and what the machine may

@@ -384,7 +384,7 @@ where
             match result {
                 Poll::Pending => conn.write_blocked = true,
                 Poll::Ready(Ok(Some(written))) => self.endpoint.wrote(id, written),
-                Poll::Ready(Ok(None)) => self.endpoint.shut_down(id, &mut self.effects),
+                Poll::Ready(Ok(None)) => self.endpoint.shut_down(now, id, &mut self.effects),
                 Poll::Ready(Err(_)) => {
                     self.endpoint.failed(now, id, &mut self.effects);
                     return;

@@ -29,4 +29,4 @@ pub use accepting::{AcceptErrors, Complaint};
 pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
-pub use net::{Both, Connector, Listener, Stream};
+pub use net::{Both, Connector, Listener, OtherProtocol, Stream};

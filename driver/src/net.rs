@@ -1,9 +1,11 @@
-use std::io;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
+use echosphere_core::wire::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::either::Either;
 
@@ -37,6 +39,28 @@ pub trait Listener: Send {
     }
 }
 
+/// Why a connector cannot connect: something else listens there than what is spoken to; what, if that can be told. It is to be
+/// the inner error of an [`io::Error`], which [`From`] makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherProtocol(pub Option<Protocol>);
+
+impl fmt::Display for OtherProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(protocol) => write!(f, "that is {protocol}"),
+            None => f.write_str("the server speaks another protocol"),
+        }
+    }
+}
+
+impl Error for OtherProtocol {}
+
+impl From<OtherProtocol> for io::Error {
+    fn from(other: OtherProtocol) -> Self {
+        Self::new(io::ErrorKind::InvalidData, other)
+    }
+}
+
 /// How connections are made.
 #[async_trait]
 pub trait Connector: Send + Sync {
@@ -48,7 +72,8 @@ pub trait Connector: Send + Sync {
     /// # Errors
     ///
     /// The kind tells the machine why: `ConnectionRefused`, nobody listens there; `ResourceBusy`, the server takes no
-    /// connections now. See [`DialError`](echosphere_core::DialError).
+    /// connections now. [`OtherProtocol`] tells it that something else listens there. See
+    /// [`DialError`](echosphere_core::DialError).
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 
     /// As [`Listener::settle`].

@@ -150,6 +150,7 @@ impl Subject for Client {
             connect_timeout: settings.time(3),
             welcome_timeout: settings.time(0),
             backoff: settings.backoff(),
+            retry_refused: settings.insists(),
             talk: talk(settings),
         };
         Self::new(config, settings.rng())

@@ -88,6 +88,7 @@ impl Subject for Client {
         let config = ClientConfig {
             response_timeout: settings.time(0),
             backoff: settings.backoff(),
+            retry_refused: settings.insists(),
             give_up_after: Some(give_up).filter(|give_up| !give_up.is_zero()),
             ack_delay: match settings.ack_delay % 4 {
                 0 => Delay::None,

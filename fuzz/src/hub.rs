@@ -133,7 +133,10 @@ impl Subject for Client {
         let config = ClientConfig {
             response_timeout: settings.time(0),
             connect_timeout: settings.time(3),
+            attempt_timeout: settings.time(4),
             backoff: settings.backoff(),
+            retry_refused: settings.insists(),
+            reconnect: settings.ack_delay & 3 != 0,
         };
         Self::new(config, settings.rng())
     }

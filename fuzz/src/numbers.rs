@@ -101,6 +101,7 @@ impl Subject for Server {
             },
             period: settings.time(0).max(Duration::from_millis(100)),
             session_ttl: settings.time(1),
+            unacknowledged_ttl: settings.time(2),
             max_sessions: settings.max_flights.into(),
         };
         Self::new(config, settings.rng())
@@ -143,6 +144,7 @@ impl Subject for Client {
             response_timeout: settings.time(0),
             give_up: settings.time(3),
             backoff: settings.backoff(),
+            retry_refused: settings.insists(),
         };
         Self::new(config, settings.rng())
     }

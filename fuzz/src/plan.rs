@@ -64,6 +64,11 @@ impl Settings {
         Tenths(self.machine_times[which]).into()
     }
 
+    /// Whether clients try again after a first refusal.
+    pub(crate) const fn insists(&self) -> bool {
+        self.ack_delay & 16 == 0
+    }
+
     /// Of the machine's second and third time.
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff {

@@ -38,7 +38,9 @@ impl<M: Machine> Machine for Watched<M> {
         self.inner.handle(now, event, actions);
         for action in &actions.as_slice()[before..] {
             match *action {
-                Action::Send(id, _) => assert!(self.open.contains(&id), "{id:?} is sent to and not open"),
+                Action::Send(id, _) | Action::Finish(id) => {
+                    assert!(self.open.contains(&id), "{id:?} is sent to and not open")
+                }
                 Action::Close(id, _) => assert!(self.open.remove(&id), "{id:?} is to be closed and not open"),
                 Action::Dial(_) | Action::AbandonDial(_) | Action::Notify(_) => {}
             }

@@ -216,7 +216,7 @@ impl<M: Subject> World<M> {
             assert!(!socket.shut_down, "{id:?} is shut down twice");
             assert!(socket.peer.has_read_all(), "the stream ends inside a frame");
             socket.shut_down = true;
-            self.endpoint.shut_down(id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
         socket.due = self.endpoint.want(id) != Want::Nothing;
     }

@@ -154,7 +154,8 @@ fn colour(told: &Told) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
-        Kind::Closed | Kind::PeerFinished | Kind::Close | Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
+        Kind::Closed | Kind::PeerFinished | Kind::Close | Kind::Finish => "close",
+        Kind::DialFailed | Kind::Abandon | Kind::Drain => "close",
         Kind::Command | Kind::Notice | Kind::Deadline => "local",
         Kind::Note => "note",
     }
@@ -172,6 +173,7 @@ fn words(told: &Told, whose: Whose) -> String {
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::PeerFinished => format!("{conn}: the peer has finished sending"),
         Kind::Close => format!("close {conn}: {text}"),
+        Kind::Finish => format!("finish {conn}"),
         Kind::Dial => format!("dial {dial}"),
         Kind::DialFailed => format!("dial {dial} failed: {text}"),
         Kind::Abandon => format!("give up dial {dial}"),

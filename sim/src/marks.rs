@@ -211,6 +211,8 @@ Both of echo {
     TooLong,
     /// A client that drained gave a message up.
     GivenUpInDrain,
+    /// A client gave a message up because its first attempt was refused.
+    GivenUpWhenRefused,
     /// Somebody who answers nothing was forwarded an X.
     StrangerHolds,
 }
@@ -249,6 +251,10 @@ Both of hub {
     AskedTooLate,
     /// A session ended because its caller wanted it, once all was answered.
     LeftAfterAll,
+    /// A session came back after the loss of its connection.
+    UserCameBack,
+    /// A session ended because the time for attempts was over, or the first was refused.
+    UserGaveUp,
 }
 
 Direct of hub {
@@ -290,6 +296,8 @@ Both of chat {
     PerhapsDelivered,
     /// A session ended before a message was sent.
     NotDelivered,
+    /// A client ended its session because the time for attempts was over, or the first was refused.
+    ChatGaveUp,
 }
 
 Both of numbers {
@@ -321,6 +329,16 @@ Both of numbers {
     SessionEnded,
     /// A session was gone on with after its checksum was sent.
     ChecksumAgain,
+    /// A client closed after the end of its session.
+    EndAcknowledged,
+    /// A client did not close in time after the end of its session.
+    EndNotAcknowledged,
+    /// A session's end was sent to a client that had finished sending.
+    EndToFinishedSender,
+    /// A session was gone on with before the end that was sent on another connection was acknowledged.
+    EndTakenOver,
+    /// Something was asked after a session's end on the same connection.
+    AskedAfterTheEnd,
     /// A session was asked for with a number that was not sent.
     NotProven,
     /// A session was gone on with by a number that had been sent twice.

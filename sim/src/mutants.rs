@@ -225,9 +225,9 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
     bar.set_message("the code as it is");
     let texts = patches
         .iter()
-        .map(|(_, path)| fs::read_to_string(path).map_err(|error| error.to_string()));
-    let texts = texts.collect::<Result<Vec<_>, _>>()?;
-    let systems: BTreeSet<&str> = texts.iter().map(|text| copy::system_of(text)).collect();
+        .map(|(name, path)| Ok((name, fs::read_to_string(path).map_err(|error| error.to_string())?)));
+    let texts = texts.collect::<Result<Vec<_>, String>>()?;
+    let systems: BTreeSet<&str> = texts.iter().map(|(name, text)| copy::system_of(name, text)).collect();
     for system in systems {
         let sound = copy.try_one("none".to_owned(), String::new(), system, false, args.every_lane);
         if sound.broken.is_some() || sound.is_caught() {

@@ -17,11 +17,13 @@ use crate::observe::{ActionOf, EventOf, Observable};
 use crate::oracle::typed::{Lines, Typing};
 
 pub mod chat;
+mod clocked;
 pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
 pub(crate) mod partial;
+mod trying;
 pub mod typed;
 
 /// A protocol with its two machines.

@@ -202,6 +202,7 @@ pub(crate) fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut
         }
         Action::Close(id, reason) => put(line, format_args!("close {id:?} ({})", words::why(*reason))),
         Action::Notify(notice) => notice.brief(line),
+        Action::Finish(id) => put(line, format_args!("finish {id:?}")),
     }
 }
 

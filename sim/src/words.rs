@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use echosphere_core::wire::Protocol;
 use echosphere_core::{Action, CloseReason, ConnId, DialError, Event, Time};
 
 use crate::trace::{Brief, brief_action, brief_event};
@@ -76,16 +77,26 @@ pub(crate) fn why(reason: CloseReason) -> String {
         CloseReason::TimedOut => "response time-out".to_owned(),
         CloseReason::Rejected(code) => format!("rejected: {code}"),
         CloseReason::ShuttingDown => "shutting down".to_owned(),
+        CloseReason::OtherProtocol(protocol) => other(protocol),
     }
 }
 
 /// Why an attempt to connect failed.
-pub(crate) const fn not_connected(error: DialError) -> &'static str {
+pub(crate) fn not_connected(error: DialError) -> String {
     match error {
-        DialError::Refused => "connection refused",
-        DialError::Unavailable => "server full or shutting down",
-        DialError::Unreachable => "host unreachable",
+        DialError::Refused => "connection refused".to_owned(),
+        DialError::Unavailable => "server full or shutting down".to_owned(),
+        DialError::Unreachable => "host unreachable".to_owned(),
+        DialError::OtherProtocol(protocol) => other(protocol),
     }
+}
+
+/// What else than a server of the client's own protocol is there.
+pub(crate) fn other(protocol: Option<Protocol>) -> String {
+    protocol.map_or_else(
+        || "another protocol".to_owned(),
+        |protocol| format!("another protocol: {protocol}"),
+    )
 }
 
 /// Implements [`Brief`] for a client's reasons to fail, of which all systems have these.
@@ -94,9 +105,10 @@ macro_rules! failures {
         impl $crate::trace::Brief for $failure {
             fn brief(&self, line: &mut String) {
                 match self {
-                    Self::Dial(error) => line.push_str($crate::words::not_connected(*error)),
+                    Self::Dial(error) => *line += &$crate::words::not_connected(*error),
                     Self::Closed(reason) => *line += &format!("connection ended, {}", $crate::words::why(*reason)),
                     Self::Rejected(code, _) => *line += &format!("told {code}"),
+                    Self::OtherProtocol(protocol) => *line += &$crate::words::other(*protocol),
                     Self::TimedOut => line.push_str("no answer in time"),
                     Self::ShuttingDown => line.push_str("shutting down"),
                     $(Self::$variant => line.push_str($words),)*

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use echosphere_driver::Connector;
+use echosphere_core::wire::Protocol;
 use echosphere_driver::settle::Settle;
+use echosphere_driver::{Connector, OtherProtocol};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::client::conn::http2::Builder;
@@ -20,6 +21,7 @@ use tonic::body::Body;
 
 use crate::method::Method;
 use crate::settle::ThroughTasks;
+use crate::socket::{First, Socket};
 use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
@@ -60,16 +62,10 @@ impl<M: Method> GrpcConnector<M> {
             .header(TE, "trailers")
             .body(body)
     }
-}
 
-#[async_trait]
-impl<M: Method> Connector for GrpcConnector<M> {
-    type Stream = GrpcStream;
-
-    async fn dial(&self, _token: DialToken) -> io::Result<GrpcStream> {
-        let stream = TcpStream::connect(self.to).await?;
-        stream.set_nodelay(true)?;
-        let (mut requests, connection) = self.http.handshake(TokioIo::new(stream)).await.map_err(cause)?;
+    /// Makes a call on this connection.
+    async fn call(&self, socket: Socket) -> io::Result<GrpcStream> {
+        let (mut requests, connection) = self.http.handshake(TokioIo::new(socket)).await.map_err(cause)?;
         let running = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the HTTP/2 connection failed");
@@ -82,6 +78,26 @@ impl<M: Method> Connector for GrpcConnector<M> {
         check_start(response.status(), response.headers())?;
         let connection = Connection::new(requests, running);
         Ok(GrpcStream::dialled(Body::new(response.into_body()), pipe, connection))
+    }
+}
+
+#[async_trait]
+impl<M: Method> Connector for GrpcConnector<M> {
+    type Stream = GrpcStream;
+
+    async fn dial(&self, _token: DialToken) -> io::Result<GrpcStream> {
+        let stream = TcpStream::connect(self.to).await?;
+        stream.set_nodelay(true)?;
+        let first = First::default();
+        let called = self.call(Socket::new(stream, first.clone())).await;
+        called.map_err(|error| match first.other() {
+            Some(protocol) => OtherProtocol(protocol).into(),
+            None if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::debug!(%error, "the server speaks HTTP/2, and not the method's service");
+                OtherProtocol(Some(Protocol::Http2)).into()
+            }
+            None => error,
+        })
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
@@ -97,7 +113,8 @@ impl<M> fmt::Debug for GrpcConnector<M> {
     }
 }
 
-/// Whether a call was begun, by the start of its response.
+/// Whether a call was begun, by the start of its response. An error of kind `InvalidData` says that something else listens
+/// there.
 fn check_start(status: StatusCode, headers: &HeaderMap) -> io::Result<()> {
     if !status.is_success() {
         // "HTTP to gRPC Status Code Mapping"

@@ -88,7 +88,16 @@ impl Http {
         is_place: bool,
     ) -> io::Result<()> {
         let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
-        let start = handshake.await??.freeze();
+        let start = match handshake.await? {
+            Ok(start) => start.freeze(),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // Whoever does not read or close by then will not.
+                    let _ = timeout(self.links.linger, preface::refuse(&mut stream)).await;
+                }
+                return Err(error);
+            }
+        };
         let leave = CancellationToken::new();
         let (calls, mut under_way) = watch::channel(0);
         let calls = Arc::new(calls);

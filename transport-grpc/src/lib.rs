@@ -17,6 +17,7 @@
 //! | `drain` | how far the server is on its way to its end |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
 //! | `settle` | has the tasks of connections read what has arrived, before the driver judges a deadline |
+//! | `socket` | the client's connection, which notes what the server says first |
 //! | `stream` | a call as a stream of bytes |
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 
@@ -32,6 +33,7 @@ mod reflection;
 mod server;
 mod service;
 mod settle;
+mod socket;
 mod stream;
 
 pub use client::GrpcConnector;

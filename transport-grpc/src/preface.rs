@@ -1,13 +1,16 @@
 use std::io;
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
 
 /// What a client sends before its first frame (RFC 9113, section 3.4).
 const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
 /// The type of the frame that must come first.
 const SETTINGS: u8 = 4;
+/// What a peer is told that speaks something else: an empty SETTINGS frame, which shows that HTTP/2 is spoken here, and GOAWAY
+/// with PROTOCOL_ERROR.
+const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 /// The longest frame that a peer may send before it knows our settings.
 const MAX_FRAME: usize = 16_384;
 
@@ -28,6 +31,19 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<By
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
+}
+
+/// Tells a peer that it speaks something else than HTTP/2, and closes once it has closed.
+///
+/// # Errors
+///
+/// Those of the stream.
+pub(crate) async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
+    // Were it closed with bytes unread, the peer could lose what it is told.
+    copy(stream, &mut sink()).await?;
+    Ok(())
 }
 
 /// How many bytes must follow `read`, as far as it tells.

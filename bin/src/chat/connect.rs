@@ -6,6 +6,7 @@ use echosphere_core::chat::ClientConfig;
 use super::PORT;
 use super::side::{Bounds, Side};
 use super::talk::{Looks, Talk};
+use crate::attempts::Insist;
 use crate::net::Address;
 use crate::signals::Signals;
 use crate::values::{time_out, yes_or_no};
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     #[arg(long, env = "ECHOSPHERE_RECONNECT", value_parser = yes_or_no)]
     reconnect: bool,
 
+    #[command(flatten)]
+    insist: Insist,
+
     /// Give up connecting after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
@@ -53,6 +57,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let config = ClientConfig {
             reconnect: args.reconnect,
             connect_timeout: args.timeout,
+            retry_refused: args.insist.retry,
             talk: args.bounds.talk(),
             ..ClientConfig::default()
         };

@@ -109,14 +109,19 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
     to.resolve().await?;
     let config = ClientConfig {
         connect_timeout: args.timeout,
+        retry_refused: false,
         talk: args.bounds.talk(),
         ..ClientConfig::default()
     };
     let mut side = Side::client(&to, config, args.bounds.links()?).await?;
     let body = Bytes::from(vec![b'x'; size]);
     let trips = tokio::time::timeout(args.timeout, exchange(&mut side, args.count, &body)).await;
-    side.leave(Duration::from_secs(1)).await?;
-    side.finish().await?;
+    if let Ok(Ok(_)) = trips {
+        side.leave(Duration::from_secs(1)).await?;
+        side.finish().await?;
+    } else {
+        side.give_up();
+    }
     if let Some(own) = own {
         let state = own.finish(state).await?;
         anyhow::ensure!(state.zero, state.summary());

@@ -62,14 +62,16 @@ pub(super) fn closed(reason: CloseReason) -> String {
 pub(super) fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Dial(DialError::Refused) => "nobody listens there (start one with `echosphere chat serve`)".to_owned(),
-        Failure::Dial(DialError::Unreachable) => "it cannot be reached".to_owned(),
         Failure::Dial(DialError::Unavailable) => "it takes no connections now".to_owned(),
+        Failure::Dial(_) => "it cannot be reached".to_owned(),
         Failure::Closed(reason) => format!("the connection ended: {}", closed(*reason)),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
-        Failure::TimedOut => "the other side did not come back in time".to_owned(),
+        Failure::TimedOut => "nothing came from the other side in time".to_owned(),
         Failure::Confused => "the other side does not keep to the protocol; is it a chat?".to_owned(),
         Failure::ShuttingDown => "this side is shutting down".to_owned(),
         Failure::Replaced => "the other side was lost, and somebody else has come".to_owned(),
+        Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not a chat"),
+        Failure::OtherProtocol(None) => "that is not a chat: it speaks another protocol".to_owned(),
     }
 }
 

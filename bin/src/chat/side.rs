@@ -175,6 +175,11 @@ impl Side {
         }
     }
 
+    /// Ends at once, since the session has failed: whoever did not answer may not close either.
+    pub(super) fn give_up(self) {
+        self.running.abort();
+    }
+
     /// Waits for the driver's end, and says whether everything was at zero.
     pub(super) async fn finish(self) -> anyhow::Result<bool> {
         drop(self.ends);

@@ -79,6 +79,8 @@ pub(super) struct Talk {
     undelivered: u64,
     /// Everything was delivered, and nothing failed.
     well: bool,
+    /// The server could not be reached, or was lost for good.
+    failed: bool,
     over: bool,
 }
 
@@ -105,6 +107,7 @@ impl Talk {
             round_trips: Latencies::new()?,
             undelivered: 0,
             well: true,
+            failed: false,
             over: false,
         };
         talk.open_input(looks.multiline)?;
@@ -143,7 +146,12 @@ impl Talk {
                 return Err(error);
             }
         };
-        let zero = self.side.finish().await?;
+        let zero = if self.failed {
+            self.side.give_up();
+            false
+        } else {
+            self.side.finish().await?
+        };
         Ok(match (interrupted && !server, self.well && zero) {
             (true, _) => ExitCode::from(INTERRUPTED),
             (false, well) => ExitCode::from(u8::from(!well)),
@@ -185,9 +193,11 @@ impl Talk {
     /// Tells what is left to tell.
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.input = Input::None;
-        let _ = self.side.leave(LEAVING).await;
-        while let Some(notice) = self.side.next().await {
-            self.take(notice).await?;
+        if !self.failed {
+            let _ = self.side.leave(LEAVING).await;
+            while let Some(notice) = self.side.next().await {
+                self.take(notice).await?;
+            }
         }
         if let Some(summary) = rtt::summary(&self.round_trips).filter(|_| self.mode != Mode::Json) {
             let count = self.round_trips.count();
@@ -294,9 +304,9 @@ impl Talk {
             }
             // Said once, until it has worked.
             Notice::Retrying { .. } if self.retrying => {}
-            Notice::Retrying { error, after } => {
+            Notice::Retrying { why, after } => {
                 self.retrying = true;
-                let why = show::failure(&Failure::Dial(error));
+                let why = show::failure(&why);
                 let line = format!("○ {why}; trying again");
                 let after = after.as_millis() as u64;
                 self.tell(line, || json!({ "event": "retrying", "why": why, "after_ms": after }))?;
@@ -396,7 +406,7 @@ impl Talk {
     }
 
     async fn ended(&mut self, failure: Option<Failure>) -> anyhow::Result<()> {
-        self.connected = false;
+        let connected = std::mem::take(&mut self.connected);
         let why = failure.as_ref().map(show::failure);
         let by_choice = matches!(failure, None | Some(Failure::ShuttingDown));
         let line = match &why {
@@ -410,10 +420,12 @@ impl Talk {
             self.over = self.once;
             return Ok(());
         }
-        if self.reconnect && self.mode == Mode::Prompt && !self.input.is_over() && may_begin_again(failure.as_ref()) {
+        let again = connected && self.reconnect && self.mode == Mode::Prompt && !self.input.is_over();
+        if again && may_begin_again(failure.as_ref()) {
             return Ok(self.side.connect().await?);
         }
         self.well &= by_choice;
+        self.failed = !by_choice;
         self.over = true;
         Ok(())
     }

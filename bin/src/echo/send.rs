@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::PORT;
+use crate::attempts::{Failures, Insist, other_protocol};
 use crate::net::{Address, Target};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
+    #[command(flatten)]
+    insist: Insist,
+
     /// Disconnect and try again if no ok comes within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     response_timeout: Duration,
@@ -83,6 +87,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         response_timeout: args.response_timeout,
         backoff: Backoff::default(),
         give_up_after: Some(args.timeout),
+        retry_refused: args.insist.retry,
         ack_delay: args.ack_delay.0,
         ..ClientConfig::default()
     };
@@ -97,6 +102,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     let running = tokio::spawn(driver.run());
     handle.command(Command::Send { id: 0, x: x.clone() }).await?;
 
+    let mut failures = Failures::new(args.timeout);
     let outcome = loop {
         let notice = tokio::select! {
             biased;
@@ -107,16 +113,26 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
             }
         };
         match notice {
-            Some(Notice::Retrying { failure, after, .. }) => {
-                complain!("{}; trying again in {}", explain(&failure, &to), short(after));
+            Some(Notice::Retrying { failure, .. }) => {
+                if let Some(line) = failures.note(explain(&failure, &to)) {
+                    complain!("{line}");
+                }
             }
             Some(notice) => break notice,
             None => bail!("the client ended without an outcome"),
         }
     };
-    // Let the connection close in order before the process goes.
-    drop(handle);
-    running.await?;
+    if let Some(line) = failures.over() {
+        complain!("{line}");
+    }
+    if let Notice::Acknowledged { .. } = outcome {
+        // Let the connection close in order before the process goes.
+        drop(handle);
+        running.await?;
+    } else {
+        // Whoever did not answer may not close either.
+        running.abort();
+    }
     report(&args, &to, &x, outcome)
 }
 
@@ -153,10 +169,11 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
                     "error": why,
                 }))?;
             }
-            complain!(
-                "error: not acknowledged: {why} ({})",
-                counted(attempts.into(), "attempt")
-            );
+            let tried = match attempts {
+                0 | 1 => String::new(),
+                attempts => format!(" ({})", counted(attempts.into(), "attempt")),
+            };
+            complain!("error: not acknowledged: {why}{tried}");
             Ok(ExitCode::FAILURE)
         }
         Notice::Retrying { .. } => bail!("a retry is no outcome"),
@@ -178,11 +195,12 @@ fn explain(failure: &Failure, to: &Target) -> String {
         Failure::Dial(DialError::Refused) => {
             format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")
         }
-        Failure::Dial(DialError::Unreachable) => format!("cannot reach {to}"),
         Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
+        Failure::Dial(_) => format!("cannot reach {to}"),
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
         Failure::ShuttingDown => "shutting down".to_owned(),
+        Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),
     }
 }

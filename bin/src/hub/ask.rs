@@ -78,7 +78,7 @@ fn ask(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let mut user = User::connect(hub).await?;
+        let mut user = User::connect(hub, false).await?;
         let answer = tokio::select! {
             biased;
             answer = user.answer(request) => answer,
@@ -87,19 +87,22 @@ fn ask(
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
-        let code = match answer {
-            Ok(reply) => tell(reply)?,
+        match answer {
+            Ok(reply) => {
+                let code = tell(reply)?;
+                user.finish().await?;
+                Ok(code)
+            }
             Err(error) => {
                 let error = format!("{error:#}");
                 complain!("error: {error}");
                 if json {
                     output::failure(&error)?;
                 }
-                ExitCode::FAILURE
+                user.abandon();
+                Ok(ExitCode::FAILURE)
             }
-        };
-        user.finish().await?;
-        Ok(code)
+        }
     })
 }
 

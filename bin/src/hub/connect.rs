@@ -36,10 +36,13 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let user = User::connect(&args.hub).await?;
+        let prompts = !args.json && terminal::is_usable();
+        // What was piped may depend on what came before: after a loss, nobody knows what was done.
+        let user = User::connect(&args.hub, prompts).await?;
         let mut session = Session {
             user,
             json: args.json,
+            prompts,
             source: Source::None,
             commands: Commands::default(),
             well: true,
@@ -93,6 +96,8 @@ impl Source {
 struct Session {
     user: User,
     json: bool,
+    /// Commands are typed at a prompt.
+    prompts: bool,
     source: Source,
     commands: Commands,
     /// Nothing was refused, and everything reached everybody.
@@ -136,17 +141,13 @@ impl Session {
                     return Ok(ExitCode::from(u8::from(!self.well)));
                 }
                 Notice::Ended { failure, .. } => {
-                    let why = format!("{:#}", self.user.explain(failure.as_ref()));
-                    if !begun || !self.source.is_prompt() {
-                        self.source = Source::None;
-                        self.tell(&format!("error: {why}"), || json!({ "event": "ended", "why": why }))?;
-                        return Ok(ExitCode::FAILURE);
+                    if let Some(line) = self.user.works() {
+                        self.remark(&line)?;
                     }
-                    self.tell(
-                        &format!("{why}; connecting again"),
-                        || json!({ "event": "lost", "why": why }),
-                    )?;
-                    self.user.begin().await?;
+                    let why = format!("{:#}", self.user.explain(failure.as_ref()));
+                    self.source = Source::None;
+                    self.tell(&format!("error: {why}"), || json!({ "event": "ended", "why": why }))?;
+                    return Ok(ExitCode::FAILURE);
                 }
                 other => self.show(other)?,
             }
@@ -155,7 +156,7 @@ impl Session {
 
     /// Starts to take commands, now that there is somebody to ask.
     async fn begin(&mut self) -> anyhow::Result<()> {
-        if !self.json && terminal::is_usable() {
+        if self.prompts {
             self.source = Source::Prompt(Box::new(Prompt::open(false)?));
             self.say("type help for what can be asked; each line is a command, also when several are pasted")?;
             self.user.ask(Request::Identity).await?;
@@ -273,6 +274,9 @@ impl Session {
     fn show(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
             Notice::Answered { reply, .. } => {
+                if let Some(line) = self.user.works() {
+                    self.remark(&line)?;
+                }
                 let unsent = matches!(&reply, Reply::Relayed { unsent, .. } if !unsent.is_empty());
                 self.well &= !unsent && !matches!(reply, Reply::Error(..));
                 if self.json {
@@ -287,10 +291,14 @@ impl Session {
                 let line = "not answered, so it may or may not have been done";
                 self.tell(line, || json!({ "event": "unanswered" }))
             }
-            Notice::Retrying { error, after, .. } => {
-                let line = self.user.retrying(error, after);
-                self.tell(&line, || json!({ "event": "retrying", "why": line }))
+            Notice::Retrying { why, .. } if self.json => {
+                let why = format!("{:#}", self.user.explain(Some(&why)));
+                output::json(&json!({ "event": "retrying", "why": why }))
             }
+            Notice::Retrying { why, .. } => match self.user.retrying(&why) {
+                Some(line) => self.remark(&line),
+                None => Ok(()),
+            },
             Notice::Connected { .. } | Notice::Ended { .. } => Ok(()),
         }
     }
@@ -308,10 +316,17 @@ impl Session {
         if self.json {
             return output::json(&event());
         }
+        self.remark(line)
+    }
+
+    /// The same, for what programs are told otherwise.
+    fn remark(&self, line: &str) -> anyhow::Result<()> {
         if self.source.is_prompt() {
             return output::line(line);
         }
-        complain!("{line}");
+        if !self.json {
+            complain!("{line}");
+        }
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Out {
 async fn listen(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = Out::open(&args)?;
     let mut signals = Signals::catch()?;
-    let mut user = User::connect(&args.hub).await?;
+    let mut user = User::connect(&args.hub, true).await?;
     let mut left = args.count;
     let mut connected = false;
     let mut lost = false;
@@ -122,6 +122,9 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
             }
             Notice::Answered { reply, .. } => match reply {
                 Reply::Identity(id) => {
+                    if let Some(line) = user.works() {
+                        complain!("{line}");
+                    }
                     status!("listening as user {id}");
                     out.event(&json!({ "event": "connected", "user_id": output::exactly(id) }))?;
                 }
@@ -131,19 +134,23 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                 left = left.map(|left| left - 1);
                 out.delivery(from, &body)?;
             }
-            Notice::Retrying { error, after, .. } => complain!("{}", user.retrying(error, after)),
+            Notice::Retrying { why, .. } => {
+                if let Some(line) = user.retrying(&why) {
+                    complain!("{line}");
+                }
+                let was_connected = std::mem::take(&mut connected);
+                lost |= was_connected;
+                let event = if was_connected { "lost" } else { "retrying" };
+                let why = format!("{:#}", user.explain(Some(&why)));
+                out.event(&json!({ "event": event, "why": why }))?;
+            }
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
-                let why = user.explain(failure.as_ref());
-                if !connected {
-                    complain!("error: {why:#}");
-                    return Ok(ExitCode::FAILURE);
+                if let Some(line) = user.works() {
+                    complain!("{line}");
                 }
-                complain!("{why:#}; connecting again");
-                out.event(&json!({ "event": "lost", "why": format!("{why:#}") }))?;
-                lost = true;
-                connected = false;
-                user.begin().await?;
+                complain!("error: {:#}", user.explain(failure.as_ref()));
+                return Ok(ExitCode::FAILURE);
             }
         }
     }

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::PORT;
+use crate::attempts::{Failures, Insist, other_protocol};
 use crate::net::{Address, Target};
 use crate::stderr::complain;
-use crate::values::{short, time_out};
+use crate::values::time_out;
 use crate::{seed, shown};
 
 /// Where the hub is, and how long to wait for it.
@@ -34,6 +35,9 @@ pub(super) struct Hub {
     /// Give up connecting, or waiting for an answer, after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
+
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// The number of the only session.
@@ -46,16 +50,19 @@ pub(super) struct User {
     notices: mpsc::UnboundedReceiver<Notice>,
     running: JoinHandle<()>,
     asked: u64,
+    failures: Failures,
 }
 
 impl User {
-    /// Starts to connect. Must be called within a runtime.
-    pub(super) async fn connect(hub: &Hub) -> anyhow::Result<Self> {
+    /// Starts to connect; `reconnect` says whether it comes back when the connection is lost. Must be called within a runtime.
+    pub(super) async fn connect(hub: &Hub, reconnect: bool) -> anyhow::Result<Self> {
         let to = hub.to.clone().or_port(PORT);
         to.resolve().await?;
         let config = ClientConfig {
             connect_timeout: hub.timeout,
             response_timeout: hub.timeout,
+            retry_refused: hub.insist.retry,
+            reconnect,
             ..ClientConfig::default()
         };
         let client = Client::new(config, seed::generator(None)?);
@@ -75,14 +82,10 @@ impl User {
             notices,
             running,
             asked: 0,
+            failures: Failures::new(hub.timeout),
         };
-        user.begin().await?;
+        user.handle.command(Command::Connect { session: SESSION }).await?;
         Ok(user)
-    }
-
-    /// Begins the session, or begins it again once it has ended.
-    pub(super) async fn begin(&self) -> anyhow::Result<()> {
-        Ok(self.handle.command(Command::Connect { session: SESSION }).await?)
     }
 
     /// Sends a request; its answer is a notice with the number that this returns.
@@ -104,7 +107,11 @@ impl User {
                 } => bail!("the hub says: {code}: {}", shown::words(&text)),
                 Notice::Answered { reply, .. } => return Ok(reply),
                 Notice::Ended { failure, .. } => return Err(self.explain(failure.as_ref())),
-                Notice::Retrying { error, after, .. } => complain!("{}", self.retrying(error, after)),
+                Notice::Retrying { why, .. } => {
+                    if let Some(line) = self.retrying(&why) {
+                        complain!("{line}");
+                    }
+                }
                 Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
             }
         }
@@ -120,6 +127,11 @@ impl User {
         Ok(self.handle.command(Command::Leave { session: SESSION }).await?)
     }
 
+    /// Ends at once, since the session has failed: whoever did not answer may not close either.
+    pub(super) fn abandon(self) {
+        self.running.abort();
+    }
+
     /// Ends the session if it has not ended, and lets its connection close in order.
     pub(super) async fn finish(self) -> anyhow::Result<()> {
         self.leave().await?;
@@ -127,20 +139,15 @@ impl User {
         Ok(self.running.await?)
     }
 
-    /// Why another attempt to connect follows, and when.
-    pub(super) fn retrying(&self, error: DialError, after: Duration) -> String {
-        format!("{}; trying again in {}", self.unreachable(error), short(after))
+    /// Says why another attempt to connect follows, if it was not said before.
+    pub(super) fn retrying(&mut self, why: &Failure) -> Option<String> {
+        let why = format!("{:#}", self.explain(Some(why)));
+        self.failures.note(why)
     }
 
-    fn unreachable(&self, error: DialError) -> String {
-        let to = &self.to;
-        match error {
-            DialError::Refused => {
-                format!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
-            }
-            DialError::Unreachable => format!("cannot reach {to}"),
-            DialError::Unavailable => format!("the server at {to} takes no connections now"),
-        }
+    /// The hub has answered: attempts have come to an end. Says how many failed, if that was not said.
+    pub(super) fn works(&mut self) -> Option<String> {
+        self.failures.over()
     }
 
     /// Why a session has ended, and what to do.
@@ -148,12 +155,17 @@ impl User {
         let to = &self.to;
         match failure {
             None => anyhow!("the session was left"),
-            Some(Failure::Dial(error)) => anyhow!("{}", self.unreachable(*error)),
+            Some(Failure::Dial(DialError::Refused)) => {
+                anyhow!("nobody listens at {to} (start a hub there with `echosphere hub serve --listen {to}`)")
+            }
+            Some(Failure::Dial(DialError::Unavailable)) => anyhow!("the server at {to} takes no connections now"),
+            Some(Failure::Dial(_)) => anyhow!("cannot reach {to}"),
             Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
             Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", shown::words(text)),
             Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
             Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
             Some(Failure::ShuttingDown) => anyhow!("shutting down"),
+            Some(Failure::OtherProtocol(protocol)) => anyhow!("{}", other_protocol(to, *protocol, "a hub")),
         }
     }
 }

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want};
+use echosphere_core::numbers::{
+    Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want, client_links,
+};
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Connector, Driver};
 use echosphere_transport_grpc::GrpcConnector;
@@ -12,8 +13,9 @@ use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
 use tokio::sync::mpsc;
 
+use super::Transport;
 use super::show::Show;
-use super::{PORT, Transport};
+use crate::attempts::Insist;
 use crate::net::Address;
 use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
@@ -47,18 +49,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAST")]
     resume: Option<u64>,
 
-    /// The server
+    /// The server; port 1337 over gRPC and 1338 over TCP unless it says another
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_NUMBERS_TO",
-        default_value = "127.0.0.1:1337"
+        default_value = "127.0.0.1"
     )]
     to: Address,
 
     /// How to reach it
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
     transport: Transport,
+
+    #[command(flatten)]
+    insist: Insist,
 
     /// Give up if nothing comes for so long, whatever is tried
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_TIMEOUT", default_value = "60s", value_parser = time_out)]
@@ -97,9 +102,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let want = args.want()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let to = args.to.clone().or_port(PORT);
+        let to = args.to.clone().or_port(args.transport.port());
         let addr = to.resolve().await?;
-        let show = Show::new(&to.to_string(), args.transport, want, args.json);
+        let show = Show::new(to.clone(), args.transport, want, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
                 let connector = GrpcConnector::<GetNumbers>::new(addr);
@@ -132,11 +137,11 @@ where
 {
     let config = ClientConfig {
         give_up: args.timeout,
-        response_timeout: ClientConfig::default().response_timeout.min(args.timeout),
+        retry_refused: args.insist.retry,
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, codec, LinkConfig::default());
+    let endpoint = Endpoint::new(client, codec, client_links());
     let (sender, mut notices) = mpsc::unbounded_channel();
     let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
         // Whoever does not listen any more is about to end.
@@ -159,7 +164,13 @@ where
             }
             notice = notices.recv() => {
                 let notice = notice.context("the client's driver has ended")?;
+                let failed = matches!(notice, Notice::Failed { .. });
                 if let Some(well) = show.notice(notice)? {
+                    if failed {
+                        // Whoever did not answer may not close either.
+                        running.abort();
+                        return Ok(ExitCode::FAILURE);
+                    }
                     break ExitCode::from(u8::from(!well));
                 }
             }

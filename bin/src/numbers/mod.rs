@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 
-/// The port of numbers unless told otherwise.
+/// The port of numbers over gRPC unless told otherwise.
 const PORT: u16 = 1337;
 /// The same over TCP.
 const TCP_PORT: u16 = 1338;
@@ -23,6 +23,15 @@ pub(crate) enum Command {
 enum Transport {
     Grpc,
     Tcp,
+}
+
+impl Transport {
+    const fn port(self) -> u16 {
+        match self {
+            Self::Grpc => PORT,
+            Self::Tcp => TCP_PORT,
+        }
+    }
 }
 
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
     grpc: Option<Address>,
 
-    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp`
+    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [port: 1338]
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
     tcp: Option<Address>,
 
@@ -56,7 +56,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// How long a session is kept while nobody is connected for it
+    /// Keep a session this long after its connection is known to be lost, or its client has closed at its end. Clients
+    /// notice a silent loss within 25s: with less than 30s, sessions can be lost
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
@@ -106,7 +107,9 @@ pub(crate) struct Args {
             .help("Close a TCP connection in lines that sends nothing for this long; people who only read are silent")
     }),
     mut_arg("keepalive", |arg| {
-        arg.help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often")
+        arg.default_value("10s")
+            .env("ECHOSPHERE_NUMBERS_KEEPALIVE")
+            .help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often. Clients take 25s of silence for a loss")
     })
 )]
 struct Bounds {
@@ -206,6 +209,7 @@ fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<Ge
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
+    let links = args.bounds.links.config(MAX_MESSAGE)?;
     let config = ServerConfig {
         mode: match args.mode {
             ModeArg::Both => Mode::Both,
@@ -214,12 +218,13 @@ fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
         },
         period: args.period,
         session_ttl: args.session_ttl,
+        unacknowledged_ttl: links.idle_timeout,
         max_sessions: args.bounds.max_sessions,
     };
     let server = Server::new(config, seed::generator(args.seed)?);
     Ok(Endpoint::new(
         server,
         EitherCodec::Left(NumbersCodec::accepted()),
-        args.bounds.links.config(MAX_MESSAGE)?,
+        links,
     ))
 }

@@ -1,34 +1,41 @@
 //! What is seen of a stream, by people and by programs.
 
+use std::time::Duration;
+
 use echosphere_core::DialError;
 use echosphere_core::numbers::{Failure, Notice, Total, Want};
-use echosphere_core::wire::ErrorCode;
+use echosphere_core::wire::{ErrorCode, Protocol};
 use serde_json::json;
 
 use super::Transport;
+use crate::attempts::{Failures, other_protocol};
+use crate::net::{Address, Target};
 use crate::stderr::{complain, status};
-use crate::values::{counted, short};
+use crate::values::counted;
 use crate::{output, shown};
 
 /// Shows what comes of one stream.
 pub(super) struct Show {
-    to: String,
+    to: Target,
     transport: Transport,
     want: Want,
     last: Option<u64>,
     over: bool,
     json: bool,
+    failures: Failures,
 }
 
 impl Show {
-    pub(super) fn new(to: &str, transport: Transport, want: Want, json: bool) -> Self {
+    /// For a stream from the server at `to`, without which `give_up` passes at most.
+    pub(super) fn new(to: Target, transport: Transport, want: Want, json: bool, give_up: Duration) -> Self {
         Self {
-            to: to.to_owned(),
+            to,
             transport,
             want,
             last: None,
             over: false,
             json,
+            failures: Failures::new(give_up),
         }
     }
 
@@ -43,6 +50,7 @@ impl Show {
     pub(super) fn notice(&mut self, notice: Notice) -> anyhow::Result<Option<bool>> {
         match notice {
             Notice::Number { place, number, .. } => {
+                self.say_failures();
                 self.last = Some(number);
                 if self.json {
                     let number = output::exactly(number);
@@ -56,10 +64,14 @@ impl Show {
                     let (why, after) = (self.explain(&why), after.as_millis() as u64);
                     output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
                 } else {
-                    complain!("{}; trying again in {}", self.explain(&why), short(after));
+                    let why = self.explain(&why);
+                    if let Some(line) = self.failures.note(why) {
+                        complain!("{line}");
+                    }
                 }
             }
             Notice::Resumed { count, .. } => {
+                self.say_failures();
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
@@ -67,10 +79,12 @@ impl Show {
                 }
             }
             Notice::Done { total, .. } => {
+                self.say_failures();
                 self.over = true;
                 return self.done(total).map(Some);
             }
             Notice::Failed { failure, .. } => {
+                self.say_failures();
                 self.over = true;
                 let why = self.explain(&failure);
                 if self.json {
@@ -83,6 +97,13 @@ impl Show {
             }
         }
         Ok(None)
+    }
+
+    /// Says how many attempts failed, if that was not said.
+    fn say_failures(&mut self) {
+        if let Some(line) = self.failures.over() {
+            complain!("{line}");
+        }
     }
 
     /// Whether the stream has ended.
@@ -131,7 +152,7 @@ impl Show {
                     complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
-            Failure::Rejected(..) | Failure::Confused => {}
+            Failure::Rejected(..) | Failure::Confused | Failure::OtherProtocol(_) => {}
             _ => self.how_to_resume(),
         }
     }
@@ -152,7 +173,8 @@ impl Show {
 
     /// The flags that say where the server is, if they are needed.
     fn whereto(&self) -> String {
-        let to = (self.to != "127.0.0.1:1337").then(|| format!(" --to {}", self.to));
+        let port = self.transport.port();
+        let to = (self.to != Address::loopback(port).or_port(port)).then(|| format!(" --to {}", self.to));
         let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");
         to.unwrap_or_default() + tcp.unwrap_or_default()
     }
@@ -167,17 +189,27 @@ impl Show {
             Failure::Dial(DialError::Refused) => {
                 format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
             }
-            Failure::Dial(DialError::Unreachable) => {
-                format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
-            }
             Failure::Dial(DialError::Unavailable) => {
                 format!("the server at {to} takes no calls now: it is full or shutting down")
+            }
+            Failure::Dial(_) => {
+                format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
             }
             Failure::Closed(_) => format!("the connection to {to} was lost"),
             Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
             Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
             Failure::ShuttingDown => "shutting down".to_owned(),
+            Failure::OtherProtocol(Some(Protocol::Http2)) if self.transport == Transport::Grpc => {
+                format!("{to} is a gRPC server without numbers (service grpc.Comms)")
+            }
+            Failure::OtherProtocol(protocol) => {
+                let wanted = match self.transport {
+                    Transport::Grpc => "a numbers server (gRPC)",
+                    Transport::Tcp => "a numbers server (TCP)",
+                };
+                other_protocol(to, *protocol, wanted)
+            }
         }
     }
 

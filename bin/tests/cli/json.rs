@@ -163,7 +163,15 @@ fn a_chat_prints_events() {
             ("ended", &["event", "why"]),
         ])
     );
-    let nobody = ["chat", "connect", "127.0.0.1:1", "--timeout", "300ms", "--json"];
+    let nobody = [
+        "chat",
+        "connect",
+        "127.0.0.1:1",
+        "--timeout",
+        "300ms",
+        "--json",
+        "--retry",
+    ];
     let told = events(&run("json-chat", &nobody, "hello"));
     assert_eq!(fields(&told[0].1), ["after_ms", "event", "why"]);
     assert_eq!((told[0].0.as_str(), told[1].0.as_str()), ("retrying", "ended"));

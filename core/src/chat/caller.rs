@@ -6,7 +6,7 @@ use super::talk::TalkConfig;
 use crate::CloseReason;
 use crate::machine::DialError;
 use crate::random::Backoff;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// How a chat's server behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,13 @@ pub struct ClientConfig {
     /// From [`Command::Connect`], or from the loss of the connection, to the server's welcome; after it the session ends.
     /// Default 60 s.
     pub connect_timeout: Duration,
-    /// From a connection to the server's welcome on it; after it the connection counts as lost. Default 10 s.
+    /// From a connection to the server's welcome on it, and before that as long for the connection, but no longer than
+    /// until the session ends; after it the attempt counts as lost. Default 10 s.
     pub welcome_timeout: Duration,
-    /// The wait before trying again to connect.
+    /// The wait before trying again to connect. A welcome begins it anew.
     pub backoff: Backoff,
+    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
+    pub retry_refused: bool,
     /// The bounds of what is said.
     pub talk: TalkConfig,
 }
@@ -52,6 +55,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(60),
             welcome_timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
+            retry_refused: true,
             talk: TalkConfig::default(),
         }
     }
@@ -146,10 +150,10 @@ pub enum Notice {
     },
     /// The connection was lost. What is not acknowledged is kept, for the client tries to come back, or may do so.
     Lost(CloseReason),
-    /// An attempt to connect failed; another follows.
+    /// An attempt to connect failed, or the connection was lost; another attempt follows.
     Retrying {
-        /// What was wrong with this one.
-        error: DialError,
+        /// What was wrong.
+        why: Failure,
         /// How long until the next.
         after: Duration,
     },
@@ -192,4 +196,6 @@ pub enum Failure {
     ShuttingDown,
     /// The peer was lost, and somebody else has come.
     Replaced,
+    /// Something else listens there than a chat; what, if that can be told. Trying again is of no use.
+    OtherProtocol(Option<Protocol>),
 }

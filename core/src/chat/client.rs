@@ -1,15 +1,12 @@
-use core::mem;
-use core::time::Duration;
-
 use bytes::Bytes;
 use rand_core::Rng;
 
 use super::caller::{ClientConfig, Command, Failure, Notice, Unsaid};
 use super::message::Message;
 use super::talk::{ChatCounters, Talk};
+use crate::attempts::{Attempts, Retry};
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::timers::SHORTEST;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// The side of a chat that connects.
@@ -17,47 +14,25 @@ use crate::{Action, CloseReason, ConnId, Time};
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
-    session: Option<Session>,
-    last_dial: u64,
+    attempts: Attempts<Session>,
+    /// The session's key among the attempts, if there is one.
+    key: Option<u32>,
     draining: bool,
     counters: ChatCounters,
 }
 
 #[derive(Debug)]
 struct Session {
-    /// 0 if it will not be come back to.
+    /// 0 if it will not be resumed.
     number: u64,
     /// The server knows it.
     welcomed: bool,
-    stage: Stage,
-    /// When the stage ends at the latest; `None` if nothing is awaited.
-    due: Option<Time>,
-    /// Since when there has been no welcome.
-    since: Time,
-    retries: u32,
+    /// The server's welcome has come on the present connection.
+    open: bool,
     leaving: bool,
     /// The server's last words.
     told: Option<(ErrorCode, Bytes)>,
     talk: Talk,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// For the next attempt.
-    Waiting,
-    Dialling(DialToken),
-    /// For the server's welcome.
-    Greeting(ConnId),
-    Open(ConnId),
-}
-
-impl Session {
-    const fn conn(&self) -> Option<ConnId> {
-        match self.stage {
-            Stage::Greeting(conn) | Stage::Open(conn) => Some(conn),
-            Stage::Waiting | Stage::Dialling(_) => None,
-        }
-    }
 }
 
 type Out = Actions<Message, Notice>;
@@ -65,11 +40,17 @@ type Out = Actions<Message, Notice>;
 impl<R: Rng> Client<R> {
     /// A client that draws its sessions' numbers and pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
+        let retry = Retry {
+            backoff: config.backoff,
+            attempt_timeout: config.welcome_timeout,
+            give_up_after: Some(config.connect_timeout),
+            retry_refused: config.retry_refused,
+        };
         Self {
             config,
             rng,
-            session: None,
-            last_dial: 0,
+            attempts: Attempts::new(retry),
+            key: None,
             draining: false,
             counters: ChatCounters::default(),
         }
@@ -87,11 +68,12 @@ impl<R: Rng> Client<R> {
     ///
     /// What does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        self.session.as_ref().map_or(Ok(()), |session| session.talk.audit())
+        let session = self.key.and_then(|key| self.attempts.get(key));
+        session.map_or(Ok(()), |session| session.talk.audit())
     }
 
     fn connect(&mut self, now: Time, out: &mut Out) {
-        if self.session.is_some() {
+        if self.key.is_some() {
             return;
         }
         if self.draining {
@@ -105,75 +87,51 @@ impl<R: Rng> Client<R> {
             0
         };
         self.counters.sessions += 1;
-        self.session = Some(Session {
+        let session = Session {
             number,
             welcomed: false,
-            stage: Stage::Waiting,
-            due: None,
-            since: now,
-            retries: 0,
+            open: false,
             leaving: false,
             told: None,
             talk: Talk::new(self.config.talk, self.counters.sessions, false),
-        });
-        self.dial(out);
-    }
-
-    fn dial(&mut self, out: &mut Out) {
-        let Some(session) = &mut self.session else {
-            return;
         };
-        self.last_dial += 1;
-        let token = DialToken(self.last_dial);
-        session.stage = Stage::Dialling(token);
-        session.due = Some(session.since + self.config.connect_timeout.max(SHORTEST));
-        out.push(Action::Dial(token));
+        self.key = Some(self.attempts.begin(now, session, out));
     }
 
-    /// Waits before the next attempt; `None` if the time for attempts is over.
-    fn wait(&mut self, now: Time) -> Option<Duration> {
-        let session = self.session.as_mut()?;
-        session.stage = Stage::Waiting;
-        let after = self.config.backoff.draw(session.retries, &mut self.rng).max(SHORTEST);
-        if now.since(session.since) + after > self.config.connect_timeout {
-            return None;
-        }
-        session.retries += 1;
-        session.due = Some(now + after);
-        Some(after)
+    /// The session.
+    fn session(&mut self) -> Option<&mut Session> {
+        self.attempts.get_mut(self.key?)
     }
 
-    fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
-        let dialling = |session: &Session| session.stage == Stage::Dialling(token);
-        if !self.session.as_ref().is_some_and(dialling) {
-            return;
-        }
-        match self.wait(now) {
-            Some(after) => out.push(Action::Notify(Notice::Retrying { error, after })),
-            None => self.end(Some(Failure::Dial(error)), out),
-        }
+    /// The connection on which the session is talked in.
+    fn talks_on(&self) -> Option<ConnId> {
+        let key = self.key?;
+        let conn = self.attempts.conn(key);
+        conn.filter(|_| self.attempts.get(key).is_some_and(|session| session.open))
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
-        let stage = dial.map(Stage::Dialling);
-        let Some(entry) = self.session.as_mut().filter(|session| Some(session.stage) == stage) else {
-            out.push(Action::Close(conn, CloseReason::Finished));
+        let Some(key) = self.attempts.opened(conn, dial, out) else {
             return;
         };
-        entry.stage = Stage::Greeting(conn);
-        entry.due = Some(now + self.config.welcome_timeout.max(SHORTEST));
-        let session = entry.number;
-        let greeting = if entry.welcomed {
-            let received = entry.talk.rejoin();
-            Message::Resume { session, received }
-        } else {
-            Message::Begin { session }
-        };
-        out.push(Action::Send(conn, greeting));
+        self.attempts.await_answer(now, key);
+        if let Some(entry) = self.attempts.get_mut(key) {
+            let session = entry.number;
+            let greeting = if entry.welcomed {
+                let received = entry.talk.rejoin();
+                Message::Resume { session, received }
+            } else {
+                Message::Begin { session }
+            };
+            out.push(Action::Send(conn, greeting));
+        }
     }
 
     fn welcomed(&mut self, now: Time, conn: ConnId, received: u64, out: &mut Out) {
-        let Some(session) = &mut self.session else {
+        let Some(key) = self.key else {
+            return;
+        };
+        let Some(session) = self.attempts.get_mut(key) else {
             return;
         };
         if session.talk.may_resume(received).is_err() {
@@ -184,26 +142,27 @@ impl<R: Rng> Client<R> {
         let resumed = session.welcomed;
         self.counters.resumed += u64::from(resumed);
         session.welcomed = true;
-        session.stage = Stage::Open(conn);
-        session.due = None;
-        session.retries = 0;
+        session.open = true;
         out.push(Action::Notify(Notice::Connected { resumed }));
         session.talk.pump(now, conn, out);
+        self.attempts.wait_until(key, None);
+        self.attempts.proven(key);
         self.settle(out);
     }
 
     fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
-        let said = match &mut self.session {
+        let conn = self.talks_on();
+        let said = match self.session() {
             None => Err(Unsaid::NoPeer),
             Some(session) if session.leaving => Err(Unsaid::Leaving),
             Some(session) => session.talk.say(key, body).map(|()| session),
         };
         match said {
             Ok(session) => {
-                self.counters.said += 1;
-                if let Stage::Open(conn) = session.stage {
+                if let Some(conn) = conn {
                     session.talk.pump(now, conn, out);
                 }
+                self.counters.said += 1;
             }
             Err(why) => {
                 self.counters.refused += 1;
@@ -213,15 +172,15 @@ impl<R: Rng> Client<R> {
     }
 
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
-        if let Some(session) = &mut self.session {
-            let conn = session.conn();
+        let conn = self.key.and_then(|key| self.attempts.conn(key));
+        if let Some(session) = self.session() {
             session.talk.read(conn, of, id, out);
             self.settle(out);
         }
     }
 
     fn leave(&mut self, out: &mut Out) {
-        if let Some(session) = &mut self.session {
+        if let Some(session) = self.session() {
             session.leaving = true;
             session.talk.leave();
             self.settle(out);
@@ -230,17 +189,18 @@ impl<R: Rng> Client<R> {
 
     /// Ends a session that is to end and in which everything is acknowledged, on both sides.
     fn settle(&mut self, out: &mut Out) {
-        let done = |session: &Session| session.leaving && session.talk.is_done();
-        if self.session.as_ref().is_some_and(done) {
+        let session = self.session();
+        if session.is_some_and(|session| session.leaving && session.talk.is_done()) {
             self.end(None, out);
         }
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let Some(session) = self.session.as_mut().filter(|session| session.conn() == Some(conn)) else {
+        let key = self.attempts.on(conn);
+        let Some(session) = key.and_then(|key| self.attempts.get_mut(key)) else {
             return;
         };
-        let open = matches!(session.stage, Stage::Open(_));
+        let open = session.open;
         let counters = &mut self.counters;
         let heard = match message {
             Message::Welcome { received } if !open => {
@@ -254,7 +214,12 @@ impl<R: Rng> Client<R> {
                 taken
             }
             Message::Error(code, text) => {
-                session.told = Some((code, text));
+                match Protocol::of_error(code, &text) {
+                    Some(other) if other != Protocol::Chat => {
+                        self.end(Some(Failure::OtherProtocol(Some(other))), out);
+                    }
+                    _ => session.told = Some((code, text)),
+                }
                 return;
             }
             _ => Err(ErrorCode::UnknownRequest.into()),
@@ -265,85 +230,76 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        let Some(session) = self.session.as_mut().filter(|session| session.conn() == Some(conn)) else {
-            return;
-        };
-        let open = matches!(session.stage, Stage::Open(_));
-        match session.told.take() {
-            Some((code, text)) if !is_of_the_connection(code, open) => {
-                session.stage = Stage::Waiting;
-                self.end(Some(Failure::Rejected(code, text)), out);
-            }
-            _ => self.lost(now, reason, out),
-        }
-    }
-
-    /// The connection is gone.
+    /// The connection is gone, or of no use any more.
     fn lost(&mut self, now: Time, reason: CloseReason, out: &mut Out) {
-        let Some(session) = &mut self.session else {
+        let draining = self.draining;
+        let Some(session) = self.session() else {
             return;
         };
-        let stage = mem::replace(&mut session.stage, Stage::Waiting);
-        if session.number == 0 || self.draining {
-            self.end(Some(Failure::Closed(reason)), out);
+        let open = core::mem::take(&mut session.open);
+        let (why, passes) = match (session.told.take(), reason) {
+            // A server that ends has begun nothing with a client that it has not welcomed.
+            (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
+                (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
+            }
+            (Some((code, text)), _) if !is_of_the_connection(code, open) => (Failure::Rejected(code, text), false),
+            (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
+            (_, CloseReason::TimedOut) => (Failure::TimedOut, true),
+            (_, reason) => (Failure::Closed(reason), true),
+        };
+        if session.number == 0 || draining || !passes {
+            self.end(Some(why), out);
             return;
         }
-        if let Stage::Open(_) = stage {
-            session.since = now;
+        session.talk.lost();
+        if open {
             self.counters.lost += 1;
             out.push(Action::Notify(Notice::Lost(reason)));
         }
-        session.talk.lost();
-        if self.wait(now).is_none() {
-            self.end(Some(Failure::TimedOut), out);
+        self.retry(now, why, reason, out);
+    }
+
+    /// Tries again after a pause, if there is time for it.
+    fn retry(&mut self, now: Time, why: Failure, reason: CloseReason, out: &mut Out) {
+        let Some(key) = self.key else {
+            return;
+        };
+        match self.attempts.failed(now, key, reason, &mut self.rng, out) {
+            Some(after) => out.push(Action::Notify(Notice::Retrying { why, after })),
+            None => self.end(Some(why), out),
         }
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        let Some(session) = self
-            .session
-            .as_mut()
-            .filter(|session| session.due.is_some_and(|due| due <= now))
-        else {
-            return;
-        };
-        session.due = None;
-        match session.stage {
-            Stage::Waiting => self.dial(out),
-            Stage::Dialling(_) => self.end(Some(Failure::TimedOut), out),
-            Stage::Greeting(conn) | Stage::Open(conn) => {
-                out.push(Action::Close(conn, CloseReason::TimedOut));
-                self.lost(now, CloseReason::TimedOut, out);
+        while let Some(key) = self.attempts.expired(now, out) {
+            match self.attempts.conn(key) {
+                Some(_) => self.lost(now, CloseReason::TimedOut, out),
+                None => self.retry(now, Failure::TimedOut, CloseReason::TimedOut, out),
             }
         }
     }
 
     /// Tells the caller of everything that is left, and forgets the session.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
-        let Some(mut session) = self.session.take() else {
+        let Some(key) = self.key.take() else {
             return;
         };
-        match session.stage {
-            Stage::Waiting => {}
-            Stage::Dialling(token) => out.push(Action::AbandonDial(token)),
-            Stage::Greeting(conn) | Stage::Open(conn) => {
-                if failure != Some(Failure::Confused) {
-                    out.push(Action::Send(conn, Message::Bye));
-                }
-                out.push(Action::Close(conn, CloseReason::Finished));
-            }
+        let confused = matches!(failure, Some(Failure::Confused | Failure::OtherProtocol(_)));
+        if let Some(conn) = self.attempts.conn(key).filter(|_| !confused) {
+            out.push(Action::Send(conn, Message::Bye));
         }
-        session.talk.end(&mut self.counters, out);
-        out.push(Action::Notify(Notice::Ended { failure }));
+        if let Some(mut session) = self.attempts.end(key, CloseReason::Finished, out) {
+            session.talk.end(&mut self.counters, out);
+            out.push(Action::Notify(Notice::Ended { failure }));
+        }
     }
 
     /// A session that is connected may have its messages acknowledged; any other ends.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        match self.session.as_ref().map(|session| session.stage) {
-            Some(Stage::Open(_)) => self.leave(out),
-            _ => self.end(Some(Failure::ShuttingDown), out),
+        match self.talks_on() {
+            Some(_) => self.leave(out),
+            None => self.end(Some(Failure::ShuttingDown), out),
         }
     }
 }
@@ -371,9 +327,20 @@ impl<R: Rng> Machine for Client<R> {
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
-            Event::DialFailed(token, error) => self.dial_failed(now, token, error, out),
+            Event::DialFailed(token, error) => {
+                if self.attempts.dial_failed(token, error).is_some() {
+                    match error {
+                        DialError::OtherProtocol(protocol) => self.end(Some(Failure::OtherProtocol(protocol)), out),
+                        error => self.retry(now, Failure::Dial(error), CloseReason::Finished, out),
+                    }
+                }
+            }
             Event::Received(conn, message) => self.received(now, conn, message, out),
-            Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
+            Event::Closed(conn, reason) => {
+                if self.attempts.closed(conn).is_some() {
+                    self.lost(now, reason, out);
+                }
+            }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::PeerFinished(_) => {}
@@ -381,15 +348,16 @@ impl<R: Rng> Machine for Client<R> {
     }
 
     fn partial_bytes(&self, id: ConnId) -> usize {
-        let session = self.session.as_ref().filter(|session| session.conn() == Some(id));
+        let key = self.key.filter(|key| self.attempts.conn(*key) == Some(id));
+        let session = key.and_then(|key| self.attempts.get(key));
         session.map_or(0, |session| session.talk.partial_bytes())
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.session.as_ref()?.due
+        self.attempts.next_deadline()
     }
 
     fn is_zero(&self) -> bool {
-        self.session.is_none()
+        self.key.is_none() && self.attempts.is_empty()
     }
 }

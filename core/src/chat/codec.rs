@@ -1,4 +1,5 @@
 use alloc::format;
+use core::fmt::Display;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -251,7 +252,7 @@ fn write_line(message: &Message, output: &mut Outbox) {
 fn farewell(line: &Bytes) -> Result<Message, WireError> {
     match line.strip_prefix(b"error ") {
         Some(rest) => Ok(error(&line.slice_ref(rest))),
-        None => Err(unknown("expected `error CODE TEXT`".into())),
+        None => Err(unknown("not an error in words")),
     }
 }
 
@@ -262,6 +263,9 @@ fn error(rest: &Bytes) -> Message {
     Message::Error(ErrorCode::parse(&rest[..end]), text)
 }
 
-fn unknown(text: alloc::string::String) -> WireError {
-    WireError::new(ErrorCode::UnknownRequest, text)
+fn unknown(what: impl Display) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownRequest,
+        format!("{what}; a chat expects that a session is begun or resumed"),
+    )
 }

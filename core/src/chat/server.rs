@@ -144,7 +144,7 @@ impl Server {
             Message::Resume { session, received } if known(session) => self.resume(now, conn, received, out),
             Message::Resume { .. } => refuse(conn, ErrorCode::UnknownSession.into(), out),
             _ => {
-                let text = "expected that a session is begun or resumed";
+                let text = "not a session's begin; a chat expects that a session is begun or resumed";
                 refuse(conn, WireError::new(ErrorCode::UnknownRequest, text), out);
             }
         }

@@ -4,15 +4,14 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use rand_core::Rng;
-use slab::Slab;
 
 use super::Message;
-use crate::conn_set::ConnSet;
+use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::random::{Backoff, Delay};
-use crate::timers::{SHORTEST, TimerId, Timers};
-use crate::wire::{ErrorCode, keep};
+use crate::timers::{TimerId, Timers};
+use crate::wire::{ErrorCode, Protocol, keep};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// How an echo client behaves.
@@ -25,6 +24,8 @@ pub struct ClientConfig {
     pub backoff: Backoff,
     /// From [`Command::Send`] on; after it the client gives up. `None`: never. Default 5 min.
     pub give_up_after: Option<Duration>,
+    /// Try again also when an attempt is refused before any has connected; else give up then. Default yes.
+    pub retry_refused: bool,
     /// Between receiving `message Y` and answering `ok Y`. Default none.
     pub ack_delay: Delay,
     /// Answers of one connection that may be delayed at once; over it, answers are sent at once. Default 65,536.
@@ -37,6 +38,7 @@ impl Default for ClientConfig {
             response_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
             give_up_after: Some(Duration::from_secs(300)),
+            retry_refused: true,
             ack_delay: Delay::None,
             max_delayed_acks: 64 * 1024,
         }
@@ -102,6 +104,24 @@ pub enum Failure {
     TimedOut,
     /// This side is shutting down.
     ShuttingDown,
+    /// Something else listens there than an echo server; what, if that can be told. Trying again is of no use.
+    OtherProtocol(Option<Protocol>),
+}
+
+impl Failure {
+    const fn of_dial(error: DialError) -> Self {
+        match error {
+            DialError::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
+            error => Self::Dial(error),
+        }
+    }
+
+    const fn of_close(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
+            reason => Self::Closed(reason),
+        }
+    }
 }
 
 counters! {
@@ -138,10 +158,9 @@ counters! {
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
-    deliveries: Slab<Delivery>,
-    conns: ConnSet<Conn>,
-    timers: Timers<Due>,
-    sequence: u32,
+    deliveries: Attempts<Delivery>,
+    /// Answers that are delayed.
+    acks: Timers<(u32, Bytes)>,
     draining: bool,
     counters: ClientCounters,
 }
@@ -151,31 +170,10 @@ struct Delivery {
     id: u64,
     x: Bytes,
     since: Time,
-    retries: u32,
-    stage: Stage,
-}
-
-/// Each with the timer that ends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// For the next attempt.
-    Waiting(TimerId),
-    Dialling(DialToken, TimerId),
-    /// Connected, and the message sent at that time.
-    Open(ConnId, TimerId, Time),
-}
-
-#[derive(Debug)]
-struct Conn {
-    delivery: u32,
+    /// When the message was sent on the present connection.
+    sent: Time,
+    /// Answers that the present connection still owes.
     acks: BTreeSet<TimerId>,
-}
-
-#[derive(Debug)]
-enum Due {
-    Retry(u32),
-    Response(u32),
-    Ack(ConnId, Bytes),
 }
 
 type Out = Actions<Message, Notice>;
@@ -183,13 +181,17 @@ type Out = Actions<Message, Notice>;
 impl<R: Rng> Client<R> {
     /// Clients that draw delays from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
+        let retry = Retry {
+            backoff: config.backoff,
+            attempt_timeout: config.response_timeout,
+            give_up_after: config.give_up_after,
+            retry_refused: config.retry_refused,
+        };
         Self {
             config,
             rng,
-            deliveries: Slab::new(),
-            conns: ConnSet::new(),
-            timers: Timers::new(),
-            sequence: 0,
+            deliveries: Attempts::new(retry),
+            acks: Timers::new(),
             draining: false,
             counters: ClientCounters::default(),
         }
@@ -218,216 +220,136 @@ impl<R: Rng> Client<R> {
             }));
             return;
         }
-        let key = self.deliveries.vacant_key() as u32;
-        let stage = self.dial(now, key, now, out);
-        self.deliveries.insert(Delivery {
+        let delivery = Delivery {
             id,
             x,
             since: now,
-            retries: 0,
-            stage,
-        });
-    }
-
-    /// Starts an attempt for a delivery that waits for one.
-    fn attempt(&mut self, now: Time, key: u32, out: &mut Out) {
-        let Some(delivery) = self.deliveries.get_mut(key as usize) else {
-            return;
+            sent: now,
+            acks: BTreeSet::new(),
         };
-        if let Stage::Waiting(timer) = delivery.stage {
-            self.timers.cancel(timer);
-        }
-        let since = delivery.since;
-        let stage = self.dial(now, key, since, out);
-        if let Some(delivery) = self.deliveries.get_mut(key as usize) {
-            delivery.stage = stage;
-        }
-    }
-
-    /// Asks for a connection for a delivery that the caller has asked for at `since`.
-    fn dial(&mut self, now: Time, key: u32, since: Time, out: &mut Out) -> Stage {
-        self.counters.attempts += 1;
-        // The sequence number tells this attempt from an earlier one of a delivery with the same key.
-        let token = DialToken(u64::from(self.sequence) << 32 | u64::from(key));
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut until = now + self.config.response_timeout.max(SHORTEST);
-        if let Some(after) = self.config.give_up_after {
-            until = until.min(since + after).max(now + SHORTEST);
-        }
-        out.push(Action::Dial(token));
-        Stage::Dialling(token, self.timers.set(until, Due::Response(key)))
+        self.deliveries.begin(now, delivery, out);
+        self.counters.attempts = self.deliveries.made();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
-        let Some((key, delivery, timer)) = dial.and_then(|token| self.dialling(token)) else {
-            out.push(Action::Close(conn, CloseReason::Finished));
-            return;
-        };
-        delivery.stage = Stage::Open(conn, timer, now);
-        out.push(Action::Send(conn, Message::Message(delivery.x.clone())));
-        self.counters.sent += 1;
-        self.conns.insert(
-            conn,
-            Conn {
-                delivery: key,
-                acks: BTreeSet::new(),
-            },
-        );
-    }
-
-    fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
-        if let Some((key, ..)) = self.dialling(token) {
-            self.fail(now, key, Failure::Dial(error), out);
-        }
-    }
-
-    fn dialling(&mut self, token: DialToken) -> Option<(u32, &mut Delivery, TimerId)> {
-        let key = token.0 as u32;
-        let delivery = self.deliveries.get_mut(key as usize)?;
-        match delivery.stage {
-            Stage::Dialling(current, timer) if current == token => Some((key, delivery, timer)),
-            _ => None,
+        let key = self.deliveries.opened(conn, dial, out);
+        if let Some(delivery) = key.and_then(|key| self.deliveries.get_mut(key)) {
+            delivery.sent = now;
+            out.push(Action::Send(conn, Message::Message(delivery.x.clone())));
+            self.counters.sent += 1;
         }
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let Some(key) = self.conns.get(conn).map(|conn| conn.delivery) else {
+        let Some(key) = self.deliveries.on(conn) else {
             return;
         };
         match message {
-            Message::Message(y) => self.answer(now, conn, y, out),
-            Message::Ok(x) if self.deliveries[key as usize].x == x => self.acknowledged(now, key, out),
+            Message::Message(y) => self.answer(now, conn, key, y, out),
+            Message::Ok(x) if self.deliveries.get(key).is_some_and(|delivery| delivery.x == x) => {
+                self.acknowledged(now, key, out);
+            }
             Message::Ok(_) => self.counters.oks_unexpected += 1,
             Message::Error(code, text) => {
                 self.counters.errors_received += 1;
-                if code != ErrorCode::NotHeld {
-                    self.fail(now, key, Failure::Rejected(code, text), out);
+                match Protocol::of_error(code, &text) {
+                    _ if code == ErrorCode::NotHeld => {}
+                    Some(other) if other != Protocol::Echo => {
+                        self.fail(now, key, Failure::OtherProtocol(Some(other)), out);
+                    }
+                    _ => self.fail(now, key, Failure::Rejected(code, text), out),
                 }
             }
         }
     }
 
-    fn answer(&mut self, now: Time, id: ConnId, y: Bytes, out: &mut Out) {
+    fn answer(&mut self, now: Time, conn: ConnId, key: u32, y: Bytes, out: &mut Out) {
         self.counters.received += 1;
         let delay = self.config.ack_delay.draw(&mut self.rng);
-        match self.conns.get_mut(id) {
-            Some(conn) if !delay.is_zero() && conn.acks.len() < self.config.max_delayed_acks => {
-                conn.acks.insert(self.timers.set(now + delay, Due::Ack(id, keep(&y))));
+        match self.deliveries.get_mut(key) {
+            Some(delivery) if !delay.is_zero() && delivery.acks.len() < self.config.max_delayed_acks => {
+                delivery.acks.insert(self.acks.set(now + delay, (key, keep(&y))));
             }
             _ => {
                 self.counters.answered += 1;
-                out.push(Action::Send(id, Message::Ok(y)));
+                out.push(Action::Send(conn, Message::Ok(y)));
             }
         }
     }
 
     fn acknowledged(&mut self, now: Time, key: u32, out: &mut Out) {
-        let delivery = self.deliveries.remove(key as usize);
-        if let Stage::Open(conn, timer, sent) = delivery.stage {
-            self.timers.cancel(timer);
-            self.forget(conn);
+        let retries = self.deliveries.attempts(key) - 1;
+        self.forget_acks(key);
+        if let Some(delivery) = self.deliveries.end(key, CloseReason::Finished, out) {
             self.counters.acknowledged += 1;
-            out.push(Action::Close(conn, CloseReason::Finished));
             out.push(Action::Notify(Notice::Acknowledged {
                 id: delivery.id,
-                round_trip: now.since(sent),
+                round_trip: now.since(delivery.sent),
                 total: now.since(delivery.since),
-                retries: delivery.retries,
+                retries,
             }));
         }
     }
 
-    fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        if let Some(key) = self.forget(conn) {
-            self.fail(now, key, Failure::Closed(reason), out);
+    /// The answers that a connection still owed are not given any more.
+    fn forget_acks(&mut self, key: u32) {
+        if let Some(delivery) = self.deliveries.get_mut(key) {
+            for ack in core::mem::take(&mut delivery.acks) {
+                self.acks.cancel(ack);
+            }
         }
-    }
-
-    /// Takes a connection out, with the answers that it still owed.
-    fn forget(&mut self, conn: ConnId) -> Option<u32> {
-        let conn = self.conns.remove(conn)?;
-        for ack in conn.acks {
-            self.timers.cancel(ack);
-        }
-        Some(conn.delivery)
     }
 
     /// Ends a delivery's attempt, and either waits for the next or gives up.
     fn fail(&mut self, now: Time, key: u32, failure: Failure, out: &mut Out) {
-        let delivery = &mut self.deliveries[key as usize];
-        let (id, stage) = (delivery.id, delivery.stage);
-        let after = self.config.backoff.draw(delivery.retries, &mut self.rng);
-        // Given up while waiting for the next attempt: the failure of the last one is counted.
-        delivery.retries += u32::from(!matches!(stage, Stage::Waiting(_)));
-        let attempts = delivery.retries;
-        let late = self
-            .config
-            .give_up_after
-            .is_some_and(|limit| now + after >= delivery.since + limit);
-        let hopeless = matches!(failure, Failure::Rejected(code, _) if !code.is_temporary());
-
-        match stage {
-            Stage::Waiting(timer) => {
-                self.timers.cancel(timer);
-            }
-            Stage::Dialling(token, timer) => {
-                self.timers.cancel(timer);
-                if !matches!(failure, Failure::Dial(_)) {
-                    out.push(Action::AbandonDial(token));
-                }
-            }
-            Stage::Open(conn, timer, _) => {
-                self.timers.cancel(timer);
-                if self.forget(conn).is_some() {
-                    let reason = match failure {
-                        Failure::Rejected(code, _) => CloseReason::Rejected(code),
-                        _ => CloseReason::TimedOut,
-                    };
-                    out.push(Action::Close(conn, reason));
-                }
-            }
-        }
-
-        if late || hopeless || self.draining {
-            self.counters.gave_up += 1;
-            self.deliveries.remove(key as usize);
-            out.push(Action::Notify(Notice::GaveUp { id, failure, attempts }));
+        self.forget_acks(key);
+        let reason = match failure {
+            Failure::Rejected(code, _) => CloseReason::Rejected(code),
+            _ => CloseReason::TimedOut,
+        };
+        let hopeless = match failure {
+            Failure::Rejected(code, _) => !code.is_temporary(),
+            Failure::OtherProtocol(_) | Failure::ShuttingDown => true,
+            Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut => false,
+        };
+        let after = if hopeless || self.draining {
+            None
         } else {
+            self.deliveries.failed(now, key, reason, &mut self.rng, out)
+        };
+        let attempts = self.deliveries.attempts(key);
+        if let Some(after) = after {
+            let id = self.deliveries.get(key).map_or(0, |delivery| delivery.id);
             self.counters.retries += 1;
-            let timer = self.timers.set(now + after.max(SHORTEST), Due::Retry(key));
-            self.deliveries[key as usize].stage = Stage::Waiting(timer);
             out.push(Action::Notify(Notice::Retrying { id, failure, after }));
+        } else if let Some(Delivery { id, .. }) = self.deliveries.end(key, reason, out) {
+            self.counters.gave_up += 1;
+            out.push(Action::Notify(Notice::GaveUp { id, failure, attempts }));
         }
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some((timer, due)) = self.timers.pop_due(now) {
-            match due {
-                Due::Retry(key) => self.attempt(now, key, out),
-                Due::Response(key) => {
-                    self.counters.timeouts += 1;
-                    self.fail(now, key, Failure::TimedOut, out);
-                }
-                Due::Ack(id, y) => {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        conn.acks.remove(&timer);
-                        self.counters.answered += 1;
-                        out.push(Action::Send(id, Message::Ok(y)));
-                    }
-                }
+        while let Some((timer, (key, y))) = self.acks.pop_due(now) {
+            let conn = self.deliveries.conn(key);
+            if let (Some(conn), Some(delivery)) = (conn, self.deliveries.get_mut(key)) {
+                delivery.acks.remove(&timer);
+                self.counters.answered += 1;
+                out.push(Action::Send(conn, Message::Ok(y)));
             }
         }
+        while let Some(key) = self.deliveries.expired(now, out) {
+            self.counters.timeouts += 1;
+            self.fail(now, key, Failure::TimedOut, out);
+        }
+        self.counters.attempts = self.deliveries.made();
     }
 
     /// What has no connection is given up; what has one may still be acknowledged.
     fn drain(&mut self, now: Time, out: &mut Out) {
         self.draining = true;
-        let unconnected = |(key, delivery): (usize, &Delivery)| {
-            let open = matches!(delivery.stage, Stage::Open(..));
-            (!open).then_some(key as u32)
-        };
-        let keys: Vec<u32> = self.deliveries.iter().filter_map(unconnected).collect();
-        for key in keys {
+        let all = self.deliveries.iter().map(|(key, _)| key);
+        let unconnected: Vec<u32> = all.filter(|key| self.deliveries.conn(*key).is_none()).collect();
+        for key in unconnected {
             self.fail(now, key, Failure::ShuttingDown, out);
         }
     }
@@ -442,9 +364,17 @@ impl<R: Rng> Machine for Client<R> {
         match event {
             Event::Command(Command::Send { id, x }) => self.send(now, id, x, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
-            Event::DialFailed(token, error) => self.dial_failed(now, token, error, out),
+            Event::DialFailed(token, error) => {
+                if let Some(key) = self.deliveries.dial_failed(token, error) {
+                    self.fail(now, key, Failure::of_dial(error), out);
+                }
+            }
             Event::Received(conn, message) => self.received(now, conn, message, out),
-            Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
+            Event::Closed(conn, reason) => {
+                if let Some(key) = self.deliveries.closed(conn) {
+                    self.fail(now, key, Failure::of_close(reason), out);
+                }
+            }
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(now, out),
             Event::PeerFinished(_) => {}
@@ -452,10 +382,11 @@ impl<R: Rng> Machine for Client<R> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        let both = [self.acks.next(), self.deliveries.next_deadline()];
+        both.into_iter().flatten().min()
     }
 
     fn is_zero(&self) -> bool {
-        self.deliveries.is_empty() && self.conns.is_empty() && self.timers.is_empty()
+        self.deliveries.is_empty() && self.acks.is_empty()
     }
 }

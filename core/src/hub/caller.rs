@@ -6,17 +6,24 @@ use super::message::{Reply, Request};
 use crate::CloseReason;
 use crate::machine::DialError;
 use crate::random::Backoff;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// How a hub's users behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// From a request to its answer; after it the session ends. Default 30 s.
     pub response_timeout: Duration,
-    /// From [`Command::Connect`] to the connection; after it the session ends. Default 30 s.
+    /// From [`Command::Connect`] to the connection; after it the session ends. Where sessions come back, also from the
+    /// loss of a connection to the next on which the hub answers or delivers something. Default 30 s.
     pub connect_timeout: Duration,
-    /// The wait before trying again to connect.
+    /// From the begin of an attempt to the connection; after it another attempt follows. Default 10 s.
+    pub attempt_timeout: Duration,
+    /// The wait before trying again to connect. It begins anew once the hub has answered or delivered something.
     pub backoff: Backoff,
+    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
+    pub retry_refused: bool,
+    /// Come back when the connection is lost: as another user, with no request under way. Default no: the session ends.
+    pub reconnect: bool,
 }
 
 impl Default for ClientConfig {
@@ -24,7 +31,10 @@ impl Default for ClientConfig {
         Self {
             response_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
+            retry_refused: true,
+            reconnect: false,
         }
     }
 }
@@ -88,12 +98,13 @@ pub enum Notice {
         /// What was sent.
         body: Bytes,
     },
-    /// An attempt to connect failed; another follows.
+    /// An attempt to connect failed, or the connection was lost; another attempt follows. Requests under way are told as
+    /// unanswered before.
     Retrying {
         /// The session's number.
         session: u64,
-        /// What was wrong with this one.
-        error: DialError,
+        /// What was wrong.
+        why: Failure,
         /// How long until the next.
         after: Duration,
     },
@@ -122,4 +133,6 @@ pub enum Failure {
     Confused,
     /// This side is shutting down.
     ShuttingDown,
+    /// Something else listens there than a hub; what, if that can be told. Trying again is of no use.
+    OtherProtocol(Option<Protocol>),
 }

@@ -7,11 +7,11 @@ use rand_core::Rng;
 
 use super::caller::{ClientConfig, Command, Failure, Notice};
 use super::message::{Ids, Message, Reply, Request};
-use crate::conn_set::ConnSet;
+use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::timers::{SHORTEST, TimerId, Timers};
-use crate::wire::ErrorCode;
+use crate::timers::SHORTEST;
+use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
@@ -39,42 +39,29 @@ counters! {
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
-    sessions: BTreeMap<u64, Session>,
-    conns: ConnSet<u64>,
-    dials: BTreeMap<DialToken, u64>,
-    timers: Timers<u64>,
-    last_dial: u64,
+    attempts: Attempts<Session>,
+    /// The sessions' keys among the attempts.
+    keys: BTreeMap<u64, u32>,
     draining: bool,
     counters: ClientCounters,
 }
 
 #[derive(Debug)]
 struct Session {
-    stage: Stage,
+    session: u64,
     /// Requests that are not answered, oldest first.
     asks: VecDeque<Ask>,
-    /// Ends the session, or a pause between attempts to connect. None if nothing is awaited.
-    timer: Option<TimerId>,
-    since: Time,
-    retries: u32,
     leaving: bool,
-    /// The hub's last words.
+    /// The hub's last words on the present connection.
     told: Option<(ErrorCode, Bytes)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// For the next attempt.
-    Waiting,
-    Dialling(DialToken),
-    Open(ConnId),
 }
 
 #[derive(Debug)]
 struct Ask {
     ask: u64,
     request: Request,
-    sent: Time,
+    /// When it was sent; `None` before.
+    sent: Option<Time>,
 }
 
 type Out = Actions<Message, Notice>;
@@ -82,14 +69,17 @@ type Out = Actions<Message, Notice>;
 impl<R: Rng> Client<R> {
     /// Users that draw pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
+        let retry = Retry {
+            backoff: config.backoff,
+            attempt_timeout: config.attempt_timeout,
+            give_up_after: Some(config.connect_timeout),
+            retry_refused: config.retry_refused,
+        };
         Self {
             config,
             rng,
-            sessions: BTreeMap::new(),
-            conns: ConnSet::new(),
-            dials: BTreeMap::new(),
-            timers: Timers::new(),
-            last_dial: 0,
+            attempts: Attempts::new(retry),
+            keys: BTreeMap::new(),
             draining: false,
             counters: ClientCounters::default(),
         }
@@ -102,93 +92,58 @@ impl<R: Rng> Client<R> {
     }
 
     fn connect(&mut self, now: Time, session: u64, out: &mut Out) {
-        if self.sessions.contains_key(&session) {
+        if self.keys.contains_key(&session) {
             return;
         }
         self.counters.sessions += 1;
+        if self.draining {
+            self.counters.failed += 1;
+            let failure = Some(Failure::ShuttingDown);
+            out.push(Action::Notify(Notice::Ended { session, failure }));
+            return;
+        }
         let new = Session {
-            stage: Stage::Waiting,
+            session,
             asks: VecDeque::new(),
-            timer: None,
-            since: now,
-            retries: 0,
             leaving: false,
             told: None,
         };
-        self.sessions.insert(session, new);
-        if self.draining {
-            self.end(session, Some(Failure::ShuttingDown), out);
-        } else {
-            self.dial(session, out);
-        }
-    }
-
-    fn dial(&mut self, session: u64, out: &mut Out) {
-        self.last_dial += 1;
-        let token = DialToken(self.last_dial);
-        let limit = self.config.connect_timeout.max(SHORTEST);
-        let Some(entry) = self.sessions.get_mut(&session) else {
-            return;
-        };
-        self.counters.attempts += 1;
-        entry.stage = Stage::Dialling(token);
-        let timer = self.timers.set(entry.since + limit, session);
-        entry.timer = Some(timer);
-        self.dials.insert(token, session);
-        out.push(Action::Dial(token));
-    }
-
-    fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
-        let Some(session) = self.dials.remove(&token) else {
-            return;
-        };
-        let Some(entry) = self.sessions.get_mut(&session) else {
-            return;
-        };
-        let after = self.config.backoff.draw(entry.retries, &mut self.rng).max(SHORTEST);
-        if now.since(entry.since) + after > self.config.connect_timeout {
-            self.end(session, Some(Failure::Dial(error)), out);
-            return;
-        }
-        entry.retries += 1;
-        entry.stage = Stage::Waiting;
-        if let Some(timer) = entry.timer.replace(self.timers.set(now + after, session)) {
-            self.timers.cancel(timer);
-        }
-        out.push(Action::Notify(Notice::Retrying { session, error, after }));
+        let key = self.attempts.begin(now, new, out);
+        self.keys.insert(session, key);
+        self.counters.attempts = self.attempts.made();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
-        let session = dial.and_then(|token| self.dials.remove(&token));
-        let Some((session, entry)) = session.and_then(|session| Some((session, self.sessions.get_mut(&session)?)))
-        else {
-            out.push(Action::Close(conn, CloseReason::Finished));
+        let Some(key) = self.attempts.opened(conn, dial, out) else {
             return;
         };
-        if let Some(timer) = entry.timer.take() {
-            self.timers.cancel(timer);
-        }
-        entry.stage = Stage::Open(conn);
-        self.conns.insert(conn, session);
+        let Some(entry) = self.attempts.get_mut(key) else {
+            return;
+        };
+        entry.told = None;
+        let session = entry.session;
         out.push(Action::Notify(Notice::Connected { session }));
         for ask in &mut entry.asks {
-            ask.sent = now;
+            ask.sent = Some(now);
             self.counters.asked += 1;
             let kept = kind_of(&ask.request);
             let request = mem::replace(&mut ask.request, kept);
             out.push(Action::Send(conn, Message::Request(request)));
         }
-        self.settle(session, out);
+        self.settle(key, out);
     }
 
     fn ask(&mut self, now: Time, session: u64, ask: u64, request: Request, out: &mut Out) {
-        let Some(entry) = self.sessions.get_mut(&session).filter(|entry| !entry.leaving) else {
+        let key = self.keys.get(&session).copied();
+        let conn = key.and_then(|key| self.attempts.conn(key));
+        let entry = key.and_then(|key| self.attempts.get_mut(key));
+        let (Some(key), Some(entry)) = (key, entry.filter(|entry| !entry.leaving)) else {
             self.counters.unanswered += 1;
             out.push(Action::Notify(Notice::Unanswered { session, ask }));
             return;
         };
         // Kept without its body once it is sent: only its kind is needed to know the answer.
-        let kept = if let Stage::Open(conn) = entry.stage {
+        let kept = if let Some(conn) = conn {
             self.counters.asked += 1;
             let kept = kind_of(&request);
             out.push(Action::Send(conn, Message::Request(request)));
@@ -199,128 +154,158 @@ impl<R: Rng> Client<R> {
         entry.asks.push_back(Ask {
             ask,
             request: kept,
-            sent: now,
+            sent: conn.map(|_| now),
         });
-        self.settle(session, out);
+        self.settle(key, out);
     }
 
     fn leave(&mut self, session: u64, out: &mut Out) {
-        if let Some(entry) = self.sessions.get_mut(&session) {
+        if let Some(&key) = self.keys.get(&session)
+            && let Some(entry) = self.attempts.get_mut(key)
+        {
             entry.leaving = true;
-            self.settle(session, out);
+            self.settle(key, out);
         }
     }
 
     /// Has the oldest request timed, and ends a session that is to end and has none.
-    fn settle(&mut self, session: u64, out: &mut Out) {
-        let Some(entry) = self.sessions.get_mut(&session) else {
+    fn settle(&mut self, key: u32, out: &mut Out) {
+        let Some(entry) = self.attempts.get(key) else {
             return;
         };
         if entry.leaving && entry.asks.is_empty() {
-            self.end(session, None, out);
+            self.end(key, None, out);
             return;
         }
-        let Stage::Open(_) = entry.stage else {
+        if self.attempts.conn(key).is_none() {
             return;
-        };
+        }
         let limit = self.config.response_timeout.max(SHORTEST);
-        let due = entry.asks.front().map(|ask| ask.sent + limit);
-        if entry.timer.map(TimerId::at) != due {
-            if let Some(timer) = entry.timer.take() {
-                self.timers.cancel(timer);
-            }
-            entry.timer = due.map(|due| self.timers.set(due, session));
+        let mut due = entry.asks.front().and_then(|ask| Some(ask.sent? + limit));
+        if self.config.reconnect && !self.attempts.is_proven(key) {
+            due = due.map(|due| due.min(self.attempts.last_moment(key)));
         }
+        self.attempts.wait_until(key, due);
     }
 
     fn heard(&mut self, now: Time, conn: ConnId, reply: Reply, out: &mut Out) {
-        let Some(&session) = self.conns.get(conn) else {
+        let Some(key) = self.attempts.on(conn) else {
             return;
         };
-        let Some(entry) = self.sessions.get_mut(&session) else {
+        let Some(entry) = self.attempts.get_mut(key) else {
             return;
         };
+        let session = entry.session;
         match reply {
             Reply::Delivery { from, body } => {
+                self.attempts.proven(key);
                 self.counters.delivered += 1;
                 out.push(Action::Notify(Notice::Delivered { session, from, body }));
+                self.settle(key, out);
             }
             // About the connection, which is about to end.
             Reply::Error(code, text) if !is_answer(code) => entry.told = Some((code, text)),
+            Reply::Error(code, text) if is_anothers(code, &text) => {
+                let other = Protocol::of_error(code, &text);
+                self.fail(now, key, Failure::OtherProtocol(other), out);
+            }
             reply => match entry.asks.pop_front() {
                 Some(ask) if answers(&reply, &ask.request) => {
+                    if !matches!(reply, Reply::Error(..)) {
+                        self.attempts.proven(key);
+                    }
                     self.counters.answered += 1;
                     out.push(Action::Notify(Notice::Answered {
                         session,
                         ask: ask.ask,
                         reply,
-                        round_trip: now.since(ask.sent),
+                        round_trip: ask.sent.map(|sent| now.since(sent)).unwrap_or_default(),
                     }));
-                    self.settle(session, out);
+                    self.settle(key, out);
                 }
                 other => {
                     entry.asks.extend(other);
-                    self.end(session, Some(Failure::Confused), out);
+                    self.fail(now, key, Failure::Confused, out);
                 }
             },
         }
     }
 
-    fn closed(&mut self, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        let Some(session) = self.conns.remove(conn) else {
+    fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
+        let Some(key) = self.attempts.closed(conn) else {
             return;
         };
-        let Some(entry) = self.sessions.get_mut(&session) else {
-            return;
+        let told = self.attempts.get_mut(key).and_then(|entry| entry.told.take());
+        let failure = match (told, reason) {
+            (_, CloseReason::OtherProtocol(protocol)) => Failure::OtherProtocol(protocol),
+            (Some((code, text)), _) => Failure::Rejected(code, text),
+            (None, reason) => Failure::Closed(reason),
         };
-        let failure = match entry.told.take() {
-            Some((code, text)) => Failure::Rejected(code, text),
-            None => Failure::Closed(reason),
-        };
-        self.end(session, Some(failure), out);
+        self.fail(now, key, failure, out);
+    }
+
+    fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
+        if let Some(key) = self.attempts.dial_failed(token, error) {
+            let failure = match error {
+                DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
+                error => Failure::Dial(error),
+            };
+            self.fail(now, key, failure, out);
+        }
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some((_, session)) = self.timers.pop_due(now) {
-            let Some(entry) = self.sessions.get_mut(&session) else {
-                continue;
-            };
-            entry.timer = None;
-            match entry.stage {
-                Stage::Waiting => self.dial(session, out),
-                Stage::Dialling(_) | Stage::Open(_) => self.end(session, Some(Failure::TimedOut), out),
-            }
+        while let Some(key) = self.attempts.expired(now, out) {
+            self.fail(now, key, Failure::TimedOut, out);
         }
+        self.counters.attempts = self.attempts.made();
+    }
+
+    /// The attempt, or the connection, has failed: another attempt follows, or the session ends.
+    fn fail(&mut self, now: Time, key: u32, failure: Failure, out: &mut Out) {
+        let Some(entry) = self.attempts.get(key) else {
+            return;
+        };
+        let comes_back = self.config.reconnect && !entry.leaving;
+        let hopeless = match &failure {
+            Failure::Dial(_) => false,
+            Failure::TimedOut => self.attempts.conn(key).is_some() && !comes_back,
+            Failure::Closed(_) => !comes_back,
+            Failure::Rejected(code, _) => !comes_back || !code.is_temporary(),
+            Failure::Confused | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
+        };
+        let after = if hopeless {
+            None
+        } else {
+            let reason = close_reason(Some(&failure));
+            self.attempts.failed(now, key, reason, &mut self.rng, out)
+        };
+        let Some(after) = after else {
+            self.end(key, Some(failure), out);
+            return;
+        };
+        let Some(entry) = self.attempts.get_mut(key) else {
+            return;
+        };
+        let session = entry.session;
+        // What was sent may have been done; what was not is sent on the next connection.
+        let unsent = entry.asks.partition_point(|ask| ask.sent.is_some());
+        for Ask { ask, .. } in entry.asks.drain(..unsent) {
+            self.counters.unanswered += 1;
+            out.push(Action::Notify(Notice::Unanswered { session, ask }));
+        }
+        let why = failure;
+        out.push(Action::Notify(Notice::Retrying { session, why, after }));
     }
 
     /// Tells the caller of everything that is left, and forgets the session.
-    fn end(&mut self, session: u64, failure: Option<Failure>, out: &mut Out) {
-        let Some(entry) = self.sessions.remove(&session) else {
+    fn end(&mut self, key: u32, failure: Option<Failure>, out: &mut Out) {
+        let reason = close_reason(failure.as_ref());
+        let Some(Session { session, asks, .. }) = self.attempts.end(key, reason, out) else {
             return;
         };
-        if let Some(timer) = entry.timer {
-            self.timers.cancel(timer);
-        }
-        match entry.stage {
-            Stage::Waiting => {}
-            Stage::Dialling(token) => {
-                if self.dials.remove(&token).is_some() {
-                    out.push(Action::AbandonDial(token));
-                }
-            }
-            Stage::Open(conn) => {
-                if self.conns.remove(conn).is_some() {
-                    let reason = match &failure {
-                        None => CloseReason::Finished,
-                        Some(Failure::ShuttingDown) => CloseReason::ShuttingDown,
-                        Some(Failure::Confused) => CloseReason::Malformed(ErrorCode::UnknownRequest),
-                        Some(_) => CloseReason::TimedOut,
-                    };
-                    out.push(Action::Close(conn, reason));
-                }
-            }
-        }
-        for ask in entry.asks {
+        self.keys.remove(&session);
+        for ask in asks {
             self.counters.unanswered += 1;
             let ask = ask.ask;
             out.push(Action::Notify(Notice::Unanswered { session, ask }));
@@ -332,14 +317,30 @@ impl<R: Rng> Client<R> {
     /// Sessions that are connected may have their requests answered; all others end.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        let all: Vec<u64> = self.sessions.keys().copied().collect();
-        for session in all {
-            match self.sessions.get(&session).map(|entry| entry.stage) {
-                Some(Stage::Open(_)) => self.leave(session, out),
-                _ => self.end(session, Some(Failure::ShuttingDown), out),
+        let all: Vec<(u64, u32)> = self.keys.iter().map(|(session, key)| (*session, *key)).collect();
+        for (session, key) in all {
+            if self.attempts.conn(key).is_some() {
+                self.leave(session, out);
+            } else {
+                self.end(key, Some(Failure::ShuttingDown), out);
             }
         }
     }
+}
+
+/// What a connection is closed for.
+const fn close_reason(failure: Option<&Failure>) -> CloseReason {
+    match failure {
+        None => CloseReason::Finished,
+        Some(Failure::ShuttingDown) => CloseReason::ShuttingDown,
+        Some(Failure::Confused | Failure::OtherProtocol(_)) => CloseReason::Malformed(ErrorCode::UnknownRequest),
+        Some(_) => CloseReason::TimedOut,
+    }
+}
+
+/// Whether an error is in the words of another server than a hub.
+fn is_anothers(code: ErrorCode, text: &[u8]) -> bool {
+    Protocol::of_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
 }
 
 /// Enough of a request to know its answer by.
@@ -394,7 +395,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Received(conn, Message::Reply(reply)) => self.heard(now, conn, reply, out),
             // The codec of a dialled connection makes no requests.
             Event::Received(_, Message::Request(_)) => {}
-            Event::Closed(conn, reason) => self.closed(conn, reason, out),
+            Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::PeerFinished(_) => {}
@@ -402,10 +403,10 @@ impl<R: Rng> Machine for Client<R> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        self.attempts.next_deadline()
     }
 
     fn is_zero(&self) -> bool {
-        self.sessions.is_empty() && self.conns.is_empty() && self.dials.is_empty() && self.timers.is_empty()
+        self.keys.is_empty() && self.attempts.is_empty()
     }
 }

@@ -1,6 +1,6 @@
-use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -180,10 +180,7 @@ fn request(mut payload: Bytes) -> Result<Request, WireError> {
         kind::ECHO if payload.len() > MAX_BODY => Err(too_long()),
         kind::ECHO => Ok(Request::Echo(payload)),
         kind::RELAY => relay(payload),
-        _ => {
-            let expected = "1 identity, 2 list, 3 echo or 4 relay";
-            Err(unknown(format!("a request of kind {kind}; expected {expected}")))
-        }
+        _ => Err(unknown(format!("a request of kind {kind}"))),
     }
 }
 
@@ -241,7 +238,8 @@ fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
     })
 }
 
-fn unknown(text: impl Into<Cow<'static, str>>) -> WireError {
+fn unknown(what: impl Display) -> WireError {
+    let text = format!("{what}; a hub expects 1 identity, 2 list, 3 echo or 4 relay");
     WireError::new(ErrorCode::UnknownRequest, text)
 }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::CloseReason;
+use crate::link::LinkConfig;
 use crate::machine::DialError;
 use crate::random::Backoff;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Protocol};
 
 /// Which streams a server gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,8 +28,12 @@ pub struct ServerConfig {
     pub mode: Mode,
     /// From one number of a stream to the next; at least 1 µs. Default 1 s.
     pub period: Duration,
-    /// How long a session without a connection is kept. Default 30 s.
+    /// How long a session is kept once its connection is known to be lost, or its client has closed after its end.
+    /// Default 30 s.
     pub session_ttl: Duration,
+    /// How much longer a session is kept whose end was sent to a client that had finished sending: nothing shows whether
+    /// that client received it. Should be the time in which such a client notices a loss. Default 60 s.
+    pub unacknowledged_ttl: Duration,
     /// Sessions kept at once. Default 1,000,000.
     pub max_sessions: usize,
 }
@@ -39,6 +44,7 @@ impl Default for ServerConfig {
             mode: Mode::Both,
             period: Duration::from_secs(1),
             session_ttl: Duration::from_secs(30),
+            unacknowledged_ttl: Duration::from_secs(60),
             max_sessions: 1_000_000,
         }
     }
@@ -47,14 +53,16 @@ impl Default for ServerConfig {
 /// How a numbers client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From a request to the first reply, and before that as long for the connection; after it the attempt counts as lost.
-    /// Default 10 s.
+    /// From a request to the first reply, and before that as long for the connection, but no longer than until it gives up;
+    /// after it the attempt counts as lost. Default 10 s.
     pub response_timeout: Duration,
     /// From the loss of the connection that the last reply came on, or from the begin if there was none: without another
     /// reply by then, the client gives up. Default 60 s.
     pub give_up: Duration,
     /// The wait before trying again. Any reply but an error begins it anew. Default from 0.5 s to 16 s.
     pub backoff: Backoff,
+    /// Try again also when an attempt is refused before any has connected; else the stream fails then. Default yes.
+    pub retry_refused: bool,
 }
 
 impl Default for ClientConfig {
@@ -66,7 +74,18 @@ impl Default for ClientConfig {
                 first: Duration::from_millis(500),
                 max: Duration::from_secs(16),
             },
+            retry_refused: true,
         }
+    }
+}
+
+/// Time-outs and bounds of a client's connections: those of all connections, but a silence of 25 s is a loss. A client must
+/// notice a loss that its server has noticed at once before the server forgets the session ([`ServerConfig::session_ttl`]).
+#[must_use]
+pub fn client_links() -> LinkConfig {
+    LinkConfig {
+        idle_timeout: Duration::from_secs(25),
+        ..LinkConfig::default()
     }
 }
 
@@ -176,4 +195,6 @@ pub enum Failure {
     Confused,
     /// This side is shutting down.
     ShuttingDown,
+    /// Something else listens there than a numbers server; what, if that can be told. Trying again is of no use.
+    OtherProtocol(Option<Protocol>),
 }

@@ -7,11 +7,10 @@ use rand_core::Rng;
 use super::caller::{ClientConfig, Command, Failure, Notice, Total, Want};
 use super::message::Message;
 use super::progress::{Progress, Step};
-use crate::conn_set::ConnSet;
+use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialToken, Event, Machine};
-use crate::timers::{SHORTEST, TimerId, Timers};
-use crate::wire::ErrorCode;
+use crate::machine::{Actions, DialError, DialToken, Event, Machine};
+use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
@@ -35,13 +34,10 @@ counters! {
 /// The side that gets numbers: each stream has a connection of its own.
 #[derive(Debug)]
 pub struct Client<R> {
-    config: ClientConfig,
     rng: R,
-    gets: BTreeMap<u64, Get>,
-    conns: ConnSet<u64>,
-    dials: BTreeMap<DialToken, u64>,
-    timers: Timers<u64>,
-    last_dial: u64,
+    attempts: Attempts<Get>,
+    /// The streams' keys among the attempts, by those that the caller gave them.
+    keys: BTreeMap<u64, u32>,
     draining: bool,
     counters: ClientCounters,
 }
@@ -49,21 +45,8 @@ pub struct Client<R> {
 /// One stream.
 #[derive(Debug)]
 struct Get {
+    key: u64,
     progress: Progress,
-    stage: Stage,
-    /// Ends a pause, or the wait for a connection or its first reply. None if numbers are under way.
-    timer: Option<TimerId>,
-    /// The loss of the last connection on which something came, or the begin.
-    since: Time,
-    retries: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// For the next attempt.
-    Waiting,
-    Dialling(DialToken),
-    Open(ConnId),
 }
 
 type Out = Actions<Message, Notice>;
@@ -71,14 +54,16 @@ type Out = Actions<Message, Notice>;
 impl<R: Rng> Client<R> {
     /// A client that draws pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
+        let retry = Retry {
+            backoff: config.backoff,
+            attempt_timeout: config.response_timeout,
+            give_up_after: Some(config.give_up),
+            retry_refused: config.retry_refused,
+        };
         Self {
-            config,
             rng,
-            gets: BTreeMap::new(),
-            conns: ConnSet::new(),
-            dials: BTreeMap::new(),
-            timers: Timers::new(),
-            last_dial: 0,
+            attempts: Attempts::new(retry),
+            keys: BTreeMap::new(),
             draining: false,
             counters: ClientCounters::default(),
         }
@@ -91,188 +76,119 @@ impl<R: Rng> Client<R> {
     }
 
     fn get(&mut self, now: Time, key: u64, want: Want, out: &mut Out) {
-        if self.gets.contains_key(&key) {
+        if self.keys.contains_key(&key) {
             return;
         }
         self.counters.asked += 1;
-        let new = Get {
-            progress: Progress::new(want),
-            stage: Stage::Waiting,
-            timer: None,
-            since: now,
-            retries: 0,
-        };
-        self.gets.insert(key, new);
         if self.draining {
-            self.end(key, Err(Failure::ShuttingDown), out);
-        } else {
-            self.dial(now, key, out);
-        }
-    }
-
-    fn dial(&mut self, now: Time, key: u64, out: &mut Out) {
-        let Some(get) = self.gets.get_mut(&key) else {
-            return;
-        };
-        self.last_dial += 1;
-        let token = DialToken(self.last_dial);
-        self.counters.attempts += 1;
-        get.stage = Stage::Dialling(token);
-        let last = get.since + self.config.give_up.max(SHORTEST);
-        let due = now + self.config.response_timeout.max(SHORTEST);
-        self.set_timer(key, Some(due.min(last)));
-        self.dials.insert(token, key);
-        out.push(Action::Dial(token));
-    }
-
-    fn set_timer(&mut self, key: u64, due: Option<Time>) {
-        let Some(get) = self.gets.get_mut(&key) else {
-            return;
-        };
-        if let Some(timer) = get.timer.take() {
-            self.timers.cancel(timer);
-        }
-        get.timer = due.map(|due| self.timers.set(due, key));
-    }
-
-    /// The connection is of no use any more. While numbers came, however slowly, there was nothing to wait for: the time
-    /// after which it gives up begins now.
-    fn lost(&mut self, now: Time, key: u64, why: Failure, out: &mut Out) {
-        if let Some(get) = self.gets.get_mut(&key).filter(|get| get.timer.is_none()) {
-            get.since = now;
-        }
-        self.retry(now, key, why, out);
-    }
-
-    /// Tries again after a pause, if there is time for it.
-    fn retry(&mut self, now: Time, key: u64, why: Failure, out: &mut Out) {
-        let Some(get) = self.gets.get_mut(&key) else {
-            return;
-        };
-        get.stage = Stage::Waiting;
-        let after = self.config.backoff.draw(get.retries, &mut self.rng).max(SHORTEST);
-        if now.since(get.since) + after > self.config.give_up {
-            self.end(key, Err(why), out);
+            self.counters.failed += 1;
+            let failure = Failure::ShuttingDown;
+            out.push(Action::Notify(Notice::Failed { key, failure }));
             return;
         }
-        get.retries += 1;
-        self.set_timer(key, Some(now + after));
-        out.push(Action::Notify(Notice::Retrying { key, why, after }));
+        let progress = Progress::new(want);
+        let at = self.attempts.begin(now, Get { key, progress }, out);
+        self.keys.insert(key, at);
+        self.counters.attempts = self.attempts.made();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
-        let key = dial.and_then(|token| self.dials.remove(&token));
-        let Some((key, get)) = key.and_then(|key| Some((key, self.gets.get_mut(&key)?))) else {
-            out.push(Action::Close(conn, CloseReason::Finished));
-            return;
-        };
-        get.stage = Stage::Open(conn);
-        let request = get.progress.request();
-        self.conns.insert(conn, key);
-        self.ask(now, key, conn, request, out);
+        if let Some(at) = self.attempts.opened(conn, dial, out)
+            && let Some(get) = self.attempts.get_mut(at)
+        {
+            let request = get.progress.request();
+            self.ask(now, at, conn, request, out);
+        }
     }
 
-    fn ask(&mut self, now: Time, key: u64, conn: ConnId, request: Message, out: &mut Out) {
+    fn ask(&mut self, now: Time, at: u32, conn: ConnId, request: Message, out: &mut Out) {
         out.push(Action::Send(conn, request));
-        self.set_timer(key, Some(now + self.config.response_timeout.max(SHORTEST)));
+        self.attempts.await_answer(now, at);
     }
 
     fn heard(&mut self, conn: ConnId, value: u64, out: &mut Out) {
-        let Some(&key) = self.conns.get(conn) else {
+        let Some(at) = self.attempts.on(conn) else {
             return;
         };
-        self.set_timer(key, None);
-        let Some(get) = self.gets.get_mut(&key) else {
+        self.attempts.wait_until(at, None);
+        self.attempts.proven(at);
+        let Some(Get { key, progress }) = self.attempts.get_mut(at) else {
             return;
         };
-        get.retries = 0;
-        if let Some(count) = get.progress.resumed() {
+        let key = *key;
+        if let Some(count) = progress.resumed() {
             self.counters.resumed += 1;
             let count = count.into();
             out.push(Action::Notify(Notice::Resumed { key, count }));
         }
-        match get.progress.take(value) {
+        match progress.take(value) {
             Step::On => {}
             Step::Number { place, number } => {
                 self.counters.numbers += 1;
                 let place = place.into();
                 out.push(Action::Notify(Notice::Number { key, place, number }));
-                if let Some(total) = get.progress.total() {
+                if let Some(total) = progress.total() {
                     out.push(Action::Send(conn, Message::End));
-                    self.end(key, Ok(total), out);
+                    self.end(at, Ok(total), out);
                 }
             }
-            Step::Done(total) => self.end(key, Ok(total), out),
-            Step::Confused => self.end(key, Err(Failure::Confused), out),
+            Step::Done(total) => self.end(at, Ok(total), out),
+            Step::Confused => self.end(at, Err(Failure::Confused), out),
         }
     }
 
     fn refused(&mut self, now: Time, conn: ConnId, code: ErrorCode, text: Bytes, out: &mut Out) {
-        let Some(&key) = self.conns.get(conn) else {
+        let Some(at) = self.attempts.on(conn) else {
             return;
         };
-        let Some(get) = self.gets.get_mut(&key) else {
+        let Some(get) = self.attempts.get_mut(at) else {
             return;
         };
         if code == ErrorCode::UnknownSession
             && let Some(request) = get.progress.begin_instead()
         {
-            self.ask(now, key, conn, request, out);
+            self.ask(now, at, conn, request, out);
             return;
         }
-        let why = Failure::Rejected(code, text);
-        if code.is_temporary() {
-            self.conns.remove(conn);
-            out.push(Action::Close(conn, CloseReason::Finished));
-            self.lost(now, key, why, out);
-        } else {
-            self.end(key, Err(why), out);
+        match Protocol::of_error(code, &text) {
+            Some(other) if other != Protocol::Numbers => {
+                self.end(at, Err(Failure::OtherProtocol(Some(other))), out);
+            }
+            _ if code.is_temporary() => {
+                self.retry(now, at, Failure::Rejected(code, text), CloseReason::Finished, out);
+            }
+            _ => self.end(at, Err(Failure::Rejected(code, text)), out),
+        }
+    }
+
+    /// The attempt, or the connection, is of no use any more: tries again after a pause, if there is time for it.
+    fn retry(&mut self, now: Time, at: u32, why: Failure, reason: CloseReason, out: &mut Out) {
+        let after = match why {
+            Failure::OtherProtocol(_) => None,
+            _ => self.attempts.failed(now, at, reason, &mut self.rng, out),
+        };
+        match (after, self.attempts.get(at)) {
+            (Some(after), Some(get)) => {
+                let key = get.key;
+                out.push(Action::Notify(Notice::Retrying { key, why, after }));
+            }
+            _ => self.end(at, Err(why), out),
         }
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some((_, key)) = self.timers.pop_due(now) {
-            let Some(get) = self.gets.get_mut(&key) else {
-                continue;
-            };
-            get.timer = None;
-            match get.stage {
-                Stage::Waiting => self.dial(now, key, out),
-                Stage::Dialling(token) => {
-                    self.dials.remove(&token);
-                    out.push(Action::AbandonDial(token));
-                    self.retry(now, key, Failure::TimedOut, out);
-                }
-                Stage::Open(conn) => {
-                    self.conns.remove(conn);
-                    out.push(Action::Close(conn, CloseReason::TimedOut));
-                    self.retry(now, key, Failure::TimedOut, out);
-                }
-            }
+        while let Some(at) = self.attempts.expired(now, out) {
+            self.retry(now, at, Failure::TimedOut, CloseReason::TimedOut, out);
         }
+        self.counters.attempts = self.attempts.made();
     }
 
     /// Forgets the stream, and tells the caller how it ended.
-    fn end(&mut self, key: u64, outcome: Result<Total, Failure>, out: &mut Out) {
-        let Some(get) = self.gets.remove(&key) else {
+    fn end(&mut self, at: u32, outcome: Result<Total, Failure>, out: &mut Out) {
+        let Some(Get { key, .. }) = self.attempts.end(at, CloseReason::Finished, out) else {
             return;
         };
-        if let Some(timer) = get.timer {
-            self.timers.cancel(timer);
-        }
-        match get.stage {
-            Stage::Waiting => {}
-            Stage::Dialling(token) => {
-                if self.dials.remove(&token).is_some() {
-                    out.push(Action::AbandonDial(token));
-                }
-            }
-            Stage::Open(conn) => {
-                if self.conns.remove(conn).is_some() {
-                    out.push(Action::Close(conn, CloseReason::Finished));
-                }
-            }
-        }
+        self.keys.remove(&key);
         let notice = match outcome {
             Ok(total) => {
                 self.counters.done += 1;
@@ -289,9 +205,9 @@ impl<R: Rng> Client<R> {
     /// Streams may be endless, and can be gone on with: they end at once.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        let all: Vec<u64> = self.gets.keys().copied().collect();
-        for key in all {
-            self.end(key, Err(Failure::ShuttingDown), out);
+        let all: Vec<u32> = self.keys.values().copied().collect();
+        for at in all {
+            self.end(at, Err(Failure::ShuttingDown), out);
         }
     }
 }
@@ -306,8 +222,12 @@ impl<R: Rng> Machine for Client<R> {
             Event::Command(Command::Get { key, want }) => self.get(now, key, want, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
-                if let Some(key) = self.dials.remove(&token) {
-                    self.retry(now, key, Failure::Dial(error), out);
+                if let Some(at) = self.attempts.dial_failed(token, error) {
+                    let why = match error {
+                        DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
+                        error => Failure::Dial(error),
+                    };
+                    self.retry(now, at, why, CloseReason::Finished, out);
                 }
             }
             Event::Received(conn, Message::Number(value)) => self.heard(conn, value, out),
@@ -315,8 +235,12 @@ impl<R: Rng> Machine for Client<R> {
             // The codec of a dialled connection makes no requests.
             Event::Received(..) => {}
             Event::Closed(conn, reason) => {
-                if let Some(key) = self.conns.remove(conn) {
-                    self.lost(now, key, Failure::Closed(reason), out);
+                if let Some(at) = self.attempts.closed(conn) {
+                    let why = match reason {
+                        CloseReason::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
+                        reason => Failure::Closed(reason),
+                    };
+                    self.retry(now, at, why, reason, out);
                 }
             }
             Event::Deadline => self.expire(now, out),
@@ -326,10 +250,10 @@ impl<R: Rng> Machine for Client<R> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        self.attempts.next_deadline()
     }
 
     fn is_zero(&self) -> bool {
-        self.gets.is_empty() && self.conns.is_empty() && self.dials.is_empty() && self.timers.is_empty()
+        self.keys.is_empty() && self.attempts.is_empty()
     }
 }

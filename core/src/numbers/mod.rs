@@ -10,7 +10,7 @@ mod sequence;
 mod server;
 mod session;
 
-pub use caller::{ClientConfig, Command, Failure, Mode, Notice, ServerConfig, Total, Want};
+pub use caller::{ClientConfig, Command, Failure, Mode, Notice, ServerConfig, Total, Want, client_links};
 pub use client::{Client, ClientCounters};
 pub use codec::{MAX_LINE, NumbersCodec, parse_request, write_request};
 pub use message::Message;

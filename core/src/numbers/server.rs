@@ -77,6 +77,10 @@ enum Stream {
         uuid: Uuid,
         timer: TimerId,
     },
+    /// Nothing more: the session's end was sent, and the client has not closed yet.
+    Ended {
+        uuid: Uuid,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +130,8 @@ impl<R: Rng> Server<R> {
         for (uuid, session) in &self.sessions {
             let held = match session.holder {
                 Holder::Conn(conn) => {
-                    matches!(self.conns.get(conn), Some(Stream::Session { uuid: other, .. }) if other == uuid)
+                    let stream = self.conns.get(conn);
+                    matches!(stream, Some(Stream::Session { uuid: other, .. } | Stream::Ended { uuid: other }) if other == uuid)
                 }
                 Holder::Nobody(_) => {
                     timers += 1;
@@ -151,14 +156,14 @@ impl<R: Rng> Server<R> {
             match stream {
                 Stream::Nothing => continue,
                 Stream::Plain { .. } => {}
-                Stream::Session { uuid, .. } => {
+                Stream::Session { uuid, .. } | Stream::Ended { uuid } => {
                     let holder = self.sessions.get(uuid).map(|session| session.holder);
                     if !matches!(holder, Some(Holder::Conn(holder)) if holder == conn) {
                         return Err("a connection is sent a session that it does not hold");
                     }
                 }
             }
-            timers += 1;
+            timers += usize::from(!matches!(stream, Stream::Ended { .. }));
         }
         if timers != self.timers.len() {
             return Err("not every stream and every session without a connection has one timer");
@@ -171,11 +176,14 @@ impl<R: Rng> Server<R> {
             return;
         };
         let idle = matches!(stream, Stream::Nothing);
+        let ended = matches!(stream, Stream::Ended { .. });
         let done = match *message {
             Message::End => {
                 self.end(conn, out);
                 Ok(())
             }
+            // Nothing can be answered any more.
+            _ if ended => Ok(()),
             Message::Start | Message::Continue(_) | Message::StartSession { .. } | Message::ContinueSession { .. }
                 if !idle =>
             {
@@ -265,8 +273,9 @@ impl<R: Rng> Server<R> {
             // Most likely a connection of the same client, which is gone without that having been noticed yet.
             Holder::Conn(before) => {
                 self.counters.taken_over += 1;
-                self.forget(before);
-                out.push(Action::Send(before, told(ErrorCode::TakenOver.into())));
+                if let Some(Stream::Session { .. }) = self.forget(before) {
+                    out.push(Action::Send(before, told(ErrorCode::TakenOver.into())));
+                }
                 out.push(Action::Close(before, CloseReason::Finished));
             }
         }
@@ -328,7 +337,7 @@ impl<R: Rng> Server<R> {
         }
         self.counters.numbers += 1;
         match stream {
-            Stream::Nothing => {}
+            Stream::Nothing | Stream::Ended { .. } => {}
             Stream::Plain { next, .. } => {
                 out.push(Action::Send(conn, Message::Number(*next)));
                 *next = next.wrapping_mul(FACTOR);
@@ -343,19 +352,30 @@ impl<R: Rng> Server<R> {
                 } else {
                     let checksum = session.checksum.value();
                     out.push(Action::Send(conn, Message::Number(checksum.into())));
-                    out.push(Action::Close(conn, CloseReason::Finished));
                     session.underway = true;
                     self.counters.finished += 1;
-                    // Should the end be lost, the client can come back for it.
-                    self.leave(now, conn);
+                    self.finish(conn, uuid, out);
                 }
             }
         }
     }
 
+    /// The session's end was sent. Should it be lost, the client can resume the session for it: the session is kept at
+    /// least until the client has closed.
+    fn finish(&mut self, conn: ConnId, uuid: Uuid, out: &mut Out) {
+        self.forget(conn);
+        if self.draining {
+            self.sessions.remove(&uuid);
+            out.push(Action::Close(conn, CloseReason::Finished));
+        } else {
+            self.conns.insert(conn, Stream::Ended { uuid });
+            out.push(Action::Finish(conn));
+        }
+    }
+
     /// The client wants no more: what it has begun ends.
     fn end(&mut self, conn: ConnId, out: &mut Out) {
-        if let Some(Stream::Session { uuid, .. }) = self.forget(conn) {
+        if let Some(Stream::Session { uuid, .. } | Stream::Ended { uuid }) = self.forget(conn) {
             self.sessions.remove(&uuid);
         }
         out.push(Action::Close(conn, CloseReason::Finished));
@@ -370,15 +390,19 @@ impl<R: Rng> Server<R> {
         Some(stream)
     }
 
-    /// Forgets the connection, and keeps its session for some time.
-    fn leave(&mut self, now: Time, conn: ConnId) {
-        let Some(Stream::Session { uuid, .. }) = self.forget(conn) else {
+    /// The connection is known to be gone: forgets it, and keeps its session for some time from now on.
+    fn leave(&mut self, now: Time, conn: ConnId, reason: CloseReason) {
+        let Some(Stream::Session { uuid, .. } | Stream::Ended { uuid }) = self.forget(conn) else {
             return;
         };
         if self.draining {
             self.sessions.remove(&uuid);
         } else if let Some(session) = self.sessions.get_mut(&uuid) {
-            let timer = self.timers.set(now + self.config.session_ttl, Due::Session(uuid));
+            let mut kept = self.config.session_ttl;
+            if reason == CloseReason::Finished {
+                kept += self.config.unacknowledged_ttl;
+            }
+            let timer = self.timers.set(now + kept, Due::Session(uuid));
             session.holder = Holder::Nobody(timer);
         }
     }
@@ -407,7 +431,9 @@ impl<R: Rng> Server<R> {
             .map(|(conn, _)| conn)
             .collect();
         for conn in endless {
-            self.forget(conn);
+            if let Some(Stream::Ended { uuid }) = self.forget(conn) {
+                self.sessions.remove(&uuid);
+            }
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
         }
         let timers = &mut self.timers;
@@ -437,7 +463,7 @@ impl<R: Rng> Machine for Server<R> {
                 self.conns.insert(conn, Stream::Nothing);
             }
             Event::Received(conn, message) => self.received(now, conn, &message, out),
-            Event::Closed(conn, _) => self.leave(now, conn),
+            Event::Closed(conn, reason) => self.leave(now, conn, reason),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::Command(never) => match never {},

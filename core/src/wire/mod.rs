@@ -4,6 +4,7 @@ mod either;
 mod error;
 mod framing;
 mod outbox;
+mod protocol;
 
 pub use either::EitherCodec;
 pub use error::{ErrorCode, WireError};
@@ -11,6 +12,7 @@ pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
 pub(crate) use outbox::is_copied;
+pub use protocol::{FIRST_BYTES, Protocol};
 
 use bytes::{Bytes, BytesMut};
 

@@ -42,7 +42,7 @@ fn a_conversation_byte_for_byte() {
         ]
     );
     bench.fin(peer);
-    bench.endpoint.shut_down(peer, &mut bench.effects);
+    bench.endpoint.shut_down(bench.now, peer, &mut bench.effects);
     assert!(bench.endpoint.is_zero());
 }
 

@@ -32,11 +32,16 @@ pub(crate) struct Line {
 impl Line {
     /// With nothing connected yet.
     pub(crate) fn new(reconnect: bool, talk: TalkConfig) -> Self {
-        let config = ClientConfig {
+        Self::with(ClientConfig {
             reconnect,
             talk,
             ..ClientConfig::default()
-        };
+        })
+    }
+
+    /// The same, for a client that is as it is configured.
+    pub(crate) fn with(config: ClientConfig) -> Self {
+        let talk = config.talk;
         let mut line = Self {
             client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
             server: Server::new(ServerConfig {
@@ -89,6 +94,7 @@ impl Line {
                 }
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, true),
+                Action::Finish(_) => unreachable!("a chat finishes no connection"),
                 Action::Notify(notice) => {
                     if let (Notice::Heard { session, id, .. }, true) = (&notice, self.reads) {
                         read.push(Command::Read {
@@ -125,6 +131,7 @@ impl Line {
                     self.server_told.push(notice);
                 }
                 Action::Dial(_) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
+                Action::Finish(_) => unreachable!("a chat finishes no connection"),
             }
         }
         for command in read {

@@ -5,6 +5,7 @@
 mod bench;
 mod binary;
 mod client;
+mod connecting;
 mod flow;
 mod line;
 mod partial;

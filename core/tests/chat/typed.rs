@@ -80,7 +80,7 @@ fn whoever_has_finished_typing_gets_the_acknowledgements_of_what_is_not_read_yet
     bench.caller_reads(1, 2);
     assert_eq!(bench.read(typist), b"ok 2\n");
     assert_eq!(bench.notices().last(), Some(&Notice::Ended { failure: None }));
-    bench.endpoint.shut_down(typist, &mut bench.effects);
+    bench.endpoint.shut_down(bench.now, typist, &mut bench.effects);
     assert!(bench.endpoint.is_zero());
 }
 

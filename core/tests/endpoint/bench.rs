@@ -88,7 +88,7 @@ impl Bench {
     pub(crate) fn read_fin(&mut self, id: ConnId) -> bool {
         let wanted = self.endpoint.want(id) == Want::Shutdown;
         if wanted {
-            self.endpoint.shut_down(id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
         wanted
     }

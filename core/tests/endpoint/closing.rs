@@ -170,7 +170,7 @@ fn stale_ids_are_harmless() {
         bench.endpoint.receive(bench.now, id, &mut input, &mut bench.effects);
         bench.endpoint.begin_flush(id);
         bench.endpoint.wrote(id, 100);
-        bench.endpoint.shut_down(id, &mut bench.effects);
+        bench.endpoint.shut_down(bench.now, id, &mut bench.effects);
         bench.fin(id);
         bench.fail(id);
         assert_eq!(bench.endpoint.want(id), Want::Nothing);

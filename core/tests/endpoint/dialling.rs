@@ -64,7 +64,7 @@ impl Dialler {
     /// Both ends of stream pass.
     pub(crate) fn end(&mut self) {
         let conn = self.conn();
-        self.endpoint.shut_down(conn, &mut self.effects);
+        self.endpoint.shut_down(self.now, conn, &mut self.effects);
         self.endpoint.peer_closed(self.now, conn, &mut self.effects);
     }
 

@@ -8,6 +8,7 @@ mod bounds;
 mod closing;
 mod dialling;
 mod drain;
+mod finishing;
 mod lateness;
 mod partial;
 mod protocol_examples;

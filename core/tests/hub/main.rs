@@ -4,6 +4,7 @@
 
 mod bench;
 mod binary;
+mod coming_back;
 mod partial;
 mod relay;
 mod sessions;

@@ -129,7 +129,9 @@ fn nothing_is_left_when_all_have_left() {
         bench.read(user);
         bench.fin(user);
         bench.read(user);
-        bench.endpoint.shut_down(user, &mut bench.effects);
+        bench
+            .endpoint
+            .shut_down(echosphere_core::Time::ZERO, user, &mut bench.effects);
     }
     assert!(bench.endpoint.is_zero());
 }

@@ -9,20 +9,27 @@ use echosphere_core::{Action, Actions, CloseReason, ConnId, DialError, DialToken
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-struct Bench {
-    client: Client<ChaCha8Rng>,
-    now: Time,
+pub(crate) struct Bench {
+    pub(crate) client: Client<ChaCha8Rng>,
+    pub(crate) now: Time,
+    /// Of the attempts, in order.
+    pub(crate) dials: Vec<DialToken>,
 }
 
-type Did = Action<Message, Notice>;
+pub(crate) type Did = Action<Message, Notice>;
 
-const CONN: ConnId = ConnId { slot: 0, generation: 0 };
+pub(crate) const CONN: ConnId = ConnId { slot: 0, generation: 0 };
 
 impl Bench {
     fn new() -> Self {
+        Self::with(ClientConfig::default())
+    }
+
+    pub(crate) fn with(config: ClientConfig) -> Self {
         Self {
-            client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
+            client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
+            dials: Vec::new(),
         }
     }
 
@@ -30,21 +37,38 @@ impl Bench {
     fn connected() -> Self {
         let mut bench = Self::new();
         bench.command(Command::Connect { session: 1 });
-        bench.handle(opened(1));
+        bench.open();
         bench
     }
 
-    fn handle(&mut self, event: Event<Message, Command>) -> Vec<Did> {
+    pub(crate) fn handle(&mut self, event: Event<Message, Command>) -> Vec<Did> {
         let mut actions = Actions::new();
         self.client.handle(self.now, event, &mut actions);
-        actions.drain().collect()
+        let actions: Vec<Did> = actions.drain().collect();
+        for action in &actions {
+            if let Action::Dial(token) = action {
+                assert!(!self.dials.contains(token), "{token:?} is used again");
+                self.dials.push(*token);
+            }
+        }
+        actions
     }
 
-    fn command(&mut self, command: Command) -> Vec<Did> {
+    /// The latest attempt.
+    pub(crate) fn dial(&self) -> DialToken {
+        *self.dials.last().unwrap()
+    }
+
+    /// The latest attempt succeeds.
+    pub(crate) fn open(&mut self) -> Vec<Did> {
+        self.handle(opened(self.dial()))
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> Vec<Did> {
         self.handle(Event::Command(command))
     }
 
-    fn ask(&mut self, ask: u64, request: Request) -> Vec<Did> {
+    pub(crate) fn ask(&mut self, ask: u64, request: Request) -> Vec<Did> {
         self.command(Command::Ask {
             session: 1,
             ask,
@@ -52,22 +76,22 @@ impl Bench {
         })
     }
 
-    fn hear(&mut self, reply: Reply) -> Vec<Did> {
+    pub(crate) fn hear(&mut self, reply: Reply) -> Vec<Did> {
         self.handle(Event::Received(CONN, Message::Reply(reply)))
     }
 
-    fn expire(&mut self) -> Vec<Did> {
+    pub(crate) fn expire(&mut self) -> Vec<Did> {
         self.now = self.client.next_deadline().unwrap();
         self.handle(Event::Deadline)
     }
 }
 
-fn opened(dial: u64) -> Event<Message, Command> {
-    let dial = Some(DialToken(dial));
+fn opened(dial: DialToken) -> Event<Message, Command> {
+    let dial = Some(dial);
     Event::Opened(CONN, Opened { dial, text: false })
 }
 
-fn send(request: Request) -> Did {
+pub(crate) fn send(request: Request) -> Did {
     Action::Send(CONN, Message::Request(request))
 }
 
@@ -80,24 +104,22 @@ fn answered(ask: u64, reply: Reply) -> Did {
     })
 }
 
-fn unanswered(ask: u64) -> Did {
+pub(crate) fn unanswered(ask: u64) -> Did {
     Action::Notify(Notice::Unanswered { session: 1, ask })
 }
 
-fn ended(failure: Option<Failure>) -> Did {
+pub(crate) fn ended(failure: Option<Failure>) -> Did {
     Action::Notify(Notice::Ended { session: 1, failure })
 }
 
 #[test]
 fn what_is_asked_before_the_connection_is_sent_once_it_is_there() {
     let mut bench = Bench::new();
-    assert_eq!(
-        bench.command(Command::Connect { session: 1 }),
-        [Action::Dial(DialToken(1))]
-    );
+    let did = bench.command(Command::Connect { session: 1 });
+    assert_eq!(did, [Action::Dial(bench.dial())]);
     assert_eq!(bench.ask(7, Request::Identity), []);
     let connected = Action::Notify(Notice::Connected { session: 1 });
-    assert_eq!(bench.handle(opened(1)), [connected, send(Request::Identity)]);
+    assert_eq!(bench.open(), [connected, send(Request::Identity)]);
     assert_eq!(bench.hear(Reply::Identity(5)), [answered(7, Reply::Identity(5))]);
 }
 
@@ -175,18 +197,16 @@ fn connecting_is_tried_again_until_its_time_is_over() {
     let mut bench = Bench::new();
     bench.command(Command::Connect { session: 1 });
     bench.ask(1, Request::Identity);
-    let mut dial = 1;
     let mut longest = Duration::ZERO;
     let did = loop {
-        let did = bench.handle(Event::DialFailed(DialToken(dial), DialError::Refused));
+        let did = bench.handle(Event::DialFailed(bench.dial(), DialError::Refused));
         let [Action::Notify(Notice::Retrying { after, .. })] = did[..] else {
             break did;
         };
         longest = longest.max(after);
-        dial += 1;
-        assert_eq!(bench.expire(), [Action::Dial(DialToken(dial))]);
+        assert_eq!(bench.expire(), [Action::Dial(bench.dial())]);
     };
-    assert!(dial > 5, "{dial} attempts");
+    assert!(bench.dials.len() > 5, "{} attempts", bench.dials.len());
     let first = ClientConfig::default().backoff.first;
     assert!(longest > first * 4, "pauses grow: {longest:?}");
     assert_eq!(did, [unanswered(1), ended(Some(Failure::Dial(DialError::Refused)))]);
@@ -195,12 +215,27 @@ fn connecting_is_tried_again_until_its_time_is_over() {
 }
 
 #[test]
-fn an_attempt_that_is_never_answered_is_given_up() {
+fn attempts_that_are_never_answered_are_given_up() {
     let mut bench = Bench::new();
+    let config = ClientConfig::default();
     bench.command(Command::Connect { session: 1 });
+    let first = bench.dial();
     let did = bench.expire();
-    assert_eq!(did, [Action::AbandonDial(DialToken(1)), ended(Some(Failure::TimedOut))]);
-    assert_eq!(bench.handle(opened(1)), [Action::Close(CONN, CloseReason::Finished)]);
+    assert_eq!(bench.now, Time::ZERO + config.attempt_timeout);
+    assert_eq!(did[0], Action::AbandonDial(first));
+    assert_eq!(
+        bench.handle(opened(first)),
+        [Action::Close(CONN, CloseReason::Finished)]
+    );
+    let did = loop {
+        let did = bench.expire();
+        if let Some(Action::Notify(Notice::Ended { .. })) = did.last() {
+            break did;
+        }
+    };
+    assert_eq!(bench.now, Time::ZERO + config.connect_timeout);
+    let abandoned = Action::AbandonDial(bench.dial());
+    assert_eq!(did, [abandoned, ended(Some(Failure::TimedOut))]);
     assert!(bench.client.is_zero());
 }
 
@@ -209,12 +244,13 @@ fn draining_lets_what_was_asked_be_answered() {
     let mut bench = Bench::connected();
     bench.command(Command::Connect { session: 2 });
     bench.ask(1, Request::Identity);
+    let second = bench.dial();
     let did = bench.handle(Event::Drain);
     let ended = Action::Notify(Notice::Ended {
         session: 2,
         failure: Some(Failure::ShuttingDown),
     });
-    assert_eq!(did, [Action::AbandonDial(DialToken(2)), ended]);
+    assert_eq!(did, [Action::AbandonDial(second), ended]);
     let did = bench.hear(Reply::Identity(1));
     assert_eq!(did[1], Action::Close(CONN, CloseReason::Finished));
     assert!(bench.client.is_zero());
@@ -226,7 +262,7 @@ fn what_is_done_is_counted() {
     bench.command(Command::Connect { session: 1 });
     bench.ask(1, Request::Identity);
     assert!(!bench.client.is_zero());
-    bench.handle(opened(1));
+    bench.open();
     bench.ask(2, Request::List);
     bench.ask(3, Request::List);
     bench.hear(Reply::Identity(1));

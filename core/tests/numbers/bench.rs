@@ -88,7 +88,7 @@ impl Bench {
         self.endpoint.wrote(conn, bytes.len());
         if self.endpoint.want(conn) == Want::Shutdown {
             self.closed.insert(conn);
-            self.endpoint.shut_down(conn, &mut self.effects);
+            self.endpoint.shut_down(self.now, conn, &mut self.effects);
         }
         String::from_utf8(bytes).unwrap()
     }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,8 @@ struct Play {
     client: Client<ChaCha8Rng>,
     now: Time,
     conn: u32,
-    /// Of the last dial.
-    token: u64,
+    /// Of all dials.
+    tokens: BTreeSet<DialToken>,
 }
 
 impl Play {
@@ -29,7 +30,7 @@ impl Play {
             client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
             conn: 0,
-            token: 0,
+            tokens: BTreeSet::new(),
         };
         let actions = play.event(Event::Command(Command::Get { key: KEY, want }));
         (play, actions)
@@ -53,8 +54,7 @@ impl Play {
         let [Action::Dial(token)] = *actions else {
             panic!("{actions:?}")
         };
-        assert!(token.0 > self.token, "{token:?} is used again");
-        self.token = token.0;
+        assert!(self.tokens.insert(token), "{token:?} is used again");
         self.conn += 1;
         let dial = Some(token);
         let actions = self.event(Event::Opened(self.id(), Opened { dial, text: false }));

@@ -6,6 +6,7 @@ mod bench;
 mod bounds;
 mod client;
 mod codec;
+mod ends;
 mod resuming;
 mod sequence;
 mod sessions;

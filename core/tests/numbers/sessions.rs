@@ -36,6 +36,7 @@ fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
     let all = whole(UUID, 3);
     let (conn, _) = bench.open(&format!("START {UUID} 3\n"));
     bench.periods(conn, 3);
+    bench.fin(conn);
     bench.pass(TTL - Duration::from_nanos(1));
     let (conn, said) = bench.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert_eq!(
@@ -44,6 +45,7 @@ fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
         "the count, the checksum so far, and the rest"
     );
     assert!(bench.is_closed(conn));
+    bench.fin(conn);
     bench.pass(TTL);
     let (_, said) = bench.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert!(said.starts_with("error unknown-session "), "{said}");
@@ -177,6 +179,7 @@ fn what_is_done_is_counted() {
     bench.read(one);
     bench.periods(other, 1);
     assert!(bench.is_closed(other));
+    bench.fin(other);
     bench.pass(TTL);
     let (plain, _) = bench.open("START\nnonsense\nSTART\nCONTINUE 3\n");
     bench.say(plain, "END\n");

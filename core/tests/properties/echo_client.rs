@@ -72,16 +72,20 @@ fn config() -> impl Strategy<Value = ClientConfig> {
         Just(Delay::Exponential(millis(300))),
     ];
     let give_up_after = proptest::option::of(Just(millis(5000)));
-    (delay, give_up_after, 0..4_usize).prop_map(move |(ack_delay, give_up_after, max_delayed_acks)| ClientConfig {
-        response_timeout: millis(1500),
-        backoff: Backoff {
-            first: millis(100),
-            max: millis(400),
+    let all = (delay, give_up_after, 0..4_usize, any::<bool>());
+    all.prop_map(
+        move |(ack_delay, give_up_after, max_delayed_acks, retry_refused)| ClientConfig {
+            response_timeout: millis(1500),
+            backoff: Backoff {
+                first: millis(100),
+                max: millis(400),
+            },
+            give_up_after,
+            retry_refused,
+            ack_delay,
+            max_delayed_acks,
         },
-        give_up_after,
-        ack_delay,
-        max_delayed_acks,
-    })
+    )
 }
 
 struct World {
@@ -213,7 +217,9 @@ impl World {
                 let at = owed.iter().position(|other| *other == y).unwrap();
                 owed.remove(at);
             }
-            Action::Send(_, Message::Error(..)) => panic!("a client sends no errors"),
+            Action::Send(_, Message::Error(..)) | Action::Finish(_) => {
+                panic!("a client sends no errors, and finishes nothing")
+            }
             Action::Close(id, _) => assert!(self.open.remove(&id).is_some(), "{id:?} is not live"),
             Action::Notify(Notice::Retrying { id, .. }) => assert!(self.under_way.contains_key(&id)),
             Action::Notify(Notice::GaveUp { id, .. }) => self.end(id, None),

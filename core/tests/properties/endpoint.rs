@@ -135,7 +135,7 @@ impl World {
         let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
         self.endpoint.wrote(id, waiting.min(most));
         if self.endpoint.want(id) == Want::Shutdown {
-            self.endpoint.shut_down(id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
         if self.endpoint.want(id) == Want::Nothing {
             self.full.remove(&id);

@@ -7,7 +7,7 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{DialError, DialToken, Machine, Time};
 
 use super::{Boxed, Driver, Key};
-use crate::net::Stream;
+use crate::net::{OtherProtocol, Stream};
 
 /// One attempt that has not ended.
 pub(super) struct Dial<S> {
@@ -64,14 +64,20 @@ where
             }
             Err(error) => {
                 tracing::debug!(%error, "could not connect");
-                let error = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => DialError::Refused,
-                    io::ErrorKind::ResourceBusy => DialError::Unavailable,
-                    _ => DialError::Unreachable,
-                };
+                let error = dial_error(&error);
                 self.endpoint.dial_failed(now, token, error, &mut self.effects);
                 true
             }
         }
+    }
+}
+
+fn dial_error(error: &io::Error) -> DialError {
+    let other = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherProtocol>());
+    match (other, error.kind()) {
+        (Some(other), _) => DialError::OtherProtocol(other.0),
+        (None, io::ErrorKind::ConnectionRefused) => DialError::Refused,
+        (None, io::ErrorKind::ResourceBusy) => DialError::Unavailable,
+        (None, _) => DialError::Unreachable,
     }
 }

@@ -439,6 +439,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if self.endpoint.is_none() {
             return;
         }
+        self.note_finished(net);
         self.check_order(net);
         self.check_ended(net, self.local(net.now), None);
         loop {
@@ -501,7 +502,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 Want::Nothing => return,
                 Want::Shutdown => {
                     net.finish(index, self.side);
-                    endpoint.shut_down(id, &mut self.effects);
+                    endpoint.shut_down(now, id, &mut self.effects);
                 }
                 Want::Write => {
                     let Some(outbox) = endpoint.outbox(id) else {

@@ -28,8 +28,10 @@ pub(super) struct Told {
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
+    /// Those that it finished since this was last emptied.
+    finished: SmallVec<[ConnId; 2]>,
     /// The last one that goes on, and whose peer has finished sending.
-    finished: Option<ConnId>,
+    peer_finished: Option<ConnId>,
     /// What it heard and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
@@ -74,8 +76,12 @@ impl Told {
         ended.map(|(_, reason)| *reason)
     }
 
-    pub(super) const fn last_finished(&self) -> Option<ConnId> {
-        self.finished
+    pub(super) fn take_finished(&mut self) -> SmallVec<[ConnId; 2]> {
+        std::mem::take(&mut self.finished)
+    }
+
+    pub(super) const fn last_peer_finished(&self) -> Option<ConnId> {
+        self.peer_finished
     }
 
     pub(super) fn take_ended(&mut self) -> SmallVec<[(ConnId, CloseReason); 2]> {
@@ -106,13 +112,14 @@ pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut 
                 noted.forget(id);
                 noted.ended.push((id, reason));
             }
-            Event::PeerFinished(id) => noted.finished = Some(id),
+            Event::PeerFinished(id) => noted.peer_finished = Some(id),
             Event::Received(id, ref message) => noted.passed.push(passed(id, true, message)),
             _ => {}
         }
         for action in actions {
             match action {
                 Action::Close(id, _) => noted.forget(*id),
+                Action::Finish(id) => noted.finished.push(*id),
                 Action::Send(id, message) => noted.passed.push(passed(*id, false, message)),
                 _ => {}
             }
@@ -202,6 +209,8 @@ pub(super) struct Spoken {
     pub(super) frames: Frames,
     /// The other side has finished sending.
     pub(super) finished: bool,
+    /// Since when its machine waits for the other side to close, having sent all it had.
+    pub(super) finishing: Option<Time>,
 }
 
 /// How long a peer may be silent, who speaks lines or not.
@@ -221,6 +230,7 @@ impl Spoken {
             opened: now,
             frames: Frames::default(),
             finished: false,
+            finishing: None,
         }
     }
 
@@ -249,6 +259,10 @@ impl Spoken {
         if reason == CloseReason::IdleTimeout && silence < idle {
             return Err(format!("closed for its silence, having been heard {silence:?} ago"));
         }
+        let waited = self.finishing.map(|since| now.since(since));
+        if reason == CloseReason::TimedOut && waited.is_none_or(|waited| waited < link.idle_timeout) {
+            return Err(format!("the peer's end was waited for {waited:?} only"));
+        }
         Ok(())
     }
 
@@ -256,7 +270,10 @@ impl Spoken {
     pub(super) fn is_fresh(&self, now: Time, met: bool, link: &LinkConfig) -> bool {
         let begun = met || now.since(self.opened) <= link.handshake_timeout;
         let idle = link.idle_timeout.min(link.idle_timeout_text);
-        begun && now.since(self.heard) <= idle && now.since(self.said) <= link.keepalive_interval
+        begun
+            && self.finishing.is_none()
+            && now.since(self.heard) <= idle
+            && now.since(self.said) <= link.keepalive_interval
     }
 
     /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
@@ -268,6 +285,20 @@ impl Spoken {
         }
         if !met && age > link.handshake_timeout + SLACK {
             return Err(format!("kept, though it has said nothing in {age:?}"));
+        }
+        Ok(())
+    }
+
+    /// A machine waits for the other side to close, having sent all it had.
+    pub(super) fn check_finishing(&self, now: Time, fin_sent: bool, link: &LinkConfig) -> Result<(), String> {
+        let Some(waits) = self.finishing.map(|since| now.since(since)) else {
+            return Ok(());
+        };
+        if waits > link.idle_timeout + SLACK {
+            return Err(format!("kept, though the peer has not closed in {waits:?}"));
+        }
+        if !fin_sent && waits > SLACK {
+            return Err(format!("no end of stream was sent in {waits:?}"));
         }
         Ok(())
     }

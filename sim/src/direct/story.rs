@@ -83,6 +83,8 @@ pub enum Kind {
     PeerFinished,
     /// A connection was closed.
     Close,
+    /// The end of stream was sent on a connection that its host still knows.
+    Finish,
     /// An attempt to connect.
     Dial,
     /// It failed.
@@ -229,9 +231,7 @@ fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
         Event::Received(id, message) => Told::of(Kind::Received, *id, brief(message)),
         Event::Closed(id, reason) => Told::of(Kind::Closed, *id, words::why(*reason)),
         Event::PeerFinished(id) => Told::of(Kind::PeerFinished, *id, String::new()),
-        Event::DialFailed(token, error) => {
-            Told::dial(Kind::DialFailed, *token, words::not_connected(*error).to_owned())
-        }
+        Event::DialFailed(token, error) => Told::dial(Kind::DialFailed, *token, words::not_connected(*error)),
         Event::Command(command) => Told::new(Kind::Command, brief(command)),
         Event::Drain => Told::new(Kind::Drain, String::new()),
         Event::Deadline => Told::new(Kind::Deadline, String::new()),
@@ -245,5 +245,6 @@ fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Told {
         Action::Send(id, message) => Told::of(Kind::Sent, *id, brief(message)),
         Action::Close(id, reason) => Told::of(Kind::Close, *id, words::why(*reason)),
         Action::Notify(notice) => Told::new(Kind::Notice, brief(notice)),
+        Action::Finish(id) => Told::of(Kind::Finish, *id, String::new()),
     }
 }

@@ -123,6 +123,7 @@ impl Drawer {
                 Kind::Dial => told.dial.map_or_else(String::new, |dial| format!("dial {}", dial.0)),
                 Kind::Opened => "open".to_owned(),
                 Kind::Close => format!("close: {}", told.text),
+                Kind::Finish => "finish".to_owned(),
                 _ => told.text.clone(),
             },
             conn,
@@ -166,7 +167,7 @@ impl Drawer {
                 self.dials.insert((who, life, dial), self.arrows.len());
                 self.push(at, who, None, action, None);
             }
-            (Kind::Sent | Kind::Close, _, Some(id)) => {
+            (Kind::Sent | Kind::Close | Kind::Finish, _, Some(id)) => {
                 let Some(&conn) = self.conns.get(&(who, life, id)) else {
                     return;
                 };

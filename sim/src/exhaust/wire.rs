@@ -232,7 +232,7 @@ impl<M: Machine<Message = Message>> Node<M> {
     }
 
     /// Does what the endpoint asks for. Returns what the local caller is told.
-    pub(super) fn settle(&mut self, conns: &mut Vec<Conn>) -> Vec<M::Notice> {
+    pub(super) fn settle(&mut self, conns: &mut Vec<Conn>, now: Time) -> Vec<M::Notice> {
         for token in mem::take(&mut self.effects.abandon) {
             self.effects.dial.retain(|dial| *dial != token);
             if let Some(at) = self.dials.remove(&token) {
@@ -243,7 +243,7 @@ impl<M: Machine<Message = Message>> Node<M> {
             self.release(conns, id);
         }
         for id in mem::take(&mut self.effects.flush) {
-            self.flush(conns, id);
+            self.flush(conns, id, now);
         }
         // What was shut down may be over.
         for id in mem::take(&mut self.effects.release) {
@@ -275,7 +275,7 @@ impl<M: Machine<Message = Message>> Node<M> {
         }
     }
 
-    fn flush(&mut self, conns: &mut [Conn], id: ConnId) {
+    fn flush(&mut self, conns: &mut [Conn], id: ConnId, now: Time) {
         let side = self.side();
         self.endpoint.begin_flush(id);
         let Some(conn) = self.conns.get(&id).and_then(|at| conns.get_mut(*at)) else {
@@ -287,7 +287,7 @@ impl<M: Machine<Message = Message>> Node<M> {
                 Want::Shutdown => {
                     conn.fin_sent[side as usize] = true;
                     conn.send(side, Segment::Fin);
-                    self.endpoint.shut_down(id, &mut self.effects);
+                    self.endpoint.shut_down(now, id, &mut self.effects);
                 }
                 Want::Write => {
                     let Some(outbox) = self.endpoint.outbox(id) else {

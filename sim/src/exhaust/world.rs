@@ -310,10 +310,10 @@ impl World {
     }
 
     fn settle(&mut self) {
-        self.server.settle(&mut self.conns);
+        self.server.settle(&mut self.conns, self.now);
         for client in &mut self.clients {
             let number = client.number;
-            for notice in client.settle(&mut self.conns) {
+            for notice in client.settle(&mut self.conns, self.now) {
                 let watch = &mut *self.watch.borrow_mut();
                 let result = watch.oracle.client_told(number, &notice);
                 watch.check(whose(number, client.life).name_all(result));

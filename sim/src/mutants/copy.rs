@@ -99,7 +99,8 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let row = self.try_one(name, what, system_of(&text), !in_core, self.args.every_lane);
+        let system = system_of(&name, &text);
+        let row = self.try_one(name, what, system, !in_core, self.args.every_lane);
         self.refresh()?;
         Ok(row)
     }
@@ -273,13 +274,14 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The system that a patch is tried on: the one whose code it changes, or that its first line names in brackets at its end.
-pub(super) fn system_of(patch: &str) -> &'static str {
-    let what = patch.lines().next().unwrap_or_default();
-    let others = ["hub", "chat", "numbers"].into_iter();
-    let mut named =
-        others.filter(|name| patch.contains(&format!("/src/{name}/")) || what.ends_with(&format!("({name})")));
-    named.next().unwrap_or("echo")
+/// The system that a patch is tried on: what its name says behind the number, or else what it is in.
+pub(super) fn system_of(name: &str, patch: &str) -> &'static str {
+    let others = ["hub", "chat", "numbers"];
+    let says = |system: &&str| name.split('-').nth(1) == Some(*system);
+    let is_in = |system: &&str| patch.contains(&format!("/src/{system}/"));
+    let mut found = others.iter().filter(|system| says(system));
+    let mut places = others.iter().filter(|system| is_in(system));
+    found.next().or_else(|| places.next()).copied().unwrap_or("echo")
 }
 
 /// Where cargo has put this program and all that it was built of, if it is built for release.

@@ -25,6 +25,7 @@ use crate::observe::{ActionOf, EventOf};
 
 mod callers;
 mod clients;
+mod connecting;
 mod server;
 mod sessions;
 mod talk;
@@ -53,6 +54,18 @@ pub struct Chat {
     pub idle_timeout: Option<Duration>,
     /// How long after hearing a message a caller reads it.
     pub lag: Duration,
+    /// Hosts whose clients take a first refusal for an answer.
+    pub meek: Vec<usize>,
+}
+
+impl Chat {
+    fn client_of(&self, host: usize) -> ClientConfig {
+        ClientConfig {
+            reconnect: !self.lines.contains(&host) && !self.impatient.contains(&host),
+            retry_refused: !self.meek.contains(&host),
+            ..self.client.clone()
+        }
+    }
 }
 
 impl System for Chat {
@@ -68,10 +81,7 @@ impl System for Chat {
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, Self::Codec) {
         let types = self.lines.contains(&host);
-        let config = ClientConfig {
-            reconnect: !types && !self.impatient.contains(&host),
-            ..self.client.clone()
-        };
+        let config = self.client_of(host);
         let words = if types {
             Words::typed()
         } else {
@@ -89,7 +99,7 @@ impl System for Chat {
             sessions: Sessions::default(),
             server: ServerModel::new(self.server.clone(), marks.clone()),
             clients: ClientsModel::new(&self.planned, self.client.talk.window, marks.clone()),
-            planned: self.planned.clone(),
+            chat: self.clone(),
         }
     }
 
@@ -168,7 +178,7 @@ pub struct ChatOracle {
     sessions: Sessions,
     server: ServerModel,
     clients: ClientsModel,
-    planned: Vec<Planned>,
+    chat: Chat,
 }
 
 impl Oracle<Chat> for ChatOracle {
@@ -177,8 +187,10 @@ impl Oracle<Chat> for ChatOracle {
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, Command)> {
-        let life = self.clients.restart(host);
-        let numbered = (0..).zip(&self.planned).filter(|(_, planned)| planned.host() == host);
+        let life = self.clients.restart(host, self.chat.client_of(host));
+        let numbered = (0..)
+            .zip(&self.chat.planned)
+            .filter(|(_, planned)| planned.host() == host);
         // Those who come back begin their sessions again, and say what has not come to an end.
         let left = numbered.filter(|(number, planned)| !planned.is_message() || !self.clients.is_done(*number));
         let mut plan: Vec<_> = left

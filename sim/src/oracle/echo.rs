@@ -61,6 +61,8 @@ pub struct Echo {
     pub lines: Vec<usize>,
     /// Hosts whose clients say more than they should.
     pub rude: Vec<usize>,
+    /// Hosts whose clients take a first refusal for an answer.
+    pub meek: Vec<usize>,
     /// What may be at most.
     pub limits: Limits,
 }
@@ -86,6 +88,7 @@ impl System for Echo {
         };
         let client = ClientConfig {
             max_delayed_acks: self.limits.max_delayed_acks,
+            retry_refused: !self.meek.contains(&host),
             ..self.client.clone()
         };
         let rude = self.rude.contains(&host).then(|| {

@@ -13,8 +13,9 @@ use rand_chacha::ChaCha8Rng;
 pub use self::asked::Asked;
 use self::server::ServerModel;
 use self::typed::{Requests, User};
-use self::users::UsersModel;
+use self::users::{Users, UsersModel};
 pub use self::workload::Planned;
+use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
 use crate::direct::story::Fact;
@@ -41,11 +42,25 @@ pub struct Hub {
     pub max_partial_bytes: Option<usize>,
     /// Hosts whose users type. None of them asks for the echo of what a line cannot carry.
     pub lines: Vec<usize>,
+    /// Hosts whose users come back after a loss.
+    pub come_back: Vec<usize>,
+    /// Hosts whose users take a first refusal for an answer.
+    pub meek: Vec<usize>,
+}
+
+impl Hub {
+    fn client_of(&self, host: usize) -> ClientConfig {
+        ClientConfig {
+            reconnect: self.come_back.contains(&host),
+            retry_refused: !self.meek.contains(&host),
+            ..self.client.clone()
+        }
+    }
 }
 
 impl System for Hub {
     type Server = Asked;
-    type Client = Client<ChaCha8Rng>;
+    type Client = Users;
     type Codec = Words<HubCodec, User>;
     type Oracle = HubOracle;
 
@@ -53,13 +68,13 @@ impl System for Hub {
         (Asked::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Client<ChaCha8Rng>, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Users, Self::Codec) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
             Words::Real(HubCodec::dialled())
         };
-        (Client::new(self.client.clone(), rng), words)
+        (Clocked::new(Client::new(self.client_of(host), rng)), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> HubOracle {
@@ -67,7 +82,7 @@ impl System for Hub {
         HubOracle {
             server: ServerModel::new(deep, backlog, marks.clone()),
             users: UsersModel::new(&self.planned, marks.clone()),
-            planned: self.planned.clone(),
+            hub: self.clone(),
         }
     }
 
@@ -128,7 +143,7 @@ impl System for Hub {
 pub struct HubOracle {
     server: ServerModel,
     users: UsersModel,
-    planned: Vec<Planned>,
+    hub: Hub,
 }
 
 impl Oracle<Hub> for HubOracle {
@@ -137,8 +152,10 @@ impl Oracle<Hub> for HubOracle {
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, Command)> {
-        self.users.restart(host);
-        let numbered = (0..).zip(&self.planned).filter(|(_, planned)| planned.host() == host);
+        self.users.restart(host, self.hub.client_of(host));
+        let numbered = (0..)
+            .zip(&self.hub.planned)
+            .filter(|(_, planned)| planned.host() == host);
         let left = numbered.filter(|(number, _)| !self.users.is_done(*number));
         let mut plan: Vec<_> = left.flat_map(|(number, planned)| planned.commands(number)).collect();
         plan.sort_by_key(|(at, _)| *at);
@@ -158,15 +175,11 @@ impl Oracle<Hub> for HubOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Client<ChaCha8Rng>,
-        event: &EventOf<Client<ChaCha8Rng>>,
-        actions: &[ActionOf<Client<ChaCha8Rng>>],
+        client: &Users,
+        event: &EventOf<Users>,
+        actions: &[ActionOf<Users>],
     ) -> Result<(), String> {
-        self.users.step(host, event, actions)?;
-        if self.users.is_zero(host) && !echosphere_core::Machine::is_zero(client) {
-            return Err(format!("host {host} has nothing to do, but something left"));
-        }
-        Ok(())
+        self.users.step(host, client, event, actions)
     }
 
     fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use echosphere_core::Event;
 use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::ErrorCode;
@@ -53,6 +54,17 @@ pub struct Numbers {
     pub max_partial_bytes: Option<usize>,
     /// Hosts whose callers type.
     pub lines: Vec<usize>,
+    /// Hosts whose clients take a first refusal for an answer.
+    pub meek: Vec<usize>,
+}
+
+impl Numbers {
+    fn client_of(&self, host: usize) -> ClientConfig {
+        ClientConfig {
+            retry_refused: !self.meek.contains(&host),
+            ..self.client.clone()
+        }
+    }
 }
 
 impl System for Numbers {
@@ -67,7 +79,7 @@ impl System for Numbers {
     }
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Self::Codec) {
-        let client = Client::new(self.client.clone(), rng);
+        let client = Client::new(self.client_of(host), rng);
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -82,7 +94,8 @@ impl System for Numbers {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
             callers: CallersModel::new(self),
-            config: self.client.clone(),
+            started: false,
+            numbers: self.clone(),
             marks: marks.clone(),
         }
     }
@@ -131,17 +144,22 @@ pub struct NumbersOracle {
     server: ServerModel,
     clients: BTreeMap<usize, ClientModel>,
     callers: CallersModel,
-    config: ClientConfig,
+    /// The server has started before.
+    started: bool,
+    numbers: Numbers,
     marks: Marks,
 }
 
 impl Oracle<Numbers> for NumbersOracle {
     fn server_starts(&mut self) {
         self.server.restart();
+        if std::mem::replace(&mut self.started, true) {
+            self.callers.server_ends();
+        }
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, Errand)> {
-        let client = ClientModel::new(self.config.clone(), self.marks.clone());
+        let client = ClientModel::new(self.numbers.client_of(host), self.marks.clone());
         self.clients.insert(host, client);
         self.callers.errands(host)
     }
@@ -152,6 +170,9 @@ impl Oracle<Numbers> for NumbersOracle {
         event: &EventOf<Watched>,
         actions: &[ActionOf<Watched>],
     ) -> Result<(), String> {
+        if matches!(event, Event::Drain) {
+            self.callers.server_ends();
+        }
         self.server.step(server, event, actions)
     }
 

@@ -70,6 +70,28 @@ async fn a_caller_that_has_finished_sending_gets_its_session_and_status_ok() {
 }
 
 #[tokio::test]
+async fn a_caller_acknowledges_the_end_of_its_session_by_closing() {
+    for closes_in_order in [true, false] {
+        let running = start();
+        let mut stream = call(running.addr).await;
+        let start = Message::StartSession { uuid: UUID, n: 3 };
+        stream.write_all(&requests(&[start])).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(replies(&bytes).len(), 4, "all numbers, the checksum, and status OK");
+        // Nothing that the server could see has happened: it waits.
+        running.wait_for_calls_of_the_session(1).await;
+        if closes_in_order {
+            stream.shutdown().await.unwrap();
+            running.wait_for_calls_of_the_session(0).await;
+        }
+        drop(stream);
+        running.wait_for_calls_of_the_session(0).await;
+        running.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_caller_that_finishes_without_asking_is_ended() {
     let running = start();
     let mut stream = call(running.addr).await;
@@ -168,17 +190,6 @@ async fn a_call_that_is_cancelled_leaves_its_session_for_later() {
     stream.write_all(&requests(&[start])).await.unwrap();
     stream.read_u8().await.unwrap();
     drop(stream);
-    loop {
-        let (connections, sessions) = running
-            .handle
-            .inspect(|endpoint| (endpoint.connections(), endpoint.machine().sessions()))
-            .await
-            .unwrap();
-        assert_eq!(sessions, 1);
-        if connections == 0 {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    running.wait_for_calls_of_the_session(0).await;
     running.end().await;
 }

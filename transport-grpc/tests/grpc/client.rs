@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echosphere_core::numbers::{Failure, Notice};
+use echosphere_core::numbers::{ClientConfig, Failure, Notice};
+use echosphere_core::wire::Protocol;
 use echosphere_core::{DialError, DialToken};
 use echosphere_driver::Connector;
 use echosphere_transport_grpc::GrpcConnector;
@@ -60,12 +61,42 @@ async fn what_answers_there_is_told_apart() {
     });
     assert_eq!(dial_error(addr).await, DialError::Unreachable);
     hangs_up.abort();
+}
 
-    let web = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec();
-    let ours = b"error unknown-request expected START\n".to_vec();
-    for answer in [None, Some(web), Some(ours)] {
-        let (addr, server) = answering(answer).await;
+/// What our client takes a server for that is another.
+async fn taken_for(addr: SocketAddr) -> Option<Protocol> {
+    let told = get(addr, session(3, None), ClientConfig::default()).await;
+    match told[..] {
+        [
+            Notice::Failed {
+                failure: Failure::OtherProtocol(protocol),
+                ..
+            },
+        ] => protocol,
+        _ => panic!("{told:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else_is_known_by_its_first_words() {
+    for (words, protocol) in [
+        // It sends back what it reads.
+        (None, None),
+        (
+            Some(&b"error unknown-request expected `message X` or `ok X`: the word\n"[..]),
+            Some(Protocol::Echo),
+        ),
+        (
+            Some(b"error unknown-request expected START, CONTINUE or END\n"),
+            Some(Protocol::Numbers),
+        ),
+        (Some(b"ok 1\nok 2\n"), Some(Protocol::Chat)),
+        (Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Some(Protocol::Http1)),
+        (Some(b"220 mail.example.org ESMTP\r\n"), None),
+    ] {
+        let (addr, server) = answering(words.map(<[u8]>::to_vec)).await;
         assert_eq!(error_kind(addr).await, ErrorKind::InvalidData);
+        assert_eq!(taken_for(addr).await, protocol, "{words:?}");
         server.abort();
     }
 }
@@ -103,6 +134,11 @@ async fn other_servers_of_http2_are_told_apart() {
     ] {
         let (addr, server) = web(status, headers).await;
         assert_eq!(error_kind(addr).await, expected, "{status} {headers:?}");
+        match expected {
+            ErrorKind::InvalidData => assert_eq!(taken_for(addr).await, Some(Protocol::Http2)),
+            ErrorKind::ResourceBusy => assert_eq!(dial_error(addr).await, DialError::Unavailable),
+            _ => assert_eq!(dial_error(addr).await, DialError::Unreachable),
+        }
         server.abort();
     }
 }

@@ -17,6 +17,7 @@ use crate::peer::{
 use crate::support::{Http, call, path, replies, requests, start, start_with};
 
 const NO_ERROR: &[u8] = &[0, 0, 0, 0];
+const PROTOCOL_ERROR: &[u8] = &[0, 0, 0, 1];
 
 /// How a connection was left, by the payload of its last GOAWAY.
 fn reason(frames: &[Frame]) -> Option<&[u8]> {
@@ -67,7 +68,7 @@ async fn a_preface_that_drips_has_no_more_time_than_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_http2_is_closed_at_once() {
+async fn what_is_no_http2_is_told_that_this_is_and_closed_at_once() {
     let running = start();
     let begun = Instant::now();
     let too_long = [MAGIC, &[0xff, 0xff, 0xff, SETTINGS, 0, 0, 0, 0, 0]].concat();
@@ -75,7 +76,10 @@ async fn what_is_no_http2_is_closed_at_once() {
     for start in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01", &too_long, &no_settings] {
         let mut peer = Peer::connect(running.addr).await;
         peer.send(start).await.unwrap();
-        assert_eq!(peer.rest().await, []);
+        let frames = peer.rest().await;
+        let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).collect();
+        assert_eq!(kinds, [SETTINGS, GOAWAY]);
+        assert_eq!(reason(&frames), Some(PROTOCOL_ERROR));
     }
     assert!(begun.elapsed() < LinkConfig::default().handshake_timeout);
     running.end().await;

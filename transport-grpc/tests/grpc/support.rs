@@ -46,6 +46,17 @@ impl Running {
         wait(async || self.calls().await == calls).await;
     }
 
+    /// Waits until the driver has so many calls. There is one session all the time.
+    pub(crate) async fn wait_for_calls_of_the_session(&self, calls: usize) {
+        wait(async || {
+            let look = |endpoint: &ServerEndpoint| (endpoint.connections(), endpoint.machine().sessions());
+            let (connections, sessions) = self.handle.inspect(look).await.unwrap();
+            assert_eq!(sessions, 1);
+            connections == calls
+        })
+        .await;
+    }
+
     /// Drains, and checks that nothing is left.
     pub(crate) async fn end(self) {
         self.handle.drain(Duration::from_secs(5)).await.unwrap();

@@ -66,6 +66,8 @@ impl Tally {
             Failure::Rejected(code, _) => format!("error {code}"),
             Failure::TimedOut => "no ok in time".to_owned(),
             Failure::ShuttingDown => "interrupted".to_owned(),
+            Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not an echo server"),
+            Failure::OtherProtocol(None) => "no echo server: it speaks another protocol".to_owned(),
         };
         *self.broken.entry(how).or_default() += 1;
     }

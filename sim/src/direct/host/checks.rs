@@ -76,7 +76,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 }
             }
             let silent = lines && reason == CloseReason::IdleTimeout;
-            if self.calm && reason != CloseReason::PeerClosed && !silent {
+            let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
+            if self.calm && !closed && !silent {
                 self.check(Err(format!(
                     "{id:?} ended ({}), though nothing goes wrong",
                     words::why(reason)
@@ -84,7 +85,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
         }
         // A stream may go on whose peer has finished sending, and the machine is told that too.
-        let finished = self.told.borrow().last_finished();
+        let finished = self.told.borrow().last_peer_finished();
         let goes_on = |id| {
             let endpoint = self.endpoint.as_ref();
             finished == Some(id) && endpoint.is_some_and(|endpoint| endpoint.machine().goes_on_after_fin(id))
@@ -98,6 +99,18 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 "the {} of {id:?} has come, and the machine was not told",
                 if arrival == Arrival::Fin { "end" } else { "reset" }
             )));
+        }
+    }
+
+    /// Notes which connections the machine has finished.
+    pub(super) fn note_finished(&mut self, net: &Net) {
+        let finished = self.told.borrow_mut().take_finished();
+        for id in finished {
+            let now = self.local(net.now);
+            let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
+            if let Some(socket) = socket.filter(|socket| socket.id == id) {
+                socket.spoken.finishing = Some(now);
+            }
         }
     }
 
@@ -212,6 +225,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let lines = conn.lines || types;
             if self.told.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
+                let fin_sent = end.fin_sent || end.blocked || socket.stuck;
+                let finishing = socket.spoken.check_finishing(now, fin_sent, &self.link);
+                result = result.and(finishing.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
             if !end.fin_sent && !socket.stuck {
                 let kept = socket.spoken.check_kept(now, lines, socket.met, &self.link);

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echosphere_core::chat::{Command, Failure, Message, Notice, Unsaid};
+use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Unsaid};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
 use super::callers::{Read, Reading};
+use super::connecting::Connecting;
 use super::sessions::{Answers, Sending, Sessions};
 use super::words::unsaid;
 use super::workload::{Planned, place};
@@ -45,6 +46,8 @@ struct Host {
     sending: Sending,
     answers: Answers,
     notices: VecDeque<Notice>,
+    /// `None` before its first life.
+    connecting: Option<Connecting>,
 }
 
 impl ClientsModel {
@@ -61,11 +64,12 @@ impl ClientsModel {
     }
 
     /// A host begins a new life, whose number this returns.
-    pub(super) fn restart(&mut self, host: usize) -> u64 {
+    pub(super) fn restart(&mut self, host: usize, config: ClientConfig) -> u64 {
         let entry = self.hosts.entry(host).or_default();
         let life = entry.life + 1;
         *entry = Host {
             life,
+            connecting: Some(Connecting::new(config)),
             ..Host::default()
         };
         life
@@ -85,6 +89,9 @@ impl ClientsModel {
         actions: &[ActionOf<Reading>],
     ) -> Result<(), String> {
         let entry = self.hosts.entry(host).or_default();
+        if let Some(connecting) = &mut entry.connecting {
+            connecting.step(&self.marks, client, event, actions)?;
+        }
         match event {
             Event::Command(Command::Connect) if entry.session.is_none() => {
                 *entry = Host {
@@ -93,6 +100,7 @@ impl ClientsModel {
                     life: entry.life,
                     draining: entry.draining,
                     notices: std::mem::take(&mut entry.notices),
+                    connecting: entry.connecting.take(),
                     ..Host::default()
                 };
             }
@@ -333,7 +341,7 @@ fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String>
             Err("a session ends because the server is busy, which had welcomed this connection".into())
         }
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
-        Some(failure @ (Failure::Confused | Failure::Rejected(..))) => Err(format!(
+        Some(failure @ (Failure::Confused | Failure::Rejected(..) | Failure::OtherProtocol(_))) => Err(format!(
             "a session ends though nobody breaks the protocol: {}",
             words::brief(failure)
         )),

@@ -91,8 +91,8 @@ impl Brief for Notice {
             }
             Self::Refused { key, why } => *line += &format!("message {key} is refused: {}", unsaid(*why)),
             Self::Lost(reason) => *line += &format!("connection lost ({})", words::why(*reason)),
-            Self::Retrying { error, after } => {
-                *line += &format!("tries again in {after:?}: {}", words::not_connected(*error));
+            Self::Retrying { why, after } => {
+                *line += &format!("tries again in {after:?}: {}", words::brief(why));
             }
             Self::TurnedAway => line.push_str("somebody else is turned away"),
             Self::Ended { failure } => {

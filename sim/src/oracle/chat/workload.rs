@@ -114,6 +114,7 @@ impl Chat {
                 reconnect: true,
                 connect_timeout: CONNECT_TIMEOUT,
                 welcome_timeout: RESPONSE_TIMEOUT,
+                retry_refused: true,
                 backoff: Backoff {
                     first: Duration::from_millis(50),
                     max: BACKOFF_MAX,
@@ -132,6 +133,7 @@ impl Chat {
             max_partial_bytes: None,
             idle_timeout: None,
             lag: Duration::ZERO,
+            meek: Vec::new(),
         }
     }
 
@@ -236,9 +238,11 @@ impl Workload for Chat {
         };
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
+        let meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         Self {
             max_partial_bytes: partial::draw(seed, chat.longest()),
             lag,
+            meek,
             impatient,
             lines,
             max_backlog,
@@ -286,6 +290,7 @@ impl Workload for Chat {
             "idle_timeout": self.idle_timeout,
             "lag": self.lag,
             "impatient": self.impatient,
+            "meek": self.meek,
             "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
             "part": self.server.talk.part,
@@ -304,6 +309,8 @@ impl Workload for Chat {
             #[serde(default)]
             lag: Duration,
             impatient: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             #[serde(default)]
             lines: Vec<usize>,
             welcome_timeout: Duration,
@@ -334,6 +341,7 @@ impl Workload for Chat {
             idle_timeout: whole.idle_timeout,
             lag: whole.lag,
             impatient: whole.impatient,
+            meek: whole.meek,
             lines: whole.lines,
             ..chat
         })

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use echosphere_core::echo::{Command, Notice};
-use echosphere_core::random::{Backoff, Delay};
+use echosphere_core::random::Delay;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId};
 use smallvec::SmallVec;
@@ -15,6 +15,7 @@ use super::Echo;
 use super::by_conn::ByConn;
 use super::words::{Did, Heard, Said, X};
 use crate::marks::{Mark, Marks};
+use crate::oracle::trying::{Rule, Trying};
 use crate::words;
 
 mod notices;
@@ -70,15 +71,17 @@ pub(super) struct ClientModel {
     hosts: Vec<Host>,
     /// Hosts whose clients say more than they should.
     rude: Vec<usize>,
-    backoff: Backoff,
+    /// Hosts whose clients take a first refusal for an answer.
+    meek: Vec<usize>,
+    rule: Rule,
     /// When the connection that was closed last, by the ok to its message, had sent that.
     acknowledged_on: Option<Duration>,
     /// Since the run began, if the driver says.
     pub(super) now: Option<Duration>,
     /// When each attempt that is to follow one that failed may begin, by host.
     pauses: BTreeSet<(usize, Duration, u64)>,
-    /// How many attempts failed in their hosts' present lives, of those of which some did.
-    failed: BTreeMap<u64, u32>,
+    /// How the attempts went in their hosts' present lives, of those of which some failed.
+    trying: BTreeMap<u64, Trying>,
     /// How long an answer may take.
     slowest_answer: Duration,
 }
@@ -96,6 +99,8 @@ struct Host {
     /// Until when it did nothing.
     paused: Duration,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
 }
 
 #[derive(Debug, Default)]
@@ -124,11 +129,17 @@ impl ClientModel {
             fastest_answer: fastest(echo.client.ack_delay),
             hosts: Vec::new(),
             rude: echo.rude.clone(),
-            backoff: echo.client.backoff,
+            meek: echo.meek.clone(),
+            rule: Rule {
+                steps: echo.client.backoff,
+                attempt: echo.client.response_timeout,
+                all: echo.client.give_up_after,
+                insists: true,
+            },
             acknowledged_on: None,
             now: None,
             pauses: BTreeSet::new(),
-            failed: BTreeMap::new(),
+            trying: BTreeMap::new(),
             slowest_answer: slowest(echo.client.ack_delay),
         }
     }
@@ -139,7 +150,7 @@ impl ClientModel {
         }
         for (id, of) in (0..).zip(&mut self.under_way) {
             if of.take_if(|of| *of == host as u32).is_some() {
-                self.failed.remove(&id);
+                self.trying.remove(&id);
             }
         }
         let paused = self.host(host).paused;
@@ -280,6 +291,7 @@ impl ClientModel {
     fn hear(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
         match *event {
             Heard::Opened { id, dialled, .. } => {
+                self.host(host).connected = true;
                 if !dialled || self.host(host).conns.insert(id, Conn::default()).is_some() {
                     return Err(format!("{id:?} opened twice, or not by a dial"));
                 }

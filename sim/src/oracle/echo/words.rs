@@ -257,6 +257,7 @@ pub(super) fn did<N>(
             Action::Notify(notice) => Did::Notify(notice),
             Action::Dial(_) => Did::Dial,
             Action::AbandonDial(_) => Did::AbandonDial,
+            Action::Finish(id) => return Err(format!("{id:?} is to be finished, which nobody does in echo")),
         });
     }
     Ok(did)

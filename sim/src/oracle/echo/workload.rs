@@ -50,12 +50,14 @@ impl Echo {
                     max: BACKOFF_MAX,
                 },
                 give_up_after: None,
+                retry_refused: true,
                 ack_delay,
                 max_delayed_acks: 1024,
             },
             messages: messages.into(),
             lines: Vec::new(),
             rude: Vec::new(),
+            meek: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -128,6 +130,7 @@ impl Echo {
         let mut echo = Self::new(ack_delay, messages.collect());
         echo.lines = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         echo.rude = (0..hosts).filter(|_| dice.chance(0.1)).collect();
+        echo.meek = (0..hosts).filter(|_| dice.chance(0.1)).collect();
         if clients == drawn {
             echo.limits = Limits::draw(seed, Arc::make_mut(&mut echo.messages));
         }
@@ -205,6 +208,7 @@ impl Workload for Echo {
             "ack_delay": WrittenDelay::from(self.client.ack_delay),
             "lines": self.lines,
             "rude": self.rude,
+            "meek": self.meek,
             "limits": self.limits,
             "messages": messages.collect::<Vec<_>>(),
         })
@@ -219,6 +223,8 @@ impl Workload for Echo {
             lines: Vec<usize>,
             #[serde(default)]
             rude: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             #[serde(default)]
             limits: Limits,
             messages: Vec<Written>,
@@ -246,6 +252,7 @@ impl Workload for Echo {
         Ok(Self {
             lines: whole.lines,
             rude: whole.rude,
+            meek: whole.meek,
             limits: whole.limits,
             ..Self::new(whole.ack_delay.into(), messages)
         })

@@ -1,49 +1,84 @@
 //! The rules of users: each request is sent once and answered once, or the caller is told that it was not; what arrives is
-//! passed on.
+//! passed on; who comes back does so as every client does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::slice::Iter;
 use std::time::Duration;
 
-use echosphere_core::hub::{Client, Command, Message, Notice, Reply, Request};
-use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event};
+use echosphere_core::hub::{Client, ClientConfig, Command, Failure, Message, Notice, Request};
+use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Planned, mark_plan};
 use crate::marks::{Mark, Marks};
-use crate::observe::{ActionOf, EventOf};
-use crate::scenario::RESPONSE_TIMEOUT;
+use crate::oracle::clocked::Clocked;
+use crate::oracle::trying::{Rule, Trying};
 use crate::words;
 
-/// What a time may be off by, as clocks are read at different moments.
-const SLACK: Duration = Duration::from_millis(5);
+mod answers;
+mod losses;
 
-type Machine = Client<ChaCha8Rng>;
+/// What a host of users runs.
+pub(super) type Users = Clocked<Client<ChaCha8Rng>>;
+
+type Did<'a> = Iter<'a, Action<Message, Notice>>;
 
 #[derive(Debug)]
 pub(super) struct UsersModel {
     marks: Marks,
     /// What is planned and has not come to an end.
     open: BTreeSet<u64>,
-    /// By host and number.
-    sessions: BTreeMap<(usize, u64), Session>,
-    /// What the machine said and its driver has not passed on yet, by host.
-    notices: BTreeMap<usize, VecDeque<Notice>>,
-    /// Attempts to connect that are under way, by host. Whose they are is known once they succeed.
-    dials: BTreeSet<(usize, DialToken)>,
+    hosts: BTreeMap<usize, Host>,
     pub(super) now: Option<Duration>,
     /// Until when each host did nothing.
     paused: BTreeMap<usize, Duration>,
-    /// Hosts that drain.
-    draining: BTreeSet<usize>,
 }
 
-#[derive(Debug, Default)]
+/// What a host has in its present life.
+#[derive(Debug)]
+struct Host {
+    config: ClientConfig,
+    now: Time,
+    draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
+    sessions: BTreeMap<u64, Session>,
+    /// Tokens that were used.
+    tokens: BTreeSet<DialToken>,
+    /// Timers set so far.
+    set: u64,
+    /// What the machine said and its driver has not passed on yet.
+    notices: VecDeque<Notice>,
+}
+
+#[derive(Debug)]
 struct Session {
-    conn: Option<ConnId>,
+    stage: Stage,
+    /// When what is waited for is due, and which timer that is.
+    due: Option<(Time, u64)>,
+    trying: Trying,
     leaving: bool,
+    /// Its user's id on the present connection, once it is known.
     id: Option<u64>,
-    /// Not answered, oldest first: its number, what it was, and when it was sent.
-    asks: VecDeque<(u64, Request, Option<Duration>)>,
+    /// Not answered, oldest first.
+    asks: VecDeque<Ask>,
+    /// The hub's last words on the present connection.
+    told: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pause,
+    Dialling(DialToken),
+    Open(ConnId),
+}
+
+#[derive(Debug)]
+struct Ask {
+    number: u64,
+    request: Request,
+    /// When it was sent, by the host's clock, and by the run's.
+    sent: Option<(Time, Option<Duration>)>,
 }
 
 impl UsersModel {
@@ -52,12 +87,9 @@ impl UsersModel {
         Self {
             marks,
             open: (0..planned.len() as u64).collect(),
-            sessions: BTreeMap::new(),
-            notices: BTreeMap::new(),
-            dials: BTreeSet::new(),
+            hosts: BTreeMap::new(),
             now: None,
             paused: BTreeMap::new(),
-            draining: BTreeSet::new(),
         }
     }
 
@@ -65,314 +97,49 @@ impl UsersModel {
         self.paused.insert(host, until);
     }
 
-    /// No request has waited for its answer for longer than it may, by a clock that goes too slow.
-    fn check_given_up(&self, host: usize) -> Result<(), String> {
-        let Some(now) = self.now else {
-            return Ok(());
+    /// A host begins a new life.
+    pub(super) fn restart(&mut self, host: usize, config: ClientConfig) {
+        let new = Host {
+            config,
+            now: Time::ZERO,
+            draining: false,
+            connected: false,
+            sessions: BTreeMap::new(),
+            tokens: BTreeSet::new(),
+            set: 0,
+            notices: VecDeque::new(),
         };
-        let paused = self.paused.get(&host).copied().unwrap_or_default();
-        let over = |sent: Duration| now > (sent + RESPONSE_TIMEOUT.mul_f64(1.12)).max(paused) + SLACK;
-        let oldest = self.of_host(host).filter_map(|session| session.asks.front());
-        match oldest
-            .filter_map(|(ask, _, sent)| Some((ask, (*sent)?)))
-            .find(|(_, sent)| over(*sent))
-        {
-            Some((ask, sent)) => Err(format!("number {ask} has waited for its answer for {:?}", now - sent)),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn restart(&mut self, host: usize) {
-        self.sessions.retain(|(of, _), _| *of != host);
-        self.notices.remove(&host);
-        self.dials.retain(|(of, _)| *of != host);
-        self.draining.remove(&host);
+        self.hosts.insert(host, new);
     }
 
     pub(super) fn is_done(&self, number: u64) -> bool {
         !self.open.contains(&number)
     }
 
-    pub(super) fn is_zero(&self, host: usize) -> bool {
-        self.sessions.range((host, 0)..=(host, u64::MAX)).next().is_none()
-    }
-
     pub(super) fn step(
         &mut self,
         host: usize,
-        event: &EventOf<Machine>,
-        actions: &[ActionOf<Machine>],
+        users: &Users,
+        event: &Event<Message, Command>,
+        actions: &[Action<Message, Notice>],
     ) -> Result<(), String> {
         self.check_given_up(host)?;
-        let mut owed = self.hear(host, event)?;
-        let mut opened = match event {
-            Event::Opened(conn, _) => Some(*conn),
+        let (marks, run_now) = (&self.marks, self.now);
+        let host = self.hosts.get_mut(&host).ok_or("a host that has not begun")?;
+        host.now = users.now;
+        let mut step = Step { host, marks, run_now };
+        step.take(event, &mut actions.iter())?;
+        let told = actions.iter().filter_map(|action| match action {
+            Action::Notify(notice) => Some(notice.clone()),
             _ => None,
-        };
-        for action in actions {
-            match action {
-                Action::Dial(token) => self.dialled(host, *token)?,
-                Action::AbandonDial(token) => {
-                    self.marks.hit(Mark::DialAbandoned);
-                    self.dial_over(host, *token)?;
-                }
-                Action::Send(conn, message) => self.sent(host, *conn, message)?,
-                Action::Close(conn, reason) => self.closed(host, *conn, *reason)?,
-                Action::Notify(notice) => {
-                    if let Notice::Connected { session } = notice {
-                        let entry = self.sessions.get_mut(&(host, *session));
-                        let entry = entry.filter(|entry| entry.conn.is_none());
-                        let entry = entry.ok_or_else(|| format!("session {session} is connected, and need not be"))?;
-                        entry.conn = Some(opened.take().ok_or("a session is connected out of nothing")?);
-                    }
-                    self.notified(host, notice, &mut owed)?;
-                    self.notices.entry(host).or_default().push_back(notice.clone());
-                }
-            }
-        }
-        if opened.is_some() {
-            return Err("a connection that no session takes".into());
-        }
-        let unconnected = self.of_host(host).filter(|session| session.conn.is_none()).count();
-        if self
-            .dials
-            .range((host, DialToken(0))..=(host, DialToken(u64::MAX)))
-            .count()
-            > unconnected
-        {
-            return Err("more attempts to connect than sessions that want one".into());
-        }
-        if let Some(reply) = owed {
-            return Err(format!(
-                "the caller was not told of the reply: {}",
-                words::brief(&reply)
-            ));
-        }
-        // Those that are connected wait for their answers, all others end.
-        if self.draining.contains(&host) && self.of_host(host).any(|session| session.conn.is_none()) {
-            return Err("a user drains, and a session goes on without a connection".into());
-        }
-        let unsent = self.of_host(host).find(|session| {
-            let open = session.conn.is_some();
-            open && session.asks.iter().any(|(.., sent)| sent.is_none())
         });
-        if unsent.is_some() {
-            return Err("a session is connected, and has not sent what it was asked to".into());
-        }
-        let idle = |session: &Session| session.leaving && session.conn.is_some() && session.asks.is_empty();
-        if self.of_host(host).any(idle) {
-            return Err("a session is to leave, has nothing to wait for, and stays".into());
-        }
-        Ok(())
-    }
-
-    fn of_host(&self, host: usize) -> impl Iterator<Item = &Session> {
-        self.sessions
-            .range((host, 0)..=(host, u64::MAX))
-            .map(|(_, session)| session)
-    }
-
-    fn on(&mut self, host: usize, conn: ConnId) -> Result<(u64, &mut Session), String> {
-        let mut all = self.sessions.range_mut((host, 0)..=(host, u64::MAX));
-        let found = all.find(|(_, session)| session.conn == Some(conn));
-        let ((_, number), session) = found.ok_or_else(|| format!("{conn:?} of host {host} is no session's"))?;
-        Ok((*number, session))
-    }
-
-    /// Takes note of an event. Returns the reply that the caller must be told of.
-    fn hear(&mut self, host: usize, event: &EventOf<Machine>) -> Result<Option<Reply>, String> {
-        match event {
-            Event::Opened(_, opened) => self.dial_over(host, opened.dial.unwrap_or(DialToken(0)))?,
-            Event::DialFailed(token, _) => self.dial_over(host, *token)?,
-            Event::Received(conn, Message::Reply(reply)) => {
-                self.on(host, *conn)?;
-                let words = matches!(reply, Reply::Error(code, _) if code.is_temporary());
-                return Ok((!words).then(|| reply.clone()));
-            }
-            Event::Received(..) => return Err("a user is asked something".into()),
-            Event::Closed(conn, _) => self.on(host, *conn)?.1.conn = None,
-            Event::PeerFinished(_) => {
-                return Err("a user's connection goes on, and its hub has finished sending".into());
-            }
-            Event::Command(Command::Connect { session }) => {
-                self.sessions.entry((host, *session)).or_default();
-            }
-            Event::Command(Command::Ask { session, ask, request }) => {
-                let request = request.clone();
-                match self
-                    .sessions
-                    .get_mut(&(host, *session))
-                    .filter(|session| !session.leaving)
-                {
-                    Some(session) => session.asks.push_back((*ask, request, None)),
-                    None => self.marks.hit(Mark::AskedTooLate),
-                }
-            }
-            Event::Command(Command::Leave { session }) => {
-                if let Some(session) = self.sessions.get_mut(&(host, *session)) {
-                    session.leaving = true;
-                }
-            }
-            Event::Drain => {
-                self.draining.insert(host);
-                let sessions = self.sessions.range_mut((host, 0)..=(host, u64::MAX));
-                sessions.for_each(|(_, session)| session.leaving = true);
-            }
-            Event::Deadline => {}
-        }
-        Ok(None)
-    }
-
-    fn dialled(&mut self, host: usize, token: DialToken) -> Result<(), String> {
-        if self.draining.contains(&host) {
-            return Err("an attempt to connect, though the user drains".into());
-        }
-        let new = self.dials.insert((host, token));
-        new.then_some(())
-            .ok_or_else(|| format!("dial {} is used twice", token.0))
-    }
-
-    fn dial_over(&mut self, host: usize, token: DialToken) -> Result<(), String> {
-        let was = self.dials.remove(&(host, token));
-        was.then_some(())
-            .ok_or_else(|| format!("dial {} is not under way", token.0))
-    }
-
-    fn sent(&mut self, host: usize, conn: ConnId, message: &Message) -> Result<(), String> {
-        let now = self.now.unwrap_or_default();
-        let (number, session) = self.on(host, conn)?;
-        let next = session.asks.iter_mut().find(|(.., sent)| sent.is_none());
-        match (next, message) {
-            (Some((_, request, sent)), Message::Request(said)) if said == request => {
-                *sent = Some(now);
-                Ok(())
-            }
-            _ => Err(format!("session {number} sends what it was not asked to, or not now")),
-        }
-    }
-
-    fn closed(&mut self, host: usize, conn: ConnId, reason: CloseReason) -> Result<(), String> {
-        let (_, session) = self.on(host, conn)?;
-        session.conn = None;
-        let done = session.leaving && session.asks.is_empty();
-        match reason {
-            CloseReason::Finished if done => self.marks.hit(Mark::LeftAfterAll),
-            CloseReason::TimedOut if !session.asks.is_empty() => self.marks.hit(Mark::ResponseTimeout),
-            reason => {
-                return Err(format!(
-                    "{conn:?} was closed ({}) by a session that {}",
-                    words::why(reason),
-                    if done {
-                        "is to leave and has all its answers"
-                    } else {
-                        "waits for answers, or need not leave"
-                    }
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn notified(&mut self, host: usize, notice: &Notice, owed: &mut Option<Reply>) -> Result<(), String> {
-        match notice {
-            Notice::Connected { .. } => {}
-            Notice::Answered {
-                session,
-                ask,
-                reply,
-                round_trip,
-            } => {
-                if owed.take().as_ref() != Some(reply) {
-                    return Err(format!(
-                        "session {session} was told of an answer that has not just come"
-                    ));
-                }
-                self.answered(host, *session, *ask, reply, *round_trip)?;
-            }
-            Notice::Delivered { session, from, body } => {
-                let delivery = Reply::Delivery {
-                    from: *from,
-                    body: body.clone(),
-                };
-                if owed.take() != Some(delivery) {
-                    return Err(format!("session {session} was told of a body that has not just come"));
-                }
-                self.marks.hit(Mark::Delivered);
-            }
-            Notice::Unanswered { session, ask } => {
-                self.marks.hit(Mark::Unanswered);
-                if let Some(entry) = self.sessions.get_mut(&(host, *session)) {
-                    if entry.conn.is_some() && !entry.leaving {
-                        return Err(format!("session {session} gives up number {ask}, and is connected"));
-                    }
-                    entry.asks.retain(|(number, ..)| number != ask);
-                }
-            }
-            Notice::Retrying { session, .. } => {
-                let entry = self.sessions.get(&(host, *session));
-                if entry.is_none_or(|entry| entry.conn.is_some()) {
-                    return Err(format!("session {session} tries again to connect, and need not"));
-                }
-            }
-            Notice::Ended { session, .. } => {
-                let entry = self.sessions.remove(&(host, *session));
-                let entry = entry.ok_or_else(|| format!("session {session} ends, and is none"))?;
-                if entry.conn.is_some() || !entry.asks.is_empty() {
-                    return Err(format!("session {session} ends with a connection or requests left"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn answered(&mut self, host: usize, session: u64, ask: u64, reply: &Reply, took: Duration) -> Result<(), String> {
-        let now = self.now;
-        let entry = self
-            .sessions
-            .get_mut(&(host, session))
-            .ok_or("an answer for no session")?;
-        let Some((number, request, Some(sent))) = entry.asks.pop_front() else {
-            return Err(format!("session {session} has asked nothing"));
-        };
-        if number != ask {
-            return Err(format!("number {ask} is answered, and {number} was asked before"));
-        }
-        let fits = match (&request, reply) {
-            (Request::Identity, Reply::Identity(id)) => *entry.id.get_or_insert(*id) == *id,
-            (Request::List, Reply::List(ids)) => {
-                let ids: Vec<u64> = ids.iter().collect();
-                ids.is_sorted_by(|a, b| a < b) && entry.id.is_none_or(|id| !ids.contains(&id))
-            }
-            (Request::Echo(body), Reply::Echo(same)) => body == same,
-            (Request::Relay { to, .. }, Reply::Relayed { sent, unsent }) => {
-                let named: BTreeSet<u64> = to.iter().collect();
-                usize::from(*sent) + unsent.len() == named.len()
-            }
-            _ => false,
-        };
-        if !fits {
-            return Err(format!(
-                "a request ({}) is answered by another kind of reply ({})",
-                words::brief(&request),
-                words::brief(reply)
-            ));
-        }
-        if let Some(now) = now {
-            // A host's clock goes up to a tenth too fast or too slow.
-            let (least, most) = ((now - sent).mul_f64(0.9), (now - sent).mul_f64(1.12));
-            if took + SLACK < least || took > most + SLACK {
-                return Err(format!(
-                    "a round trip of {took:?} is said of one that took {:?}",
-                    now - sent
-                ));
-            }
-        }
-        Ok(())
+        host.notices.extend(told);
+        host.compare(users)
     }
 
     /// The driver passed on what its machine had to tell.
     pub(super) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
-        let said = self.notices.get_mut(&host).and_then(VecDeque::pop_front);
+        let said = self.hosts.get_mut(&host).and_then(|host| host.notices.pop_front());
         if said.as_ref() != Some(notice) {
             return Err(format!(
                 "the caller was told: {}; the machine said: {}",
@@ -403,9 +170,277 @@ impl UsersModel {
     }
 
     pub(super) fn ends(&self) -> Result<(), String> {
-        match self.sessions.keys().next() {
-            None => Ok(()),
-            Some((host, number)) => Err(format!("session {number} of host {host} is left")),
+        let left = self
+            .hosts
+            .iter()
+            .find_map(|(host, of)| Some((host, of.sessions.keys().next()?)));
+        left.map_or(Ok(()), |(host, number)| {
+            Err(format!("session {number} of host {host} is left"))
+        })
+    }
+}
+
+impl Host {
+    fn compare(&self, users: &Users) -> Result<(), String> {
+        let due = self.sessions.values().filter_map(|session| session.due).min();
+        let (is, should) = (users.next_deadline(), due.map(|(at, _)| at));
+        if is != should {
+            return Err(format!(
+                "a user's next deadline is {}, should be {}",
+                words::moment(is),
+                words::moment(should)
+            ));
         }
+        if users.is_zero() != self.sessions.is_empty() {
+            return Err(format!(
+                "there are {} sessions, and the users say otherwise",
+                self.sessions.len()
+            ));
+        }
+        Ok(())
+    }
+
+    const fn rule(&self) -> Rule {
+        Rule {
+            steps: self.config.backoff,
+            attempt: self.config.attempt_timeout,
+            all: Some(self.config.connect_timeout),
+            insists: self.config.retry_refused,
+        }
+    }
+}
+
+/// One event at one host, and what it must lead to.
+struct Step<'a> {
+    host: &'a mut Host,
+    marks: &'a Marks,
+    run_now: Option<Duration>,
+}
+
+impl Step<'_> {
+    fn take(&mut self, event: &Event<Message, Command>, did: &mut Did<'_>) -> Result<(), String> {
+        match event {
+            Event::Command(Command::Connect { session }) => self.connect(*session, did)?,
+            Event::Command(Command::Ask { session, ask, request }) => self.ask(*session, *ask, request, did)?,
+            Event::Command(Command::Leave { session }) => self.leave(*session, did)?,
+            Event::Opened(conn, opened) => {
+                let number = self.at(opened.dial.map(Stage::Dialling));
+                let number = number.ok_or_else(|| format!("{conn:?} opens, and no session has asked for it"))?;
+                self.opened(number, *conn, did)?;
+            }
+            Event::DialFailed(token, error) => {
+                let number = self.at(Some(Stage::Dialling(*token)));
+                let number = number.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
+                self.fails(number, &Failure::Dial(*error), None, did)?;
+            }
+            Event::Received(conn, Message::Reply(reply)) => {
+                let number = self.at(Some(Stage::Open(*conn)));
+                let number = number.ok_or_else(|| format!("{conn:?} is heard, and is no session's"))?;
+                self.heard(number, reply, did)?;
+            }
+            Event::Received(..) => return Err("a user is asked something".into()),
+            Event::Closed(conn, reason) => {
+                let number = self.at(Some(Stage::Open(*conn)));
+                let number = number.ok_or_else(|| format!("{conn:?} closes, and is no session's"))?;
+                let told = self.of(number)?.told.take();
+                let failure = told.unwrap_or(Failure::Closed(*reason));
+                self.fails(number, &failure, None, did)?;
+            }
+            Event::PeerFinished(_) => {
+                return Err("a user's connection goes on, and its hub has finished sending".into());
+            }
+            Event::Deadline => self.expire(did)?,
+            Event::Drain => self.drain(did)?,
+        }
+        match did.next() {
+            None => Ok(()),
+            Some(more) => Err(format!("a user did this for no reason: {}", words::action(more))),
+        }
+    }
+
+    /// The session that is at this stage.
+    fn at(&self, stage: Option<Stage>) -> Option<u64> {
+        let mut all = self.host.sessions.iter();
+        all.find(|(_, session)| Some(session.stage) == stage)
+            .map(|(number, _)| *number)
+    }
+
+    fn of(&mut self, number: u64) -> Result<&mut Session, String> {
+        let session = self.host.sessions.get_mut(&number);
+        session.ok_or_else(|| format!("session {number} is over"))
+    }
+
+    fn wait(&mut self, number: u64, until: Option<Time>) -> Result<(), String> {
+        self.host.set += 1;
+        let set = self.host.set;
+        let session = self.of(number)?;
+        // A timer that is right already is left alone.
+        if session.due.map(|(at, _)| at) != until {
+            session.due = until.map(|until| (until, set));
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+        if self.host.sessions.contains_key(&number) {
+            return Ok(());
+        }
+        if self.host.draining {
+            let failure = Some(Failure::ShuttingDown);
+            return must(
+                did,
+                &Action::Notify(Notice::Ended {
+                    session: number,
+                    failure,
+                }),
+            );
+        }
+        let session = Session {
+            stage: Stage::Pause,
+            due: None,
+            trying: Trying::begins(self.host.rule(), self.host.now),
+            leaving: false,
+            id: None,
+            asks: VecDeque::new(),
+            told: None,
+        };
+        self.host.sessions.insert(number, session);
+        self.dial(number, did)
+    }
+
+    fn dial(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+        let Some(Action::Dial(token)) = did.next() else {
+            return Err(format!("session {number} should be connected, and nobody dials"));
+        };
+        if !self.host.tokens.insert(*token) {
+            return Err(format!("dial {} is used twice", token.0));
+        }
+        let now = self.host.now;
+        let session = self.of(number)?;
+        session.stage = Stage::Dialling(*token);
+        let until = session.trying.until(now);
+        self.wait(number, Some(until))
+    }
+
+    fn opened(&mut self, number: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+        let sent = Some((self.host.now, self.run_now));
+        let marks = self.marks;
+        self.host.connected = true;
+        let session = self.of(number)?;
+        if session.trying.failures() > 0 && session.id.is_some() {
+            marks.hit(Mark::UserCameBack);
+        }
+        session.stage = Stage::Open(conn);
+        session.id = None;
+        session.told = None;
+        must(did, &Action::Notify(Notice::Connected { session: number }))?;
+        for ask in &mut session.asks {
+            ask.sent = sent;
+            must(did, &Action::Send(conn, Message::Request(ask.request.clone())))?;
+        }
+        self.settle(number, did)
+    }
+
+    fn ask(&mut self, number: u64, ask: u64, request: &Request, did: &mut Did<'_>) -> Result<(), String> {
+        let now = (self.host.now, self.run_now);
+        let Some(session) = self.host.sessions.get_mut(&number).filter(|session| !session.leaving) else {
+            self.marks.hit(Mark::AskedTooLate);
+            return self.unanswered(number, ask, did);
+        };
+        let mut sent = None;
+        if let Stage::Open(conn) = session.stage {
+            must(did, &Action::Send(conn, Message::Request(request.clone())))?;
+            sent = Some(now);
+        }
+        session.asks.push_back(Ask {
+            number: ask,
+            request: request.clone(),
+            sent,
+        });
+        self.settle(number, did)
+    }
+
+    fn unanswered(&self, session: u64, ask: u64, did: &mut Did<'_>) -> Result<(), String> {
+        self.marks.hit(Mark::Unanswered);
+        must(did, &Action::Notify(Notice::Unanswered { session, ask }))
+    }
+
+    fn leave(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+        match self.host.sessions.get_mut(&number) {
+            Some(session) => session.leaving = true,
+            None => return Ok(()),
+        }
+        self.settle(number, did)
+    }
+
+    /// A session that is to leave does so once all is answered; one that is connected waits for its oldest answer.
+    fn settle(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+        let (marks, config) = (self.marks, self.host.config.clone());
+        let session = self.of(number)?;
+        if session.leaving && session.asks.is_empty() {
+            if let Stage::Open(_) = session.stage {
+                marks.hit(Mark::LeftAfterAll);
+            }
+            self.let_go(number, CloseReason::Finished, did)?;
+            return self.ends(number, None, did);
+        }
+        if !matches!(session.stage, Stage::Open(_)) {
+            return Ok(());
+        }
+        let oldest = session.asks.front().and_then(|ask| ask.sent);
+        let mut due = oldest.map(|(sent, _)| sent + config.response_timeout);
+        // Who comes back gives up in time, whatever it waits for.
+        if config.reconnect && !session.trying.is_proven() {
+            due = due.map(|due| due.min(session.trying.last()));
+        }
+        self.wait(number, due)
+    }
+
+    fn expire(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+        loop {
+            let all = self.host.sessions.iter();
+            let due = all.filter_map(|(number, session)| Some((session.due?, *number))).min();
+            let Some((_, number)) = due.filter(|((at, _), _)| *at <= self.host.now) else {
+                return Ok(());
+            };
+            let marks = self.marks;
+            let session = self.of(number)?;
+            session.due = None;
+            match session.stage {
+                Stage::Pause => self.dial(number, did)?,
+                Stage::Dialling(_) => {
+                    marks.hit(Mark::DialAbandoned);
+                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), did)?;
+                }
+                Stage::Open(_) => {
+                    marks.hit(Mark::ResponseTimeout);
+                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), did)?;
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+        self.host.draining = true;
+        for number in self.host.sessions.keys().copied().collect::<Vec<_>>() {
+            if matches!(self.of(number)?.stage, Stage::Open(_)) {
+                self.leave(number, did)?;
+            } else {
+                self.let_go(number, CloseReason::ShuttingDown, did)?;
+                self.ends(number, Some(&Failure::ShuttingDown), did)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn must(did: &mut Did<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
+    match did.next() {
+        Some(next) if next == action => Ok(()),
+        other => Err(format!(
+            "a user should do: {}; it does: {}",
+            words::action(action),
+            words::list(other.map(words::action))
+        )),
     }
 }

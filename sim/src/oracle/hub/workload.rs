@@ -22,6 +22,8 @@ const SHORT: usize = 100;
 const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
+/// What one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Something that is planned. Its number in the plan is that of its session, or of its request.
 #[derive(Clone, Debug)]
@@ -91,6 +93,9 @@ impl Hub {
             client: ClientConfig {
                 response_timeout: RESPONSE_TIMEOUT,
                 connect_timeout: CONNECT_TIMEOUT,
+                attempt_timeout: ATTEMPT_TIMEOUT,
+                retry_refused: true,
+                reconnect: false,
                 backoff: Backoff {
                     first: Duration::from_millis(50),
                     max: BACKOFF_MAX,
@@ -100,6 +105,8 @@ impl Hub {
             max_backlog: None,
             max_partial_bytes: None,
             lines: Vec::new(),
+            come_back: Vec::new(),
+            meek: Vec::new(),
         }
     }
 
@@ -153,6 +160,8 @@ impl Workload for Hub {
         hub.number();
         hub.max_backlog = dice.chance(0.2).then(|| dice.among(1000, 70_000));
         hub.lines = (0..hosts).filter(|_| dice.chance(0.2)).collect();
+        hub.come_back = (0..hosts).filter(|_| dice.chance(0.4)).collect();
+        hub.meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         hub.mind_lines();
         // Whoever is refused may be so again and again: users do not try again.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
@@ -194,6 +203,8 @@ impl Workload for Hub {
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
             "lines": self.lines,
+            "come_back": self.come_back,
+            "meek": self.meek,
             "planned": planned.collect::<Vec<_>>(),
         })
     }
@@ -208,6 +219,10 @@ impl Workload for Hub {
             max_partial_bytes: Option<usize>,
             #[serde(default)]
             lines: Vec<usize>,
+            #[serde(default)]
+            come_back: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             planned: Vec<Written>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -216,6 +231,8 @@ impl Workload for Hub {
             max_backlog: whole.max_backlog,
             max_partial_bytes: whole.max_partial_bytes,
             lines: whole.lines,
+            come_back: whole.come_back,
+            meek: whole.meek,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
     }

@@ -7,6 +7,7 @@ use echosphere_core::numbers::{Command, Failure, Mode, Notice, Total, Want};
 use echosphere_core::wire::ErrorCode;
 
 use super::Numbers;
+use super::draws::PATIENT;
 use super::machines::Errand;
 use super::sequence::Sequences;
 use super::server::LARGEST_FIRST;
@@ -22,6 +23,10 @@ pub(super) struct CallersModel {
     /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
+    /// Sessions that one caller begins and nobody else asks for.
+    own: BTreeSet<Name>,
+    /// The server keeps sessions for as long as anybody could need them, and has lost none by ending.
+    keeps: bool,
 }
 
 /// Who asked for one stream.
@@ -42,13 +47,25 @@ impl CallersModel {
             counts.entry(name).or_default().insert(n);
         }
         counts.retain(|_, counts| counts.len() > 1);
+        let mut asked: BTreeMap<Name, usize> = BTreeMap::new();
+        for name in numbers.planned.iter().flat_map(Planned::names) {
+            *asked.entry(name).or_default() += 1;
+        }
+        asked.retain(|_, times| *times == 1);
         Self {
             planned: numbers.planned.clone(),
             mode: numbers.server.mode,
             callers: numbers.planned.iter().map(|_| Caller::default()).collect(),
             mixed: counts.into_keys().collect(),
             sequences: Sequences::default(),
+            own: asked.into_keys().collect(),
+            keeps: numbers.server.session_ttl >= PATIENT,
         }
+    }
+
+    /// The server ends, or is about to, and with it all its sessions.
+    pub(super) const fn server_ends(&mut self) {
+        self.keeps = false;
     }
 
     /// What a host is to do in its next life: all that has not come to an end, from where it was.
@@ -175,7 +192,7 @@ impl CallersModel {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
                     Failure::Rejected(code, _) => code.is_temporary(),
                     Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
-                    Failure::Confused => false,
+                    Failure::Confused | Failure::OtherProtocol(_) => false,
                 };
                 if !fair {
                     return Err(format!("a stateless stream failed: {}", words::brief(failure)));
@@ -191,6 +208,7 @@ impl CallersModel {
             return Ok(());
         };
         let pure = !self.mixed.contains(&name);
+        let kept = self.keeps && self.own.contains(&name) && after.is_none();
         let first = after.map(|place| self.sequences.at(name.uuid(), place));
         let all = self.sequences.first(name.uuid(), n);
         let caller = &mut self.callers[at];
@@ -237,8 +255,11 @@ impl CallersModel {
             }
             Notice::Failed { ref failure, .. } => {
                 caller.over = true;
-                if pure && *failure == Failure::Confused {
+                if pure && matches!(failure, Failure::Confused | Failure::OtherProtocol(_)) {
                     return Err("a session made no sense".into());
+                }
+                if kept && matches!(failure, Failure::Rejected(ErrorCode::UnknownSession, _)) {
+                    return Err("the session is lost, though it is kept for longer than any loss lasts".into());
                 }
             }
             Notice::Resumed { .. } | Notice::Retrying { .. } => {}

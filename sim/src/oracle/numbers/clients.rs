@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::Iter;
-use std::time::Duration;
 
 use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, Total, Want};
 use echosphere_core::wire::ErrorCode;
@@ -11,6 +10,7 @@ use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Ti
 use super::machines::Callers;
 use super::sequence::checksum;
 use crate::marks::{Mark, Marks};
+use crate::oracle::trying::{Rule, Trying};
 use crate::words;
 
 /// One host's client, in one of its lives.
@@ -20,6 +20,8 @@ pub(super) struct ClientModel {
     marks: Marks,
     now: Time,
     draining: bool,
+    /// Some attempt has connected.
+    connected: bool,
     gets: BTreeMap<u64, Get>,
     /// Timers set so far.
     set: u64,
@@ -39,9 +41,7 @@ struct Get {
     request: Message,
     /// Replies to it that were no errors.
     replies: usize,
-    /// When the last connection was lost on which something had come.
-    since: Time,
-    retries: u32,
+    trying: Trying,
     stage: Stage,
     /// When what is waited for is due, and which timer that is.
     due: Option<(Time, u64)>,
@@ -57,7 +57,7 @@ enum Stage {
 type Did<'a> = Iter<'a, Action<Message, Notice>>;
 
 impl Get {
-    const fn new(want: Want, since: Time) -> Self {
+    const fn new(want: Want, trying: Trying) -> Self {
         let known = !matches!(want, Want::Session { after: Some(_), .. });
         Self {
             want,
@@ -66,8 +66,7 @@ impl Get {
             began: false,
             request: Message::End,
             replies: 0,
-            since,
-            retries: 0,
+            trying,
             stage: Stage::Pause,
             due: None,
         }
@@ -187,6 +186,7 @@ impl ClientModel {
             marks,
             now: Time::ZERO,
             draining: false,
+            connected: false,
             gets: BTreeMap::new(),
             set: 0,
             notices: VecDeque::new(),
@@ -211,7 +211,7 @@ impl ClientModel {
             Event::DialFailed(token, error) => {
                 let key = self.at(Some(Stage::Dialling(*token)));
                 let key = key.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
-                self.retry(key, &Failure::Dial(*error), did)?;
+                self.retry(key, &Failure::Dial(*error), true, did)?;
             }
             Event::Received(conn, message) => {
                 let key = self.at(Some(Stage::Open(*conn)));
@@ -228,7 +228,7 @@ impl ClientModel {
             Event::Closed(conn, reason) => {
                 let key = self.at(Some(Stage::Open(*conn)));
                 let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
-                self.lost(key, &Failure::Closed(*reason), did)?;
+                self.retry(key, &Failure::Closed(*reason), false, did)?;
             }
             Event::PeerFinished(conn) => return Err(format!("{conn:?} goes on, and its server has finished sending")),
             Event::Deadline => self.expire(did)?,
@@ -271,7 +271,13 @@ impl ClientModel {
         if self.gets.contains_key(&key) {
             return Ok(());
         }
-        self.gets.insert(key, Get::new(want, self.now));
+        let rule = Rule {
+            steps: self.config.backoff,
+            attempt: self.config.response_timeout,
+            all: Some(self.config.give_up),
+            insists: self.config.retry_refused,
+        };
+        self.gets.insert(key, Get::new(want, Trying::begins(rule, self.now)));
         if self.draining {
             return self.end(key, Err(Failure::ShuttingDown), did);
         }
@@ -285,14 +291,15 @@ impl ClientModel {
         if self.at(Some(Stage::Dialling(*token))).is_some() {
             return Err(format!("dial {} is used twice", token.0));
         }
-        let (patience, give_up) = (self.now + self.config.response_timeout, self.config.give_up);
+        let now = self.now;
         let get = self.of(key)?;
         get.stage = Stage::Dialling(*token);
-        let until = patience.min(get.since + give_up);
+        let until = get.trying.until(now);
         self.wait(key, Some(until))
     }
 
     fn opened(&mut self, key: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+        self.connected = true;
         let get = self.of(key)?;
         get.stage = Stage::Open(conn);
         let request = get.next_request();
@@ -305,13 +312,15 @@ impl ClientModel {
         get.request = request.clone();
         get.replies = 0;
         must(did, &Action::Send(conn, request))?;
-        self.wait(key, Some(self.now + self.config.response_timeout))
+        let now = self.now;
+        let until = self.of(key)?.trying.until(now);
+        self.wait(key, Some(until))
     }
 
     fn heard(&mut self, key: u64, conn: ConnId, value: u64, did: &mut Did<'_>) -> Result<(), String> {
         self.wait(key, None)?;
         let get = self.of(key)?;
-        get.retries = 0;
+        get.trying.proves();
         let (told, end) = get.hear(key, value);
         let total = get.total();
         for notice in told {
@@ -354,53 +363,30 @@ impl ClientModel {
         ];
         if passes.contains(&code) {
             must(did, &Action::Close(conn, CloseReason::Finished))?;
-            return self.lost(key, &why, did);
+            return self.retry(key, &why, false, did);
         }
         self.end(key, Err(why), did)
     }
 
-    /// A connection ends on which nothing, or the next number, was awaited.
-    fn lost(&mut self, key: u64, why: &Failure, did: &mut Did<'_>) -> Result<(), String> {
-        let now = self.now;
-        let get = self.of(key)?;
-        if get.due.is_none() {
-            get.since = now;
-        }
-        self.retry(key, why, did)
-    }
-
     /// There is a pause, or no time for one.
-    fn retry(&mut self, key: u64, why: &Failure, did: &mut Did<'_>) -> Result<(), String> {
-        let (now, backoff, give_up) = (self.now, self.config.backoff, self.config.give_up);
+    fn retry(&mut self, key: u64, why: &Failure, refused: bool, did: &mut Did<'_>) -> Result<(), String> {
+        let (now, connected) = (self.now, self.connected);
         let get = self.of(key)?;
         get.stage = Stage::Pause;
-        let doubled = backoff
-            .first
-            .saturating_mul(1_u32.checked_shl(get.retries).unwrap_or(u32::MAX));
-        let longest = doubled.min(backoff.max);
-        let passed = now.since(get.since);
+        get.due = None;
+        get.trying.fails(now, refused && !connected);
+        let broken = |rule: String| format!("stream {key}: {rule}");
         match did.next() {
             Some(Action::Notify(Notice::Retrying {
                 key: of,
                 why: said,
                 after,
             })) if *of == key && said == why => {
-                // Halves are rounded.
-                if *after + Duration::from_nanos(2) < longest / 2 || *after > longest {
-                    return Err(format!(
-                        "stream {key} pauses for {after:?}, should for {longest:?} at most, or half of it"
-                    ));
-                }
-                if passed + *after > give_up {
-                    return Err(format!("stream {key} tries again {:?} after its loss", passed + *after));
-                }
-                get.retries += 1;
-                self.wait(key, Some(now + *after))
+                let until = get.trying.pauses(now, *after).map_err(broken)?;
+                self.wait(key, Some(until))
             }
             Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
-                if passed + longest <= give_up {
-                    return Err(format!("stream {key} gives up {passed:?} after its loss"));
-                }
+                get.trying.gives_up(now).map_err(broken)?;
                 self.marks.hit(Mark::GaveUp);
                 self.gets.remove(&key);
                 Ok(())
@@ -426,12 +412,12 @@ impl ClientModel {
                 Stage::Dialling(token) => {
                     self.marks.hit(Mark::DialAbandoned);
                     must(did, &Action::AbandonDial(token))?;
-                    self.retry(key, &Failure::TimedOut, did)?;
+                    self.retry(key, &Failure::TimedOut, false, did)?;
                 }
                 Stage::Open(conn) => {
                     self.marks.hit(Mark::ResponseTimeout);
                     must(did, &Action::Close(conn, CloseReason::TimedOut))?;
-                    self.retry(key, &Failure::TimedOut, did)?;
+                    self.retry(key, &Failure::TimedOut, false, did)?;
                 }
             }
         }

@@ -14,6 +14,9 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// The same of one that several claim, who take it from each other at each number.
 const CONTESTED: usize = 25;
 
+/// Longer than a run has faults, all time-outs included: whatever happens to its connections, no session is lost.
+pub(super) const PATIENT: Duration = Duration::from_secs(30);
+
 /// Draws one run's streams.
 struct Drawing {
     dice: Dice,
@@ -38,7 +41,11 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
             _ => Mode::Both,
         },
         period: Duration::from_millis(period),
-        session_ttl: dice.millis(30, 1500),
+        session_ttl: match dice.below(8) {
+            0 => PATIENT,
+            _ => dice.millis(30, 1500),
+        },
+        unacknowledged_ttl: dice.millis(0, 1500),
         max_sessions: if dice.chance(0.25) { dice.among(1, 4) } else { 1000 },
     };
     let response_timeout = dice.millis(300, 1500);
@@ -63,11 +70,13 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
         drawing.one();
     }
     let lines = (0..hosts).filter(|_| drawing.dice.chance(0.2)).collect();
+    let meek = (0..hosts).filter(|_| drawing.dice.chance(0.15)).collect();
     Numbers {
         max_backlog,
         // All requests are short.
         max_partial_bytes: partial::draw(seed, 0),
         lines,
+        meek,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }
 }
@@ -138,13 +147,19 @@ impl Drawing {
     }
 
     /// Somebody comes back to a session that was sent whole, about when it is discarded: if all that is sent takes the
-    /// same time and nothing goes wrong, at that very moment.
+    /// same time and nothing goes wrong, at that very moment. That is known of a client that has finished sending, for its
+    /// session's time begins with the end.
     fn race(&mut self, at: Duration) {
         let name = self.name();
         let n = self.count(CONTESTED.min(self.most));
         self.shared.push((name, n));
-        self.get(at, Wanted::Session { name, n, after: None });
-        let over = at + self.lasts(n) + self.server.session_ttl;
+        let mut over = at + self.lasts(n) + self.server.session_ttl;
+        if self.dice.chance(0.7) {
+            self.say(at, vec![(Duration::ZERO, Ask::StartSession(name, n))], Duration::ZERO);
+            over += self.server.unacknowledged_ttl;
+        } else {
+            self.get(at, Wanted::Session { name, n, after: None });
+        }
         let late = match self.dice.below(6) {
             0 => Duration::from_millis(1),
             1 => Duration::from_nanos(1),

@@ -9,8 +9,8 @@ use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Ti
 
 use super::machines::Errand;
 
-/// Tokens from here on are theirs; a client counts from 1.
-const FIRST_TOKEN: u64 = 1 << 40;
+/// Tokens from here on are theirs: more than a client counts to.
+const FIRST_TOKEN: u64 = 1 << 63;
 /// How long they wait for a connection.
 const PATIENCE: Duration = Duration::from_millis(1500);
 

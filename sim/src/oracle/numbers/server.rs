@@ -14,6 +14,7 @@ use crate::observe::{ActionOf, EventOf};
 use crate::words;
 
 mod checks;
+mod ends;
 
 /// The largest first number.
 pub(super) const LARGEST_FIRST: u64 = 255;
@@ -63,6 +64,8 @@ enum Stream {
         uuid: Uuid,
         due: Time,
     },
+    /// All of a session was sent.
+    Ended(Uuid),
 }
 
 impl Peer {
@@ -77,9 +80,18 @@ impl Peer {
 }
 
 impl Stream {
-    const fn due(&mut self) -> &mut Time {
+    const fn due(&mut self) -> Option<&mut Time> {
         match self {
-            Self::Plain { due, .. } | Self::Session { due, .. } => due,
+            Self::Plain { due, .. } | Self::Session { due, .. } => Some(due),
+            Self::Ended(_) => None,
+        }
+    }
+
+    /// The session that is sent, or was.
+    const fn session(&self) -> Option<Uuid> {
+        match self {
+            Self::Plain { .. } => None,
+            Self::Session { uuid, .. } | Self::Ended(uuid) => Some(*uuid),
         }
     }
 }
@@ -103,6 +115,7 @@ enum Owed {
     Number(u64),
     Error(ErrorCode),
     Close(CloseReason),
+    Finish,
 }
 
 impl fmt::Display for Owed {
@@ -111,6 +124,7 @@ impl fmt::Display for Owed {
             Self::Number(number) => write!(f, "number {number}"),
             Self::Error(code) => write!(f, "error {code}"),
             Self::Close(reason) => write!(f, "close ({})", words::why(*reason)),
+            Self::Finish => f.write_str("finish"),
         }
     }
 }
@@ -202,6 +216,10 @@ impl ServerModel {
         let peer = peer.ok_or_else(|| format!("{conn:?} is heard, and is not connected"))?;
         if *request == Message::End {
             self.end(conn);
+            return Ok(());
+        }
+        if matches!(peer.stream, Some(Stream::Ended(_))) {
+            self.marks.hit(Mark::AskedAfterTheEnd);
             return Ok(());
         }
         if peer.stream.is_some() {
@@ -309,8 +327,12 @@ impl ServerModel {
             Ok(before) => {
                 self.marks.hit(Mark::SessionTakenOver);
                 self.counters.taken_over += 1;
-                self.peers.remove(&before);
-                self.owe(before, Owed::Error(ErrorCode::TakenOver));
+                let peer = self.peers.remove(&before);
+                if matches!(peer.and_then(|peer| peer.stream), Some(Stream::Ended(_))) {
+                    self.marks.hit(Mark::EndTakenOver);
+                } else {
+                    self.owe(before, Owed::Error(ErrorCode::TakenOver));
+                }
                 self.owe(before, Owed::Close(CloseReason::Finished));
             }
             Err(until) if until <= self.now => self.marks.hit(Mark::InTimeThoughOver),
@@ -345,7 +367,9 @@ impl ServerModel {
             return;
         };
         let period = self.config.period;
-        let due = stream.due();
+        let Some(due) = stream.due() else {
+            return;
+        };
         *due = if *due + period > self.now {
             *due + period
         } else {
@@ -378,6 +402,7 @@ impl ServerModel {
                 let uuid = *uuid;
                 self.send_of_session(conn, uuid);
             }
+            Stream::Ended(_) => {}
         }
     }
 
@@ -399,45 +424,17 @@ impl ServerModel {
         let checksum = self.sequences.checksum(uuid, session.n);
         self.counters.finished += 1;
         self.owe(conn, Owed::Number(checksum));
-        self.owe(conn, Owed::Close(CloseReason::Finished));
-        self.left(conn);
-    }
-
-    /// The connection is no more; its session is kept for some time.
-    fn left(&mut self, conn: ConnId) -> Option<Peer> {
-        let peer = self.peers.remove(&conn)?;
-        if let Some(Stream::Session { uuid, .. }) = peer.stream {
-            if self.draining {
-                self.sessions.remove(&uuid);
-            } else if let Some(session) = self.sessions.get_mut(&uuid) {
-                session.held = Err(self.now + self.config.session_ttl);
-            }
-        }
-        Some(peer)
-    }
-
-    fn end(&mut self, conn: ConnId) {
-        if let Some(Stream::Session { uuid, .. }) = self.peers.remove(&conn).and_then(|peer| peer.stream) {
-            self.marks.hit(Mark::SessionEnded);
+        if self.draining {
+            self.owe(conn, Owed::Close(CloseReason::Finished));
+            self.peers.remove(&conn);
             self.sessions.remove(&uuid);
+            return;
         }
-        self.owe(conn, Owed::Close(CloseReason::Finished));
-    }
-
-    fn closed(&mut self, conn: ConnId, reason: CloseReason) -> Result<(), String> {
-        let peer = self.left(conn);
-        let peer = peer.ok_or_else(|| format!("{conn:?} closed, and was not connected"))?;
-        if peer.stream.is_some() && reason == CloseReason::PeerClosed {
-            return Err(format!(
-                "the stream of {conn:?} ended because its peer has finished sending"
-            ));
+        // Whether that arrives is not known before the client has closed.
+        self.owe(conn, Owed::Finish);
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.stream = Some(Stream::Ended(uuid));
         }
-        if peer.finished && reason == CloseReason::IdleTimeout {
-            return Err(format!(
-                "{conn:?} has finished sending, and its silence was held against it"
-            ));
-        }
-        Ok(())
     }
 
     fn expire(&mut self) {
@@ -450,7 +447,7 @@ impl ServerModel {
             self.discard(uuid);
         }
         let due = self.peers.iter_mut().filter_map(|(conn, peer)| {
-            let due = *peer.stream.as_mut()?.due();
+            let due = *peer.stream.as_mut()?.due()?;
             (due <= now).then_some(*conn)
         });
         for conn in due.collect::<Vec<_>>() {
@@ -463,7 +460,10 @@ impl ServerModel {
         let session = |peer: &Peer| matches!(peer.stream, Some(Stream::Session { .. }));
         let endless = self.peers.iter().filter(|(_, peer)| !session(peer));
         for conn in endless.map(|(conn, _)| *conn).collect::<Vec<_>>() {
-            self.peers.remove(&conn);
+            let stream = self.peers.remove(&conn).and_then(|peer| peer.stream);
+            if let Some(Stream::Ended(uuid)) = stream {
+                self.sessions.remove(&uuid);
+            }
             self.owe(conn, Owed::Close(CloseReason::ShuttingDown));
         }
         self.sessions.retain(|_, session| session.held.is_ok());

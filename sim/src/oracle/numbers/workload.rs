@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Numbers, draws};
 use crate::oracle::Workload;
-use crate::scenario::{BACKOFF_MAX, Scenario};
+use crate::scenario::{BACKOFF_MAX, LINK, Scenario};
 
 /// The first halves of uuids one of whose first numbers occurs twice, and at which places.
 pub(super) const REPEATING: [(u64, u16, u16); 4] = [
@@ -129,6 +129,24 @@ impl Planned {
         }
     }
 
+    /// The sessions that it asks for, each as often as it does.
+    pub(super) fn names(&self) -> Vec<Name> {
+        match self {
+            Self::Get {
+                want: Wanted::Session { name, .. },
+                ..
+            } => vec![*name],
+            Self::Get { .. } => Vec::new(),
+            Self::Odd { script, .. } => {
+                let asked = script.iter().filter_map(|(_, ask)| match ask {
+                    Ask::StartSession(name, _) | Ask::ContinueSession(name, ..) => Some(*name),
+                    _ => None,
+                });
+                asked.collect()
+            }
+        }
+    }
+
     const fn plain(&self) -> u16 {
         match self {
             Self::Get {
@@ -142,7 +160,8 @@ impl Planned {
 
 /// What all may take beyond what the network and the hosts are the cause of.
 pub(super) fn patience(numbers: &Numbers) -> Duration {
-    let (period, kept) = (numbers.server.period, numbers.server.session_ttl);
+    let period = numbers.server.period;
+    let kept = numbers.server.session_ttl + numbers.server.unacknowledged_ttl + LINK.idle_timeout;
     let mut names: BTreeMap<Name, Vec<u16>> = BTreeMap::new();
     for (name, n) in numbers.planned.iter().flat_map(Planned::begins) {
         names.entry(name).or_default().push(n);
@@ -182,11 +201,13 @@ impl Numbers {
                     first: FIRST_PAUSE,
                     max: BACKOFF_MAX,
                 },
+                retry_refused: true,
             },
             planned,
             max_backlog: None,
             max_partial_bytes: None,
             lines: Vec::new(),
+            meek: Vec::new(),
         }
     }
 
@@ -229,12 +250,14 @@ impl Workload for Numbers {
             },
             "period": self.server.period,
             "session_ttl": self.server.session_ttl,
+            "unacknowledged_ttl": self.server.unacknowledged_ttl,
             "max_sessions": self.server.max_sessions,
             "response_timeout": self.client.response_timeout,
             "give_up": self.client.give_up,
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
             "lines": self.lines,
+            "meek": self.meek,
             "planned": self.planned,
         })
     }
@@ -246,6 +269,7 @@ impl Workload for Numbers {
             mode: String,
             period: Duration,
             session_ttl: Duration,
+            unacknowledged_ttl: Duration,
             max_sessions: usize,
             response_timeout: Duration,
             give_up: Duration,
@@ -254,6 +278,8 @@ impl Workload for Numbers {
             max_partial_bytes: Option<usize>,
             #[serde(default)]
             lines: Vec<usize>,
+            #[serde(default)]
+            meek: Vec<usize>,
             planned: Vec<Planned>,
         }
         let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
@@ -266,12 +292,14 @@ impl Workload for Numbers {
             },
             period: whole.period,
             session_ttl: whole.session_ttl,
+            unacknowledged_ttl: whole.unacknowledged_ttl,
             max_sessions: whole.max_sessions,
         };
         Ok(Self {
             max_backlog: whole.max_backlog,
             max_partial_bytes: whole.max_partial_bytes,
             lines: whole.lines,
+            meek: whole.meek,
             ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
         })
     }

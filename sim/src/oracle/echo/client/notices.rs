@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use echosphere_core::Time;
 use echosphere_core::echo::{Command, Failure, Notice};
 use echosphere_core::wire::ErrorCode;
 
 use super::{ClientModel, SLACK};
 use crate::marks::Mark;
 use crate::oracle::echo::words::{Heard, Said};
+use crate::oracle::trying::{Rule, Trying};
 use crate::words;
 
 /// After these the same message may be sent again.
@@ -44,7 +46,7 @@ impl ClientModel {
                     Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
                     _ => return Err(format!("message number {id} acknowledged without its ok")),
                 }
-                let failed = self.failed.get(id).copied().unwrap_or_default();
+                let failed = self.trying.get(id).map_or(0, Trying::failures);
                 if *retries != failed {
                     return Err(format!(
                         "message number {id} took {retries} retries, they say, and {failed} failed"
@@ -65,18 +67,19 @@ impl ClientModel {
             }
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
-                let failed = self.failed.entry(*id).or_default();
-                let step = self
-                    .backoff
-                    .first
-                    .saturating_mul(1 << (*failed).min(20))
-                    .min(self.backoff.max);
-                *failed += 1;
-                if *after > step || *after < step / 2 {
-                    return Err(format!(
-                        "message number {id} pauses for {after:?}, in steps of {step:?}"
-                    ));
-                }
+                let connected = self.host(host).connected;
+                let rule = Rule {
+                    insists: !self.meek.contains(&host),
+                    ..self.rule
+                };
+                let trying = self
+                    .trying
+                    .entry(*id)
+                    .or_insert_with(|| Trying::begins(rule, Time::ZERO));
+                let refused = matches!(failure, Failure::Dial(_)) && !connected;
+                trying.fails(Time::ZERO, refused);
+                let paused = trying.pauses(Time::ZERO, *after);
+                paused.map_err(|rule| format!("message number {id}: {rule}"))?;
                 // A clock that goes too fast makes it shorter.
                 let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
                 self.pauses.insert((host, until, *id));
@@ -99,6 +102,22 @@ impl ClientModel {
             }
             Notice::GaveUp { id, .. } if self.host(host).draining => {
                 self.marks.hit(Mark::GivenUpInDrain);
+                self.settled(host, *id)?;
+                self.given_up.insert(*id);
+            }
+            Notice::GaveUp {
+                id,
+                failure: Failure::Dial(_),
+                attempts,
+            } if self.meek.contains(&host) && !self.host(host).connected => {
+                self.marks.hit(Mark::GivenUpWhenRefused);
+                let failed = self.trying.get(id).map_or(0, Trying::failures);
+                if *attempts != failed + 1 {
+                    return Err(format!(
+                        "the caller was told after {failed} attempts that failed: {}",
+                        words::brief(notice)
+                    ));
+                }
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
@@ -137,7 +156,7 @@ impl ClientModel {
         if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
             return Err(format!("message number {id} acknowledged or given up twice"));
         }
-        self.failed.remove(&id);
+        self.trying.remove(&id);
         let x = self.says[at] as usize;
         let host = self.host(host);
         host.under_way -= 1;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use echosphere_core::numbers::Message;
 use echosphere_core::{Action, ConnId, Machine};
 
-use super::{Owed, ServerModel, Watched};
+use super::{Owed, ServerModel, Stream, Watched};
 use crate::observe::ActionOf;
 use crate::words;
 
@@ -23,6 +23,7 @@ impl ServerModel {
                 Action::Send(conn, Message::Number(number)) => (*conn, Owed::Number(*number)),
                 Action::Send(conn, Message::Error(code, _)) => (*conn, Owed::Error(*code)),
                 Action::Close(conn, reason) => (*conn, Owed::Close(*reason)),
+                Action::Finish(conn) => (*conn, Owed::Finish),
                 other => return Err(format!("the server does: {}", words::action(other))),
             };
             if let Some(peer) = self.peers.get_mut(&conn) {
@@ -59,7 +60,8 @@ impl ServerModel {
         }
         let streams = self.peers.values_mut().filter_map(|peer| peer.stream.as_mut());
         let sessions = self.sessions.values().filter_map(|session| session.held.err());
-        let next = streams.map(|stream| *stream.due()).chain(sessions).min();
+        let due = streams.filter_map(Stream::due).map(|due| *due);
+        let next = due.chain(sessions).min();
         if server.next_deadline() != next {
             let is = server.next_deadline();
             return Err(format!(

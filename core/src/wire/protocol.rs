@@ -1,0 +1,113 @@
+use core::fmt;
+
+use super::ErrorCode;
+
+/// A protocol that a peer can be recognised to speak by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Echo.
+    Echo,
+    /// The hub.
+    Hub,
+    /// The chat.
+    Chat,
+    /// Numbers over TCP.
+    Numbers,
+    /// HTTP/2, which gRPC uses.
+    Http2,
+    /// HTTP/1.
+    Http1,
+    /// SSH.
+    Ssh,
+}
+
+/// Bytes from which a peer's protocol can be recognised. More are not looked at.
+pub const FIRST_BYTES: usize = 160;
+
+/// How the sentence begins, or what it holds, by which a server refuses a request that it does not know.
+const REFUSALS: [(&[u8], Protocol); 5] = [
+    (b"expected `message X` or `ok X`", Protocol::Echo),
+    (b"expected START, CONTINUE", Protocol::Numbers),
+    (b"; a hub expects ", Protocol::Hub),
+    (b"expected `identity`, `list`", Protocol::Hub),
+    (b"; a chat expects ", Protocol::Chat),
+];
+
+impl Protocol {
+    /// The protocol of a peer that was connected to and sends these bytes first; `None` if they tell nothing, or not yet.
+    #[must_use]
+    pub fn of_first(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            // A SETTINGS frame of stream 0: its length is a multiple of 6.
+            [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 => Some(Self::Http2),
+            [0, _, _, _, payload @ ..] => Self::of_payload(payload),
+            [0, ..] => None,
+            line if line.starts_with(b"HTTP/1.") => Some(Self::Http1),
+            line if line.starts_with(b"SSH-") => Some(Self::Ssh),
+            line => Self::of_line(line),
+        }
+    }
+
+    /// The protocol of a peer that answers a request by `error <code> <text>`, if that tells.
+    #[must_use]
+    pub fn of_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
+        let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
+        match code {
+            ErrorCode::UnknownRequest => REFUSALS.into_iter().find_map(told),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of this program's own protocols.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Echo | Self::Hub | Self::Chat | Self::Numbers)
+    }
+
+    fn of_payload(payload: &[u8]) -> Option<Self> {
+        match payload {
+            [0x81..=0x85, ..] => Some(Self::Hub),
+            [0x03, ..] => Some(Self::Chat),
+            [0xFF, error @ ..] => Self::of_error_words(error),
+            line => Self::of_line(line),
+        }
+    }
+
+    fn of_line(line: &[u8]) -> Option<Self> {
+        if let Some(error) = line.strip_prefix(b"error ") {
+            return Self::of_error_words(error);
+        }
+        if let Some(rest) = line.strip_prefix(b"ok ") {
+            // A chat counts what is typed.
+            let typed = rest.first().is_some_and(u8::is_ascii_digit);
+            return Some(if typed { Self::Chat } else { Self::Echo });
+        }
+        if line.starts_with(b"message ") {
+            return Some(Self::Echo);
+        }
+        let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let rest = line.get(digits..).unwrap_or_default();
+        (digits > 0 && matches!(rest, [] | [b'\r' | b'\n' | 0, ..])).then_some(Self::Numbers)
+    }
+
+    /// Of `<code> <text>`.
+    fn of_error_words(words: &[u8]) -> Option<Self> {
+        let end = memchr::memchr(b' ', words)?;
+        Self::of_error(ErrorCode::parse(&words[..end]), &words[end..])
+    }
+}
+
+/// As it stands in "that is …, not a hub".
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Echo => "an echo server",
+            Self::Hub => "a hub",
+            Self::Chat => "a chat server",
+            Self::Numbers => "a numbers server (TCP)",
+            Self::Http2 => "a gRPC server (HTTP/2)",
+            Self::Http1 => "a web server (HTTP/1)",
+            Self::Ssh => "an SSH server",
+        })
+    }
+}

@@ -1,0 +1,302 @@
+//! What a client makes of a server that speaks another protocol: it says which, and does not try again.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::numbers::Uuid;
+use echosphere_core::wire::{Codec, ErrorCode, Protocol};
+use echosphere_core::{ConnId, Machine, Time, chat, echo, hub, numbers};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+const OURS: [Protocol; 4] = [Protocol::Echo, Protocol::Hub, Protocol::Chat, Protocol::Numbers];
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(1)
+}
+
+/// The other end of a connection.
+trait Peer {
+    /// What it says when it is said this, and whether it closes then.
+    fn hear(&mut self, bytes: &[u8]) -> (Vec<u8>, bool);
+
+    /// In pieces of how many bytes that arrives. One by one: nothing is told from half a word.
+    fn piece(&self) -> usize {
+        1
+    }
+}
+
+struct Server<M: Machine, C: Codec<Message = M::Message>> {
+    endpoint: Endpoint<M, C>,
+    effects: Effects<M::Notice>,
+    conn: ConnId,
+}
+
+impl<M: Machine, C: Codec<Message = M::Message> + Clone> Peer for Server<M, C> {
+    fn hear(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+        let mut input = BytesMut::from(bytes);
+        self.endpoint
+            .receive(Time::ZERO, self.conn, &mut input, &mut self.effects);
+        written(&mut self.endpoint, self.conn)
+    }
+}
+
+/// What an endpoint writes, and whether it closes then.
+fn written<M: Machine, C: Codec<Message = M::Message> + Clone>(
+    endpoint: &mut Endpoint<M, C>,
+    conn: ConnId,
+) -> (Vec<u8>, bool) {
+    let bytes = match endpoint.outbox(conn) {
+        Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
+        None => Vec::new(),
+    };
+    endpoint.begin_flush(conn);
+    endpoint.wrote(conn, bytes.len());
+    (bytes, endpoint.want(conn) == Want::Shutdown)
+}
+
+fn serve<M, C>(machine: M, codec: C) -> Box<dyn Peer>
+where
+    M: Machine<Message: 'static, Command: 'static, Notice: 'static> + 'static,
+    C: Codec<Message = M::Message> + Clone + 'static,
+{
+    let mut endpoint = Endpoint::new(machine, codec, LinkConfig::default());
+    let conn = endpoint.accept(Time::ZERO).unwrap();
+    let effects = Effects::default();
+    Box::new(Server {
+        endpoint,
+        effects,
+        conn,
+    })
+}
+
+fn server(protocol: Protocol) -> Box<dyn Peer> {
+    match protocol {
+        Protocol::Echo => serve(
+            echo::Server::new(echo::ServerConfig::default(), rng()),
+            echo::EchoCodec::accepted(echo::MAX_MESSAGE),
+        ),
+        Protocol::Hub => serve(hub::Server::default(), hub::HubCodec::accepted()),
+        Protocol::Chat => serve(
+            chat::Server::new(chat::ServerConfig::default()),
+            chat::ChatCodec::accepted(),
+        ),
+        Protocol::Numbers => serve(
+            numbers::Server::new(numbers::ServerConfig::default(), rng()),
+            numbers::NumbersCodec::accepted(),
+        ),
+        other => panic!("{other:?} is not ours"),
+    }
+}
+
+/// Has a client connect to a server and do what `command` says. Returns what its caller is told.
+fn meet<M, C>(machine: M, codec: C, commands: Vec<M::Command>, server: &mut dyn Peer) -> Vec<M::Notice>
+where
+    M: Machine,
+    C: Codec<Message = M::Message> + Clone,
+{
+    let mut effects = Effects::default();
+    let mut endpoint = Endpoint::new(machine, codec, LinkConfig::default());
+    for command in commands {
+        endpoint.command(Time::ZERO, command, &mut effects);
+    }
+    let token = effects.dial.pop().unwrap();
+    let conn = endpoint.dialled(Time::ZERO, token, &mut effects);
+    for _ in 0..10 {
+        let (said, closes) = written(&mut endpoint, conn);
+        if said.is_empty() || closes {
+            break;
+        }
+        let (answer, closes) = server.hear(&said);
+        for piece in answer.chunks(server.piece()) {
+            let mut input = BytesMut::from(piece);
+            endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);
+        }
+        if closes {
+            endpoint.peer_closed(Time::ZERO, conn, &mut effects);
+        }
+    }
+    assert!(effects.dial.is_empty(), "nobody tries again at once");
+    effects.notices
+}
+
+/// What the client of this protocol takes the server for, if it ends because of that.
+fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>> {
+    match client {
+        Protocol::Echo => {
+            let machine = echo::Client::new(echo::ClientConfig::default(), rng());
+            let x = Bytes::from_static(b"x");
+            let told = meet(
+                machine,
+                echo::EchoCodec::dialled(echo::MAX_MESSAGE),
+                vec![echo::Command::Send { id: 1, x }],
+                server,
+            );
+            match told.last() {
+                Some(echo::Notice::GaveUp {
+                    failure: echo::Failure::OtherProtocol(other),
+                    attempts: 1,
+                    ..
+                }) => Some(*other),
+                _ => None,
+            }
+        }
+        Protocol::Hub => {
+            let config = hub::ClientConfig {
+                reconnect: true,
+                ..hub::ClientConfig::default()
+            };
+            let told = meet(
+                hub::Client::new(config, rng()),
+                hub::HubCodec::dialled(),
+                vec![
+                    hub::Command::Connect { session: 1 },
+                    hub::Command::Ask {
+                        session: 1,
+                        ask: 1,
+                        request: hub::Request::Identity,
+                    },
+                ],
+                server,
+            );
+            match told.last() {
+                Some(hub::Notice::Ended {
+                    failure: Some(hub::Failure::OtherProtocol(other)),
+                    ..
+                }) => Some(*other),
+                _ => None,
+            }
+        }
+        Protocol::Chat => {
+            let config = chat::ClientConfig {
+                reconnect: true,
+                ..chat::ClientConfig::default()
+            };
+            let machine = chat::Client::new(config, rng());
+            let told = meet(
+                machine,
+                chat::ChatCodec::dialled(),
+                vec![chat::Command::Connect],
+                server,
+            );
+            match told.last() {
+                Some(chat::Notice::Ended {
+                    failure: Some(chat::Failure::OtherProtocol(other)),
+                }) => Some(*other),
+                _ => None,
+            }
+        }
+        Protocol::Numbers => {
+            let want = numbers::Want::Session {
+                uuid: Uuid::from_u128(1),
+                n: 3,
+                after: None,
+            };
+            let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
+            let told = meet(
+                machine,
+                numbers::NumbersCodec::dialled(),
+                vec![numbers::Command::Get { key: 1, want }],
+                server,
+            );
+            match told.last() {
+                Some(numbers::Notice::Failed {
+                    failure: numbers::Failure::OtherProtocol(other),
+                    ..
+                }) => Some(*other),
+                _ => None,
+            }
+        }
+        other => panic!("{other:?} is not ours"),
+    }
+}
+
+#[test]
+fn each_client_knows_each_server() {
+    for client in OURS {
+        for name in OURS {
+            let taken_for = takes_for(client, &mut *server(name));
+            let expected = (client != name).then_some(Some(name));
+            assert_eq!(taken_for, expected, "{client:?} at {name:?}");
+        }
+    }
+}
+
+/// Says this to whatever it is said.
+struct Parrot(&'static [u8]);
+
+impl Peer for Parrot {
+    fn hear(&mut self, _: &[u8]) -> (Vec<u8>, bool) {
+        (std::mem::take(&mut self.0).to_vec(), false)
+    }
+
+    fn piece(&self) -> usize {
+        9
+    }
+}
+
+#[test]
+fn each_client_knows_what_else_may_listen_there() {
+    let settings = b"\0\0\x1e\x04\0\0\0\0\0\0\x03\0\0\0\xc8";
+    for client in OURS {
+        for (said, expected) in [
+            (&settings[..], Some(Protocol::Http2)),
+            (b"HTTP/1.1 400 Bad Request\r\n", Some(Protocol::Http1)),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", Some(Protocol::Ssh)),
+            (b"220 mail.example.org ESMTP\r\n", None),
+            (b"\0\0\0\x03\x7f\x7f\x7f", None),
+        ] {
+            let taken_for = takes_for(client, &mut Parrot(said));
+            assert_eq!(taken_for, Some(expected), "{client:?} at {}", said.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
+    let mut effects = Effects::default();
+    let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
+    let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), LinkConfig::default());
+    let want = numbers::Want::Plain { n: 3, after: None };
+    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, want }, &mut effects);
+    let conn = endpoint.dialled(Time::ZERO, effects.dial.pop().unwrap(), &mut effects);
+    let mut input = BytesMut::from(&b"\0\0\0\x0212"[..5]);
+    endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);
+    endpoint.peer_closed(Time::ZERO, conn, &mut effects);
+    let [numbers::Notice::Retrying { after, .. }] = effects.notices[..] else {
+        panic!("{:?}", effects.notices)
+    };
+    assert!(after > Duration::ZERO);
+}
+
+#[test]
+fn first_bytes_tell_what_they_can() {
+    for (bytes, protocol) in [
+        (&b""[..], None),
+        (b"\0", None),
+        (b"\0\0\0\0", None),
+        (b"\0\0\0\x01", None),
+        (b"\0\0\0\x09\x81\0\0\0\0\0\0\0\x01", Some(Protocol::Hub)),
+        (b"\0\0\0\x02\x03\0", Some(Protocol::Chat)),
+        (b"\0\0\0\x02\x38\x35", Some(Protocol::Numbers)),
+        (b"85\n", Some(Protocol::Numbers)),
+        (b"85", Some(Protocol::Numbers)),
+        (b"85 x", None),
+        (b"\0\0\0\x09message x", Some(Protocol::Echo)),
+        (b"ok x", Some(Protocol::Echo)),
+        (b"ok 1\n", Some(Protocol::Chat)),
+        (b"error full the server has as many connections as it takes", None),
+        (b"error unknown-request", None),
+        (b"error unknown-request expected", None),
+        (b"\0\0\x1e\x04\x01\0\0\0\0", None),
+        (b"\0\0\x1f\x04\0\0\0\0\0", None),
+    ] {
+        assert_eq!(Protocol::of_first(bytes), protocol, "{}", bytes.escape_ascii());
+    }
+    // Other errors are said by several.
+    assert_eq!(Protocol::of_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
+}

@@ -1,0 +1,89 @@
+//! What becomes of a session when an attempt or its connection fails.
+
+use echosphere_core::hub::{Failure, Notice};
+use echosphere_core::{Action, CloseReason};
+
+use super::{Ask, Did, Stage, Step, must};
+use crate::marks::Mark;
+use crate::words;
+
+impl Step<'_> {
+    /// The attempt, or the connection, has failed. What there is left of it is closed for a reason, if that is known here.
+    pub(super) fn fails(
+        &mut self,
+        number: u64,
+        failure: &Failure,
+        reason: Option<CloseReason>,
+        did: &mut Did<'_>,
+    ) -> Result<(), String> {
+        let now = self.host.now;
+        let reconnects = self.host.config.reconnect;
+        let refused = matches!(failure, Failure::Dial(_)) && !self.host.connected;
+        let session = self.of(number)?;
+        let was_open = matches!(session.stage, Stage::Open(_));
+        let comes_back = reconnects && !session.leaving;
+        let passes = !matches!(failure, Failure::Rejected(code, _) if !code.is_temporary());
+        let goes_on = !was_open || comes_back && passes;
+        match reason {
+            Some(reason) => self.let_go(number, reason, did)?,
+            None => self.of(number)?.stage = Stage::Pause,
+        }
+        let session = self.of(number)?;
+        session.due = None;
+        session.trying.fails(now, refused);
+        let sent = session.asks.partition_point(|ask| ask.sent.is_some());
+        for Ask { number: ask, .. } in session.asks.drain(..sent).collect::<Vec<_>>() {
+            self.unanswered(number, ask, did)?;
+        }
+        if !goes_on {
+            return self.ends(number, Some(failure), did);
+        }
+        let broken = |rule: String| format!("session {number}: {rule}");
+        if let Some(Action::Notify(Notice::Retrying {
+            session: of,
+            why,
+            after,
+        })) = did.clone().next()
+        {
+            did.next();
+            if *of != number || why != failure {
+                return Err(format!(
+                    "session {number} failed ({}), and session {of} is said to have ({})",
+                    words::brief(failure),
+                    words::brief(why)
+                ));
+            }
+            let until = self.of(number)?.trying.pauses(now, *after).map_err(broken)?;
+            return self.wait(number, Some(until));
+        }
+        self.of(number)?.trying.gives_up(now).map_err(broken)?;
+        self.marks.hit(Mark::UserGaveUp);
+        self.ends(number, Some(failure), did)
+    }
+
+    /// The session lets go of what it has.
+    pub(super) fn let_go(&mut self, number: u64, reason: CloseReason, did: &mut Did<'_>) -> Result<(), String> {
+        match std::mem::replace(&mut self.of(number)?.stage, Stage::Pause) {
+            Stage::Pause => Ok(()),
+            Stage::Dialling(token) => must(did, &Action::AbandonDial(token)),
+            Stage::Open(conn) => must(did, &Action::Close(conn, reason)),
+        }
+    }
+
+    /// The session is over, and its caller is told of all that is left.
+    pub(super) fn ends(&mut self, number: u64, failure: Option<&Failure>, did: &mut Did<'_>) -> Result<(), String> {
+        let session = self.host.sessions.remove(&number);
+        let session = session.ok_or_else(|| format!("session {number} ends twice"))?;
+        for ask in session.asks {
+            self.unanswered(number, ask.number, did)?;
+        }
+        let failure = failure.cloned();
+        must(
+            did,
+            &Action::Notify(Notice::Ended {
+                session: number,
+                failure,
+            }),
+        )
+    }
+}
