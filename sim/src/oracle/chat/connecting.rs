@@ -126,7 +126,9 @@ impl Connecting {
             }
             Event::Received(conn, Message::Error(code, _)) if session.stage.is_on(*conn) => {
                 let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
-                session.sent_away = !ends && !OF_THE_CONNECTION.contains(code);
+                // It is not busy with somebody else: it holds too much of half-received messages.
+                let too_much = *code == ErrorCode::Busy && matches!(session.stage, Stage::Open(_));
+                session.sent_away = !ends && !too_much && !OF_THE_CONNECTION.contains(code);
             }
             Event::DialFailed(token, _) if session.stage == Stage::Dialling(*token) => failed = Some(true),
             Event::Closed(conn, _) if session.stage.is_on(*conn) => failed = Some(false),

@@ -261,9 +261,13 @@ impl ClientModel {
     }
 
     fn wait(&mut self, key: u64, until: Option<Time>) -> Result<(), String> {
-        self.set += 1;
-        let set = self.set;
-        self.of(key)?.due = until.map(|until| (until, set));
+        let set = self.set + 1;
+        let due = &mut self.of(key)?.due;
+        // One that stays as it is keeps its turn among those of the same moment.
+        if due.map(|(at, _)| at) != until {
+            *due = until.map(|until| (until, set));
+            self.set = set;
+        }
         Ok(())
     }
 
