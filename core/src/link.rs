@@ -277,7 +277,14 @@ impl<C: Codec> Link<C> {
     /// The stream has ended: what the codec makes of what is left of it.
     pub(crate) fn finish(&mut self) -> Option<Decoded<C::Message>> {
         match &mut self.partial {
-            Some(partial) => self.codec.finish(&mut partial.bytes),
+            Some(partial) => {
+                let decoded = self.codec.finish(&mut partial.bytes);
+                if partial.bytes.is_empty() {
+                    // Its room goes as well.
+                    partial.bytes = BytesMut::new();
+                }
+                decoded
+            }
             None => self.codec.finish(&mut BytesMut::new()),
         }
     }

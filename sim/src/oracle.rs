@@ -102,9 +102,9 @@ pub trait System: Send + Sync + 'static {
     }
 
     /// The bytes of a part of a body, and whether it is the last, if the message is one that a body's other parts are joined
-    /// to.
+    /// to, and the server, which has just heard it, keeps it.
     #[must_use]
-    fn part(_message: &<Self::Server as Machine>::Message) -> Option<(usize, bool)> {
+    fn part(_server: &Self::Server, _message: &<Self::Server as Machine>::Message) -> Option<(usize, bool)> {
         None
     }
 

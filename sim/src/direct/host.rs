@@ -35,7 +35,7 @@ const RIGHT: f64 = 1.0;
 /// What is to be known of how a system speaks, see [`System`].
 pub(super) struct Speech<M: Machine> {
     pub(super) size: fn(&M::Message) -> (usize, Carried),
-    pub(super) part: fn(&M::Message) -> Option<(usize, bool)>,
+    pub(super) part: fn(&M, &M::Message) -> Option<(usize, bool)>,
     pub(super) typing: fn() -> Box<dyn Typing>,
 }
 
@@ -48,10 +48,18 @@ impl<M: Machine> Clone for Speech<M> {
 impl<M: Machine> Copy for Speech<M> {}
 
 impl<M: Machine> Speech<M> {
-    pub(super) fn of<S: System<Server: Machine<Message = M::Message>>>() -> Self {
+    pub(super) fn of_server<S: System<Server = M>>() -> Self {
         Self {
             size: S::size,
             part: S::part,
+            typing: S::typing,
+        }
+    }
+
+    pub(super) fn of_client<S: System<Client = M, Server: Machine<Message = M::Message>>>() -> Self {
+        Self {
+            size: S::size,
+            part: |_, _| None,
             typing: S::typing,
         }
     }
@@ -398,6 +406,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
             Arrival::Fin => {
                 net.conns[index].ends[self.side as usize].fin_heard = true;
+                if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
+                    socket.spoken.frames.end();
+                }
                 endpoint.peer_closed(now, id, &mut self.effects);
             }
             Arrival::Reset => {
@@ -407,8 +418,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
         }
         self.check_order(net);
-        if arrival == Arrival::Data {
-            self.check_partial(net, now, id, whole > 0);
+        if arrival != Arrival::Reset {
+            self.check_partial(net, now, id, arrival == Arrival::Fin || whole > 0);
         }
         self.check_ended(net, now, Some((id, known, arrival)));
         if !known

@@ -424,7 +424,7 @@ impl<S: System> World<'_, S> {
         });
         self.server.calm = self.case.is_calm() && self.system.is_roomy();
         self.server.bodies_of_lines = S::bodies_of_lines();
-        let config = (self.system.link(self.case.link()), Speech::of::<S>());
+        let config = (self.system.link(self.case.link()), Speech::of_server::<S>());
         self.server.start(self.net.now, machine, codec, config, eye);
     }
 
@@ -454,7 +454,7 @@ impl<S: System> World<'_, S> {
         });
         client.calm = self.case.is_calm() && self.system.is_roomy();
         client.bodies_of_lines = S::bodies_of_lines();
-        let config = (self.system.client_link(self.case.link()), Speech::of::<S>());
+        let config = (self.system.client_link(self.case.link()), Speech::of_client::<S>());
         client.start(self.net.now, machine, codec, config, eye);
         client.plan_next(&mut self.net);
     }

@@ -101,7 +101,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut 
                 digest: (carried != Carried::ByConnections).then(|| digest(message)),
                 by_length: carried == Carried::ByLength,
                 size,
-                part: (speech.part)(message),
+                part: (speech.part)(machine, message),
             }
         };
         match *event {
@@ -134,6 +134,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut 
 pub(super) struct Frames {
     framing: Option<Framing>,
     mid_frame: bool,
+    ended: bool,
 }
 
 enum Framing {
@@ -187,6 +188,11 @@ impl Frames {
         whole
     }
 
+    /// Notes that no more comes: what is left of lines is one, too.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
     pub(super) const fn is_mid_frame(&self) -> bool {
         self.mid_frame
     }
@@ -194,6 +200,7 @@ impl Frames {
     /// Bytes that have come of a frame or request that is not whole.
     pub(super) fn unfinished(&self) -> usize {
         match &self.framing {
+            Some(Framing::Lines(_)) if self.ended => 0,
             Some(Framing::Lines(lines)) => lines.as_ref().map_or(0, |lines| lines.unfinished()),
             Some(Framing::Length { come, .. }) => *come,
             None => 0,

@@ -132,8 +132,10 @@ impl System for Chat {
         (bytes + 32, carried)
     }
 
-    fn part(message: &Message) -> Option<(usize, bool)> {
+    fn part(server: &Answering, message: &Message) -> Option<(usize, bool)> {
         match message {
+            // What is sent again, and is there, is not joined again.
+            Message::Part { id, last: false, .. } if *id <= server.heard => None,
             Message::Part { body, last, .. } => Some((body.len(), *last)),
             _ => None,
         }

@@ -38,6 +38,8 @@ pub struct Answering {
     /// Sessions begun, and whether the last goes on.
     sessions: u64,
     open: bool,
+    /// The last message heard in the last session.
+    pub(super) heard: u64,
 }
 
 /// A client whose caller reads every message.
@@ -99,6 +101,7 @@ impl Answering {
             reader: Reader::new(lag),
             said: 0,
             sessions: 0,
+            heard: 0,
             open: false,
         }
     }
@@ -109,8 +112,10 @@ impl Answering {
             match action {
                 Action::Notify(Notice::Connected { resumed: false }) => {
                     self.sessions += 1;
+                    self.heard = 0;
                     self.open = true;
                 }
+                Action::Notify(Notice::Heard { id, .. }) => self.heard = *id,
                 Action::Notify(Notice::Ended { .. }) => self.open = false,
                 _ => {}
             }
