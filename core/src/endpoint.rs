@@ -193,7 +193,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if !link.is_closing() {
             self.counters.resets += 1;
         }
-        self.release(id, effects);
+        self.release(id, CloseReason::Reset, effects);
         if known {
             self.handle(now, Event::Closed(id, CloseReason::Reset), effects);
         }
@@ -256,7 +256,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     pub fn release_closing(&mut self, effects: &mut Effects<M::Notice>) {
         for id in self.links.ids_where(Link::is_closing) {
             self.counters.lingered += 1;
-            self.release(id, effects);
+            self.release(id, CloseReason::ShuttingDown, effects);
         }
     }
 
@@ -304,12 +304,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 }
                 Expiry::Unanswered => {
                     self.counters.lingered += 1;
-                    self.release(id, effects);
+                    self.release(id, CloseReason::TimedOut, effects);
                     self.handle(now, Event::Closed(id, CloseReason::TimedOut), effects);
                 }
                 Expiry::Release => {
                     self.counters.lingered += 1;
-                    self.release(id, effects);
+                    self.release(id, CloseReason::TimedOut, effects);
                 }
             }
         }
@@ -371,7 +371,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Action::Close(id, reason) => {
                     if let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) {
                         self.counters.closed_by_us += u64::from(!link.is_finishing());
-                        self.close(now, id, reason.told_as().map(WireError::from), effects);
+                        self.close(now, id, reason, reason.told_as().map(WireError::from), effects);
                     }
                 }
                 Action::Finish(id) => self.finish(now, id, effects),
@@ -432,7 +432,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     fn drop_slow_consumer(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         self.counters.slow_consumers += 1;
-        self.release(id, effects);
+        self.release(id, CloseReason::SlowConsumer, effects);
         self.machine
             .handle(now, Event::Closed(id, CloseReason::SlowConsumer), &mut self.actions);
         self.apply(now, effects);
@@ -455,13 +455,20 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let by_us = reason == CloseReason::ShuttingDown && !link.is_finishing();
         self.counters.closed_by_us += u64::from(by_us);
         let error = error.or_else(|| reason.told_as().map(WireError::from));
-        self.close(now, id, error, effects);
+        self.close(now, id, reason, error, effects);
         if known {
             self.handle(now, Event::Closed(id, reason), effects);
         }
     }
 
-    fn close(&mut self, now: Time, id: ConnId, error: Option<WireError>, effects: &mut Effects<M::Notice>) {
+    fn close(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        reason: CloseReason,
+        error: Option<WireError>,
+        effects: &mut Effects<M::Notice>,
+    ) {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
@@ -469,9 +476,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if let Some(error) = error.filter(|_| !link.is_finishing()) {
             link.send_error(now, &error);
         }
-        link.start_closing(now);
+        link.start_closing(now, reason);
         if link.is_over() {
-            self.release(id, effects);
+            self.release(id, reason, effects);
             return;
         }
         self.links.forget_partial(id);
@@ -487,11 +494,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Forgets a connection at once; its id is stale from here on.
-    fn release(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+    /// Forgets a connection at once; its id is stale from here on. `reason` is why, if it was not closing.
+    fn release(&mut self, id: ConnId, reason: CloseReason, effects: &mut Effects<M::Notice>) {
+        let reason = self.links.get(id).and_then(Link::why).unwrap_or(reason);
         if self.links.remove(id) {
             self.actions.set_behind(id, false);
-            effects.release.push(id);
+            effects.release.push((id, reason));
         }
     }
 }

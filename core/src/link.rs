@@ -126,6 +126,8 @@ pub(crate) struct Link<C> {
     pub(crate) flush_due: bool,
     pub(crate) timer: Option<TimerId>,
     since: Time,
+    /// Why it is closing, if it is.
+    why: Option<CloseReason>,
     /// Since when more waits to be written than may wait for long.
     backlog_since: Option<Time>,
     last_heard: Time,
@@ -161,6 +163,7 @@ impl<C: Codec> Link<C> {
             flush_due: false,
             timer: None,
             since: now,
+            why: None,
             backlog_since: None,
             last_heard: now,
             last_sent: now,
@@ -329,9 +332,15 @@ impl<C: Codec> Link<C> {
         self.since = now;
     }
 
-    pub(crate) fn start_closing(&mut self, now: Time) {
+    pub(crate) const fn start_closing(&mut self, now: Time, why: CloseReason) {
         self.state = State::Closing;
+        self.why = Some(why);
         self.since = now;
+    }
+
+    /// Why it is closing, if it is.
+    pub(crate) const fn why(&self) -> Option<CloseReason> {
+        self.why
     }
 
     pub(crate) fn want(&self) -> Want {

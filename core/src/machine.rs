@@ -121,6 +121,25 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// A name for logs, which stays the same from version to version.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::PeerClosed => "peer-closed",
+            Self::Reset => "reset",
+            Self::Malformed(_) => "malformed",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::IdleTimeout => "idle-timeout",
+            Self::SlowConsumer => "slow-consumer",
+            Self::PartialLimit => "partial-limit",
+            Self::TimedOut => "timed-out",
+            Self::Rejected(_) => "rejected",
+            Self::ShuttingDown => "shutting-down",
+            Self::OtherProtocol(_) => "other-protocol",
+        }
+    }
+
     /// The error the peer is told before a connection closes for this reason; `None` where there is nothing to tell.
     #[must_use]
     pub const fn told_as(self) -> Option<ErrorCode> {

@@ -17,6 +17,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
+use tracing::field::display;
 
 use crate::accepting::Complaint;
 use crate::budgets::Budgets;
@@ -348,8 +349,11 @@ where
                     self.dials.remove(index);
                 }
                 self.effects.dial.retain(|&dial| dial != token);
-            } else if let Some(id) = self.effects.release.pop() {
-                self.conns[id.slot as usize].take_if(|conn| conn.id == id);
+            } else if let Some((id, reason)) = self.effects.release.pop() {
+                if let Some(conn) = self.conns[id.slot as usize].take_if(|conn| conn.id == id) {
+                    let (peer, told) = (conn.peer.map(display), reason.told_as().map(display));
+                    tracing::info!(conn = ?id, peer, reason = reason.name(), told, "connection closed");
+                }
             } else if !self.effects.flush.is_empty() {
                 let flush = mem::take(&mut self.effects.flush);
                 for id in flush {

@@ -253,7 +253,7 @@ impl<M: Subject> World<M> {
 
     /// The driver notes what it is to do.
     fn settle(&mut self) {
-        for id in self.effects.release.drain(..) {
+        for (id, _) in self.effects.release.drain(..) {
             assert!(self.sockets.remove(&id).is_some(), "{id:?} is released and not held");
             self.gone.insert(id);
         }

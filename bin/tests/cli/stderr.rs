@@ -134,6 +134,75 @@ fn log_lines_have_no_colours_in_a_file_and_can_be_json() {
 }
 
 #[test]
+fn connections_are_logged_with_their_peers_and_why_they_ended() {
+    let args = [
+        "--max-connections",
+        "1",
+        "--log-format",
+        "json",
+        "-v",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let command = [&["echo", "serve", "--json"][..], &args].concat();
+    let mut child = echosphere("log-connections", &command)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let addr = listening["address"].as_str().unwrap();
+
+    let mut malformed = TcpStream::connect(addr).unwrap();
+    malformed.write_all(b"\0\xff\xff\xff").unwrap();
+    let mut told = Vec::new();
+    malformed.read_to_end(&mut told).unwrap();
+    let malformed_peer = malformed.local_addr().unwrap().to_string();
+    drop(malformed);
+    // Once its place is free, somebody else has it.
+    let (mut known, known_peer) = loop {
+        let mut peer = TcpStream::connect(addr).unwrap();
+        peer.write_all(b"\0\0\0\x09message x").unwrap();
+        let mut answer = [0; 13];
+        peer.read_exact(&mut answer).unwrap();
+        if answer == *b"\0\0\0\x09message x" {
+            let address = peer.local_addr().unwrap().to_string();
+            break (peer, address);
+        }
+    };
+    let mut refused = TcpStream::connect(addr).unwrap();
+    refused.read_to_end(&mut told).unwrap();
+    known.shutdown(Shutdown::Write).unwrap();
+    known.read_to_end(&mut told).unwrap();
+
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let log: Vec<Value> = stderr(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let find = |message: &str, field: &str, value: &str| {
+        let fields = log.iter().map(|line| &line["fields"]);
+        let mut found = fields.filter(|fields| fields["message"] == message && fields[field] == value);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no {message} with {field}={value} in {log:#?}"))
+    };
+    let accepted = find("connection accepted", "peer", &malformed_peer);
+    let closed = find("connection closed", "peer", &malformed_peer);
+    assert_eq!(accepted["conn"], closed["conn"]);
+    assert_eq!(
+        (&closed["reason"], &closed["told"]),
+        (&"malformed".into(), &"frame-too-long".into())
+    );
+    assert_eq!(find("connection closed", "peer", &known_peer)["reason"], "peer-closed");
+    assert_eq!(find("connection refused", "code", "full")["left_out"], 0);
+}
+
+#[test]
 fn a_log_filter_that_matches_nothing_is_warned_of() {
     for filter in ["debgu", "echosphere=loud"] {
         let mut command = echosphere("log-filter", &["echo", "load", "--clients", "1", "--over", "1ms"]);

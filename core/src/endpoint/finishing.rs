@@ -16,7 +16,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         if link.is_closing() {
             if link.is_over() {
-                self.release(id, effects);
+                self.release(id, CloseReason::PeerClosed, effects);
             }
             return;
         }
@@ -60,7 +60,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             return;
         }
         let known = link.is_known();
-        self.release(id, effects);
+        self.release(id, CloseReason::Finished, effects);
         if known {
             self.handle(now, Event::Closed(id, CloseReason::Finished), effects);
         }

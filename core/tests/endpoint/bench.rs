@@ -106,7 +106,8 @@ impl Bench {
 
     /// The connections released since this was called last.
     pub(crate) fn released(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.effects.release)
+        let released = std::mem::take(&mut self.effects.release);
+        released.into_iter().map(|(id, _)| id).collect()
     }
 
     /// How many connections the machine forwards to.

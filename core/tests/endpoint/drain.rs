@@ -1,5 +1,6 @@
 //! Shutting down in order, and when patience ends.
 
+use echosphere_core::CloseReason;
 use echosphere_core::wire::ErrorCode;
 
 use crate::bench::{Bench, frame};
@@ -80,7 +81,7 @@ fn those_that_do_not_close_are_dropped_and_counted() {
     assert!(bench.effects.release.is_empty(), "it is not closing");
     bench.endpoint.close_all(bench.now, &mut bench.effects);
     bench.endpoint.release_closing(&mut bench.effects);
-    assert_eq!(bench.effects.release, [open]);
+    assert_eq!(bench.effects.release, [(open, CloseReason::ShuttingDown)]);
     assert!(bench.endpoint.is_zero());
     assert_eq!(bench.endpoint.counters().lingered, 1);
 }

@@ -135,7 +135,7 @@ impl Bench {
     }
 
     fn is_over(&self) -> bool {
-        self.effects.release == [self.conn] && self.endpoint.is_zero()
+        self.effects.release.iter().map(|(id, _)| *id).eq([self.conn]) && self.endpoint.is_zero()
     }
 }
 

@@ -87,7 +87,7 @@ fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
     let due = bench.endpoint.next_deadline().unwrap();
     assert_eq!(due.as_nanos(), config.backlog_timeout.as_nanos() as u64);
     bench.endpoint.expire(due, &mut bench.effects);
-    assert_eq!(bench.effects.release, [slow]);
+    assert_eq!(bench.effects.release, [(slow, CloseReason::SlowConsumer)]);
     assert_eq!(bench.ask(one, &[2]), frame([0x82]));
 }
 

@@ -152,7 +152,7 @@ impl World {
     }
 
     fn check(&mut self) {
-        for id in self.effects.release.drain(..) {
+        for (id, _) in self.effects.release.drain(..) {
             assert!(self.released.insert(id), "{id:?} was released twice");
         }
         let held = self.accepted.len() - self.released.len();

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use echosphere_core::Machine;
 use echosphere_core::wire::{Codec, Outbox, WireError};
 use tokio::io::AsyncWrite;
+use tracing::field::display;
 
 use super::{Boxed, Driver};
 use crate::accepting::AcceptErrors;
@@ -87,7 +88,7 @@ where
             Some(speaks) => speaks(&stream),
             None => self.endpoint.codec().clone(),
         };
-        let named = peer.map(tracing::field::display);
+        let named = peer.map(display);
         match self.endpoint.accept_speaking(self.clock(), codec.clone()) {
             Ok(id) => {
                 tracing::info!(conn = ?id, peer = named, "connection accepted");

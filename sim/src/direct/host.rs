@@ -461,7 +461,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 if let Some(index) = self.dials.remove(&token) {
                     net.give_up(index);
                 }
-            } else if let Some(id) = self.effects.release.pop() {
+            } else if let Some((id, _)) = self.effects.release.pop() {
                 self.release(net, id);
             } else if let Some(id) = self.effects.flush.pop() {
                 self.flush(net, id);

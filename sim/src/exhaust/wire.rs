@@ -239,14 +239,14 @@ impl<M: Machine<Message = Message>> Node<M> {
                 conns[at].dialling = false;
             }
         }
-        for id in mem::take(&mut self.effects.release) {
+        for (id, _) in mem::take(&mut self.effects.release) {
             self.release(conns, id);
         }
         for id in mem::take(&mut self.effects.flush) {
             self.flush(conns, id, now);
         }
         // What was shut down may be over.
-        for id in mem::take(&mut self.effects.release) {
+        for (id, _) in mem::take(&mut self.effects.release) {
             self.release(conns, id);
         }
         for token in mem::take(&mut self.effects.dial) {
