@@ -2,7 +2,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,11 @@ use async_trait::async_trait;
 use echosphere_core::DialToken;
 use echosphere_core::wire::Protocol;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{Connector, OtherProtocol};
+use echosphere_driver::{Connector, OtherProtocol, Stream};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
@@ -30,22 +28,24 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects by calls of one method. Each has an HTTP/2 connection of its own.
-pub struct GrpcConnector<M> {
-    to: SocketAddr,
+pub struct GrpcConnector<M, C> {
+    connector: C,
+    authority: String,
     http: Builder<TokioExecutor>,
     method: PhantomData<M>,
 }
 
-impl<M: Method> GrpcConnector<M> {
-    /// Calls a server at this address, without TLS.
+impl<M: Method, C: Connector> GrpcConnector<M, C> {
+    /// Calls the server to which `connector` connects. `authority` is the server's `HOST:PORT`, which HTTP/2 tells it.
     #[must_use]
-    pub fn new(to: SocketAddr) -> Self {
+    pub fn over(connector: C, authority: impl Into<String>) -> Self {
         let mut http = Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
         Self {
-            to,
+            connector,
+            authority: authority.into(),
             http,
             method: PhantomData,
         }
@@ -54,7 +54,7 @@ impl<M: Method> GrpcConnector<M> {
     fn request(&self, body: Body) -> Result<Request<Body>, http::Error> {
         let to = Uri::builder()
             .scheme("http")
-            .authority(self.to.to_string())
+            .authority(&*self.authority)
             .path_and_query(M::path())
             .build()?;
         Request::post(to)
@@ -64,7 +64,7 @@ impl<M: Method> GrpcConnector<M> {
     }
 
     /// Makes a call on this connection.
-    async fn call(&self, socket: Socket) -> io::Result<GrpcStream> {
+    async fn call(&self, socket: Socket<impl Stream>) -> io::Result<GrpcStream> {
         let (mut requests, connection) = self.http.handshake(TokioIo::new(socket)).await.map_err(cause)?;
         let running = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -82,12 +82,11 @@ impl<M: Method> GrpcConnector<M> {
 }
 
 #[async_trait]
-impl<M: Method> Connector for GrpcConnector<M> {
+impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
     type Stream = GrpcStream;
 
-    async fn dial(&self, _token: DialToken) -> io::Result<GrpcStream> {
-        let stream = TcpStream::connect(self.to).await?;
-        stream.set_nodelay(true)?;
+    async fn dial(&self, token: DialToken) -> io::Result<GrpcStream> {
+        let stream = self.connector.dial(token).await?;
         let first = First::default();
         let called = self.call(Socket::new(stream, first.clone())).await;
         called.map_err(|error| match first.other() {
@@ -105,10 +104,10 @@ impl<M: Method> Connector for GrpcConnector<M> {
     }
 }
 
-impl<M> fmt::Debug for GrpcConnector<M> {
+impl<M, C> fmt::Debug for GrpcConnector<M, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcConnector")
-            .field("to", &self.to)
+            .field("authority", &self.authority)
             .finish_non_exhaustive()
     }
 }

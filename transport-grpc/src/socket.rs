@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use echosphere_core::wire::{FIRST_BYTES, Protocol};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The first bytes that a server has sent.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +27,13 @@ impl First {
 }
 
 /// A connection that notes what comes first.
-pub(crate) struct Socket {
-    stream: TcpStream,
+pub(crate) struct Socket<S> {
+    stream: S,
     first: Option<First>,
 }
 
-impl Socket {
-    pub(crate) const fn new(stream: TcpStream, first: First) -> Self {
+impl<S> Socket<S> {
+    pub(crate) const fn new(stream: S, first: First) -> Self {
         Self {
             stream,
             first: Some(first),
@@ -42,7 +41,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -55,7 +54,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

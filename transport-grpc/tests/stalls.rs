@@ -15,6 +15,7 @@ use echosphere_core::wire::{Codec, Outbox};
 use echosphere_driver::{Connector, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener};
+use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,7 +70,7 @@ async fn sessions_are_gone_on_with_by_calls_that_came_in_a_stall() {
     let (driver, handle) = Driver::serve(endpoint, listener);
     let driver = tokio::spawn(driver.run());
 
-    let connector = GrpcConnector::<GetNumbers>::new(addr);
+    let connector = GrpcConnector::<GetNumbers, _>::over(TcpConnector::new(addr), addr.to_string());
     for uuid in 0..SESSIONS {
         let mut stream = connector.dial(DialToken(1)).await.unwrap();
         let uuid = Uuid::from_u128(uuid);

@@ -103,23 +103,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let to = args.to.clone().or_port(args.transport.port());
-        let addr = to.resolve().await?;
+        to.resolve().await?;
+        let connector = TcpConnector::to_host(&*to.host, to.port);
         let show = Show::new(to.clone(), args.transport, want, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers>::new(addr);
+                let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
                 get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
             }
-            Transport::Tcp => {
-                get(
-                    &args,
-                    want,
-                    TcpConnector::to_host(&*to.host, to.port),
-                    NumbersCodec::dialled(),
-                    show,
-                )
-                .await
-            }
+            Transport::Tcp => get(&args, want, connector, NumbersCodec::dialled(), show).await,
         }
     })
 }

@@ -1,5 +1,6 @@
 //! Who gets what.
 
+use echosphere_core::CloseReason;
 use echosphere_core::Machine;
 use echosphere_core::hub::ServerCounters;
 use echosphere_core::link::LinkConfig;

@@ -8,15 +8,13 @@ use echosphere_core::numbers::{ClientConfig, Failure, Notice};
 use echosphere_core::wire::Protocol;
 use echosphere_core::{DialError, DialToken};
 use echosphere_driver::Connector;
-use echosphere_transport_grpc::GrpcConnector;
-use echosphere_transport_grpc::numbers::GetNumbers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::peer::{SETTINGS, frame};
-use crate::support::{dial_error, get, session, soon, within};
+use crate::support::{connector, dial_error, get, session, soon, within};
 
 /// Answers every connection with the same bytes, or with its own, and keeps it until the peer leaves.
 async fn answering(answer: Option<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
@@ -40,8 +38,8 @@ async fn answering(answer: Option<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
 
 /// Of what kind the error is that an attempt to connect ends with.
 async fn error_kind(addr: SocketAddr) -> ErrorKind {
-    let connector = GrpcConnector::<GetNumbers>::new(addr);
-    soon(connector.dial(DialToken(1))).await.unwrap_err().kind()
+    let grpc = connector(addr);
+    soon(grpc.dial(DialToken(1))).await.unwrap_err().kind()
 }
 
 #[tokio::test]
@@ -161,8 +159,8 @@ async fn one_that_does_not_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn a_dial_that_is_abandoned_frees_its_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let connector = GrpcConnector::<GetNumbers>::new(listener.local_addr().unwrap());
-    let dial = tokio::spawn(async move { connector.dial(DialToken(1)).await });
+    let grpc = connector(listener.local_addr().unwrap());
+    let dial = tokio::spawn(async move { grpc.dial(DialToken(1)).await });
     let (mut stream, _): (TcpStream, _) = listener.accept().await.unwrap();
     stream.read_u8().await.unwrap();
     dial.abort();

@@ -14,6 +14,7 @@ use echosphere_core::{DialError, DialToken};
 use echosphere_driver::{Connector, Driver, Handle};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
+use echosphere_transport_tcp::TcpConnector;
 use http::{HeaderMap, HeaderName, Request, Response};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -90,6 +91,11 @@ pub(crate) fn start_with(calls: LinkConfig, connections: GrpcConfig) -> Running 
     }
 }
 
+/// Makes calls over TCP.
+pub(crate) fn connector(to: SocketAddr) -> GrpcConnector<GetNumbers, TcpConnector> {
+    GrpcConnector::over(TcpConnector::new(to), to.to_string())
+}
+
 /// Our client, and what it is told.
 pub(crate) fn ask(
     addr: SocketAddr,
@@ -99,8 +105,8 @@ pub(crate) fn ask(
     let client = Client::new(config, ChaCha8Rng::seed_from_u64(2));
     let endpoint = Endpoint::new(client, NumbersGrpcCodec::dialled(), LinkConfig::default());
     let (sender, notices) = mpsc::unbounded_channel();
-    let connector = GrpcConnector::<GetNumbers>::new(addr);
-    let (driver, handle) = Driver::dial(endpoint, connector, move |notice| drop(sender.send(notice)));
+    let grpc = connector(addr);
+    let (driver, handle) = Driver::dial(endpoint, grpc, move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
         handle.command(Command::Get { key: 1, want }).await.unwrap();
         drop(handle);
@@ -187,8 +193,8 @@ pub(crate) fn replies(bytes: &[u8]) -> Vec<Message> {
 
 /// A call of our own client's, whose messages are sent by hand.
 pub(crate) async fn call(addr: SocketAddr) -> GrpcStream {
-    let connector = GrpcConnector::<GetNumbers>::new(addr);
-    connector.dial(DialToken(1)).await.unwrap()
+    let grpc = connector(addr);
+    grpc.dial(DialToken(1)).await.unwrap()
 }
 
 /// A client of tonic's.
