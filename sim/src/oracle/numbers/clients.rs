@@ -262,7 +262,11 @@ impl ClientModel {
     fn wait(&mut self, key: u64, until: Option<Time>) -> Result<(), String> {
         self.set += 1;
         let set = self.set;
-        self.of(key)?.due = until.map(|until| (until, set));
+        let get = self.of(key)?;
+        // Who waits for the same moment as before has its place among those of that moment.
+        if get.due.map(|(at, _)| at) != until {
+            get.due = until.map(|until| (until, set));
+        }
         Ok(())
     }
 
