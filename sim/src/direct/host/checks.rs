@@ -84,15 +84,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 )));
             }
         }
-        // A stream may go on whose peer has finished sending, and the machine is told that too.
+        // A connection may go on whose peer has finished sending, and the machine is told that too. What its caller reads
+        // in the same step may then end it.
         let finished = self.told.borrow().last_peer_finished();
-        let goes_on = |id| {
-            let endpoint = self.endpoint.as_ref();
-            finished == Some(id) && endpoint.is_some_and(|endpoint| endpoint.machine().goes_on_after_fin(id))
-        };
         if let Some((id, true, arrival)) = after
             && arrival != Arrival::Data
-            && !(arrival == Arrival::Fin && goes_on(id))
+            && !(arrival == Arrival::Fin && finished == Some(id))
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(

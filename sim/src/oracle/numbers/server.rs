@@ -190,7 +190,7 @@ impl ServerModel {
             Event::Received(conn, request) => self.asked(*conn, request)?,
             Event::Closed(conn, reason) => self.closed(*conn, *reason)?,
             Event::PeerFinished(conn) => match self.peers.get_mut(conn) {
-                Some(peer) if peer.stream.is_some() => peer.finished = true,
+                Some(peer) if !matches!(peer.stream, None | Some(Stream::Ended(_))) => peer.finished = true,
                 _ => return Err(format!("{conn:?} goes on without a stream, and has finished sending")),
             },
             Event::Deadline => self.expire(),
