@@ -298,5 +298,7 @@ fn first_bytes_tell_what_they_can() {
         assert_eq!(Protocol::of_first(bytes), protocol, "{}", bytes.escape_ascii());
     }
     // Other errors are said by several.
+    let busy = b"somebody else talks with this server; connect again later";
+    assert_eq!(Protocol::of_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
     assert_eq!(Protocol::of_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
 }

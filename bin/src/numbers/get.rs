@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{
-    Client, ClientConfig, Command, Message, Notice, NumbersCodec, Uuid, Want, client_links,
+    Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, Uuid, Want, client_links,
 };
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Connector, Driver};
@@ -12,6 +12,7 @@ use echosphere_transport_grpc::GrpcConnector;
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::Transport;
 use super::show::Show;
@@ -145,6 +146,7 @@ where
     if args.uuid.is_none() {
         show.begin();
     }
+    let mut silent_since = Instant::now();
     let code = loop {
         tokio::select! {
             biased;
@@ -156,6 +158,9 @@ where
             }
             notice = notices.recv() => {
                 let notice = notice.context("the client's driver has ended")?;
+                if matches!(notice, Notice::Number { .. } | Notice::Resumed { .. }) {
+                    silent_since = Instant::now();
+                }
                 let failed = matches!(notice, Notice::Failed { .. });
                 if let Some(well) = show.notice(notice)? {
                     if failed {
@@ -165,6 +170,12 @@ where
                     }
                     break ExitCode::from(u8::from(!well));
                 }
+            }
+            // A loss may be noticed later than that.
+            () = sleep_until(silent_since + args.timeout) => {
+                show.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
+                running.abort();
+                return Ok(ExitCode::FAILURE);
             }
         }
     };

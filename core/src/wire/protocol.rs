@@ -25,12 +25,13 @@ pub enum Protocol {
 pub const FIRST_BYTES: usize = 160;
 
 /// How the sentence begins, or what it holds, by which a server refuses a request that it does not know.
-const REFUSALS: [(&[u8], Protocol); 5] = [
+const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"expected `message X` or `ok X`", Protocol::Echo),
     (b"expected START, CONTINUE", Protocol::Numbers),
     (b"; a hub expects ", Protocol::Hub),
     (b"expected `identity`, `list`", Protocol::Hub),
     (b"; a chat expects ", Protocol::Chat),
+    (b"somebody else talks with this server", Protocol::Chat),
 ];
 
 impl Protocol {
@@ -53,7 +54,7 @@ impl Protocol {
     pub fn of_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
         let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
-            ErrorCode::UnknownRequest => REFUSALS.into_iter().find_map(told),
+            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
             _ => None,
         }
     }
