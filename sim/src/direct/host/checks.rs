@@ -1,7 +1,7 @@
 //! What a host's sockets see, held against the rules of connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Framing};
-use echosphere_core::{CloseReason, ConnId, Machine, Time};
+use echosphere_core::{CloseReason, ConnId, Time};
 
 use super::{Host, Socket};
 use crate::direct::conn::Arrival;
