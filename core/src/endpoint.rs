@@ -16,6 +16,7 @@ use crate::{Action, CloseReason, ConnId, Time};
 
 pub use self::effects::Effects;
 
+mod draining;
 mod effects;
 mod finishing;
 mod partial;
@@ -233,31 +234,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// The local caller asks for something.
     pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
         self.handle(now, Event::Command(command), effects);
-    }
-
-    /// Take on nothing new, and close every connection once it has finished what it had begun. The driver stops
-    /// listening too, and calls [`Endpoint::close_all`] when its patience ends; then, perhaps, [`Endpoint::release_closing`].
-    pub fn drain(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        self.draining = true;
-        for id in self.links.ids_where(|link| !link.is_known() && !link.is_closing()) {
-            self.lose(now, id, CloseReason::ShuttingDown, None, effects);
-        }
-        self.handle(now, Event::Drain, effects);
-    }
-
-    /// Closes every connection that is not closing yet.
-    pub fn close_all(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        for id in self.links.ids_where(|link| !link.is_closing()) {
-            self.lose(now, id, CloseReason::ShuttingDown, None, effects);
-        }
-    }
-
-    /// Drops the sockets of all connections that are closing: their peers have had their time.
-    pub fn release_closing(&mut self, effects: &mut Effects<M::Notice>) {
-        for id in self.links.ids_where(Link::is_closing) {
-            self.counters.lingered += 1;
-            self.release(id, CloseReason::ShuttingDown, effects);
-        }
     }
 
     /// When to call [`Endpoint::expire`] at the latest.

@@ -7,14 +7,13 @@ use bytes::BytesMut;
 use echosphere_core::counters::LinkCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::{LinkConfig, Want};
-use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
-use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
+use echosphere_core::wire::Codec;
+use echosphere_core::{ConnId, DialToken, Machine, Time};
 
 use self::partials::Half;
 use super::conn::Arrival;
 use super::net::{MILLISECOND, NEVER, Nanos, Net, What};
 use super::rules::{Backlog, SharedTold, Spoken, listening};
-use super::story::EndOf;
 use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
@@ -24,6 +23,7 @@ use crate::side::Side;
 use crate::words::Whose;
 
 mod checks;
+mod opening;
 mod partials;
 
 /// Sees what a machine does.
@@ -32,10 +32,13 @@ pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
 /// How fast a clock goes that is neither fast nor slow, as most are.
 const RIGHT: f64 = 1.0;
 
+/// The bytes of a part of a body, and whether it is the last.
+pub(super) type Part = (usize, bool);
+
 /// What is to be known of how a system speaks, see [`System`].
 pub(super) struct Speech<M: Machine> {
     pub(super) size: fn(&M::Message) -> (usize, Carried),
-    pub(super) part: fn(&M, &M::Message) -> Option<(usize, bool)>,
+    pub(super) part: fn(&M, &M::Message) -> Option<Part>,
     pub(super) typing: fn() -> Box<dyn Typing>,
 }
 
@@ -275,103 +278,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.expire(now, &mut self.effects);
-        }
-    }
-
-    /// An attempt to connect has reached this host.
-    pub(super) fn accept(&mut self, net: &mut Net, index: usize) {
-        let now = self.local(net.now);
-        match self.endpoint.as_mut().map(|endpoint| endpoint.accept(now)) {
-            Some(Ok(id)) => {
-                self.check_accepted();
-                self.open(net, index, id);
-                net.answer(index, true);
-            }
-            Some(Err(refusal)) => self.refuse(net, index, &refusal),
-            None if self.dark => {
-                net.conns[index].dead = true;
-                net.forget_if_over(index);
-            }
-            None => {
-                net.answer(index, false);
-            }
-        }
-    }
-
-    /// Tells a peer why it is not let in, and closes. A host that drains has mostly stopped listening.
-    fn refuse(&mut self, net: &mut Net, index: usize, refusal: &WireError) {
-        if refusal.code == ErrorCode::Full {
-            self.check_refused();
-        } else if net.decisions.chance(0.9) {
-            net.answer(index, false);
-            return;
-        }
-        if !net.answer(index, true) {
-            return;
-        }
-        let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec().clone());
-        let mut farewell = Outbox::new();
-        if let Some(mut codec) = codec {
-            codec.encode_error(refusal.code, &refusal.text, &mut farewell);
-        }
-        net.send(index, self.side, farewell.chunks(), farewell.len());
-        net.finish(index, self.side);
-    }
-
-    /// The answer to an attempt to connect has reached this host.
-    pub(super) fn answered(&mut self, net: &mut Net, index: usize, yes: bool) {
-        let token = net.conns[index].token;
-        let now = self.local(net.now);
-        let ours = self.dials.get(&token) == Some(&index);
-        match &mut self.endpoint {
-            Some(endpoint) if ours => {
-                self.dials.remove(&token);
-                net.conns[index].attempted = false;
-                if yes {
-                    let id = endpoint.dialled(now, token, &mut self.effects);
-                    self.open(net, index, id);
-                } else {
-                    endpoint.dial_failed(now, token, DialError::Refused, &mut self.effects);
-                    net.forget_if_over(index);
-                }
-            }
-            // Nobody asks any more.
-            _ => {
-                if yes && self.dark {
-                    net.die(index);
-                } else if yes {
-                    net.reset(index, self.side);
-                }
-                net.forget_if_over(index);
-            }
-        }
-    }
-
-    fn open(&mut self, net: &mut Net, index: usize, id: ConnId) {
-        let slot = id.slot as usize;
-        if slot >= self.sockets.len() {
-            self.sockets.resize_with(slot + 1, || None);
-        }
-        let spoken = Spoken::since(self.local(net.now));
-        let before = self.sockets[slot].replace(Socket {
-            id,
-            index,
-            spoken,
-            backlog: Backlog::default(),
-            met: self.side == Side::Client,
-            stuck: false,
-            slow: false,
-            half: Half::default(),
-        });
-        self.open += usize::from(before.is_none());
-        net.conns[index].ends[self.side as usize].id = Some(id);
-        if let Some(ends) = &mut net.ends {
-            ends.push(EndOf {
-                conn: net.conns[index].serial,
-                who: self.number,
-                life: self.life,
-                id,
-            });
         }
     }
 

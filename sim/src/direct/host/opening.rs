@@ -1,0 +1,110 @@
+//! Connections that begin.
+
+use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
+use echosphere_core::{ConnId, DialError};
+
+use super::{Half, Host, Socket};
+use crate::direct::net::Net;
+use crate::direct::rules::{Backlog, Spoken};
+use crate::direct::story::EndOf;
+use crate::observe::Observable;
+use crate::side::Side;
+
+impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
+    /// An attempt to connect has reached this host.
+    pub(in crate::direct) fn accept(&mut self, net: &mut Net, index: usize) {
+        let now = self.local(net.now);
+        match self.endpoint.as_mut().map(|endpoint| endpoint.accept(now)) {
+            Some(Ok(id)) => {
+                self.check_accepted();
+                self.open(net, index, id);
+                net.answer(index, true);
+            }
+            Some(Err(refusal)) => self.refuse(net, index, &refusal),
+            None if self.dark => {
+                net.conns[index].dead = true;
+                net.forget_if_over(index);
+            }
+            None => {
+                net.answer(index, false);
+            }
+        }
+    }
+
+    /// Tells a peer why it is not let in, and closes. A host that drains has mostly stopped listening.
+    fn refuse(&mut self, net: &mut Net, index: usize, refusal: &WireError) {
+        if refusal.code == ErrorCode::Full {
+            self.check_refused();
+        } else if net.decisions.chance(0.9) {
+            net.answer(index, false);
+            return;
+        }
+        if !net.answer(index, true) {
+            return;
+        }
+        let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec().clone());
+        let mut farewell = Outbox::new();
+        if let Some(mut codec) = codec {
+            codec.encode_error(refusal.code, &refusal.text, &mut farewell);
+        }
+        net.send(index, self.side, farewell.chunks(), farewell.len());
+        net.finish(index, self.side);
+    }
+
+    /// The answer to an attempt to connect has reached this host.
+    pub(in crate::direct) fn answered(&mut self, net: &mut Net, index: usize, yes: bool) {
+        let token = net.conns[index].token;
+        let now = self.local(net.now);
+        let ours = self.dials.get(&token) == Some(&index);
+        match &mut self.endpoint {
+            Some(endpoint) if ours => {
+                self.dials.remove(&token);
+                net.conns[index].attempted = false;
+                if yes {
+                    let id = endpoint.dialled(now, token, &mut self.effects);
+                    self.open(net, index, id);
+                } else {
+                    endpoint.dial_failed(now, token, DialError::Refused, &mut self.effects);
+                    net.forget_if_over(index);
+                }
+            }
+            // Nobody asks any more.
+            _ => {
+                if yes && self.dark {
+                    net.die(index);
+                } else if yes {
+                    net.reset(index, self.side);
+                }
+                net.forget_if_over(index);
+            }
+        }
+    }
+
+    fn open(&mut self, net: &mut Net, index: usize, id: ConnId) {
+        let slot = id.slot as usize;
+        if slot >= self.sockets.len() {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        let spoken = Spoken::since(self.local(net.now));
+        let before = self.sockets[slot].replace(Socket {
+            id,
+            index,
+            spoken,
+            backlog: Backlog::default(),
+            met: self.side == Side::Client,
+            stuck: false,
+            slow: false,
+            half: Half::default(),
+        });
+        self.open += usize::from(before.is_none());
+        net.conns[index].ends[self.side as usize].id = Some(id);
+        if let Some(ends) = &mut net.ends {
+            ends.push(EndOf {
+                conn: net.conns[index].serial,
+                who: self.number,
+                life: self.life,
+                id,
+            });
+        }
+    }
+}
