@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let result = explore(&scope, |explored| {
         if explored.runs.is_multiple_of(SHOW_EVERY) {
             bar.set_position(explored.runs);
-            bar.set_message(format!(", {} states", HumanCount(explored.states as u64)));
+            bar.set_message(format!(", {} states", HumanCount(explored.states)));
         }
     });
     bar.finish_and_clear();
