@@ -16,7 +16,9 @@ pub(crate) fn bar(length: u64, look: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(look).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style.progress_chars("=> "))
+    let bar = ProgressBar::new(length).with_style(style.progress_chars("=> "));
+    stderr::keep_below(&bar);
+    bar
 }
 
 /// Calls `update` again and again, for ever.

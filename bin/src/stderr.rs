@@ -2,12 +2,13 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, WeakProgressBar};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whether the reader was behind at the last write. Then the next line does not wait for it.
 static BEHIND: AtomicBool = AtomicBool::new(false);
+/// The progress bar below everything else.
+static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 /// Set once at the start.
 static LOOK: OnceLock<Look> = OnceLock::new();
 
@@ -166,11 +169,20 @@ fn write_line(line: Arguments<'_>) {
 
 /// Writes what the reader takes of `bytes`, without waiting long for one that is behind.
 fn write(bytes: &[u8]) {
-    if io::stderr().is_terminal() {
-        terminal::above(|| write_to_reader(bytes));
-    } else {
-        write_to_reader(bytes);
+    if !io::stderr().is_terminal() {
+        return write_to_reader(bytes);
     }
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+    let above = || terminal::above(|| write_to_reader(bytes));
+    match bar.as_ref().and_then(WeakProgressBar::upgrade) {
+        Some(bar) => bar.suspend(above),
+        None => above(),
+    }
+}
+
+/// Has everything else written above this progress bar, while there is one.
+pub(crate) fn keep_below(bar: &ProgressBar) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
 }
 
 fn write_to_reader(mut bytes: &[u8]) {

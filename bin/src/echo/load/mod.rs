@@ -243,7 +243,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let elapsed = start.elapsed();
     arriving.abort();
     if interrupted {
-        bar.suspend(|| status!("interrupted: clients under way have 2 s to finish (Ctrl-C again ends at once)"));
+        status!("interrupted: clients under way have 2 s to finish (Ctrl-C again ends at once)");
         tokio::spawn(signals.end_at_next());
         handle.drain(INTERRUPT_DRAIN).await?;
     }
