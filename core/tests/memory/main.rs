@@ -1,0 +1,95 @@
+//! Memory that servers hold, by what their allocator has given out: what an idle connection keeps after each kind of
+//! traffic, and what is left when all have gone.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod traffic;
+mod world;
+
+use traffic::{chat, echo, hub, numbers};
+use world::World;
+
+/// More lives than any table or heap of a server needs to reach its full size.
+const LIVES: usize = 1000;
+/// Connections at once.
+const CONNECTIONS: usize = 50;
+/// What a server may hold after its first traffic, and did not before: its tables and pools have grown to what was under
+/// way at once. In bytes, for each of the connections.
+const KEPT: i64 = 64;
+/// The same, where 500 messages were under way at once.
+const KEPT_OF_MANY: i64 = 8192;
+
+/// For each kind of traffic of each system: nothing is left of a thousand lives.
+#[test]
+fn nothing_is_left_of_a_thousand_lives() {
+    let check = |name: &str, mut live: Box<dyn FnMut()>| {
+        // What there is one of grows to its size.
+        (0..LIVES / 10).for_each(|_| live());
+        let grown = allocation_counter::measure(|| (0..LIVES).for_each(|_| live()));
+        assert_eq!((grown.bytes_current, grown.count_current), (0, 0), "{name}: {grown:?}");
+    };
+    for (name, traffic) in echo::KINDS {
+        let mut world = echo::world();
+        check(name, Box::new(move || world.live(traffic)));
+    }
+    for (name, traffic) in hub::KINDS {
+        let mut world = hub::world();
+        check(name, Box::new(move || world.live(traffic)));
+    }
+    for (name, traffic) in chat::KINDS {
+        let mut world = chat::world();
+        check(name, Box::new(move || world.live(traffic)));
+    }
+    for (name, traffic) in numbers::KINDS {
+        let mut world = numbers::world();
+        check(name, Box::new(move || world.live(traffic)));
+    }
+}
+
+/// An idle connection keeps nothing of what it has sent and received.
+#[test]
+fn an_idle_connection_keeps_nothing_of_its_traffic() {
+    fn check<S: world::System>(name: &str, mut world: World<S>, traffic: world::Traffic<S>) {
+        // Where there is one connection at most, it is looked at alone.
+        let connections = if S::ALONE { 1 } else { CONNECTIONS };
+        // The tables have their size.
+        let ids: Vec<_> = (0..connections).map(|_| world.open(traffic)).collect();
+        ids.into_iter().for_each(|id| world.close(id));
+        let ids: Vec<_> = (0..connections).map(|_| world.open(S::HELLO)).collect();
+        let mut talk = || allocation_counter::measure(|| ids.iter().for_each(|id| world.talk(*id, traffic)));
+        let kept = talk();
+        let each = kept.bytes_current / connections as i64;
+        let most = if traffic.many { KEPT_OF_MANY } else { KEPT };
+        assert!(each <= most, "{name}: {each} bytes of each connection, {kept:?}");
+        // By chance, one connection can be sent more at once than ever before, and others less.
+        let most = if traffic.many { KEPT_OF_MANY } else { 0 };
+        let again = talk();
+        assert!(again.bytes_current / connections as i64 <= most, "{name}: {again:?}");
+    }
+    for (name, traffic) in echo::KINDS {
+        check(name, echo::world(), traffic);
+    }
+    for (name, traffic) in hub::KINDS {
+        check(name, hub::world(), traffic);
+    }
+    for (name, traffic) in chat::KINDS {
+        check(name, chat::world(), traffic);
+    }
+    for (name, traffic) in numbers::KINDS {
+        check(name, numbers::world(), traffic);
+    }
+}
+
+/// What is held of a short message is its own size, and not that of the buffer that it was read into.
+#[test]
+fn what_is_held_of_a_message_is_not_the_buffer_it_came_in() {
+    /// Its entry in the books, and the bytes of a body, rounded up.
+    const MOST: i64 = 1024;
+    let mut world = echo::world();
+    let (holder, _) = (world.open(echo::HELLO), world.open(echo::HELLO));
+    let say = |world: &mut World<echo::Echo>, n: usize| world.receive(holder, &world::frame(format!("message {n} x")));
+    // The tables have their size.
+    (0..200).for_each(|n| say(&mut world, n));
+    let held = allocation_counter::measure(|| (200..300).for_each(|n| say(&mut world, n)));
+    let each = held.bytes_current / 100;
+    assert!(each <= MOST, "{each} bytes of each message");
+}

@@ -1,0 +1,180 @@
+//! A server, and peers that send what they are told to.
+
+use bytes::{Bytes, BytesMut};
+use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::link::{LinkConfig, Want};
+use echosphere_core::wire::Codec;
+use echosphere_core::{ConnId, Machine, Time};
+
+/// Bytes that a driver asks for in one read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What is sent on a connection, piece by piece; an empty piece lets a second pass.
+pub(crate) type Pieces = fn() -> Vec<Vec<u8>>;
+
+/// A kind of traffic.
+pub(crate) struct Traffic<S> {
+    /// What a connection begins with, before it is idle for the first time.
+    pub(crate) hello: Pieces,
+    /// What it then sends.
+    pub(crate) pieces: Pieces,
+    /// Whether it has many messages under way at once.
+    pub(crate) many: bool,
+    pub(crate) system: std::marker::PhantomData<S>,
+}
+
+impl<S> Clone for Traffic<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Traffic<S> {}
+
+pub(crate) trait System: Sized {
+    type Server: Machine<Message: Clone>;
+    type Codec: Codec<Message = <Self::Server as Machine>::Message> + Clone;
+    /// Whether it has one connection at a time.
+    const ALONE: bool;
+    /// A connection that says hello and no more.
+    const HELLO: Traffic<Self>;
+
+    /// What a peer answers to what it has read, at once.
+    fn answers(read: &[u8]) -> Vec<u8>;
+}
+
+pub(crate) struct World<S: System> {
+    endpoint: Endpoint<S::Server, S::Codec>,
+    effects: Effects<<S::Server as Machine>::Notice>,
+    now: Time,
+    scratch: BytesMut,
+    open: Vec<ConnId>,
+}
+
+/// One frame in length framing.
+pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
+}
+
+impl<S: System> World<S> {
+    pub(crate) fn new(server: S::Server, codec: S::Codec, config: LinkConfig) -> Self {
+        Self {
+            endpoint: Endpoint::new(server, codec, config),
+            effects: Effects::default(),
+            now: Time::ZERO,
+            scratch: BytesMut::new(),
+            open: Vec::new(),
+        }
+    }
+
+    /// A connection with all its traffic, from its begin to its end.
+    pub(crate) fn live(&mut self, traffic: Traffic<S>) {
+        let id = self.open(traffic);
+        self.talk(id, traffic);
+        self.close(id);
+        assert!(self.endpoint.is_zero(), "something is left");
+    }
+
+    /// A connection that is idle.
+    pub(crate) fn open(&mut self, traffic: Traffic<S>) -> ConnId {
+        let id = self.endpoint.accept(self.now).unwrap();
+        self.open.push(id);
+        for piece in (traffic.hello)() {
+            self.receive(id, &piece);
+        }
+        self.exchange();
+        id
+    }
+
+    /// All that a connection sends, with all answers.
+    pub(crate) fn talk(&mut self, id: ConnId, traffic: Traffic<S>) {
+        for piece in (traffic.pieces)() {
+            if piece.is_empty() {
+                self.pass();
+            } else {
+                self.receive(id, &piece);
+            }
+            self.exchange();
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: ConnId) {
+        self.endpoint.peer_closed(self.now, id, &mut self.effects);
+        self.exchange();
+        self.open.retain(|open| *open != id);
+        // A session is kept for a while.
+        while let Some(due) = self.endpoint.next_deadline().filter(|_| self.open.is_empty()) {
+            self.now = due;
+            self.endpoint.expire(due, &mut self.effects);
+        }
+        self.exchange();
+    }
+
+    /// Reads as a driver does, into a buffer that serves all connections.
+    pub(crate) fn receive(&mut self, id: ConnId, bytes: &[u8]) {
+        for part in bytes.chunks(READ_BYTES) {
+            self.scratch.clear();
+            self.scratch.reserve(READ_BYTES);
+            self.scratch.extend_from_slice(part);
+            let (scratch, effects) = (&mut self.scratch, &mut self.effects);
+            self.endpoint.receive(self.now, id, scratch, effects);
+        }
+    }
+
+    fn pass(&mut self) {
+        let until = self.now + std::time::Duration::from_secs(1);
+        while let Some(due) = self.endpoint.next_deadline().filter(|due| *due <= until) {
+            self.now = due;
+            self.endpoint.expire(due, &mut self.effects);
+        }
+        self.now = until;
+    }
+
+    /// Everybody reads and answers, until nobody says anything more.
+    fn exchange(&mut self) {
+        loop {
+            self.effects.notices.clear();
+            self.effects.release.clear();
+            self.effects.flush.clear();
+            let mut quiet = true;
+            for at in 0..self.open.len() {
+                let id = self.open[at];
+                let read = self.read(id);
+                let answers = S::answers(&read);
+                if !answers.is_empty() {
+                    self.receive(id, &answers);
+                }
+                quiet &= read.is_empty() && answers.is_empty();
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, id: ConnId) -> Bytes {
+        self.endpoint.begin_flush(id);
+        let chunks = self
+            .endpoint
+            .outbox(id)
+            .map(|outbox| outbox.chunks().collect::<Vec<_>>());
+        let read = chunks.map_or_else(Bytes::new, |chunks| chunks.concat().into());
+        self.endpoint.wrote(id, read.len());
+        if self.endpoint.want(id) == Want::Shutdown {
+            self.endpoint.shut_down(self.now, id, &mut self.effects);
+        }
+        read
+    }
+}
+
+/// The payloads of the frames that were read.
+pub(crate) fn payloads(mut read: &[u8]) -> Vec<&[u8]> {
+    let mut all = Vec::new();
+    while let Some((length, rest)) = read.split_first_chunk() {
+        let (payload, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        all.push(payload);
+        read = rest;
+    }
+    all
+}
