@@ -95,7 +95,7 @@ pub(crate) mod echo {
         ),
         (
             "echo: the same message again and again",
-            kind(hello, || vec![message(b"same").repeat(50)]),
+            many(hello, || vec![message(b"same").repeat(50)]),
         ),
         (
             "echo: lines, cut anywhere",
