@@ -1,7 +1,8 @@
 //! Planted bugs: every patch in `sim/mutants/` is a small fault in the product, which the simulator must catch.
 //!
 //! They are applied one at a time to a copy of the workspace, never to the workspace itself. The first line of a patch
-//! says what the bug is.
+//! says what the bug is. A second line `tests: ARGUMENTS` says that tests must catch it, and not the simulator: those that
+//! `cargo test ARGUMENTS` runs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -110,6 +111,7 @@ struct Row {
     calm: Option<Run>,
     direct: Option<Run>,
     turmoil: Option<Run>,
+    tests: Option<Run>,
 }
 
 impl Run {
@@ -151,11 +153,12 @@ impl Run {
 const HUNG: &str = "liveness: hung";
 
 impl Row {
-    fn lanes(&self) -> [(&'static str, Option<&Run>); 3] {
+    fn lanes(&self) -> [(&'static str, Option<&Run>); 4] {
         [
             ("direct, no faults", self.calm.as_ref()),
             ("direct", self.direct.as_ref()),
             ("turmoil", self.turmoil.as_ref()),
+            ("tests", self.tests.as_ref()),
         ]
     }
 
@@ -194,18 +197,20 @@ impl Row {
     }
 }
 
-const HEAD: &str = "| planted bug | caught by | no faults | direct | turmoil | rule |\n|---|---|---|---|---|---|";
+const HEAD: &str =
+    "| planted bug | caught by | no faults | direct | turmoil | tests | rule |\n|---|---|---|---|---|---|---|";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cell = |run: &Option<Run>| run.as_ref().map_or_else(|| "-".to_owned(), Run::cell);
         let (calm, direct, turmoil) = (cell(&self.calm), cell(&self.direct), cell(&self.turmoil));
+        let tests = cell(&self.tests);
         let shown = self.rule().chars().take(110);
         let rule: String = shown.map(|c| if c == '|' { '/' } else { c }).collect();
         let (name, what, verdict) = (&self.name, &self.what, self.verdict());
         write!(
             f,
-            "| {name}: {what} | {verdict} | {calm} | {direct} | {turmoil} | {rule} |"
+            "| {name}: {what} | {verdict} | {calm} | {direct} | {turmoil} | {tests} | {rule} |"
         )
     }
 }
@@ -227,7 +232,8 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         .iter()
         .map(|(name, path)| Ok((name, fs::read_to_string(path).map_err(|error| error.to_string())?)));
     let texts = texts.collect::<Result<Vec<_>, String>>()?;
-    let systems: BTreeSet<&str> = texts.iter().map(|(name, text)| copy::system_of(name, text)).collect();
+    let simulated = texts.iter().filter(|(_, text)| copy::tests_of(text).is_none());
+    let systems: BTreeSet<&str> = simulated.map(|(name, text)| copy::system_of(name, text)).collect();
     for system in systems {
         let sound = copy.try_one("none".to_owned(), String::new(), system, false, args.every_lane);
         if sound.broken.is_some() || sound.is_caught() {
@@ -290,6 +296,7 @@ impl Row {
             calm: None,
             direct: None,
             turmoil: None,
+            tests: None,
         }
     }
 }

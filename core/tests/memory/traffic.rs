@@ -72,10 +72,8 @@ pub(crate) mod echo {
         }
     }
 
-    pub(crate) const HELLO: Traffic<Echo> = Echo::HELLO;
-
     pub(crate) const KINDS: [(&str, Traffic<Echo>); 8] = [
-        ("echo: a hello", HELLO),
+        ("echo: a hello", Echo::HELLO),
         ("echo: a message", kind(hello, || vec![message(b"x")])),
         ("echo: a long message", kind(hello, || vec![message(&long())])),
         (
@@ -131,7 +129,7 @@ pub(crate) mod hub {
     }
 
     /// To users 1 and 2, of whom one may be there.
-    fn relay(body: &[u8]) -> Vec<u8> {
+    pub(crate) fn relay(body: &[u8]) -> Vec<u8> {
         frame([&[4, 2][..], &1_u64.to_be_bytes(), &2_u64.to_be_bytes(), body].concat())
     }
 
@@ -193,8 +191,10 @@ pub(crate) mod chat {
         vec![b"hello\n".to_vec()]
     }
 
-    fn part(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
-        frame([&[kind][..], &id.to_be_bytes(), body].concat())
+    pub(crate) fn part(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
+        let (low, high) = (id as u8 & 0x7F, (id >> 7) as u8);
+        let id = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
+        frame([&[kind][..], &id, body].concat())
     }
 
     pub(crate) const KINDS: [(&str, Traffic<Chat>); 5] = [

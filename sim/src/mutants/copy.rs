@@ -99,8 +99,13 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let system = system_of(&name, &text);
-        let row = self.try_one(name, what, system, !in_core, self.args.every_lane);
+        let row = match tests_of(&text) {
+            Some(tests) => self.try_tests(name, what, &tests),
+            None => {
+                let system = system_of(&name, &text);
+                self.try_one(name, what, system, !in_core, self.args.every_lane)
+            }
+        };
         self.refresh()?;
         Ok(row)
     }
@@ -116,7 +121,7 @@ impl<'a> Copy<'a> {
     ) -> Row {
         let mut row = Row::broken(name, what, "does not build");
         if !only_turmoil {
-            if self.build(&["build", "--bin", "sim"]).is_none() {
+            if self.build(&["build", "--package", "sim", "--bin", "sim"]).is_none() {
                 return row;
             }
             row.calm = Some(self.direct(&["--system", system, "--no-faults"]));
@@ -127,11 +132,36 @@ impl<'a> Copy<'a> {
             row.direct = Some(direct);
         }
         if every_lane || !row.is_caught() {
-            let built = self.build(&["test", "--test", "faults", "--no-run"]);
-            let Some(program) = built.as_deref().and_then(test_program) else {
+            let built = self.build(&["test", "--package", "sim", "--test", "faults", "--no-run"]);
+            let Some(program) = built.and_then(|built| test_programs(&built).pop()) else {
                 return row;
             };
             row.turmoil = Some(self.turmoil(&program, system));
+        }
+        row.broken = None;
+        row
+    }
+
+    /// Runs these tests on the copy as it is now.
+    fn try_tests(&self, name: String, what: String, tests: &[&str]) -> Row {
+        let mut row = Row::broken(name, what, "does not build");
+        let Some(built) = self.build(&[&["test", "--no-run"], tests].concat()) else {
+            return row;
+        };
+        for program in test_programs(&built) {
+            let run = self.run(&program, &[], |output| {
+                let mut lines = output.lines();
+                let failed = lines.find(|line| line.starts_with("test ") && line.ends_with("FAILED"));
+                Verdict::Caught {
+                    seed: None,
+                    rule: failed.unwrap_or("the test itself died").to_owned(),
+                }
+            });
+            let caught = run.is_caught();
+            row.tests = Some(run);
+            if caught {
+                break;
+            }
         }
         row.broken = None;
         row
@@ -142,7 +172,7 @@ impl<'a> Copy<'a> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(what)
-            .args(["--release", "--package", "sim", "--message-format", "json"])
+            .args(["--release", "--message-format", "json"])
             // Built more often than run.
             .args(["--config", "profile.release.package.sim.opt-level=1"])
             .args(["--config", "profile.release.package.sim.codegen-units=64"])
@@ -274,6 +304,12 @@ impl<'a> Copy<'a> {
     }
 }
 
+/// What `cargo test` is told where tests must catch the bug: the second line of a patch says so.
+pub(super) fn tests_of(patch: &str) -> Option<Vec<&str>> {
+    let said = patch.lines().nth(1)?.strip_prefix("tests: ")?;
+    Some(said.split_whitespace().collect())
+}
+
 /// The system that a patch is tried on: what its name says behind the number, or else what it is in.
 pub(super) fn system_of(name: &str, patch: &str) -> &'static str {
     let others = ["hub", "chat", "numbers"];
@@ -313,11 +349,12 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The test program, from what cargo says.
-fn test_program(said: &[u8]) -> Option<PathBuf> {
+/// The test programs, from what cargo says.
+fn test_programs(said: &[u8]) -> Vec<PathBuf> {
     let lines = said.split(|byte| *byte == b'\n');
-    let mut artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let test =
-        artifacts.find(|artifact| artifact["target"]["name"] == "faults" && artifact["executable"].is_string())?;
-    Some(test["executable"].as_str()?.into())
+    let artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let tests = artifacts.filter(|artifact| artifact["profile"]["test"] == true);
+    tests
+        .filter_map(|test| Some(test["executable"].as_str()?.into()))
+        .collect()
 }

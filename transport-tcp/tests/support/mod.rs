@@ -16,7 +16,7 @@ use std::time::Duration;
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig, ServerCounters};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
-use echosphere_driver::{Driver, Handle, Listener};
+use echosphere_driver::{Budgets, Driver, Handle, Listener};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -90,11 +90,21 @@ impl Relay {
 
     /// Over any listener; `addr` means nothing.
     pub(crate) fn over(listener: impl Listener + 'static, config: LinkConfig, max_message: u32) -> Self {
+        Self::within(listener, config, max_message, Budgets::default())
+    }
+
+    /// The same, with these budgets.
+    pub(crate) fn within(
+        listener: impl Listener + 'static,
+        config: LinkConfig,
+        max_message: u32,
+        budgets: Budgets,
+    ) -> Self {
         let (driver, handle) = Driver::serve(echo_server(config, max_message), listener);
         Self {
             addr: localhost(),
             handle,
-            driver: tokio::spawn(driver.run()),
+            driver: tokio::spawn(driver.within(budgets).run()),
         }
     }
 
