@@ -189,4 +189,41 @@ mod tests {
         let counted: u64 = latencies.histogram().iter().map(|bar| bar.count).sum();
         assert_eq!(counted, 1000, "every one is in a bar");
     }
+
+    /// Within what a histogram of three digits tells apart.
+    fn close(is: f64, should: f64) -> bool {
+        (is / should - 1.0).abs() < 2e-3
+    }
+
+    #[test]
+    fn each_figure_is_that_of_the_latencies_one_by_one() {
+        // 1 µs to 10 ms, each once, in an order that is no order.
+        let mut one_by_one: Vec<u64> = (1..=10_000).map(|n| n * 7919 % 10_001).collect();
+        let mut latencies = Latencies::new().expect("a histogram");
+        for micros in &one_by_one {
+            latencies.record(Duration::from_micros(*micros));
+        }
+        one_by_one.sort_unstable();
+        let at = |share: f64| one_by_one[(one_by_one.len() as f64 * share).ceil() as usize - 1] as f64;
+        let mean = one_by_one.iter().sum::<u64>() as f64 / one_by_one.len() as f64;
+        let figures = latencies.percentiles();
+        for (name, is, should) in [
+            ("min", figures.min, at(1e-9)),
+            ("mean", figures.mean, mean),
+            ("p50", figures.p50, at(0.5)),
+            ("p90", figures.p90, at(0.9)),
+            ("p99", figures.p99, at(0.99)),
+            ("p99.9", figures.p99_9, at(0.999)),
+            ("max", figures.max, at(1.0)),
+        ] {
+            assert!(close(is, should), "{name} is {is}, should be {should}");
+        }
+        assert_eq!(latencies.histogram().iter().map(|bar| bar.count).sum::<u64>(), 10_000);
+        let mut again = Latencies::new().expect("a histogram");
+        again.add(&latencies.recorded());
+        assert!(
+            close(again.percentiles().p99, figures.p99),
+            "what another process recorded"
+        );
+    }
 }

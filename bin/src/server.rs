@@ -26,6 +26,9 @@ use crate::stderr::{complain, listening, status};
 use crate::values::{count, size, thousands, time_out};
 use crate::{output, progress};
 
+#[cfg(test)]
+mod tests;
+
 /// Connections at once, where neither `--max-connections` nor the number of open files says less.
 const MAX_CONNECTIONS: usize = 200_000;
 
