@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::link::Want;
 use echosphere_core::wire::Codec;
-use echosphere_core::{ConnId, DialToken, Machine, Time};
+use echosphere_core::{CloseReason, ConnId, DialToken, Machine, Time};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
@@ -83,6 +83,13 @@ struct Conn<S> {
     waker: Waker,
     reading: bool,
     write_blocked: bool,
+}
+
+impl<S> Conn<S> {
+    fn log_end(&self, reason: CloseReason) {
+        let (peer, told) = (self.peer.map(display), reason.told_as().map(display));
+        tracing::info!(conn = ?self.id, peer, reason = reason.name(), told, "connection closed");
+    }
 }
 
 /// What a driver waits for.
@@ -292,7 +299,7 @@ where
         let waker = Waker::from(self.ready.waker(Key::Conn(id.slot)));
         // There may be something to read already, and the socket has not been asked to wake us.
         waker.wake_by_ref();
-        self.conns[slot] = Some(Conn {
+        let before = self.conns[slot].replace(Conn {
             id,
             peer,
             stream,
@@ -300,6 +307,12 @@ where
             reading: true,
             write_blocked: false,
         });
+        // One whose end is not carried out yet.
+        if let Some(before) = before
+            && let Some((_, reason)) = self.effects.release.iter().find(|(id, _)| *id == before.id)
+        {
+            before.log_end(*reason);
+        }
     }
 
     /// `false` if there may be more to read.
@@ -351,8 +364,7 @@ where
                 self.effects.dial.retain(|&dial| dial != token);
             } else if let Some((id, reason)) = self.effects.release.pop() {
                 if let Some(conn) = self.conns[id.slot as usize].take_if(|conn| conn.id == id) {
-                    let (peer, told) = (conn.peer.map(display), reason.told_as().map(display));
-                    tracing::info!(conn = ?id, peer, reason = reason.name(), told, "connection closed");
+                    conn.log_end(reason);
                 }
             } else if !self.effects.flush.is_empty() {
                 let flush = mem::take(&mut self.effects.flush);

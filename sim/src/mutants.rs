@@ -1,8 +1,8 @@
 //! Planted bugs: every patch in `sim/mutants/` is a small fault in the product, which the simulator must catch.
 //!
 //! They are applied one at a time to a copy of the workspace, never to the workspace itself. The first line of a patch
-//! says what the bug is. A second line `tests: ARGUMENTS` says that tests must catch it, and not the simulator: those that
-//! `cargo test ARGUMENTS` runs.
+//! says what the bug is. A second line says what must catch it if that is not the simulator: `tests: ARGUMENTS`, the tests
+//! that `cargo test ARGUMENTS` runs; `check: COMMAND`, a command that must fail.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -232,7 +232,7 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         .iter()
         .map(|(name, path)| Ok((name, fs::read_to_string(path).map_err(|error| error.to_string())?)));
     let texts = texts.collect::<Result<Vec<_>, String>>()?;
-    let simulated = texts.iter().filter(|(_, text)| copy::tests_of(text).is_none());
+    let simulated = texts.iter().filter(|(_, text)| copy::is_simulated(text));
     let systems: BTreeSet<&str> = simulated.map(|(name, text)| copy::system_of(name, text)).collect();
     for system in systems {
         let sound = copy.try_one("none".to_owned(), String::new(), system, false, args.every_lane);

@@ -20,6 +20,9 @@ const HANG_SECONDS: &str = "8";
 /// What making a run small may take.
 const SHRINKING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// How the second line of a patch begins that says which tests must catch it, or which command.
+const TESTS: &str = "tests: ";
+const CHECK: &str = "check: ";
 /// Cargo's target folder of the patched copy, in the scratch folder.
 const TARGET: &str = "target";
 
@@ -99,12 +102,15 @@ impl<'a> Copy<'a> {
             return Ok(Row::broken(name, what, "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
-        let row = match tests_of(&text) {
-            Some(tests) => self.try_tests(name, what, &tests),
-            None => {
-                let system = system_of(&name, &text);
-                self.try_one(name, what, system, !in_core, self.args.every_lane)
-            }
+        let says = text.lines().nth(1).unwrap_or_default();
+        let row = if let Some(tests) = says.strip_prefix(TESTS) {
+            let tests: Vec<&str> = tests.split_whitespace().collect();
+            self.try_tests(name, what, &tests)
+        } else if let Some(check) = says.strip_prefix(CHECK) {
+            self.try_check(name, what, check)
+        } else {
+            let system = system_of(&name, &text);
+            self.try_one(name, what, system, !in_core, self.args.every_lane)
         };
         self.refresh()?;
         Ok(row)
@@ -164,6 +170,17 @@ impl<'a> Copy<'a> {
             }
         }
         row.broken = None;
+        row
+    }
+
+    /// Runs this command on the copy as it is now.
+    fn try_check(&self, name: String, what: String, check: &str) -> Row {
+        let mut row = Row::broken(name, what, "does not build");
+        row.broken = None;
+        row.tests = Some(self.run(Path::new("sh"), &["-c", check], |output| Verdict::Caught {
+            seed: None,
+            rule: output.lines().next_back().unwrap_or("the check failed").to_owned(),
+        }));
         row
     }
 
@@ -289,6 +306,7 @@ impl<'a> Copy<'a> {
             .args(args)
             .current_dir(&self.tree)
             .env("SIM_SEEDS", self.args.turmoil_seeds.to_string())
+            .env("CARGO_TARGET_DIR", self.scratch.join(TARGET))
             .stderr(output.try_clone()?)
             .stdout(output)
             .spawn()?;
@@ -304,10 +322,10 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// What `cargo test` is told where tests must catch the bug: the second line of a patch says so.
-pub(super) fn tests_of(patch: &str) -> Option<Vec<&str>> {
-    let said = patch.lines().nth(1)?.strip_prefix("tests: ")?;
-    Some(said.split_whitespace().collect())
+/// Whether the simulator must catch the bug.
+pub(super) fn is_simulated(patch: &str) -> bool {
+    let says = patch.lines().nth(1).unwrap_or_default();
+    !says.starts_with(TESTS) && !says.starts_with(CHECK)
 }
 
 /// The system that a patch is tried on: what its name says behind the number, or else what it is in.
