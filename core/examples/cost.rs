@@ -17,8 +17,11 @@ use rand_chacha::rand_core::SeedableRng;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// Does something of this size.
+type Operation = fn(usize) -> Result<()>;
+
 /// Each operation, and the smaller of its sizes.
-const OPERATIONS: [(&str, usize, fn(usize) -> Result<()>); 13] = [
+const OPERATIONS: [(&str, usize, Operation); 13] = [
     ("echo-x-that-begin-alike", 500, x_that_begin_alike),
     ("echo-the-same-x", 2000, the_same_x),
     ("echo-x-left-by-its-holder", 1000, x_left_by_its_holder),
