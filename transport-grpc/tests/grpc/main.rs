@@ -6,6 +6,7 @@ mod bounds;
 mod calls;
 mod client;
 mod connections;
+mod cuts;
 mod drain;
 mod peer;
 mod standard;
