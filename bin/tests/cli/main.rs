@@ -9,6 +9,7 @@ mod echo;
 mod hub;
 mod input;
 mod json;
+mod loads;
 mod numbers;
 mod partial;
 mod prompts;

@@ -1,0 +1,134 @@
+//! What load tools say of servers that do not keep their promises, and of runs without a seed.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{echosphere, json};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    /// Answers every message.
+    Honest,
+    /// Answers all but each tenth message.
+    Loses,
+    /// Answers every message twice.
+    Doubles,
+    /// Answers each tenth message with another's ok.
+    Confuses,
+    /// Answers every second message before the one before it.
+    Reorders,
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
+}
+
+impl Server {
+    fn start(self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                thread::spawn(move || self.serve(stream));
+            }
+        });
+        addr
+    }
+
+    fn serve(self, mut stream: TcpStream) -> Option<()> {
+        let (mut count, mut held) = (0, Vec::new());
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        loop {
+            // The last of an odd number has none after it.
+            while matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                stream.write_all(&std::mem::take(&mut held)).ok()?;
+            }
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).ok()?;
+            let mut payload = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut payload).ok()?;
+            let Some(x) = payload.strip_prefix(b"message ") else {
+                continue;
+            };
+            count += 1;
+            let ok = frame(&[b"ok ", x].concat());
+            let answer = match self {
+                Self::Loses if count % 10 == 0 => Vec::new(),
+                Self::Confuses if count % 10 == 0 => frame(b"ok to nobody"),
+                Self::Doubles => [&ok[..], &ok].concat(),
+                Self::Reorders if count % 2 == 1 => {
+                    held = ok;
+                    Vec::new()
+                }
+                Self::Reorders => [ok, std::mem::take(&mut held)].concat(),
+                Self::Honest | Self::Loses | Self::Confuses => ok,
+            };
+            stream.write_all(&answer).ok()?;
+        }
+    }
+}
+
+/// What a load of connections that stay says of it.
+fn load(server: Server) -> (Option<i32>, Value) {
+    let addr = server.start().to_string();
+    let args = [
+        "echo",
+        "load",
+        "--to",
+        &addr,
+        "--connections",
+        "1",
+        "--window",
+        "4",
+        "--duration",
+        "200ms",
+        "--json",
+    ];
+    let output = echosphere("load-of-a-liar", &args).output().unwrap();
+    (output.status.code(), json(&output))
+}
+
+#[test]
+fn a_load_tells_what_a_server_does_wrong() {
+    for server in [
+        Server::Honest,
+        Server::Loses,
+        Server::Doubles,
+        Server::Confuses,
+        Server::Reorders,
+    ] {
+        let (code, report) = load(server);
+        let number = |name: &str| report[name].as_u64().unwrap();
+        let (sent, acknowledged, lost) = (number("sent"), number("acknowledged"), number("lost"));
+        let unexpected = report["broken"]["ok to something else"].as_u64().unwrap_or(0);
+        assert!(sent > 0, "{server:?}: {report}");
+        assert_eq!(sent, acknowledged + lost, "{server:?}: {report}");
+        let expected = match server {
+            Server::Honest | Server::Reorders => (0, 0),
+            // Each that is lost keeps its place in the window, until no message can be sent.
+            Server::Loses => (4, 0),
+            Server::Doubles => (0, sent),
+            Server::Confuses => (4, 4),
+        };
+        assert_eq!((lost, unexpected), expected, "{server:?}: {report}");
+        let passed = expected == (0, 0);
+        assert_eq!(report["passed"], passed, "{server:?}: {report}");
+        assert_eq!(code, Some(i32::from(!passed)), "{server:?}: {report}");
+    }
+}
+
+#[test]
+fn two_runs_without_a_seed_differ_and_with_one_they_do_not() {
+    let seed = |args: &[&str]| {
+        let load = ["echo", "load", "--clients", "2", "--over", "1ms", "--json"];
+        let output = echosphere("load-seeds", &[&load, args].concat()).output().unwrap();
+        json(&output)["seed"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(seed(&[]), seed(&[]));
+    assert_eq!(seed(&["--seed", "18446744073709551615"]), "18446744073709551615");
+}
