@@ -181,10 +181,17 @@ impl<R: Rng> Client<R> {
             return;
         }
         let limit = self.config.response_timeout.max(SHORTEST);
-        let mut due = entry.asks.front().and_then(|ask| Some(ask.sent? + limit));
-        if self.config.reconnect && !self.attempts.is_proven(key) {
-            due = due.map(|due| due.min(self.attempts.last_moment(key)));
-        }
+        let last = self.attempts.last_moment(key);
+        let in_time = self.config.reconnect && !self.attempts.is_proven(key);
+        let due = entry
+            .asks
+            .front()
+            .and_then(|ask| ask.sent)
+            .map(|sent| match sent + limit {
+                // What is asked after that, on a connection on which nothing was waited for, has its time.
+                due if in_time && sent < last => due.min(last),
+                due => due,
+            });
         self.attempts.wait_until(key, due);
     }
 

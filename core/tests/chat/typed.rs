@@ -95,3 +95,15 @@ fn an_end_of_input_after_a_whole_line_says_nothing_more() {
         [heard(1, b"one"), Notice::Ended { failure: None }]
     );
 }
+
+#[test]
+fn what_comes_after_the_end_of_stream_is_nobodys() {
+    let mut bench = Bench::new();
+    bench.reads = false;
+    let typist = bench.accept();
+    bench.feed(typist, b"one\nthe end of its line is missing");
+    bench.fin(typist);
+    let heard = bench.effects.notices.len();
+    bench.feed(typist, b"more\n");
+    assert_eq!(bench.effects.notices.len(), heard);
+}

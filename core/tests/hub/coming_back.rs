@@ -110,6 +110,23 @@ fn a_hub_that_never_answers_is_given_up_in_time_whatever_it_does() {
 }
 
 #[test]
+fn what_is_asked_on_a_connection_that_was_idle_has_its_time() {
+    let mut bench = Bench::with(ClientConfig {
+        connect_timeout: Duration::from_secs(3),
+        ..config()
+    });
+    bench.command(Command::Connect { session: 1 });
+    bench.open();
+    assert_eq!(bench.client.next_deadline(), None);
+    bench.now = Time::ZERO + Duration::from_secs(10);
+    bench.ask(1, Request::Identity);
+    assert_eq!(
+        bench.client.next_deadline(),
+        Some(bench.now + config().response_timeout)
+    );
+}
+
+#[test]
 fn who_is_to_leave_does_not_come_back() {
     let mut bench = proven();
     bench.ask(2, Request::List);

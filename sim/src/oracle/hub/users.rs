@@ -388,11 +388,16 @@ impl Step<'_> {
             return Ok(());
         }
         let oldest = session.asks.front().and_then(|ask| ask.sent);
-        let mut due = oldest.map(|(sent, _)| sent + config.response_timeout);
-        // Who comes back gives up in time, whatever it waits for.
-        if config.reconnect && !session.trying.is_proven() {
-            due = due.map(|due| due.min(session.trying.last()));
-        }
+        let (last, proven) = (session.trying.last(), session.trying.is_proven());
+        let due = oldest.map(|(sent, _)| {
+            let due = sent + config.response_timeout;
+            // Who comes back gives up in time, whatever it waits for; not if it waited for nothing then.
+            if config.reconnect && !proven && sent < last {
+                due.min(last)
+            } else {
+                due
+            }
+        });
         self.wait(number, due)
     }
 
