@@ -31,12 +31,14 @@ impl Server {
     fn start(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        thread::spawn(move || {
+        let serve = move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                thread::spawn(move || self.serve(stream));
+                let talk = move || self.serve(stream);
+                thread::Builder::new().spawn(talk).unwrap();
             }
-        });
+        };
+        thread::Builder::new().spawn(serve).unwrap();
         addr
     }
 
