@@ -115,8 +115,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         let mut any = false;
         loop {
-            let Some(link) = self.links.get_mut(id).filter(|link| link.is_heard()) else {
-                // Closed, perhaps by what came just before, or after its end of stream: what follows is nobody's.
+            let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
+                // Closed, perhaps by what came just before: what follows is nobody's.
                 input.clear();
                 return;
             };

@@ -187,11 +187,6 @@ impl<C: Codec> Link<C> {
         self.state == State::Closing
     }
 
-    /// Whether what its peer sends is for the machine.
-    pub(crate) fn is_heard(&self) -> bool {
-        !self.is_closing() && !self.peer_finished
-    }
-
     pub(crate) fn is_text(&self) -> bool {
         self.codec.framing() == Some(Framing::Lines)
     }

@@ -128,7 +128,8 @@ impl Framer {
     /// Finds the line of `input` that begins at `start`; `None` if its end has not come. Lines before it are left alone.
     pub(crate) fn find_line(&mut self, input: &[u8], start: usize) -> Result<Option<Line>, WireError> {
         let limit = self.limit as usize;
-        let searched = start + self.searched as usize;
+        // After the end of stream the rest of a line is taken, and nothing more should come.
+        let searched = (start + self.searched as usize).min(input.len());
         let Some(feed) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
             // One more for the CR of an end of line that is still under way.
             if input.len() - start > limit + 1 {
