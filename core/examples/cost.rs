@@ -192,7 +192,7 @@ fn connections_that_come_and_go(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// They are told so and given up.
+/// The server times them out.
 fn connections_that_are_silent(size: usize) -> Result<()> {
     let mut world = echo();
     for _ in 0..size {

@@ -226,7 +226,7 @@ fn each_client_knows_each_server() {
     }
 }
 
-/// Says this to whatever it is said.
+/// A server whose first reply is these bytes, whatever it receives.
 struct Parrot(&'static [u8]);
 
 impl Peer for Parrot {

@@ -46,7 +46,7 @@ pub(super) fn delivery_event(from: u64, body: &[u8]) -> Value {
     output::with_body(json!({ "event": "delivery", "from": output::exactly(from) }), body)
 }
 
-/// What became of a relay.
+/// The result of a relay.
 pub(super) fn receipt_object(sent: u8, unsent: &[(u64, Unsent)]) -> Value {
     let of = |what| exact(unsent.iter().filter(move |(_, why)| *why == what).map(|(id, _)| *id));
     json!({ "sent": sent, "unknown": of(Unsent::Unknown), "too_slow": of(Unsent::TooSlow) })

@@ -380,7 +380,7 @@ pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-/// What became of a relay, in one line for people: `relayed to 1 of 2 users; unknown: 9`. `sent` and `unsent` are as in
+/// The result of a relay, in one line for people: `relayed to 1 of 2 users; unknown: 9`. `sent` and `unsent` are as in
 /// [`Reply::Relayed`].
 #[must_use]
 pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {

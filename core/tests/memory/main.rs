@@ -49,7 +49,7 @@ fn nothing_is_left_of_a_thousand_lives() {
 #[test]
 fn an_idle_connection_keeps_nothing_of_its_traffic() {
     fn check<S: world::System>(name: &str, mut world: World<S>, traffic: world::Traffic<S>) {
-        // Where there is one connection at most, it is looked at alone.
+        // A server of one connection is measured with one.
         let connections = if S::ALONE { 1 } else { CONNECTIONS };
         // The tables have their size.
         let ids: Vec<_> = (0..connections).map(|_| world.open(traffic)).collect();

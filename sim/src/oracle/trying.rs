@@ -62,12 +62,12 @@ impl Trying {
         self.proven
     }
 
-    /// When an attempt that begins now, or what is waited for now, has failed.
+    /// The deadline of an attempt, or of a wait for an answer, that begins at `now`.
     pub(super) fn until(&self, now: Time) -> Time {
         (now + self.rule.attempt).min(self.last().max(now + SHORTEST))
     }
 
-    /// When the time for attempts is over.
+    /// The deadline of all attempts together.
     pub(super) fn last(&self) -> Time {
         self.rule.all.map_or(Time::FAR, |all| self.since + all)
     }

@@ -360,7 +360,7 @@ impl ServerModel {
         match *actions {
             [Did::Send(to, Said::Error(ErrorCode::NotHeld))] if to == from => Ok(()),
             _ => Err(format!(
-                "ok X number {x} of {from:?} answers nothing and was not told so; the server did: {}",
+                "ok X number {x} of {from:?} answers nothing and was not rejected; the server did: {}",
                 words::list(actions)
             )),
         }
