@@ -19,7 +19,7 @@ use tonic::body::Body;
 
 use crate::method::Method;
 use crate::settle::ThroughTasks;
-use crate::socket::{First, Socket};
+use crate::socket::{First, noting};
 use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
@@ -64,7 +64,7 @@ impl<M: Method, C: Connector> GrpcConnector<M, C> {
     }
 
     /// Makes a call on this connection.
-    async fn call(&self, socket: Socket<impl Stream>) -> io::Result<GrpcStream> {
+    async fn call(&self, socket: impl Stream) -> io::Result<GrpcStream> {
         let (mut requests, connection) = self.http.handshake(TokioIo::new(socket)).await.map_err(cause)?;
         let running = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -88,7 +88,7 @@ impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
     async fn dial(&self, token: DialToken) -> io::Result<GrpcStream> {
         let stream = self.connector.dial(token).await?;
         let first = First::default();
-        let called = self.call(Socket::new(stream, first.clone())).await;
+        let called = self.call(noting(stream, first.clone())).await;
         called.map_err(|error| match first.other() {
             Some(protocol) => OtherProtocol(protocol).into(),
             None if error.kind() == io::ErrorKind::InvalidData => {
