@@ -9,6 +9,16 @@ const CONFIG: Config = Config {
     run: 7,
 };
 
+/// Connections that each send one message at a time, all together 10 per second.
+const fn at_ten_a_second(connections: u32) -> Config {
+    Config {
+        connections,
+        window: 1,
+        rate: Some(10.0),
+        ..CONFIG
+    }
+}
+
 struct Bench {
     stay: Stay,
     out: Out,
@@ -107,12 +117,7 @@ fn each_sends_once_when_it_is_to_send_once() {
 
 #[test]
 fn at_a_rate_a_message_counts_from_its_moment_and_not_from_when_it_could_be_sent() {
-    let config = Config {
-        connections: 1,
-        window: 1,
-        rate: Some(10.0),
-        ..CONFIG
-    };
+    let config = at_ten_a_second(1);
     let (mut bench, _) = Bench::open(config);
     bench.at(0, Event::Command(Command::Begin));
     let first = sent(&bench.at(0, Event::Deadline)).remove(0);
@@ -132,12 +137,7 @@ fn at_a_rate_a_message_counts_from_its_moment_and_not_from_when_it_could_be_sent
 
 #[test]
 fn what_was_late_by_no_more_than_the_timer_counts_from_when_it_was_sent() {
-    let config = Config {
-        connections: 1,
-        window: 1,
-        rate: Some(10.0),
-        ..CONFIG
-    };
+    let config = at_ten_a_second(1);
     let (mut bench, _) = Bench::open(config);
     bench.at(0, Event::Command(Command::Begin));
     let first = sent(&bench.at(2, Event::Deadline)).remove(0);
@@ -172,12 +172,7 @@ fn an_ok_counts_once_and_only_on_its_own_connection() {
 
 #[test]
 fn what_is_due_at_the_stop_is_sent_still() {
-    let config = Config {
-        connections: 1,
-        window: 1,
-        rate: Some(10.0),
-        ..CONFIG
-    };
+    let config = at_ten_a_second(1);
     let (mut bench, _) = Bench::open(config);
     bench.at(0, Event::Command(Command::Begin));
     let first = sent(&bench.at(0, Event::Deadline)).remove(0);
@@ -194,12 +189,7 @@ fn what_is_due_at_the_stop_is_sent_still() {
 
 #[test]
 fn what_was_due_and_never_sent_is_counted_and_has_waited_until_the_end() {
-    let config = Config {
-        connections: 2,
-        window: 1,
-        rate: Some(10.0),
-        ..CONFIG
-    };
+    let config = at_ten_a_second(2);
     let (mut bench, ids) = Bench::open(config);
     bench.at(0, Event::Command(Command::Begin));
     bench.at(0, Event::Deadline);
