@@ -144,7 +144,7 @@ impl Codec for ChatCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        let lines = self.accepted && self.framer.receives(input) == Some(Framing::Lines);
+        let lines = self.accepted && self.framer.ends_in_lines(input);
         if !lines || input.is_empty() {
             return None;
         }

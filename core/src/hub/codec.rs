@@ -136,7 +136,7 @@ impl Codec for HubCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        if self.accepted && self.framer.receives(input) == Some(Framing::Lines) {
+        if self.accepted && self.framer.ends_in_lines(input) {
             self.reading.finish(input)
         } else {
             None

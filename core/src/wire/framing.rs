@@ -121,6 +121,12 @@ impl Framer {
         Ok(Some(input.split_to(length).freeze()))
     }
 
+    /// Ends a stream that leaves `input` over. Returns whether that is the rest of lines, which the caller then takes.
+    pub(crate) fn ends_in_lines(&mut self, input: &[u8]) -> bool {
+        self.searched = 0;
+        self.receives(input) == Some(Framing::Lines)
+    }
+
     fn next_line(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         Ok(self.find_line(input, 0)?.map(|line| line.take(input)))
     }
@@ -128,8 +134,7 @@ impl Framer {
     /// Finds the line of `input` that begins at `start`; `None` if its end has not come. Lines before it are left alone.
     pub(crate) fn find_line(&mut self, input: &[u8], start: usize) -> Result<Option<Line>, WireError> {
         let limit = self.limit as usize;
-        // After the end of stream the rest of a line is taken, and nothing more should come.
-        let searched = (start + self.searched as usize).min(input.len());
+        let searched = start + self.searched as usize;
         let Some(feed) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
             // One more for the CR of an end of line that is still under way.
             if input.len() - start > limit + 1 {
