@@ -5,8 +5,10 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice};
-use super::message::{Ids, Message, Reply, Request};
+use super::api::{Command, Failure, Notice};
+use super::config::ClientConfig;
+use super::ids::UserIds;
+use super::message::{Message, Reply, Request};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
@@ -207,13 +209,13 @@ impl<R: Rng> Client<R> {
             Reply::Delivery { from, body } => {
                 self.attempts.proven(key);
                 self.counters.delivered += 1;
-                out.push(Action::Notify(Notice::Delivered { session, from, body }));
+                out.push(Action::Notify(Notice::Received { session, from, body }));
                 self.settle(key, out);
             }
             // About the connection, which is about to end.
             Reply::Error(code, text) if !is_answer(code) => entry.told = Some((code, text)),
             Reply::Error(code, text) if is_anothers(code, &text) => {
-                let other = Protocol::of_error(code, &text);
+                let other = Protocol::from_error(code, &text);
                 self.fail(now, key, Failure::OtherProtocol(other), out);
             }
             reply => match entry.asks.pop_front() {
@@ -232,7 +234,7 @@ impl<R: Rng> Client<R> {
                 }
                 other => {
                     entry.asks.extend(other);
-                    self.fail(now, key, Failure::Confused, out);
+                    self.fail(now, key, Failure::ProtocolViolation, out);
                 }
             },
         }
@@ -278,8 +280,8 @@ impl<R: Rng> Client<R> {
             Failure::Dial(_) => false,
             Failure::TimedOut => self.attempts.conn(key).is_some() && !comes_back,
             Failure::Closed(_) => !comes_back,
-            Failure::Rejected(code, _) => !comes_back || !code.is_temporary(),
-            Failure::Confused | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
+            Failure::Rejected(code, _) => !comes_back || !code.is_retryable(),
+            Failure::ProtocolViolation | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
         };
         let after = if hopeless {
             None
@@ -340,14 +342,16 @@ const fn close_reason(failure: Option<&Failure>) -> CloseReason {
     match failure {
         None => CloseReason::Finished,
         Some(Failure::ShuttingDown) => CloseReason::ShuttingDown,
-        Some(Failure::Confused | Failure::OtherProtocol(_)) => CloseReason::Malformed(ErrorCode::UnknownRequest),
+        Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)) => {
+            CloseReason::Malformed(ErrorCode::UnknownRequest)
+        }
         Some(_) => CloseReason::TimedOut,
     }
 }
 
 /// Whether an error is in the words of another server than a hub.
 fn is_anothers(code: ErrorCode, text: &[u8]) -> bool {
-    Protocol::of_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
+    Protocol::from_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
 }
 
 /// Enough of a request to know its answer by.
@@ -357,7 +361,7 @@ fn kind_of(request: &Request) -> Request {
         Request::List => Request::List,
         Request::Echo(_) => Request::Echo(Bytes::new()),
         Request::Relay { .. } => Request::Relay {
-            to: Ids::default(),
+            to: UserIds::default(),
             body: Bytes::new(),
         },
     }

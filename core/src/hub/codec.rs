@@ -4,7 +4,8 @@ use core::fmt::Display;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
+use super::ids::{MAX_RECEIVERS, UserIds};
+use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
 use super::text::{self, Reading};
 use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, MAX_FRAME, Outbox, WireError};
 
@@ -177,7 +178,7 @@ fn request(mut payload: Bytes) -> Result<Request, WireError> {
         ))),
         kind::IDENTITY => Ok(Request::Identity),
         kind::LIST => Ok(Request::List),
-        kind::ECHO if payload.len() > MAX_BODY => Err(too_long()),
+        kind::ECHO if payload.len() > MAX_BODY => Err(ErrorCode::BodyTooLong.into()),
         kind::ECHO => Ok(Request::Echo(payload)),
         kind::RELAY => relay(payload),
         _ => Err(unknown(format!("a request of kind {kind}"))),
@@ -195,9 +196,9 @@ fn relay(mut payload: Bytes) -> Result<Request, WireError> {
     if payload.len() < ids {
         return Err(unknown("a relay with fewer receivers than it says"));
     }
-    let to = Ids::from_wire(payload.split_to(ids)).unwrap_or_default();
+    let to = UserIds::from_wire(payload.split_to(ids)).unwrap_or_default();
     if payload.len() > MAX_BODY {
-        return Err(too_long());
+        return Err(ErrorCode::BodyTooLong.into());
     }
     Ok(Request::Relay { to, body: payload })
 }
@@ -208,7 +209,7 @@ fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
     let not_whole = || unknown(format!("a reply of kind {kind} that is not whole"));
     Ok(match kind ^ kind::REPLY {
         kind::IDENTITY => Reply::Identity(payload.try_get_u64().map_err(|_| not_whole())?),
-        kind::LIST => Reply::List(Ids::from_wire(payload).ok_or_else(not_whole)?),
+        kind::LIST => Reply::List(UserIds::from_wire(payload).ok_or_else(not_whole)?),
         kind::ECHO => Reply::Echo(payload),
         kind::RELAY => {
             let sent = payload.try_get_u8().map_err(|_| not_whole())?;
@@ -241,8 +242,4 @@ fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
 fn unknown(what: impl Display) -> WireError {
     let text = format!("{what}; a hub expects 1 identity, 2 list, 3 echo or 4 relay");
     WireError::new(ErrorCode::UnknownRequest, text)
-}
-
-pub(super) fn too_long() -> WireError {
-    ErrorCode::BodyTooLong.into()
 }

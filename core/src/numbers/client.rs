@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice, Total, Want};
+use super::api::{Command, Failure, Notice, StreamSpec, Total};
+use super::config::ClientConfig;
 use super::message::Message;
 use super::progress::{Progress, Step};
 use crate::attempts::{Attempts, Retry};
@@ -57,7 +58,7 @@ impl<R: Rng> Client<R> {
         let retry = Retry {
             backoff: config.backoff,
             attempt_timeout: config.response_timeout,
-            give_up_after: Some(config.give_up),
+            give_up_after: Some(config.give_up_after),
             retry_refused: config.retry_refused,
         };
         Self {
@@ -75,7 +76,7 @@ impl<R: Rng> Client<R> {
         &self.counters
     }
 
-    fn get(&mut self, now: Time, key: u64, want: Want, out: &mut Out) {
+    fn get(&mut self, now: Time, key: u64, want: StreamSpec, out: &mut Out) {
         if self.keys.contains_key(&key) {
             return;
         }
@@ -133,7 +134,7 @@ impl<R: Rng> Client<R> {
                 }
             }
             Step::Done(total) => self.end(at, Ok(total), out),
-            Step::Confused => self.end(at, Err(Failure::Confused), out),
+            Step::Confused => self.end(at, Err(Failure::ProtocolViolation), out),
         }
     }
 
@@ -150,11 +151,11 @@ impl<R: Rng> Client<R> {
             self.ask(now, at, conn, request, out);
             return;
         }
-        match Protocol::of_error(code, &text) {
+        match Protocol::from_error(code, &text) {
             Some(other) if other != Protocol::Numbers => {
                 self.end(at, Err(Failure::OtherProtocol(Some(other))), out);
             }
-            _ if code.is_temporary() => {
+            _ if code.is_retryable() => {
                 self.retry(now, at, Failure::Rejected(code, text), CloseReason::Finished, out);
             }
             _ => self.end(at, Err(Failure::Rejected(code, text)), out),

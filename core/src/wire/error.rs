@@ -94,7 +94,7 @@ codes! {
 impl ErrorCode {
     /// Whether the same request can succeed later, so that a client may try again.
     #[must_use]
-    pub const fn is_temporary(self) -> bool {
+    pub const fn is_retryable(self) -> bool {
         matches!(
             self,
             Self::ShuttingDown

@@ -22,7 +22,7 @@ const COPY_BELOW: usize = 32 * 1024;
 /// `body`, to be kept for longer than the event that brought it: short ones are copied, so that they do not pin the read
 /// buffer that they came in.
 #[must_use]
-pub fn keep(body: &Bytes) -> Bytes {
+pub fn detach(body: &Bytes) -> Bytes {
     if body.len() < COPY_BELOW {
         Bytes::copy_from_slice(body)
     } else {
@@ -47,7 +47,7 @@ pub trait Codec {
     type Message;
 
     /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet. What is there of it stays in
-    /// `input`, so that it counts against [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes);
+    /// `input`, so that it counts against [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes);
     /// what is to be ignored may be taken off.
     ///
     /// # Errors

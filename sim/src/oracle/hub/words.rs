@@ -14,7 +14,7 @@ pub(super) const fn unsent_because(why: Unsent) -> &'static str {
 }
 
 words::failures!(Failure {
-    Confused => "the hub made no sense",
+    ProtocolViolation => "the hub made no sense",
 });
 
 impl Brief for Request {
@@ -89,7 +89,7 @@ impl Brief for Notice {
                 *line += &format!("session {session}, number {ask} answered: ");
                 reply.brief(line);
             }
-            Self::Delivered { session, from, body } => {
+            Self::Received { session, from, body } => {
                 *line += &format!("session {session} got from {from}: ");
                 brief_bytes(body, line);
             }

@@ -1,19 +1,19 @@
 //! What numbers' machines say, in a few words.
 
-use echosphere_core::numbers::{Command, Failure, Message, Notice, Total, Want};
+use echosphere_core::numbers::{Command, Failure, Message, Notice, StreamSpec, Total};
 
 use super::machines::Errand;
 use crate::trace::Brief;
 use crate::words;
 
 words::failures!(Failure {
-    Confused => "the server made no sense",
+    ProtocolViolation => "the server made no sense",
 });
 
-fn wanted(want: &Want) -> String {
+fn wanted(want: &StreamSpec) -> String {
     let (what, n, after) = match want {
-        Want::Plain { n, after } => ("a stateless one".to_owned(), n, after),
-        Want::Session { uuid, n, after } => (format!("session {uuid}"), n, after),
+        StreamSpec::Stateless { n, after } => ("a stateless one".to_owned(), n, after),
+        StreamSpec::Session { uuid, n, after } => (format!("session {uuid}"), n, after),
     };
     let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
     format!("{n} numbers of {what}{after}")
