@@ -37,6 +37,7 @@ mod connections;
 pub mod counters;
 pub mod echo;
 pub mod endpoint;
+pub mod failure;
 pub mod hub;
 pub mod machine;
 pub mod numbers;

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::{self, Vec};
+use core::error::Error;
 use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
@@ -90,6 +91,20 @@ pub enum DialError {
     OtherProtocol(Option<Protocol>),
 }
 
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused: no server listens there"),
+            Self::Unavailable => f.write_str("the server accepts no connections now: it is full or shutting down"),
+            Self::Unreachable => f.write_str("the server cannot be reached"),
+            Self::OtherProtocol(None) => f.write_str("the peer speaks another protocol"),
+            Self::OtherProtocol(Some(protocol)) => write!(f, "the peer speaks another protocol: it is {protocol}"),
+        }
+    }
+}
+
+impl Error for DialError {}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
@@ -159,6 +174,27 @@ impl CloseReason {
         }
     }
 }
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "the protocol finished",
+            Self::PeerClosed => "the peer closed it",
+            Self::Reset => "it broke (reset by the peer, or a network error)",
+            Self::Malformed(code) => return write!(f, "the peer sent bytes that cannot be decoded ({code})"),
+            Self::HandshakeTimeout => "the peer sent nothing within the handshake time-out",
+            Self::IdleTimeout => "the peer sent nothing within the idle time-out",
+            Self::SlowConsumer => "the peer did not read for too long",
+            Self::PartialLimit => "the unfinished message of the peer exceeded the memory limit",
+            Self::TimedOut => "the peer did not answer in time",
+            Self::Rejected(code) => return write!(f, "the peer answered with the error {code}"),
+            Self::ShuttingDown => "this side is shutting down",
+            Self::OtherProtocol(protocol) => return DialError::OtherProtocol(*protocol).fmt(f),
+        })
+    }
+}
+
+impl Error for CloseReason {}
 
 /// What happened. `M` is the protocol's message, `C` what the local caller can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

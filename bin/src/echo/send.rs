@@ -200,7 +200,7 @@ fn explain(failure: &Failure, to: &Target) -> String {
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
-        Failure::ShuttingDown => "shutting down".to_owned(),
+        Failure::ShuttingDown | Failure::ProtocolViolation | Failure::Replaced => failure.to_string(),
         Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),
     }
 }

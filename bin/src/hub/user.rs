@@ -166,7 +166,7 @@ impl User {
             Some(Failure::ProtocolViolation) => {
                 anyhow!("{to} answered something else than what was asked; is it a hub?")
             }
-            Some(Failure::ShuttingDown) => anyhow!("shutting down"),
+            Some(failure @ (Failure::ShuttingDown | Failure::Replaced)) => anyhow!("{failure}"),
             Some(Failure::OtherProtocol(protocol)) => anyhow!("{}", other_protocol(to, *protocol, "a hub")),
         }
     }

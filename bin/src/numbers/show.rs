@@ -201,7 +201,7 @@ impl Show {
             Failure::ProtocolViolation => {
                 format!("{to} said what does not fit what came before; is it a numbers server?")
             }
-            Failure::ShuttingDown => "shutting down".to_owned(),
+            Failure::ShuttingDown | Failure::Replaced => failure.to_string(),
             Failure::OtherProtocol(Some(Protocol::Http2)) if self.transport == Transport::Grpc => {
                 format!("{to} is a gRPC server without numbers (service grpc.Comms)")
             }

@@ -1,12 +1,13 @@
 //! What a chat takes from its caller and reports to it.
 
+use core::error::Error;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 
 use crate::CloseReason;
-use crate::machine::DialError;
-use crate::wire::{ErrorCode, Protocol};
+use crate::failure::Failure;
 
 /// What a caller can ask of a chat's client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,23 +127,15 @@ pub enum SendError {
     TooLong,
 }
 
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection in time.
-    Dial(DialError),
-    /// The connection ended.
-    Closed(CloseReason),
-    /// The server ended it: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// The peer did not come back in time.
-    TimedOut,
-    /// The peer broke the protocol.
-    ProtocolViolation,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// The peer was lost, and somebody else has come.
-    Replaced,
-    /// Something else listens there than a chat; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPeer => "no peer is connected",
+            Self::Leaving => "this side is closing the session",
+            Self::QueueFull => "too many bytes wait for their acknowledgement",
+            Self::TooLong => "the message is longer than the limit",
+        })
+    }
 }
+
+impl Error for SendError {}

@@ -1,13 +1,14 @@
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::api::{Command, Failure, Notice, SendError};
+use super::api::{Command, Notice, SendError};
 use super::config::ClientConfig;
 use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
 use crate::attempts::{Attempts, Retry};
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// The side of a chat that connects.
@@ -215,11 +216,9 @@ impl<R: Rng> Client<R> {
                 taken
             }
             Message::Error(code, text) => {
-                match Protocol::from_error(code, &text) {
-                    Some(other) if other != Protocol::Chat => {
-                        self.end(Some(Failure::OtherProtocol(Some(other))), out);
-                    }
-                    _ => session.told = Some((code, text)),
+                match Failure::rejected(code, text, Protocol::Chat) {
+                    Failure::Rejected(code, text) => session.told = Some((code, text)),
+                    failure => self.end(Some(failure), out),
                 }
                 return;
             }
@@ -243,10 +242,9 @@ impl<R: Rng> Client<R> {
             (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
                 (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
             }
-            (Some((code, text)), _) if !is_of_the_connection(code, open) => (Failure::Rejected(code, text), false),
-            (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
+            (Some((code, text)), _) if !keeps_session(code, open) => (Failure::Rejected(code, text), false),
             (_, CloseReason::TimedOut) => (Failure::TimedOut, true),
-            (_, reason) => (Failure::Closed(reason), true),
+            (_, reason) => (reason.into(), !matches!(reason, CloseReason::OtherProtocol(_))),
         };
         if session.number == 0 || draining || !passes {
             self.end(Some(why), out);
@@ -305,14 +303,10 @@ impl<R: Rng> Client<R> {
     }
 }
 
-/// Whether an error ends the connection and not the session, so that another connection may do better. `open` says that the
-/// server had welcomed this side: then it is not busy with somebody else, but holds too much of unfinished messages.
-const fn is_of_the_connection(code: ErrorCode, open: bool) -> bool {
-    match code {
-        ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Truncated | ErrorCode::Full => true,
-        ErrorCode::Busy => open,
-        _ => false,
-    }
+/// Whether the session outlives an error that ends its connection. `open`: the server has welcomed this connection, so it
+/// is `busy` because of unfinished messages and not because of another client's session.
+fn keeps_session(code: ErrorCode, open: bool) -> bool {
+    code.class() == ErrorClass::Connection || (open && code == ErrorCode::Busy)
 }
 
 impl<R: Rng> Machine for Client<R> {

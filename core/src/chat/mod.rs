@@ -9,10 +9,12 @@ mod exchange;
 mod message;
 mod server;
 
-pub use api::{Command, Failure, Notice, SendError, ServerCommand};
+pub use api::{Command, Notice, SendError, ServerCommand};
 pub use client::Client;
 pub use codec::ChatCodec;
 pub use config::{ClientConfig, ExchangeConfig, ServerConfig};
 pub use exchange::ChatCounters;
 pub use message::{MAX_BODY, MAX_FRAME_BODY, Message};
 pub use server::Server;
+
+pub use crate::failure::Failure;

@@ -2,10 +2,11 @@ use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::api::{Failure, Notice, SendError, ServerCommand};
+use super::api::{Notice, SendError, ServerCommand};
 use super::config::ServerConfig;
 use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
+use crate::failure::Failure;
 use crate::machine::{Actions, Event, Machine};
 use crate::timers::{TimerId, Timers};
 use crate::wire::{ErrorCode, WireError};

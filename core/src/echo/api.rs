@@ -4,9 +4,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::CloseReason;
-use crate::machine::DialError;
-use crate::wire::{ErrorCode, Protocol};
+use crate::failure::Failure;
 
 /// What a caller can ask of an echo client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,37 +50,4 @@ pub enum Notice {
         /// Attempts made.
         attempts: u32,
     },
-}
-
-/// Why an attempt to have a message acknowledged failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection.
-    Dial(DialError),
-    /// The connection ended before the ok.
-    Closed(CloseReason),
-    /// The server said no: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No ok in time.
-    TimedOut,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than an echo server; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
-}
-
-impl Failure {
-    pub(super) const fn of_dial(error: DialError) -> Self {
-        match error {
-            DialError::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            error => Self::Dial(error),
-        }
-    }
-
-    pub(super) const fn of_close(reason: CloseReason) -> Self {
-        match reason {
-            CloseReason::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            reason => Self::Closed(reason),
-        }
-    }
 }

@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::api::{Command, Failure, Notice};
+use super::api::{Command, Notice};
 use super::codec::Message;
 use super::config::ClientConfig;
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
+use crate::failure::Failure;
 use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::timers::{TimerId, Timers};
 use crate::wire::{ErrorCode, Protocol, detach};
@@ -142,12 +143,8 @@ impl<R: Rng> Client<R> {
             Message::Ok(_) => self.counters.oks_unexpected += 1,
             Message::Error(code, text) => {
                 self.counters.errors_received += 1;
-                match Protocol::from_error(code, &text) {
-                    _ if code == ErrorCode::NotHeld => {}
-                    Some(other) if other != Protocol::Echo => {
-                        self.fail(now, key, Failure::OtherProtocol(Some(other)), out);
-                    }
-                    _ => self.fail(now, key, Failure::Rejected(code, text), out),
+                if code != ErrorCode::NotHeld {
+                    self.fail(now, key, Failure::rejected(code, text, Protocol::Echo), out);
                 }
             }
         }
@@ -199,8 +196,8 @@ impl<R: Rng> Client<R> {
         };
         let hopeless = match failure {
             Failure::Rejected(code, _) => !code.is_retryable(),
-            Failure::OtherProtocol(_) | Failure::ShuttingDown => true,
             Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut => false,
+            _ => true,
         };
         let after = if hopeless || self.draining {
             None
@@ -256,13 +253,13 @@ impl<R: Rng> Machine for Client<R> {
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(key) = self.deliveries.dial_failed(token, error) {
-                    self.fail(now, key, Failure::of_dial(error), out);
+                    self.fail(now, key, error.into(), out);
                 }
             }
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => {
                 if let Some(key) = self.deliveries.closed(conn) {
-                    self.fail(now, key, Failure::of_close(reason), out);
+                    self.fail(now, key, reason.into(), out);
                 }
             }
             Event::Deadline => self.expire(now, out),

@@ -8,9 +8,11 @@ mod kept;
 mod ledger;
 mod server;
 
-pub use api::{Command, Failure, Notice};
+pub use api::{Command, Notice};
 pub use client::{Client, ClientCounters};
 pub use codec::{EchoCodec, MAX_MESSAGE, Message};
 pub use config::{ClientConfig, ServerConfig};
 pub use ledger::Flight;
 pub use server::{Server, ServerCounters};
+
+pub use crate::failure::Failure;

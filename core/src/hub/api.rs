@@ -5,9 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::message::{Reply, Request};
-use crate::CloseReason;
-use crate::machine::DialError;
-use crate::wire::{ErrorCode, Protocol};
+use crate::failure::Failure;
 
 /// What a caller can ask of a hub's users. Sessions and requests have numbers of the caller's choice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,23 +84,4 @@ pub enum Notice {
         /// Why; `None` if the caller wanted it.
         failure: Option<Failure>,
     },
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection in time.
-    Dial(DialError),
-    /// The connection ended.
-    Closed(CloseReason),
-    /// The hub ended it: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No answer in time.
-    TimedOut,
-    /// The hub answered something else than what was asked.
-    ProtocolViolation,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than a hub; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
 }

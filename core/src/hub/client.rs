@@ -5,15 +5,16 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::api::{Command, Failure, Notice};
+use super::api::{Command, Notice};
 use super::config::ClientConfig;
 use super::ids::UserIds;
 use super::message::{Message, Reply, Request};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::timers::SHORTEST;
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
@@ -213,10 +214,9 @@ impl<R: Rng> Client<R> {
                 self.settle(key, out);
             }
             // About the connection, which is about to end.
-            Reply::Error(code, text) if !is_answer(code) => entry.told = Some((code, text)),
+            Reply::Error(code, text) if code.class() != ErrorClass::Request => entry.told = Some((code, text)),
             Reply::Error(code, text) if is_anothers(code, &text) => {
-                let other = Protocol::from_error(code, &text);
-                self.fail(now, key, Failure::OtherProtocol(other), out);
+                self.fail(now, key, Failure::rejected(code, text, Protocol::Hub), out);
             }
             reply => match entry.asks.pop_front() {
                 Some(ask) if answers(&reply, &ask.request) => {
@@ -246,20 +246,17 @@ impl<R: Rng> Client<R> {
         };
         let told = self.attempts.get_mut(key).and_then(|entry| entry.told.take());
         let failure = match (told, reason) {
-            (_, CloseReason::OtherProtocol(protocol)) => Failure::OtherProtocol(protocol),
-            (Some((code, text)), _) => Failure::Rejected(code, text),
-            (None, reason) => Failure::Closed(reason),
+            (Some((code, text)), reason) if !matches!(reason, CloseReason::OtherProtocol(_)) => {
+                Failure::Rejected(code, text)
+            }
+            (_, reason) => reason.into(),
         };
         self.fail(now, key, failure, out);
     }
 
     fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
         if let Some(key) = self.attempts.dial_failed(token, error) {
-            let failure = match error {
-                DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                error => Failure::Dial(error),
-            };
-            self.fail(now, key, failure, out);
+            self.fail(now, key, error.into(), out);
         }
     }
 
@@ -281,7 +278,7 @@ impl<R: Rng> Client<R> {
             Failure::TimedOut => self.attempts.conn(key).is_some() && !comes_back,
             Failure::Closed(_) => !comes_back,
             Failure::Rejected(code, _) => !comes_back || !code.is_retryable(),
-            Failure::ProtocolViolation | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
+            _ => true,
         };
         let after = if hopeless {
             None
@@ -375,19 +372,6 @@ const fn answers(reply: &Reply, request: &Request) -> bool {
             | (Reply::Echo(_), Request::Echo(_))
             | (Reply::Relayed { .. }, Request::Relay { .. })
             | (Reply::Error(..), _)
-    )
-}
-
-/// Whether an error answers a request, and does not end the connection.
-const fn is_answer(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UnknownRequest
-            | ErrorCode::NoReceivers
-            | ErrorCode::TooManyReceivers
-            | ErrorCode::BadReceiver
-            | ErrorCode::BodyTooLong
-            | ErrorCode::Unknown
     )
 }
 

@@ -10,7 +10,7 @@ mod message;
 mod server;
 mod text;
 
-pub use api::{Command, Failure, Notice};
+pub use api::{Command, Notice};
 pub use client::{Client, ClientCounters};
 pub use codec::HubCodec;
 pub use config::ClientConfig;
@@ -18,3 +18,5 @@ pub use ids::{MAX_RECEIVERS, UserIds};
 pub use message::{MAX_BODY, Message, Reply, Request, Unsent};
 pub use server::{Server, ServerCounters};
 pub use text::receipt;
+
+pub use crate::failure::Failure;

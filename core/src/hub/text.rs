@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ids::{self, UserIds};
 use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
-use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError};
+use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError, parse_error_line};
 
 /// What comes next of a user who types. Nothing of a relay is taken off the input before all of it has come, so that
 /// what half a relay holds is in one buffer, its connection's; places are counted from the relay's first byte.
@@ -354,17 +354,9 @@ pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
     line
 }
 
-/// What a hub says in a line to a user that speaks frames: its last words.
-pub(super) fn farewell(line: Bytes) -> Result<Reply, WireError> {
-    match line.strip_prefix(b"error ") {
-        Some(rest) => Ok(error(&line.slice_ref(rest))),
-        None => Err(WireError::new(ErrorCode::UnknownRequest, "expected `error CODE TEXT`")),
-    }
-}
-
-/// Reads `<code> <text>`.
-pub(super) fn error(rest: &Bytes) -> Reply {
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let text = rest.slice((end + 1).min(rest.len())..);
-    Reply::Error(ErrorCode::parse(&rest[..end]), text)
+/// Reads a line that a hub sends before it has read a frame: an error, after which it closes.
+pub(super) fn farewell(line: &Bytes) -> Result<Reply, WireError> {
+    let (code, text) = parse_error_line(line)
+        .ok_or_else(|| WireError::new(ErrorCode::UnknownRequest, "expected `error CODE TEXT`"))?;
+    Ok(Reply::Error(code, text))
 }

@@ -2,12 +2,9 @@
 
 use core::time::Duration;
 
-use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::CloseReason;
-use crate::machine::DialError;
-use crate::wire::{ErrorCode, Protocol};
+use crate::failure::Failure;
 
 /// What numbers a caller wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,23 +95,4 @@ pub enum Total {
         /// Whether it is that of the numbers that came.
         valid: bool,
     },
-}
-
-/// Why a stream broke off.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection.
-    Dial(DialError),
-    /// The connection ended.
-    Closed(CloseReason),
-    /// The server's error: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No connection, or no reply, in time.
-    TimedOut,
-    /// The server said what does not fit what was asked, or what came before.
-    ProtocolViolation,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than a numbers server; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
 }

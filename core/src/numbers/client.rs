@@ -4,13 +4,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::api::{Command, Failure, Notice, StreamSpec, Total};
+use super::api::{Command, Notice, StreamSpec, Total};
 use super::config::ClientConfig;
 use super::message::Message;
 use super::progress::{Progress, Step};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine};
+use crate::failure::Failure;
+use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
@@ -151,21 +152,15 @@ impl<R: Rng> Client<R> {
             self.ask(now, at, conn, request, out);
             return;
         }
-        match Protocol::from_error(code, &text) {
-            Some(other) if other != Protocol::Numbers => {
-                self.end(at, Err(Failure::OtherProtocol(Some(other))), out);
-            }
-            _ if code.is_retryable() => {
-                self.retry(now, at, Failure::Rejected(code, text), CloseReason::Finished, out);
-            }
-            _ => self.end(at, Err(Failure::Rejected(code, text)), out),
-        }
+        let failure = Failure::rejected(code, text, Protocol::Numbers);
+        self.retry(now, at, failure, CloseReason::Finished, out);
     }
 
     /// The attempt, or the connection, is of no use any more: tries again after a pause, if there is time for it.
     fn retry(&mut self, now: Time, at: u32, why: Failure, reason: CloseReason, out: &mut Out) {
         let after = match why {
             Failure::OtherProtocol(_) => None,
+            Failure::Rejected(code, _) if !code.is_retryable() => None,
             _ => self.attempts.failed(now, at, reason, &mut self.rng, out),
         };
         match (after, self.attempts.get(at)) {
@@ -224,11 +219,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(at) = self.attempts.dial_failed(token, error) {
-                    let why = match error {
-                        DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        error => Failure::Dial(error),
-                    };
-                    self.retry(now, at, why, CloseReason::Finished, out);
+                    self.retry(now, at, error.into(), CloseReason::Finished, out);
                 }
             }
             Event::Received(conn, Message::Number(value)) => self.heard(conn, value, out),
@@ -237,11 +228,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Received(..) => {}
             Event::Closed(conn, reason) => {
                 if let Some(at) = self.attempts.closed(conn) {
-                    let why = match reason {
-                        CloseReason::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        reason => Failure::Closed(reason),
-                    };
-                    self.retry(now, at, why, reason, out);
+                    self.retry(now, at, reason.into(), reason, out);
                 }
             }
             Event::Deadline => self.expire(now, out),

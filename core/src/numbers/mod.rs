@@ -11,7 +11,7 @@ mod sequence;
 mod server;
 mod session;
 
-pub use api::{Command, Failure, Notice, StreamSpec, Total};
+pub use api::{Command, Notice, StreamSpec, Total};
 pub use client::{Client, ClientCounters};
 pub use codec::{MAX_LINE, NumbersCodec, parse_request, write_request};
 pub use config::{ClientConfig, Mode, ServerConfig, client_connection_config};
@@ -19,3 +19,5 @@ pub use message::Message;
 pub use sequence::{CHECKSUM_MODULUS, Checksum, Sequence};
 pub use server::{Server, ServerCounters};
 pub use uuid::Uuid;
+
+pub use crate::failure::Failure;

@@ -7,7 +7,8 @@ mod outbox;
 mod protocol;
 
 pub use either::EitherCodec;
-pub use error::{ErrorCode, WireError};
+pub(crate) use error::{ERROR, parse_error, parse_error_line};
+pub use error::{ErrorClass, ErrorCode, WireError};
 pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
@@ -66,14 +67,25 @@ pub trait Codec {
     /// Appends a message.
     fn encode(&mut self, message: &Self::Message, output: &mut Outbox);
 
-    /// Appends an empty frame: hello and keepalive.
-    fn encode_keepalive(&mut self, output: &mut Outbox);
+    /// The framing of the stream; `None` if the transport has its own.
+    fn framer(&self) -> Option<&Framer> {
+        None
+    }
+
+    /// Appends a hello or keepalive: an empty frame. Nothing where there is no [`Codec::framer`].
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        if let Some(framer) = self.framer() {
+            framer.write(b"", &Bytes::new(), output);
+        }
+    }
 
     /// Appends an error that the peer is told.
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
 
-    /// The framing the two speak, once that is known.
-    fn framing(&self) -> Option<Framing>;
+    /// The framing of the connection once it is known. [`Framing::Length`] where there is no [`Codec::framer`].
+    fn framing(&self) -> Option<Framing> {
+        self.framer().map_or(Some(Framing::Length), Framer::framing)
+    }
 
     /// Whether the transport keeps connections alive and notices by itself that a peer is gone: then there are no keepalives,
     /// and no silence is too long.

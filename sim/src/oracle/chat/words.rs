@@ -1,6 +1,6 @@
 //! The chat's messages in a few words.
 
-use echosphere_core::chat::{Command, Failure, Message, Notice, SendError, ServerCommand};
+use echosphere_core::chat::{Command, Message, Notice, SendError, ServerCommand};
 
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
@@ -14,11 +14,6 @@ pub(super) const fn unsaid(why: SendError) -> &'static str {
         SendError::TooLong => "too long",
     }
 }
-
-words::failures!(Failure {
-    ProtocolViolation => "the peer made no sense",
-    Replaced => "replaced by another session",
-});
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {

@@ -1,6 +1,6 @@
 //! The hub's messages in a few words.
 
-use echosphere_core::hub::{Command, Failure, Message, Notice, Reply, Request, Unsent};
+use echosphere_core::hub::{Command, Message, Notice, Reply, Request, Unsent};
 
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
@@ -12,10 +12,6 @@ pub(super) const fn unsent_because(why: Unsent) -> &'static str {
         Unsent::TooSlow => "too slow",
     }
 }
-
-words::failures!(Failure {
-    ProtocolViolation => "the hub made no sense",
-});
 
 impl Brief for Request {
     fn brief(&self, line: &mut String) {

@@ -192,7 +192,7 @@ impl CallersModel {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
                     Failure::Rejected(code, _) => code.is_retryable(),
                     Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
-                    Failure::ProtocolViolation | Failure::OtherProtocol(_) => false,
+                    Failure::ProtocolViolation | Failure::OtherProtocol(_) | Failure::Replaced => false,
                 };
                 if !fair {
                     return Err(format!("a stateless stream failed: {}", words::brief(failure)));

@@ -1,14 +1,10 @@
 //! What numbers' machines say, in a few words.
 
-use echosphere_core::numbers::{Command, Failure, Message, Notice, StreamSpec, Total};
+use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 
 use super::machines::Errand;
 use crate::trace::Brief;
 use crate::words;
-
-words::failures!(Failure {
-    ProtocolViolation => "the server made no sense",
-});
 
 fn wanted(want: &StreamSpec) -> String {
     let (what, n, after) = match want {
