@@ -200,7 +200,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             let told = meet(
                 machine,
                 numbers::NumbersCodec::dialled(),
-                vec![numbers::Command::Get { key: 1, want }],
+                vec![numbers::Command::Get { key: 1, stream: want }],
                 server,
             );
             match told.last() {
@@ -262,7 +262,7 @@ fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
     let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
     let want = numbers::StreamSpec::Stateless { n: 3, after: None };
-    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, want }, &mut effects);
+    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream: want }, &mut effects);
     let conn = endpoint.dialled(Time::ZERO, effects.dial.pop().unwrap(), &mut effects);
     let mut input = BytesMut::from(&b"\0\0\0\x0212"[..5]);
     endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);

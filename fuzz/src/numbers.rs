@@ -197,7 +197,7 @@ impl Subject for Client {
             let after = last_of(uuid, after);
             StreamSpec::Session { uuid, n, after }
         };
-        Some(Command::Get { key, want })
+        Some(Command::Get { key, stream: want })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {

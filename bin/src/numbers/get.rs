@@ -141,7 +141,7 @@ where
         let _ = sender.send(notice);
     });
     let mut signals = Signals::catch()?;
-    handle.command(Command::Get { key: 1, want }).await?;
+    handle.command(Command::Get { key: 1, stream: want }).await?;
     let running = tokio::spawn(driver.run());
     if args.uuid.is_none() {
         show.begin();

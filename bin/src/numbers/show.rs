@@ -121,7 +121,7 @@ impl Show {
                 }
                 Ok(true)
             }
-            Total::Checksum { said, valid } => {
+            Total::Checksum { value: said, valid } => {
                 if self.json {
                     output::json(&json!({ "event": "done", "checksum": said, "valid": valid }))?;
                 } else {

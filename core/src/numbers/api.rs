@@ -35,7 +35,7 @@ pub enum Command {
         /// The caller's own number for it, echoed in its notices.
         key: u64,
         /// Which numbers.
-        want: StreamSpec,
+        stream: StreamSpec,
     },
 }
 
@@ -91,7 +91,7 @@ pub enum Total {
     /// What the server says of the whole session.
     Checksum {
         /// The server's.
-        said: u64,
+        value: u64,
         /// Whether it is that of the numbers that came.
         valid: bool,
     },

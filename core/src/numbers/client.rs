@@ -215,7 +215,7 @@ impl<R: Rng> Machine for Client<R> {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
-            Event::Command(Command::Get { key, want }) => self.get(now, key, want, out),
+            Event::Command(Command::Get { key, stream: want }) => self.get(now, key, want, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(at) = self.attempts.dial_failed(token, error) {

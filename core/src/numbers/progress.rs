@@ -163,7 +163,7 @@ impl Progress {
         };
         if count == n {
             let valid = u64::from(checksum.value()) == value;
-            return Step::Done(Total::Checksum { said: value, valid });
+            return Step::Done(Total::Checksum { value, valid });
         }
         let Ok(number) = u32::try_from(value) else {
             return Step::Confused;

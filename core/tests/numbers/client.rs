@@ -32,7 +32,7 @@ impl Play {
             conn: 0,
             tokens: BTreeSet::new(),
         };
-        let actions = play.event(Event::Command(Command::Get { key: KEY, want }));
+        let actions = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
         (play, actions)
     }
 
@@ -169,7 +169,7 @@ fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
     assert_eq!(play.number(all[1]), [resumed, number(2, all[1])]);
     play.number(all[2]);
     let valid = Total::Checksum {
-        said: all[3],
+        value: all[3],
         valid: true,
     };
     let done = Notice::Done { key: KEY, total: valid };
@@ -184,7 +184,7 @@ fn a_checksum_that_does_not_match_is_told() {
     play.connect(&dial);
     play.number(all[0] ^ 1);
     let total = Total::Checksum {
-        said: all[1],
+        value: all[1],
         valid: false,
     };
     let done = Notice::Done { key: KEY, total };
@@ -225,7 +225,7 @@ fn a_session_of_an_earlier_run_takes_its_count_and_checksum_from_the_server() {
     play.number((all[0] % 123_456 + all[1] % 123_456) % 123_456);
     assert_eq!(play.number(all[2]).last(), Some(&number(3, all[2])));
     let total = Total::Checksum {
-        said: all[3],
+        value: all[3],
         valid: true,
     };
     assert_eq!(
@@ -412,7 +412,7 @@ fn what_is_done_is_counted() {
     play.connect(&dial);
     play.number(15);
     let want = StreamSpec::Stateless { n: 2, after: None };
-    let dial = play.event(Event::Command(Command::Get { key: KEY, want }));
+    let dial = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
     play.connect(&dial);
     play.error(ErrorCode::WrongMode);
     let expected = ClientCounters {

@@ -108,7 +108,7 @@ pub(crate) fn ask(
     let grpc = connector(addr);
     let (driver, handle) = Driver::dial(endpoint, grpc, move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
-        handle.command(Command::Get { key: 1, want }).await.unwrap();
+        handle.command(Command::Get { key: 1, stream: want }).await.unwrap();
         drop(handle);
         driver.run().await;
     });

@@ -76,7 +76,7 @@ impl CallersModel {
                 Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
                     if let Some(want) = self.left(number, want) {
                         let key = number as u64;
-                        errands.push((*at, Errand::Get(Command::Get { key, want })));
+                        errands.push((*at, Errand::Get(Command::Get { key, stream: want })));
                     }
                 }
                 Planned::Odd {
@@ -244,7 +244,10 @@ impl CallersModel {
             Notice::Done { total, .. } => {
                 caller.over = true;
                 let said = self.sequences.checksum(name.uuid(), n);
-                let right = Total::Checksum { said, valid: true };
+                let right = Total::Checksum {
+                    value: said,
+                    valid: true,
+                };
                 if pure && (total != right || caller.place != Some(n.into())) {
                     return Err(format!(
                         "done ({}) after {} of {n} numbers",

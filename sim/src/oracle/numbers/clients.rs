@@ -151,7 +151,7 @@ impl Get {
         match self.want {
             StreamSpec::Session { n, .. } if count == n => {
                 let valid = self.checksum() == Some(value);
-                return (told, Some(Ok(Total::Checksum { said: value, valid })));
+                return (told, Some(Ok(Total::Checksum { value, valid })));
             }
             StreamSpec::Session { .. } if value > u32::MAX.into() => {
                 return (told, Some(Err(Failure::ProtocolViolation)));
@@ -204,7 +204,7 @@ impl ClientModel {
         self.now = client.now;
         let did = &mut actions.iter();
         match event {
-            Event::Command(Command::Get { key, want }) => self.get(*key, *want, did)?,
+            Event::Command(Command::Get { key, stream: want }) => self.get(*key, *want, did)?,
             Event::Opened(conn, opened) => {
                 let key = self.at(opened.dial.map(Stage::Dialling));
                 let key = key.ok_or_else(|| format!("{conn:?} opens, and nobody has asked for it"))?;

@@ -19,8 +19,14 @@ fn wanted(want: &StreamSpec) -> String {
 pub(super) fn total_in_words(total: Total) -> String {
     match total {
         Total::Sum(sum) => format!("sum {sum}"),
-        Total::Checksum { said, valid: true } => format!("checksum {said}, valid"),
-        Total::Checksum { said, valid: false } => format!("checksum {said}, not valid"),
+        Total::Checksum {
+            value: said,
+            valid: true,
+        } => format!("checksum {said}, valid"),
+        Total::Checksum {
+            value: said,
+            valid: false,
+        } => format!("checksum {said}, not valid"),
     }
 }
 
@@ -44,7 +50,7 @@ impl Brief for Message {
 impl Brief for Errand {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Get(Command::Get { key, want }) => *line += &format!("get stream {key}: {}", wanted(want)),
+            Self::Get(Command::Get { key, stream: want }) => *line += &format!("get stream {key}: {}", wanted(want)),
             Self::Odd { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {
