@@ -116,7 +116,7 @@ impl<R: Rng> Client<R> {
         let Some(key) = self.attempts.opened(conn, dial, out) else {
             return;
         };
-        self.attempts.await_answer(now, key);
+        self.attempts.restart_timeout(now, key);
         if let Some(entry) = self.attempts.get_mut(key) {
             let session = entry.number;
             let greeting = if entry.welcomed {
@@ -147,8 +147,8 @@ impl<R: Rng> Client<R> {
         session.open = true;
         out.push(Action::Notify(Notice::Connected { resumed }));
         session.exchange.pump(now, conn, out);
-        self.attempts.wait_until(key, None);
-        self.attempts.proven(key);
+        self.attempts.set_deadline(key, None);
+        self.attempts.mark_proven(key);
         self.settle(out);
     }
 
@@ -198,7 +198,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let key = self.attempts.on(conn);
+        let key = self.attempts.key_of(conn);
         let Some(session) = key.and_then(|key| self.attempts.get_mut(key)) else {
             return;
         };
@@ -270,7 +270,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(key) = self.attempts.expired(now, out) {
+        while let Some(key) = self.attempts.pop_expired(now, out) {
             match self.attempts.conn(key) {
                 Some(_) => self.lost(now, CloseReason::TimedOut, out),
                 None => self.retry(now, Failure::TimedOut, CloseReason::TimedOut, out),

@@ -6,46 +6,47 @@ use bytes::Bytes;
 
 use crate::failure::Failure;
 
-/// What a caller can ask of an echo client.
+/// A command to an echo client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Connect, send `message X`, and stay until its `ok X`, however often that takes.
+    /// Connect, send `message X`, and retry until its `ok X` arrives or
+    /// [`ClientConfig::give_up_after`](super::ClientConfig::give_up_after) passes.
     Send {
-        /// The caller's name for this message, echoed in notices.
+        /// The caller's number for the message, repeated in notices.
         id: u64,
-        /// X.
+        /// The body of the message.
         x: Bytes,
     },
 }
 
-/// What the caller of an echo client is told.
+/// A notice from an echo client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The `ok X` has come and the connection closes: the natural end. Nothing follows for this id.
+    /// The `ok X` has arrived and the connection closes. No notice follows for this id.
     Acknowledged {
-        /// The caller's name for the message.
+        /// The caller's number for the message.
         id: u64,
-        /// From the `message X` on the connection that got the ok.
+        /// From sending `message X` to receiving `ok X`, on the same connection.
         round_trip: Duration,
-        /// From the command.
+        /// From the command to receiving `ok X`.
         total: Duration,
-        /// Attempts that failed before.
+        /// Failed attempts before.
         retries: u32,
     },
-    /// An attempt has failed; another follows.
+    /// An attempt has failed. Another follows.
     Retrying {
-        /// The caller's name for the message.
+        /// The caller's number for the message.
         id: u64,
-        /// What was wrong with this one.
+        /// Why it failed.
         failure: Failure,
-        /// How long until the next.
+        /// The pause before the next attempt.
         after: Duration,
     },
-    /// The message was not acknowledged, and the client does not try again. Nothing follows for this id.
+    /// The message was not acknowledged, and no attempt follows. No notice follows for this id.
     GaveUp {
-        /// The caller's name for the message.
+        /// The caller's number for the message.
         id: u64,
-        /// What was wrong with the last attempt.
+        /// Why the last attempt failed.
         failure: Failure,
         /// Attempts made.
         attempts: u32,

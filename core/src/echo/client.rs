@@ -16,9 +16,9 @@ use crate::wire::{ErrorCode, Protocol, detach};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
-    /// What an echo client did, since it was made.
+    /// What an echo client has done.
     ClientCounters {
-        /// Messages the caller asked to have acknowledged.
+        /// Commands received.
         commands,
         /// Attempts to connect.
         attempts,
@@ -26,31 +26,31 @@ counters! {
         sent,
         /// Messages acknowledged.
         acknowledged,
-        /// Attempts that failed and were followed by another.
+        /// Failed attempts that were followed by another.
         retries,
         /// Messages given up.
         gave_up,
-        /// Attempts that ended because no ok came in time.
+        /// Attempts that timed out.
         timeouts,
         /// `message Y` received.
         received,
         /// `ok Y` sent.
         answered,
-        /// `ok` for something else than the connection's own X; ignored.
+        /// `ok` for another X than the connection's own; ignored.
         oks_unexpected,
         /// `error` received.
         errors_received,
     }
 }
 
-/// Echo clients: each message has a connection of its own, so one value of this type is as many clients of the kata as
-/// there are messages under way.
+/// Echo clients. Each message has its own connection, so one value acts as one client of the protocol for each message
+/// in progress.
 #[derive(Debug)]
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
     deliveries: Attempts<Delivery>,
-    /// Answers that are delayed.
+    /// Delayed acknowledgements: the key of the message whose connection owes it, and X.
     acks: Timers<(u32, Bytes)>,
     draining: bool,
     counters: ClientCounters,
@@ -61,16 +61,16 @@ struct Delivery {
     id: u64,
     x: Bytes,
     since: Time,
-    /// When the message was sent on the present connection.
+    /// When the message was sent on the current connection.
     sent: Time,
-    /// Answers that the present connection still owes.
+    /// The delayed acknowledgements of the current connection.
     acks: BTreeSet<TimerId>,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl<R: Rng> Client<R> {
-    /// Clients that draw delays from `rng`.
+    /// A client that draws delays from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
         let retry = Retry {
             backoff: config.backoff,
@@ -88,7 +88,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ClientCounters {
         &self.counters
@@ -119,7 +119,7 @@ impl<R: Rng> Client<R> {
             acks: BTreeSet::new(),
         };
         self.deliveries.begin(now, delivery, out);
-        self.counters.attempts = self.deliveries.made();
+        self.counters.attempts = self.deliveries.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -132,7 +132,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let Some(key) = self.deliveries.on(conn) else {
+        let Some(key) = self.deliveries.key_of(conn) else {
             return;
         };
         match message {
@@ -178,7 +178,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// The answers that a connection still owed are not given any more.
+    /// Cancels the delayed acknowledgements of a connection that has ended.
     fn forget_acks(&mut self, key: u32) {
         if let Some(delivery) = self.deliveries.get_mut(key) {
             for ack in core::mem::take(&mut delivery.acks) {
@@ -187,7 +187,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Ends a delivery's attempt, and either waits for the next or gives up.
+    /// Ends an attempt, then schedules the next or gives up.
     fn fail(&mut self, now: Time, key: u32, failure: Failure, out: &mut Out) {
         self.forget_acks(key);
         let reason = match failure {
@@ -224,14 +224,14 @@ impl<R: Rng> Client<R> {
                 out.push(Action::Send(conn, Message::Ok(y)));
             }
         }
-        while let Some(key) = self.deliveries.expired(now, out) {
+        while let Some(key) = self.deliveries.pop_expired(now, out) {
             self.counters.timeouts += 1;
             self.fail(now, key, Failure::TimedOut, out);
         }
-        self.counters.attempts = self.deliveries.made();
+        self.counters.attempts = self.deliveries.total_attempts();
     }
 
-    /// What has no connection is given up; what has one may still be acknowledged.
+    /// Gives up messages without a connection. Those with one may still be acknowledged.
     fn drain(&mut self, now: Time, out: &mut Out) {
         self.draining = true;
         let all = self.deliveries.iter().map(|(key, _)| key);

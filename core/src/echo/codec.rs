@@ -8,7 +8,7 @@ pub const MAX_MESSAGE: u32 = 1024 * 1024;
 const MESSAGE: &[u8] = b"message ";
 const OK: &[u8] = b"ok ";
 
-/// What travels between an echo client and server, in both directions.
+/// A message of the echo protocol, in either direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// `message X`
@@ -19,14 +19,14 @@ pub enum Message {
     Error(ErrorCode, Bytes),
 }
 
-/// Echo's wire format: the same payloads in frames and in lines.
+/// Echo's wire format: the same payloads in frames and in lines (PROTOCOL.md, "Echo").
 #[derive(Clone, Debug)]
 pub struct EchoCodec {
     framer: Framer,
 }
 
 impl EchoCodec {
-    /// For accepted connections. `max_message` bounds X, in bytes; at most 16 MiB − 9.
+    /// For accepted connections. `max_message` limits X, in bytes; at most 16 MiB − 9.
     #[must_use]
     pub const fn accepted(max_message: u32) -> Self {
         Self {

@@ -1,19 +1,19 @@
-//! How both sides of echo are configured.
+//! The configuration of both sides of echo.
 
 use core::time::Duration;
 
 use crate::random::{Backoff, Delay};
 
-/// Bounds of an echo server.
+/// Limits of an echo server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Messages of one connection that may wait for their ok. Default 65,536.
+    /// Unacknowledged messages of one connection. Default 65,536.
     pub max_waiting: usize,
-    /// Bytes of one connection's messages that may wait for their ok. Default 64 MiB.
+    /// Bytes of one connection's unacknowledged messages. Default 64 MiB.
     pub max_waiting_bytes: usize,
-    /// Messages of all connections that are kept. Default 4 Mi.
+    /// Unacknowledged messages of all connections. Default 4,194,304.
     pub max_flights: usize,
-    /// Bytes of all messages that are kept, the same X as often as it was sent. Default 1 GiB.
+    /// Bytes of all unacknowledged messages; an X that was sent twice counts twice. Default 1 GiB.
     pub max_bytes: usize,
 }
 
@@ -28,21 +28,20 @@ impl Default for ServerConfig {
     }
 }
 
-/// How an echo client behaves.
+/// The configuration of an echo client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From the start of an attempt to connect to the `ok X`; after it the client disconnects and tries again.
-    /// Default 30 s.
+    /// From the start of an attempt to the `ok X`; then the client disconnects and retries. Default 30 s.
     pub response_timeout: Duration,
-    /// The wait before trying again.
+    /// The pause before a retry.
     pub backoff: Backoff,
-    /// From [`Command::Send`] on; after it the client gives up. `None`: never. Default 5 min.
+    /// From [`Command::Send`](super::Command::Send) on; then the client gives up. `None`: never. Default 5 min.
     pub give_up_after: Option<Duration>,
-    /// Try again also when an attempt is refused before any has connected; else give up then. Default yes.
+    /// Whether to retry if an attempt is refused before any has connected; otherwise the client gives up. Default yes.
     pub retry_refused: bool,
-    /// Between receiving `message Y` and answering `ok Y`. Default none.
+    /// The delay between receiving `message Y` and sending `ok Y`. Default none.
     pub ack_delay: Delay,
-    /// Answers of one connection that may be delayed at once; over it, answers are sent at once. Default 65,536.
+    /// Delayed acknowledgements of one connection. Further ones are sent at once. Default 65,536.
     pub max_delayed_acks: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Echo: every `message X` is forwarded to one connection chosen at random, and acknowledged by `ok X`.
+//! Echo: the server forwards each `message X` to one connection chosen at random, and each `ok X` back to every
+//! connection that waits for it.
 
 mod api;
 mod client;

@@ -113,7 +113,7 @@ impl<R: Rng> Client<R> {
         };
         let key = self.attempts.begin(now, new, out);
         self.keys.insert(session, key);
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -184,7 +184,7 @@ impl<R: Rng> Client<R> {
             return;
         }
         let limit = self.config.response_timeout.max(SHORTEST);
-        let last = self.attempts.last_moment(key);
+        let last = self.attempts.gives_up_at(key);
         let in_time = self.config.reconnect && !self.attempts.is_proven(key);
         let due = entry
             .asks
@@ -195,11 +195,11 @@ impl<R: Rng> Client<R> {
                 due if in_time && sent < last => due.min(last),
                 due => due,
             });
-        self.attempts.wait_until(key, due);
+        self.attempts.set_deadline(key, due);
     }
 
     fn heard(&mut self, now: Time, conn: ConnId, reply: Reply, out: &mut Out) {
-        let Some(key) = self.attempts.on(conn) else {
+        let Some(key) = self.attempts.key_of(conn) else {
             return;
         };
         let Some(entry) = self.attempts.get_mut(key) else {
@@ -208,7 +208,7 @@ impl<R: Rng> Client<R> {
         let session = entry.session;
         match reply {
             Reply::Delivery { from, body } => {
-                self.attempts.proven(key);
+                self.attempts.mark_proven(key);
                 self.counters.delivered += 1;
                 out.push(Action::Notify(Notice::Received { session, from, body }));
                 self.settle(key, out);
@@ -221,7 +221,7 @@ impl<R: Rng> Client<R> {
             reply => match entry.asks.pop_front() {
                 Some(ask) if answers(&reply, &ask.request) => {
                     if !matches!(reply, Reply::Error(..)) {
-                        self.attempts.proven(key);
+                        self.attempts.mark_proven(key);
                     }
                     self.counters.answered += 1;
                     out.push(Action::Notify(Notice::Answered {
@@ -261,10 +261,10 @@ impl<R: Rng> Client<R> {
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(key) = self.attempts.expired(now, out) {
+        while let Some(key) = self.attempts.pop_expired(now, out) {
             self.fail(now, key, Failure::TimedOut, out);
         }
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     /// The attempt, or the connection, has failed: another attempt follows, or the session ends.

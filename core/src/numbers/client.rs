@@ -91,7 +91,7 @@ impl<R: Rng> Client<R> {
         let progress = Progress::new(want);
         let at = self.attempts.begin(now, Get { key, progress }, out);
         self.keys.insert(key, at);
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -105,15 +105,15 @@ impl<R: Rng> Client<R> {
 
     fn ask(&mut self, now: Time, at: u32, conn: ConnId, request: Message, out: &mut Out) {
         out.push(Action::Send(conn, request));
-        self.attempts.await_answer(now, at);
+        self.attempts.restart_timeout(now, at);
     }
 
     fn heard(&mut self, conn: ConnId, value: u64, out: &mut Out) {
-        let Some(at) = self.attempts.on(conn) else {
+        let Some(at) = self.attempts.key_of(conn) else {
             return;
         };
-        self.attempts.wait_until(at, None);
-        self.attempts.proven(at);
+        self.attempts.set_deadline(at, None);
+        self.attempts.mark_proven(at);
         let Some(Get { key, progress }) = self.attempts.get_mut(at) else {
             return;
         };
@@ -140,7 +140,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn refused(&mut self, now: Time, conn: ConnId, code: ErrorCode, text: Bytes, out: &mut Out) {
-        let Some(at) = self.attempts.on(conn) else {
+        let Some(at) = self.attempts.key_of(conn) else {
             return;
         };
         let Some(get) = self.attempts.get_mut(at) else {
@@ -173,10 +173,10 @@ impl<R: Rng> Client<R> {
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(at) = self.attempts.expired(now, out) {
+        while let Some(at) = self.attempts.pop_expired(now, out) {
             self.retry(now, at, Failure::TimedOut, CloseReason::TimedOut, out);
         }
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     /// Forgets the stream, and tells the caller how it ended.
