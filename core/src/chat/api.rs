@@ -1,4 +1,4 @@
-//! What a chat takes from its caller and reports to it.
+//! What a chat's client and server take from their callers and report to them.
 
 use core::error::Error;
 use core::fmt;
@@ -9,121 +9,122 @@ use bytes::Bytes;
 use crate::CloseReason;
 use crate::failure::Failure;
 
-/// What a caller can ask of a chat's client.
+/// A command to a chat's client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Begin a session: connect, and stay connected. Ignored if there is one.
+    /// Begin a session: connect and stay connected. Ignored if there is a session.
     Connect,
-    /// Say something, at once or when connected.
+    /// Send a message: at once if connected, otherwise after connecting.
     Send {
-        /// The caller's own number for it, echoed in its notices.
+        /// The caller's number for the message, repeated in notices.
         key: u64,
-        /// Any bytes.
+        /// The message, any bytes.
         body: Bytes,
     },
-    /// The caller has done with a message what it is there for, such as writing it somewhere. Only now is it acknowledged.
-    /// What cannot be done is not to be said, and then the session is to be ended by [`Command::HangUp`].
+    /// The caller has processed a received message, for example stored it. This sends the acknowledgement. If the
+    /// caller cannot process a message, it must not send this, and must end the session with [`Command::HangUp`].
     Read {
-        /// The message's session, as [`Notice::Received`] has it.
+        /// The session in [`Notice::Received`].
         session: u64,
-        /// The message's id. All messages before it count as read too.
+        /// The message's id. Includes all messages before it.
         id: u64,
     },
-    /// End the session once everything said, and everything heard up to now, is acknowledged.
+    /// End the session once all sent messages are acknowledged, and all messages received so far.
     Leave,
     /// End the session now.
     HangUp,
 }
 
-/// What a caller can ask of a chat's server.
+/// A command to a chat's server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerCommand {
-    /// Say something to the peer that is there, or that was lost and is waited for.
+    /// Send a message to the connected peer, or to one whose lost session is kept.
     Send {
-        /// The caller's own number for it, echoed in its notices.
+        /// The caller's number for the message, repeated in notices.
         key: u64,
-        /// Any bytes.
+        /// The message, any bytes.
         body: Bytes,
     },
-    /// As [`Command::Read`]. A server whose caller cannot read on is to be drained, without time to do so.
+    /// As [`Command::Read`]. A server whose caller cannot process a message must be drained without time to finish.
     Read {
-        /// The message's session, as [`Notice::Received`] has it.
+        /// The session in [`Notice::Received`].
         session: u64,
-        /// The message's id. All messages before it count as read too.
+        /// The message's id. Includes all messages before it.
         id: u64,
     },
 }
 
-/// What the caller is told, on either side.
+/// A notice from either side of a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The peer is there.
+    /// The peer is connected.
     Connected {
-        /// It was there before, and its connection was lost.
+        /// Whether a lost session was resumed.
         resumed: bool,
     },
-    /// The peer has said something. It is acknowledged when the caller says [`Command::Read`], unless
-    /// [`ExchangeConfig::acknowledge_on_receipt`].
+    /// The peer has sent a message. It is acknowledged by [`Command::Read`], or at once with
+    /// [`ExchangeConfig::acknowledge_on_receipt`](super::ExchangeConfig::acknowledge_on_receipt).
     Received {
-        /// Which session of this side it was said in; the first is 1.
+        /// Counts this side's sessions; the first is 1.
         session: u64,
         /// The message's id.
         id: u64,
-        /// What was said.
+        /// The message.
         body: Bytes,
     },
-    /// The peer has got a message.
+    /// The peer has acknowledged a message.
     Acknowledged {
-        /// The caller's number for it.
+        /// The caller's number for the message.
         key: u64,
         /// The message's id.
         id: u64,
-        /// From the moment its first byte was given to the connection to its acknowledgement; `None` if the connection
-        /// was lost in between, and the peer said on the next one that it has it.
+        /// From sending its first byte to receiving the acknowledgement; `None` if the acknowledgement came with the
+        /// resumption of a lost session.
         round_trip: Option<Duration>,
     },
     /// The session ended before the message was acknowledged.
     Unacknowledged {
-        /// The caller's number for it.
+        /// The caller's number for the message.
         key: u64,
-        /// It had been sent whole, so that the peer may or may not have it; else the peer does not have it.
+        /// Whether all of it was sent: then the peer may have it, otherwise it does not.
         sent: bool,
     },
-    /// A message was not taken: it will not be sent.
+    /// A message was not accepted and will not be sent.
     Refused {
-        /// The caller's number for it.
+        /// The caller's number for the message.
         key: u64,
-        /// Why.
+        /// Why not.
         why: SendError,
     },
-    /// The connection was lost. What is not acknowledged is kept, for the client tries to come back, or may do so.
+    /// The connection was lost. Unacknowledged messages are kept until the session is resumed or ends.
     Lost(CloseReason),
-    /// An attempt to connect failed, or the connection was lost; another attempt follows.
+    /// An attempt to connect failed, or the connection was lost. Another attempt follows.
     Retrying {
-        /// What was wrong.
+        /// Why it failed.
         why: Failure,
-        /// How long until the next.
+        /// The pause before the next attempt.
         after: Duration,
     },
-    /// Somebody else wanted to talk with the server, and was told that it is busy.
+    /// Another client connected and was answered `busy`. Only of a server.
     PeerRefused,
-    /// The session has ended, after a notice for each message that was not acknowledged.
+    /// The session has ended. Each unacknowledged message got a notice before.
     Ended {
-        /// Why; `None` if one of the two wanted it, and said so.
+        /// Why it ended; `None` if one of the sides ended it regularly.
         failure: Option<Failure>,
     },
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SendError {
     /// There is no session.
     NoPeer,
-    /// This side is leaving.
+    /// This side is closing the session.
     Leaving,
-    /// Too much waits to be acknowledged, see [`ExchangeConfig::max_queued`].
+    /// Too many bytes wait for their acknowledgement; see
+    /// [`ExchangeConfig::max_queued`](super::ExchangeConfig::max_queued).
     QueueFull,
-    /// It is longer than [`ExchangeConfig::max_body`].
+    /// It is longer than [`ExchangeConfig::max_body`](super::ExchangeConfig::max_body).
     TooLong,
 }
 

@@ -17,7 +17,7 @@ pub struct Client<R> {
     config: ClientConfig,
     rng: R,
     attempts: Attempts<Session>,
-    /// The session's key among the attempts, if there is one.
+    /// The session's key in `attempts`, if there is a session.
     key: Option<u32>,
     draining: bool,
     counters: ChatCounters,
@@ -25,22 +25,22 @@ pub struct Client<R> {
 
 #[derive(Debug)]
 struct Session {
-    /// 0 if it will not be resumed.
+    /// 0 if the session is not resumed after a loss.
     number: u64,
-    /// The server knows it.
+    /// Whether the server has welcomed the session on any connection.
     welcomed: bool,
-    /// The server's welcome has come on the present connection.
+    /// Whether the server has welcomed the current connection.
     open: bool,
     leaving: bool,
-    /// The server's last words.
-    told: Option<(ErrorCode, Bytes)>,
+    /// The last error on the current connection.
+    last_error: Option<(ErrorCode, Bytes)>,
     exchange: Exchange,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl<R: Rng> Client<R> {
-    /// A client that draws its sessions' numbers and pauses from `rng`.
+    /// A client that draws session numbers and pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
         let retry = Retry {
             backoff: config.backoff,
@@ -58,17 +58,18 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ChatCounters {
         &self.counters
     }
 
-    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
+    /// Checks the invariants that hold after every event: sums are right and limits are kept. O(n): for tests and
+    /// simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
         let session = self.key.and_then(|key| self.attempts.get(key));
         session.map_or(Ok(()), |session| session.exchange.audit())
@@ -94,19 +95,18 @@ impl<R: Rng> Client<R> {
             welcomed: false,
             open: false,
             leaving: false,
-            told: None,
+            last_error: None,
             exchange: Exchange::new(self.config.exchange, self.counters.sessions, false),
         };
         self.key = Some(self.attempts.begin(now, session, out));
     }
 
-    /// The session.
     fn session(&mut self) -> Option<&mut Session> {
         self.attempts.get_mut(self.key?)
     }
 
-    /// The connection on which the session is talked in.
-    fn talks_on(&self) -> Option<ConnId> {
+    /// The connection, if the server has welcomed it.
+    fn open_conn(&self) -> Option<ConnId> {
         let key = self.key?;
         let conn = self.attempts.conn(key);
         conn.filter(|_| self.attempts.get(key).is_some_and(|session| session.open))
@@ -152,14 +152,14 @@ impl<R: Rng> Client<R> {
         self.settle(out);
     }
 
-    fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
-        let conn = self.talks_on();
-        let said = match self.session() {
+    fn send(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
+        let conn = self.open_conn();
+        let queued = match self.session() {
             None => Err(SendError::NoPeer),
             Some(session) if session.leaving => Err(SendError::Leaving),
-            Some(session) => session.exchange.say(key, body).map(|()| session),
+            Some(session) => session.exchange.queue_message(key, body).map(|()| session),
         };
-        match said {
+        match queued {
             Ok(session) => {
                 if let Some(conn) = conn {
                     session.exchange.pump(now, conn, out);
@@ -189,7 +189,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Ends a session that is to end and in which everything is acknowledged, on both sides.
+    /// Ends a session that is leaving once everything is acknowledged, in both directions.
     fn settle(&mut self, out: &mut Out) {
         let session = self.session();
         if session.is_some_and(|session| session.leaving && session.exchange.is_done()) {
@@ -204,41 +204,43 @@ impl<R: Rng> Client<R> {
         };
         let open = session.open;
         let counters = &mut self.counters;
-        let heard = match message {
+        let result = match message {
             Message::Welcome { received } if !open => {
                 self.welcomed(now, conn, received, out);
                 return;
             }
-            Message::Part { id, body, last } if open => session.exchange.hear(conn, id, &body, last, counters, out),
+            Message::Part { id, body, last } if open => {
+                session.exchange.receive_part(conn, id, &body, last, counters, out)
+            }
             Message::Taken { id, last } if open => {
-                let taken = session.exchange.taken(now, id, last, counters, out);
+                let taken = session.exchange.part_answered(now, id, last, counters, out);
                 session.exchange.pump(now, conn, out);
                 taken
             }
             Message::Error(code, text) => {
                 match Failure::rejected(code, text, Protocol::Chat) {
-                    Failure::Rejected(code, text) => session.told = Some((code, text)),
+                    Failure::Rejected(code, text) => session.last_error = Some((code, text)),
                     failure => self.end(Some(failure), out),
                 }
                 return;
             }
             _ => Err(ErrorCode::UnknownRequest.into()),
         };
-        match heard {
+        match result {
             Ok(()) => self.settle(out),
             Err(_) => self.end(Some(Failure::ProtocolViolation), out),
         }
     }
 
-    /// The connection is gone, or of no use any more.
+    /// Handles a connection that has ended or timed out.
     fn lost(&mut self, now: Time, reason: CloseReason, out: &mut Out) {
         let draining = self.draining;
         let Some(session) = self.session() else {
             return;
         };
         let open = core::mem::take(&mut session.open);
-        let (why, passes) = match (session.told.take(), reason) {
-            // A server that ends has begun nothing with a client that it has not welcomed.
+        let (why, passes) = match (session.last_error.take(), reason) {
+            // A server that shuts down keeps no session with a client that it has not welcomed.
             (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
                 (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
             }
@@ -258,7 +260,7 @@ impl<R: Rng> Client<R> {
         self.retry(now, why, reason, out);
     }
 
-    /// Tries again after a pause, if there is time for it.
+    /// Schedules the next attempt, or ends the session if the time limit leaves no room.
     fn retry(&mut self, now: Time, why: Failure, reason: CloseReason, out: &mut Out) {
         let Some(key) = self.key else {
             return;
@@ -278,7 +280,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Tells the caller of everything that is left, and forgets the session.
+    /// Removes the session and sends its remaining notices.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
         let Some(key) = self.key.take() else {
             return;
@@ -293,18 +295,18 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// A session that is connected may have its messages acknowledged; any other ends.
+    /// A connected session ends once its messages are acknowledged; any other ends now.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        match self.talks_on() {
+        match self.open_conn() {
             Some(_) => self.leave(out),
             None => self.end(Some(Failure::ShuttingDown), out),
         }
     }
 }
 
-/// Whether the session outlives an error that ends its connection. `open`: the server has welcomed this connection, so it
-/// is `busy` because of unfinished messages and not because of another client's session.
+/// Whether the session outlives an error that ends its connection. `open`: the server has welcomed this connection, so
+/// `busy` is about unfinished messages and not about another client's session.
 fn keeps_session(code: ErrorCode, open: bool) -> bool {
     code.class() == ErrorClass::Connection || (open && code == ErrorCode::Busy)
 }
@@ -317,7 +319,7 @@ impl<R: Rng> Machine for Client<R> {
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
             Event::Command(Command::Connect) => self.connect(now, out),
-            Event::Command(Command::Send { key, body }) => self.say(now, key, body, out),
+            Event::Command(Command::Send { key, body }) => self.send(now, key, body, out),
             Event::Command(Command::Read { session, id }) => self.read(session, id, out),
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),

@@ -19,14 +19,14 @@ mod kind {
     pub(super) const ERROR: u8 = 0xFF;
 }
 
-/// Bytes of the longest number: 7 bits in each.
+/// Bytes of the longest number, at 7 bits each.
 const MAX_NUMBER: usize = 10;
 
-/// The chat's wire format: compact in length framing, lines for people.
+/// The chat's wire format: binary in length framing, text in lines (PROTOCOL.md, "Chat").
 #[derive(Clone, Debug)]
 pub struct ChatCodec {
     framer: Framer,
-    /// Messages typed so far: lines have no ids, they are counted.
+    /// Messages read in lines so far. They have no ids on the wire.
     typed: u64,
 }
 
@@ -49,7 +49,7 @@ impl ChatCodec {
         }
     }
 
-    /// A line that somebody typed: `ok 3`, or a message.
+    /// A line as a message: `ok 3`, or text.
     fn typed(&mut self, line: Bytes) -> Message {
         let answered = line
             .strip_prefix(b"ok ")
@@ -106,7 +106,7 @@ impl Head {
         self
     }
 
-    /// Seven bits a byte, the lowest first; all but the last have the highest bit set.
+    /// Seven bits per byte, lowest first; all bytes but the last have the highest bit set.
     fn number(mut self, mut number: u64) -> Self {
         while number > 0x7F {
             self.bytes[self.length] = number as u8 | 0x80;
@@ -133,7 +133,7 @@ impl Codec for ChatCodec {
         let message = match (lines, self.framer.is_dialled()) {
             (false, _) => binary(payload)?,
             (true, false) => self.typed(payload),
-            // Only a farewell comes in lines.
+            // In lines, a server sends only an error before it closes.
             (true, true) => farewell(&payload)?,
         };
         Ok(Some(Decoded::Message(message)))
@@ -157,7 +157,7 @@ impl Codec for ChatCodec {
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told: the connection closes.
+        // An error of a client would reach no one: the connection closes.
         if !self.framer.is_dialled() {
             let text = Bytes::copy_from_slice(text.as_bytes());
             self.encode(&Message::Error(code, text), output);
@@ -209,7 +209,7 @@ fn binary(mut payload: Bytes) -> Result<Message, WireError> {
     Ok(message)
 }
 
-/// Reads what [`Head::number`] writes; `None` if it is cut, or over 64 bits.
+/// Reads what [`Head::number`] writes; `None` if it is incomplete or exceeds 64 bits.
 fn number(payload: &mut Bytes) -> Option<u64> {
     let mut number = 0;
     for at in 0..MAX_NUMBER {
@@ -226,7 +226,7 @@ fn number(payload: &mut Bytes) -> Option<u64> {
     None
 }
 
-/// Appends a message for somebody who reads lines. Bodies stand there as they are.
+/// Appends a message as a line. A body is written unchanged.
 fn write_line(message: &Message, output: &mut Outbox) {
     match message {
         Message::Part { id, body, .. } => {
@@ -243,7 +243,7 @@ fn write_line(message: &Message, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-/// Reads a line that a server sends before it has read a frame: an error, after which it closes.
+/// Reads the line that a server sends before it closes a connection on which it has read nothing: an error.
 fn farewell(line: &Bytes) -> Result<Message, WireError> {
     let (code, text) = parse_error_line(line).ok_or_else(|| unknown("not an error in words"))?;
     Ok(Message::Error(code, text))

@@ -1,18 +1,18 @@
-//! How both sides of a chat are configured.
+//! The configuration of both sides of a chat.
 
 use core::time::Duration;
 
 use super::message::MAX_BODY;
 use crate::random::Backoff;
 
-/// How a chat's server behaves.
+/// The configuration of a chat's server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How long a session is kept whose connection was lost. Default 60 s.
+    /// How long a session is kept after its connection was lost. Default 60 s.
     pub session_ttl: Duration,
-    /// A connection must say what it wants within this time. Default 10 s.
+    /// From a connection to its first message; then it is closed. Default 10 s.
     pub begin_timeout: Duration,
-    /// The bounds of what is said.
+    /// The limits of the exchange of messages.
     pub exchange: ExchangeConfig,
 }
 
@@ -26,22 +26,22 @@ impl Default for ServerConfig {
     }
 }
 
-/// How a chat's client behaves.
+/// The configuration of a chat's client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Come back when the connection was lost. Default no: the session ends.
+    /// Whether to reconnect and resume the session after a loss. Default no: the session ends.
     pub reconnect: bool,
-    /// From [`Command::Connect`], or from the loss of the connection, to the server's welcome; after it the session ends.
-    /// Default 60 s.
+    /// From [`Command::Connect`](super::Command::Connect), or from a loss, to the server's welcome; then the session
+    /// ends. Default 60 s.
     pub connect_timeout: Duration,
-    /// From a connection to the server's welcome on it, and before that as long for the connection, but no longer than
-    /// until the session ends; after it the attempt counts as lost. Default 10 s.
+    /// The limit of an attempt to connect, and again from the connection to the welcome, but no later than the end of
+    /// the session. Then the next attempt follows. Default 10 s.
     pub welcome_timeout: Duration,
-    /// The wait before trying again to connect. A welcome begins it anew.
+    /// The pause before a retry. Starts over after a welcome.
     pub backoff: Backoff,
-    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
+    /// Whether to retry if an attempt is refused before any has connected; otherwise the session ends. Default yes.
     pub retry_refused: bool,
-    /// The bounds of what is said.
+    /// The limits of the exchange of messages.
     pub exchange: ExchangeConfig,
 }
 
@@ -58,21 +58,21 @@ impl Default for ClientConfig {
     }
 }
 
-/// Bounds of what is said.
+/// The limits of one side's exchange of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExchangeConfig {
-    /// The longest body, said or heard. Default [`MAX_BODY`].
+    /// The longest body in either direction, in bytes. Default [`MAX_BODY`].
     pub max_body: usize,
-    /// Bytes said and not acknowledged that are kept; what would be more is refused. Default 16 MiB.
+    /// Bytes of unacknowledged messages to the peer; a message that would exceed this is refused. Default 16 MiB.
     pub max_queued: usize,
-    /// Bytes sent and not answered: an acknowledgement for the peer waits behind no more than that. Default 256 KiB.
+    /// Bytes sent and not answered. At most this much is queued before an acknowledgement to the peer. Default 256 KiB.
     pub window: usize,
-    /// Longer bodies are sent in parts of so many bytes, each answered for itself. Default 64 KiB.
+    /// Longer bodies are sent in parts of this many bytes, each with its own answer. Default 64 KiB.
     pub part: usize,
-    /// Bytes heard and not read by the caller; a peer that sends more is closed. A peer stops at its own window, as it gets
-    /// no acknowledgement of what the caller has not read. Default 8 MiB.
+    /// Bytes received that the caller has not read; a peer that sends more is disconnected. A peer of this
+    /// implementation stops earlier, at its window, because unread messages are not acknowledged. Default 8 MiB.
     pub max_unread: usize,
-    /// Nobody reads what is heard: a message is acknowledged as soon as it is whole. Default no.
+    /// Acknowledge each message when it is complete, without [`Command::Read`](super::Command::Read). Default no.
     pub acknowledge_on_receipt: bool,
 }
 

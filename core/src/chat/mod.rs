@@ -1,5 +1,5 @@
-//! The chat: two sides say messages to each other, and each message is acknowledged. The side that connects may come back
-//! after its connection was lost, and then nothing is lost or doubled.
+//! The chat: two sides exchange messages, each of which is acknowledged. A client can resume its session after a lost
+//! connection; then no message is lost or delivered twice.
 
 mod api;
 mod client;

@@ -12,15 +12,15 @@ use crate::timers::{TimerId, Timers};
 use crate::wire::{ErrorCode, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// The side of a chat that listens: it talks with one peer at a time, and then with the next. Makes no random choice.
+/// The side of a chat that listens. It has one session at a time. Deterministic: it makes no random choices.
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
-    /// Connections that have not said yet what they want.
-    strangers: BTreeMap<ConnId, TimerId>,
+    /// Connections that have not begun or resumed a session.
+    unintroduced: BTreeMap<ConnId, TimerId>,
     session: Option<Session>,
-    /// A session that has ended, and in which the caller has not read everything.
-    behind: Option<Exchange>,
+    /// An ended session with messages that the caller has not read.
+    unread: Option<Exchange>,
     timers: Timers<Due>,
     draining: bool,
     counters: ChatCounters,
@@ -28,10 +28,10 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Session {
-    /// 0 if the peer will not come back.
+    /// 0 if the peer cannot resume it.
     number: u64,
     peer: PeerState,
-    /// A peer that types has sent its end of stream, and gets what there is to come.
+    /// A peer that speaks lines has sent its end of stream; the rest is still sent to it.
     finished: bool,
     exchange: Exchange,
 }
@@ -39,42 +39,42 @@ struct Session {
 #[derive(Clone, Copy, Debug)]
 enum PeerState {
     Connected(ConnId),
-    /// Until the peer is back, or the timer is due.
+    /// The session ends when this timer is due.
     Lost(TimerId),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// The connection has not said in time what it wants.
-    Stranger(ConnId),
-    /// The lost peer has not come back.
+    /// A connection has not begun or resumed a session in time.
+    Unintroduced(ConnId),
+    /// A lost session was not resumed in time.
     Session,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl Server {
-    /// A server with nobody to exchange to yet.
+    /// A server without a session.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         Self {
             config,
-            strangers: BTreeMap::new(),
+            unintroduced: BTreeMap::new(),
             session: None,
-            behind: None,
+            unread: None,
             timers: Timers::new(),
             draining: false,
             counters: ChatCounters::default(),
         }
     }
 
-    /// What it did so far.
+    /// What the server has done.
     #[must_use]
     pub const fn counters(&self) -> &ChatCounters {
         &self.counters
     }
 
-    /// The connection of the peer that it talks with; `None` if there is none, or it was lost.
+    /// The peer's connection; `None` without a session, or if its connection is lost.
     #[must_use]
     pub fn peer(&self) -> Option<ConnId> {
         match self.session.as_ref()?.peer {
@@ -83,20 +83,21 @@ impl Server {
         }
     }
 
-    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
+    /// Checks the invariants that hold after every event: sums are right and limits are kept. O(n): for tests and
+    /// simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        let mut talks = self.session.iter().map(|session| &session.exchange).chain(&self.behind);
+        let mut talks = self.session.iter().map(|session| &session.exchange).chain(&self.unread);
         talks.try_for_each(Exchange::audit)
     }
 
-    /// Whether it can exchange with somebody new. What nobody reads is bounded by that.
+    /// Whether no new session can begin. Counts unread messages of an earlier session too, which limits their memory.
     fn is_busy(&self) -> bool {
-        let unread = |session: &Session| !session.exchange.is_read();
-        self.peer().is_some() || self.behind.is_some() || self.session.as_ref().is_some_and(unread)
+        let has_unread = |session: &Session| !session.exchange.is_read();
+        self.peer().is_some() || self.unread.is_some() || self.session.as_ref().is_some_and(has_unread)
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, text: bool, out: &mut Out) {
@@ -105,21 +106,23 @@ impl Server {
         } else if text {
             self.begin(conn, 0, text, out);
         } else {
-            let timer = self.timers.set(now + self.config.begin_timeout, Due::Stranger(conn));
-            self.strangers.insert(conn, timer);
+            let timer = self
+                .timers
+                .set(now + self.config.begin_timeout, Due::Unintroduced(conn));
+            self.unintroduced.insert(conn, timer);
         }
     }
 
-    /// Talks with the peer of this connection from now on, unless there is one.
+    /// Begins a session on this connection, unless the server is busy.
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
         if self.is_busy() {
             self.counters.turned_away += 1;
             out.push(Action::Notify(Notice::PeerRefused));
-            let told = WireError::new(
+            let error = WireError::new(
                 ErrorCode::Busy,
                 "somebody else talks with this server; connect again later",
             );
-            refuse(conn, told, out);
+            refuse(conn, error, out);
             return;
         }
         self.end(Some(Failure::Replaced), out);
@@ -134,9 +137,9 @@ impl Server {
         out.push(Action::Notify(Notice::Connected { resumed: false }));
     }
 
-    /// The first message of a connection.
-    fn introduced(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
-        if let Some(timer) = self.strangers.remove(&conn) {
+    /// Handles the first message of a connection.
+    fn first_message(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
+        if let Some(timer) = self.unintroduced.remove(&conn) {
             self.timers.cancel(timer);
         }
         let known = |number: u64| number != 0 && self.session.as_ref().is_some_and(|session| session.number == number);
@@ -152,12 +155,12 @@ impl Server {
         }
     }
 
-    /// The session's peer is back, on this connection. The one before may not have been noticed to be gone.
+    /// Resumes the session on this connection. The loss of the connection before may not have been noticed.
     fn resume(&mut self, now: Time, conn: ConnId, received: u64, out: &mut Out) {
         let Some(session) = &mut self.session else {
             return;
         };
-        // On its way for so long that a newer connection has overtaken it, or from somebody confused.
+        // It was delayed until a newer connection overtook it, or its sender is faulty.
         if let Err(error) = session.exchange.may_resume(received) {
             refuse(conn, error, out);
             return;
@@ -179,8 +182,8 @@ impl Server {
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        if self.strangers.contains_key(&conn) {
-            self.introduced(now, conn, &message, out);
+        if self.unintroduced.contains_key(&conn) {
+            self.first_message(now, conn, &message, out);
             return;
         }
         if self.peer() != Some(conn) {
@@ -190,15 +193,15 @@ impl Server {
             return;
         };
         let counters = &mut self.counters;
-        let heard = match message {
-            Message::Part { id, body, last } => exchange.hear(conn, id, &body, last, counters, out),
+        let result = match message {
+            Message::Part { id, body, last } => exchange.receive_part(conn, id, &body, last, counters, out),
             Message::Taken { id, last } => {
-                let taken = exchange.taken(now, id, last, counters, out);
+                let taken = exchange.part_answered(now, id, last, counters, out);
                 exchange.pump(now, conn, out);
                 match taken {
-                    // People may be mistaken.
+                    // A person may mistype an id.
                     Err(error) if exchange.is_text() => {
-                        out.push(Action::Send(conn, told(error)));
+                        out.push(Action::Send(conn, error_message(error)));
                         Ok(())
                     }
                     taken => taken,
@@ -208,26 +211,26 @@ impl Server {
                 self.leave(None, CloseReason::Finished, out);
                 return;
             }
-            // Nobody answers an error with an error.
+            // An error is never answered by an error.
             Message::Error(..) => Ok(()),
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } => {
                 Err(WireError::new(ErrorCode::UnknownRequest, "the session has begun"))
             }
         };
-        match heard {
+        match result {
             Ok(()) => self.settle(out),
-            Err(error) => self.confused(conn, error, out),
+            Err(error) => self.protocol_violation(conn, error, out),
         }
     }
 
-    /// The peer broke the protocol: nothing that it says later can be trusted.
-    fn confused(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
-        out.push(Action::Send(conn, told(error)));
+    /// The peer broke the protocol: ends the session.
+    fn protocol_violation(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
+        out.push(Action::Send(conn, error_message(error)));
         self.leave(Some(Failure::ProtocolViolation), CloseReason::Finished, out);
     }
 
     fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        if let Some(timer) = self.strangers.remove(&conn) {
+        if let Some(timer) = self.unintroduced.remove(&conn) {
             self.timers.cancel(timer);
         }
         if self.peer() != Some(conn) {
@@ -237,7 +240,7 @@ impl Server {
             return;
         };
         if session.number == 0 || self.draining {
-            // That is how people leave; a program says bye.
+            // People end a session by closing; programs send bye.
             let left = reason == CloseReason::PeerClosed && session.exchange.is_text();
             self.end((!left).then_some(Failure::Closed(reason)), out);
             return;
@@ -248,14 +251,17 @@ impl Server {
         out.push(Action::Notify(Notice::Lost(reason)));
     }
 
-    fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
+    fn send(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
         let peer = self.peer();
-        let said = match &mut self.session {
+        let queued = match &mut self.session {
             _ if self.draining => Err(SendError::Leaving),
             None => Err(SendError::NoPeer),
-            Some(session) => session.exchange.say(key, body).map(|()| &mut session.exchange),
+            Some(session) => session
+                .exchange
+                .queue_message(key, body)
+                .map(|()| &mut session.exchange),
         };
-        match said {
+        match queued {
             Ok(exchange) => {
                 self.counters.said += 1;
                 if let Some(conn) = peer {
@@ -270,10 +276,10 @@ impl Server {
     }
 
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
-        if let Some(exchange) = &mut self.behind {
+        if let Some(exchange) = &mut self.unread {
             exchange.read(None, of, id, out);
         }
-        self.behind.take_if(|exchange| exchange.is_read());
+        self.unread.take_if(|exchange| exchange.is_read());
         let peer = self.peer();
         if let Some(session) = &mut self.session {
             session.exchange.read(peer, of, id, out);
@@ -281,8 +287,8 @@ impl Server {
         self.settle(out);
     }
 
-    /// Ends a session whose peer has finished once everything is read, and while draining one in which everything is said
-    /// and acknowledged.
+    /// Ends a session whose peer has finished once everything is read; while draining, a session in which everything is
+    /// acknowledged.
     fn settle(&mut self, out: &mut Out) {
         let Some(session) = &self.session else {
             return;
@@ -294,7 +300,7 @@ impl Server {
         }
     }
 
-    /// A peer has sent its end of stream, see [`Machine::keeps_open_after_fin`].
+    /// Handles the end of stream of a peer that speaks lines; see [`Machine::keeps_open_after_fin`].
     fn finished(&mut self, conn: ConnId, out: &mut Out) {
         if self.peer() == Some(conn)
             && let Some(session) = &mut self.session
@@ -304,7 +310,7 @@ impl Server {
         }
     }
 
-    /// Closes the peer's connection, and ends the session.
+    /// Closes the peer's connection and ends the session.
     fn leave(&mut self, failure: Option<Failure>, reason: CloseReason, out: &mut Out) {
         if let Some(conn) = self.peer() {
             out.push(Action::Close(conn, reason));
@@ -312,7 +318,7 @@ impl Server {
         self.end(failure, out);
     }
 
-    /// Forgets the session, whose connection is gone.
+    /// Ends the session, whose connection is closed.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
         let Some(mut session) = self.session.take() else {
             return;
@@ -321,15 +327,15 @@ impl Server {
             self.timers.cancel(timer);
         }
         session.exchange.end(&mut self.counters, out);
-        self.behind = Some(session.exchange).filter(|exchange| !self.draining && !exchange.is_read());
+        self.unread = Some(session.exchange).filter(|exchange| !self.draining && !exchange.is_read());
         out.push(Action::Notify(Notice::Ended { failure }));
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
         while let Some((_, due)) = self.timers.pop_due(now) {
             match due {
-                Due::Stranger(conn) => {
-                    self.strangers.remove(&conn);
+                Due::Unintroduced(conn) => {
+                    self.unintroduced.remove(&conn);
                     out.push(Action::Close(conn, CloseReason::HandshakeTimeout));
                 }
                 Due::Session => self.end(Some(Failure::TimedOut), out),
@@ -339,9 +345,9 @@ impl Server {
 
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        // Nobody new is taken any more.
-        self.behind = None;
-        while let Some((conn, timer)) = self.strangers.pop_first() {
+        // No session can begin any more.
+        self.unread = None;
+        while let Some((conn, timer)) = self.unintroduced.pop_first() {
             self.timers.cancel(timer);
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
         }
@@ -352,12 +358,12 @@ impl Server {
     }
 }
 
-fn told(error: WireError) -> Message {
+fn error_message(error: WireError) -> Message {
     Message::Error(error.code, Bytes::from(error.text.into_owned()))
 }
 
 fn refuse(conn: ConnId, error: WireError, out: &mut Out) {
-    out.push(Action::Send(conn, told(error)));
+    out.push(Action::Send(conn, error_message(error)));
     out.push(Action::Close(conn, CloseReason::Finished));
 }
 
@@ -372,11 +378,11 @@ impl Machine for Server {
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::PeerFinished(conn) => self.finished(conn, out),
-            Event::Command(ServerCommand::Send { key, body }) => self.say(now, key, body, out),
+            Event::Command(ServerCommand::Send { key, body }) => self.send(now, key, body, out),
             Event::Command(ServerCommand::Read { session, id }) => self.read(session, id, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
-            // It dials nobody.
+            // A server makes no connections.
             Event::DialFailed(..) => {}
         }
     }
@@ -386,10 +392,10 @@ impl Machine for Server {
         session.map_or(0, |session| session.exchange.partial_bytes())
     }
 
-    /// Whoever types gets the acknowledgements of what is not read yet.
+    /// A peer that speaks lines gets the acknowledgements of its unread messages.
     fn keeps_open_after_fin(&self, id: ConnId) -> bool {
-        let unread = |session: &Session| session.exchange.is_text() && !session.exchange.is_read();
-        self.peer() == Some(id) && self.session.as_ref().is_some_and(unread)
+        let has_unread = |session: &Session| session.exchange.is_text() && !session.exchange.is_read();
+        self.peer() == Some(id) && self.session.as_ref().is_some_and(has_unread)
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -397,6 +403,6 @@ impl Machine for Server {
     }
 
     fn is_zero(&self) -> bool {
-        self.strangers.is_empty() && self.session.is_none() && self.behind.is_none() && self.timers.is_empty()
+        self.unintroduced.is_empty() && self.session.is_none() && self.unread.is_none() && self.timers.is_empty()
     }
 }

@@ -7,31 +7,31 @@ use bytes::Bytes;
 use super::message::{Reply, Request};
 use crate::failure::Failure;
 
-/// What a caller can ask of a hub's users. Sessions and requests have numbers of the caller's choice.
+/// A command to a hub's client. The caller chooses the numbers of sessions and requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Begin a session: connect, and stay connected. Ignored if there is one of this number.
+    /// Begin a session: connect as a user and stay connected. Ignored if the session exists.
     Connect {
         /// The session's number.
         session: u64,
     },
-    /// Send a request, at once or when connected.
+    /// Send a request: at once if connected, otherwise after connecting.
     Ask {
         /// The session's number.
         session: u64,
-        /// The request's number, echoed in its notice.
+        /// The request's number, repeated in its notice.
         ask: u64,
         /// The request.
         request: Request,
     },
-    /// End the session, once all its requests are answered.
+    /// End the session once every request is answered.
     Leave {
         /// The session's number.
         session: u64,
     },
 }
 
-/// What the caller is told.
+/// A notice from a hub's client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// The session is connected.
@@ -45,43 +45,43 @@ pub enum Notice {
         session: u64,
         /// The request's number.
         ask: u64,
-        /// The answer; [`Reply::Error`] if the hub could not do it.
+        /// The answer; [`Reply::Error`] if the hub refused the request.
         reply: Reply,
-        /// From the request to the answer.
+        /// From sending the request to receiving the answer.
         round_trip: Duration,
     },
-    /// A request was not answered, and will not be; whether it was done is not known.
+    /// A request got no answer and will get none. The hub may have executed it.
     Unanswered {
         /// The session's number.
         session: u64,
         /// The request's number.
         ask: u64,
     },
-    /// Somebody sent the session's user a body.
+    /// Another user sent this user a body.
     Received {
         /// The session's number.
         session: u64,
         /// The sender's user id.
         from: u64,
-        /// What was sent.
+        /// The body.
         body: Bytes,
     },
-    /// An attempt to connect failed, or the connection was lost; another attempt follows. Requests under way are told as
-    /// unanswered before.
+    /// An attempt to connect failed, or the connection was lost. Another attempt follows. Each request in progress got
+    /// an [`Notice::Unanswered`] before.
     Retrying {
         /// The session's number.
         session: u64,
-        /// What was wrong.
+        /// Why it failed.
         why: Failure,
-        /// How long until the next.
+        /// The pause before the next attempt.
         after: Duration,
     },
-    /// The session has ended, after a notice for each of its requests. Nothing follows for its number until it is used
-    /// again.
+    /// The session has ended. Each of its requests got a notice before. No notice follows for this number until it is
+    /// used again.
     Ended {
         /// The session's number.
         session: u64,
-        /// Why; `None` if the caller wanted it.
+        /// Why it ended; `None` after [`Command::Leave`].
         failure: Option<Failure>,
     },
 }

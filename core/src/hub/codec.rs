@@ -15,7 +15,7 @@ mod kind {
     pub(super) const LIST: u8 = 0x02;
     pub(super) const ECHO: u8 = 0x03;
     pub(super) const RELAY: u8 = 0x04;
-    /// Of a reply, beside the kind of its request.
+    /// Combined with the kind of the request that a reply answers.
     pub(super) const REPLY: u8 = 0x80;
     pub(super) const DELIVERY: u8 = 0x85;
     pub(super) const ERROR: u8 = 0xFF;
@@ -24,10 +24,10 @@ mod kind {
 const UNKNOWN: u8 = 1;
 const TOO_SLOW: u8 = 2;
 
-/// A user may send frames of so many bytes: a relay of the longest body to as many receivers as there may be.
+/// The longest frame of a user, in bytes: a relay of the longest body to the most receivers.
 const MAX_REQUEST: u32 = (2 + MAX_RECEIVERS * 8 + MAX_BODY) as u32;
 
-/// The hub's wire format: compact in length framing, words in lines.
+/// The hub's wire format: binary in length framing, text in lines (PROTOCOL.md, "Hub").
 #[derive(Clone, Debug)]
 pub struct HubCodec {
     framer: Framer,
@@ -119,7 +119,7 @@ impl Codec for HubCodec {
         let parsed = if !self.framer.is_dialled() {
             request(payload).map(Message::Request)
         } else {
-            // Only a farewell comes in lines.
+            // In lines, a hub sends only an error before it closes.
             let lines = self.framer.receives(input) == Some(Framing::Lines);
             let reply = if lines {
                 text::farewell(&payload)
@@ -151,7 +151,7 @@ impl Codec for HubCodec {
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A user has nobody to tell.
+        // An error of a user would reach no one: the connection closes.
         if !self.framer.is_dialled() {
             let text = Bytes::copy_from_slice(text.as_bytes());
             self.encode(&Message::Reply(Reply::Error(code, text)), output);
@@ -197,7 +197,7 @@ fn relay(mut payload: Bytes) -> Result<Request, WireError> {
     Ok(Request::Relay { to, body: payload })
 }
 
-/// What a hub that keeps to the protocol sends.
+/// Decodes a hub's reply.
 fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
     let kind = payload.get_u8();
     let not_whole = || unknown(format!("a reply of kind {kind} that is not whole"));

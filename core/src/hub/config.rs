@@ -1,24 +1,24 @@
-//! How a hub's client is configured.
+//! The configuration of a hub's client.
 
 use core::time::Duration;
 
 use crate::random::Backoff;
 
-/// How a hub's users behave.
+/// The configuration of a hub's client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From a request to its answer; after it the session ends. Default 30 s.
+    /// From a request to its answer; then the session ends. Default 30 s.
     pub response_timeout: Duration,
-    /// From [`Command::Connect`] to the connection; after it the session ends. Where sessions come back, also from the
-    /// loss of a connection to the next on which the hub answers or delivers something. Default 30 s.
+    /// From [`Command::Connect`](super::Command::Connect) to the connection; then the session ends. With `reconnect`,
+    /// also from a loss to the next answer or delivery. Default 30 s.
     pub connect_timeout: Duration,
-    /// From the begin of an attempt to the connection; after it another attempt follows. Default 10 s.
+    /// From the start of an attempt to the connection; then the next attempt follows. Default 10 s.
     pub attempt_timeout: Duration,
-    /// The wait before trying again to connect. It begins anew once the hub has answered or delivered something.
+    /// The pause before a retry. Starts over once the hub has answered or delivered something.
     pub backoff: Backoff,
-    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
+    /// Whether to retry if an attempt is refused before any has connected; otherwise the session ends. Default yes.
     pub retry_refused: bool,
-    /// Come back when the connection is lost: as another user, with no request under way. Default no: the session ends.
+    /// Whether to reconnect after a loss: as another user, with no requests in progress. Default no: the session ends.
     pub reconnect: bool,
 }
 

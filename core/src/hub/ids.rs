@@ -1,4 +1,4 @@
-//! User ids, on the wire and as people write them.
+//! User ids, on the wire and as text.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,12 +15,12 @@ pub const MAX_RECEIVERS: usize = 255;
 
 const ID_BYTES: usize = size_of::<u64>();
 
-/// A list of user ids, as it stands on the wire: big-endian, eight bytes each. Cloning shares it.
+/// A list of user ids in wire format: big-endian, eight bytes each. Clones share memory.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct UserIds(Bytes);
 
 impl UserIds {
-    /// Takes what stands on the wire; `None` if that is not a whole number of ids.
+    /// Reads the wire format; `None` if the length is not a multiple of eight.
     pub(super) fn from_wire(bytes: Bytes) -> Option<Self> {
         bytes.len().is_multiple_of(ID_BYTES).then_some(Self(bytes))
     }
@@ -29,19 +29,19 @@ impl UserIds {
         &self.0
     }
 
-    /// How many there are.
+    /// The number of ids.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len() / ID_BYTES
     }
 
-    /// Whether there is none.
+    /// Whether there are no ids.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each id, in order.
+    /// The ids, in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         let (ids, _) = self.0.as_chunks();
         ids.iter().map(|&id| u64::from_be_bytes(id))
@@ -56,7 +56,7 @@ impl FromIterator<u64> for UserIds {
     }
 }
 
-/// As people write it: 1 to [`MAX_RECEIVERS`] ids with commas between, and perhaps spaces after those.
+/// Parses 1 to [`MAX_RECEIVERS`] ids, separated by commas and optional spaces.
 impl FromStr for UserIds {
     type Err = WireError;
 
@@ -71,7 +71,7 @@ impl FromStr for UserIds {
     }
 }
 
-/// As people write it: with commas between.
+/// The ids, separated by commas.
 impl fmt::Display for UserIds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, id) in self.iter().enumerate() {
@@ -88,7 +88,7 @@ impl fmt::Debug for UserIds {
     }
 }
 
-/// Reads ids with commas between, and perhaps spaces after those; says where they end.
+/// Reads ids separated by commas and optional spaces. Also returns where they end.
 pub(super) fn parse(text: &[u8]) -> Result<(UserIds, usize), WireError> {
     let mut ids = Vec::new();
     let mut at = 0;
@@ -126,7 +126,7 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     digits.then(|| core::str::from_utf8(word).ok()?.parse().ok())?
 }
 
-/// A few bytes of what was typed, for an error's text.
+/// The start of what was typed, escaped, for the text of an error.
 pub(super) fn excerpt(word: &[u8]) -> String {
     const SHOWN: usize = 24;
     let mut shown: String = format!("{}", word[..word.len().min(SHOWN)].escape_ascii());

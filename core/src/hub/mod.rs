@@ -1,5 +1,4 @@
-//! The hub: every connection has a user id, can ask for its own and for all others, and can relay a body to up to 255
-//! users by their ids.
+//! The hub: each connection is a user with an id. A user can list the other users and send a body to up to 255 of them.
 
 mod api;
 mod client;

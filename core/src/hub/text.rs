@@ -1,4 +1,4 @@
-//! The hub's words, for people: requests typed or pasted at `nc`, and the answers they see.
+//! The hub's protocol in lines, for people who type or paste requests.
 
 use alloc::format;
 use alloc::string::String;
@@ -11,54 +11,54 @@ use super::ids::{self, UserIds};
 use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
 use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError, parse_error_line};
 
-/// What comes next of a user who types. Nothing of a relay is taken off the input before all of it has come, so that
-/// what half a relay holds is in one buffer, its connection's; places are counted from the relay's first byte.
+/// The state of reading requests in lines. A relay stays in `input` until it is complete, so that an unfinished one is
+/// held in one buffer, the connection's. Offsets count from the relay's first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Reading {
     #[default]
     Command,
-    /// The line with the receivers of a relay, which begins here.
+    /// Next: the line with a relay's receivers, at this offset.
     Receivers(u32),
     Lines(Lines),
-    /// A body of this many bytes, and then the end of its line.
+    /// Next: a body of `length` bytes, then a line end.
     Bytes {
         to: Span,
         body: u32,
         length: u32,
     },
-    /// The rest of a relay that was refused, up to two empty lines.
+    /// Skip the rest of a refused relay, up to two empty lines.
     SkipLines {
         empty: u8,
     },
-    /// The rest of a relay that was refused: as many bytes, and the end of the line.
+    /// Skip the rest of a refused relay: this many bytes and a line end.
     SkipBytes(usize),
 }
 
-/// Where the user ids of a relay stand.
+/// Where a relay's user ids are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     start: u32,
     end: u32,
 }
 
-/// The body of a relay in lines, as far as it has come.
+/// An unfinished relay whose body is in lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
     to: Span,
     body: u32,
-    /// The next line.
+    /// The offset of the next line.
     next: u32,
-    /// Bytes of the body, the breaks between its lines included.
+    /// The length of the body so far, including line breaks between its lines.
     length: u32,
     any: bool,
-    /// Empty lines that came last, and are part of the body only if another line follows.
+    /// Empty lines at the end; part of the body only if another line follows.
     empty: u8,
 }
 
 type Next = Result<Option<Decoded<Message>>, WireError>;
 
 impl Reading {
-    /// Takes one request off the front of `input`, if it is all there.
+    /// Takes one request from the front of `input`, if it is complete.
     pub(super) fn next(&mut self, framer: &mut Framer, input: &mut BytesMut) -> Next {
         loop {
             let start = match *self {
@@ -70,7 +70,7 @@ impl Reading {
                     let to = to.read(input);
                     input.advance(body as usize);
                     let body = input.split_to(length as usize).freeze();
-                    // The end of its line, if it is not left out, is then an empty one.
+                    // The optional line end after the body is then read as an empty line.
                     *self = Self::Command;
                     return Ok(Some(relay(to, body)));
                 }
@@ -94,8 +94,8 @@ impl Reading {
         }
     }
 
-    /// The user's stream has ended, and `input` is what is left of it: the last line may lack its end, and a body in
-    /// lines its two empty ones.
+    /// Ends the stream: `input` is its rest. The last line needs no line end, and a body in lines needs no two empty
+    /// lines.
     pub(super) fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let start = match *self {
             Self::Lines(lines) => lines.next as usize,
@@ -116,7 +116,7 @@ impl Reading {
         last
     }
 
-    /// Reads a line; a request, an error or a keepalive if that is what it completes. It is taken off the input then.
+    /// Handles one line. Returns the request, error or keepalive that it completes, and then removes it from `input`.
     fn line(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         match self {
             Self::Lines(lines) => match lines.line(line) {
@@ -168,7 +168,7 @@ impl Reading {
         Some(Decoded::Message(Message::Request(request)))
     }
 
-    /// `relay 2,3 TEXT`, or `relay 2,3` with the body in the lines that follow. The user ids begin at `start`.
+    /// `relay 2,3 TEXT`, or `relay 2,3` followed by the body in lines. The user ids begin at `start`.
     fn relay_in_a_line(&mut self, start: usize, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let rest = &input[start..line.end];
         let (to, after) = match ids::parse(rest) {
@@ -190,7 +190,7 @@ impl Reading {
         Some(relay(to, body))
     }
 
-    /// `2,3`, or `2,3 LENGTH`. What follows a mistake is the body all the same, and skipped.
+    /// `2,3`, or `2,3 LENGTH`. If it is invalid, the body that follows is skipped.
     fn receivers(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let text = &input[line.start..line.end];
         let parsed = ids::parse(text);
@@ -228,7 +228,7 @@ impl Reading {
         }
     }
 
-    /// A relay was refused whose body follows in lines; all of it up to `line` is skipped already.
+    /// Refuses a relay whose body follows in lines; skips all of it up to `line`.
     fn skip_lines(&mut self, error: WireError, line: Line, input: &mut BytesMut) -> Decoded<Message> {
         *self = Self::SkipLines { empty: 0 };
         input.advance(line.next);
@@ -251,7 +251,7 @@ impl Span {
         }
     }
 
-    /// The ids, which were read before.
+    /// Reads the ids, which were checked before.
     fn read(self, input: &[u8]) -> UserIds {
         ids::parse(&input[self.start as usize..self.end as usize]).map_or_else(|_| UserIds::default(), |(ids, _)| ids)
     }
@@ -284,7 +284,7 @@ impl Lines {
         Ended::No
     }
 
-    /// The relay, whose last line has come.
+    /// Builds the relay after its last line.
     fn end(&self, input: &[u8]) -> Decoded<Message> {
         let lines = &input[self.body as usize..self.next as usize];
         let mut body = Vec::with_capacity(lines.len() + 1);
@@ -292,7 +292,7 @@ impl Lines {
             body.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
             body.push(b'\n');
         }
-        // Empty lines at the end, and the last line's end, are not part of it.
+        // Empty lines at the end and the last line end are not part of the body.
         body.truncate(self.length as usize);
         relay(self.to.read(input), body.into())
     }
@@ -302,7 +302,7 @@ fn relay(to: UserIds, body: Bytes) -> Decoded<Message> {
     Decoded::Message(Message::Request(Request::Relay { to, body }))
 }
 
-/// The length that a line of receivers ends in, if it has one.
+/// The length at the end of a line of receivers, if there is one.
 fn last_word(line: &[u8]) -> &[u8] {
     let space = line.iter().rposition(|b| *b == b' ');
     match space {
@@ -311,7 +311,7 @@ fn last_word(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Appends a reply in words. A body follows the line that gives its length, and ends its own line.
+/// Appends a reply as text. A body follows the line with its length, and ends with a line end.
 pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     match reply {
         Reply::Identity(id) => output.put(format!("identity {id}").as_bytes()),
@@ -334,7 +334,7 @@ pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-/// The result of a relay, in one line for people: `relayed to 1 of 2 users; unknown: 9`. `sent` and `unsent` are as in
+/// The result of a relay in one line: `relayed to 1 of 2 users; unknown: 9`. For `sent` and `unsent` see
 /// [`Reply::Relayed`].
 #[must_use]
 pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
@@ -354,7 +354,7 @@ pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
     line
 }
 
-/// Reads a line that a hub sends before it has read a frame: an error, after which it closes.
+/// Reads the line that a hub sends before it closes a connection on which it has read nothing: an error.
 pub(super) fn farewell(line: &Bytes) -> Result<Reply, WireError> {
     let (code, text) = parse_error_line(line)
         .ok_or_else(|| WireError::new(ErrorCode::UnknownRequest, "expected `error CODE TEXT`"))?;

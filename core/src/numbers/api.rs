@@ -6,93 +6,93 @@ use uuid::Uuid;
 
 use crate::failure::Failure;
 
-/// What numbers a caller wants.
+/// A stream to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamSpec {
     /// A stateless stream.
     Stateless {
-        /// How many numbers, 1 or more.
+        /// The number of numbers, at least 1.
         n: u16,
-        /// Those after this one, which is not 0; else whatever the server begins with.
+        /// The number to continue after, not 0; `None` to begin where the server chooses.
         after: Option<u64>,
     },
     /// A session.
     Session {
-        /// The session's name.
+        /// The name of the session.
         uuid: Uuid,
-        /// How many numbers, 1 or more.
+        /// The number of numbers, at least 1.
         n: u16,
-        /// Go on with a session that was begun before and whose last number is this; else begin it.
+        /// The last number of a session begun before, to resume it; `None` to begin it.
         after: Option<u64>,
     },
 }
 
-/// What a caller can ask of a numbers client.
+/// A command to a numbers client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Get numbers. Ignored if the key is in use.
+    /// Request a stream. Ignored if the key is in use.
     Get {
-        /// The caller's own number for it, echoed in its notices.
+        /// The caller's number for the stream, repeated in notices.
         key: u64,
-        /// Which numbers.
+        /// The stream.
         stream: StreamSpec,
     },
 }
 
-/// What the caller is told.
+/// A notice from a numbers client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The next number.
+    /// The next number of a stream.
     Number {
-        /// The caller's number for the request.
+        /// The caller's number for the stream.
         key: u64,
-        /// Its place: 1 is the first.
+        /// Its position; the first is 1.
         place: u32,
         /// The number.
         number: u64,
     },
-    /// There is no connection, or the server cannot serve now; another attempt follows.
+    /// An attempt failed, the connection was lost, or the server cannot serve now. Another attempt follows.
     Retrying {
-        /// The caller's number for the request.
+        /// The caller's number for the stream.
         key: u64,
-        /// What was wrong.
+        /// Why it failed.
         why: Failure,
-        /// How long until the next attempt.
+        /// The pause before the next attempt.
         after: Duration,
     },
-    /// The stream goes on after so many numbers.
+    /// The stream was resumed.
     Resumed {
-        /// The caller's number for the request.
+        /// The caller's number for the stream.
         key: u64,
-        /// Numbers got before, those of earlier runs of the caller included where the server knows of them.
+        /// Numbers received before, including those of earlier runs of the program if the server knows the session.
         count: u32,
     },
-    /// All numbers have come.
+    /// All numbers were received. No notice follows for this key.
     Done {
-        /// The caller's number for the request.
+        /// The caller's number for the stream.
         key: u64,
-        /// What they come to.
+        /// The result.
         total: Total,
     },
-    /// There will be no more.
+    /// The stream has failed. No notice follows for this key.
     Failed {
-        /// The caller's number for the request.
+        /// The caller's number for the stream.
         key: u64,
-        /// Why.
+        /// Why it failed.
         failure: Failure,
     },
 }
 
-/// What all numbers of a stream come to.
+/// The result of a complete stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Total {
-    /// The sum of the numbers that this client got.
+    /// The sum of the numbers that this client received. Of a stateless stream.
     Sum(u128),
-    /// What the server says of the whole session.
+    /// The checksum that the server sent. Of a session.
     Checksum {
-        /// The server's.
+        /// The checksum.
         value: u64,
-        /// Whether it is that of the numbers that came.
+        /// Whether it matches the received numbers.
         valid: bool,
     },
 }

@@ -12,7 +12,7 @@ use crate::wire::{Codec, Decoded, ERROR, ErrorCode, Framer, Outbox, WireError, p
 /// The longest line or frame, in bytes.
 pub const MAX_LINE: u32 = 512;
 
-/// The wire format of numbers: the same text in frames and in lines.
+/// The wire format of numbers: the same text in frames and in lines (PROTOCOL.md, "Numbers").
 #[derive(Clone, Debug)]
 pub struct NumbersCodec {
     framer: Framer,
@@ -65,7 +65,7 @@ impl Codec for NumbersCodec {
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told: the connection closes.
+        // An error of a client would reach no one: the connection closes.
         if !self.framer.is_dialled() {
             self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
         }
@@ -76,11 +76,11 @@ impl Codec for NumbersCodec {
     }
 }
 
-/// Reads a request as it is written in every transport. Words are separated by one space or more.
+/// Parses a request, which has the same text in every transport. Words are separated by spaces.
 ///
 /// # Errors
 ///
-/// What is wrong, and what was expected.
+/// What is invalid, and what was expected.
 pub fn parse_request(text: &[u8]) -> Result<Message, WireError> {
     let text = str::from_utf8(text).unwrap_or_default();
     let mut words = text.split_ascii_whitespace();
@@ -103,11 +103,11 @@ pub fn parse_request(text: &[u8]) -> Result<Message, WireError> {
         (Some("END"), None, ..) => Message::End,
         _ => return Err(unknown()),
     };
-    // The tuple takes four words.
+    // The tuple holds four words.
     words.next().map_or(Ok(request), |_| Err(unknown()))
 }
 
-/// Writes a request as [`parse_request`] reads it. What is no request is nothing.
+/// Writes a request for [`parse_request`]. Empty for messages that are not requests.
 #[must_use]
 pub fn write_request(request: &Message) -> String {
     match request {
@@ -130,7 +130,7 @@ pub fn write_request(request: &Message) -> String {
 }
 
 fn parse_uuid(word: &str) -> Result<Uuid, WireError> {
-    // The first clients quote it in one request, and not in the other.
+    // The first clients quote the uuid in one of the two requests.
     let bare = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
     Uuid::try_parse(bare.unwrap_or(word)).map_err(|_| {
         let text = "invalid uuid; expected one such as 67e55044-10b1-426f-9247-bb680e5fe0c8";

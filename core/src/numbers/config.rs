@@ -1,36 +1,36 @@
-//! How both sides of numbers are configured.
+//! The configuration of both sides of numbers.
 
 use core::time::Duration;
 
 use crate::connection::ConnectionConfig;
 use crate::random::Backoff;
 
-/// Which streams a server gives.
+/// Which streams a server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Both kinds.
     #[default]
     Both,
-    /// Only those whose client keeps its place.
+    /// Only stateless streams: the client keeps its position.
     Stateless,
-    /// Only sessions.
+    /// Only sessions: the server keeps the position.
     Stateful,
 }
 
-/// How a numbers server behaves.
+/// The configuration of a numbers server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Which streams it gives. Default both.
+    /// Which streams it offers. Default both.
     pub mode: Mode,
-    /// From one number of a stream to the next; at least 1 µs. Default 1 s.
+    /// The time between two numbers of a stream; at least 1 µs. Default 1 s.
     pub period: Duration,
-    /// How long a session is kept once its connection is known to be lost, or its client has closed after its end.
+    /// How long a session is kept after its connection was lost, or after its client has closed once the end was sent.
     /// Default 30 s.
     pub session_ttl: Duration,
-    /// How much longer a session is kept whose end was sent to a client that had finished sending: nothing shows whether
-    /// that client received it. Should be the time in which such a client notices a loss. Default 60 s.
+    /// How much longer a session is kept if its end was sent to a client that had finished sending: nothing shows
+    /// whether that client received it. Should be the time in which such a client notices a loss. Default 60 s.
     pub unacknowledged_ttl: Duration,
-    /// Sessions kept at once. Default 1,000,000.
+    /// The most sessions. Default 1,000,000.
     pub max_sessions: usize,
 }
 
@@ -46,18 +46,18 @@ impl Default for ServerConfig {
     }
 }
 
-/// How a numbers client behaves.
+/// The configuration of a numbers client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// From a request to the first reply, and before that as long for the connection, but no longer than until it gives up;
-    /// after it the attempt counts as lost. Default 10 s.
+    /// From a request to its first reply, and before that for the attempt to connect, but no later than
+    /// `give_up_after`. Then the next attempt follows. Default 10 s.
     pub response_timeout: Duration,
-    /// From the loss of the connection that the last reply came on, or from the begin if there was none: without another
-    /// reply by then, the client gives up. Default 60 s.
+    /// From the start, or from the loss of a connection on which a reply was received, to the next reply; then the
+    /// client gives up. Default 60 s.
     pub give_up_after: Duration,
-    /// The wait before trying again. Any reply but an error begins it anew. Default from 0.5 s to 16 s.
+    /// The pause before a retry. Starts over after any reply but an error. Default 0.5 s to 16 s.
     pub backoff: Backoff,
-    /// Try again also when an attempt is refused before any has connected; else the stream fails then. Default yes.
+    /// Whether to retry if an attempt is refused before any has connected; otherwise the stream fails. Default yes.
     pub retry_refused: bool,
 }
 
@@ -75,8 +75,8 @@ impl Default for ClientConfig {
     }
 }
 
-/// Time-outs and bounds of a client's connections: those of all connections, but a silence of 25 s is a loss. A client must
-/// notice a loss that its server has noticed at once before the server forgets the session ([`ServerConfig::session_ttl`]).
+/// The connection settings of a client: the defaults, but with an idle time-out of 25 s. A client must notice a loss
+/// before its server, which may notice it at once, discards the session ([`ServerConfig::session_ttl`]).
 #[must_use]
 pub fn client_connection_config() -> ConnectionConfig {
     ConnectionConfig {

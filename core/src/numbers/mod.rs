@@ -1,5 +1,5 @@
-//! Numbers: streams of numbers, one a period, that a client can go on with where a lost connection ended. Either the client
-//! alone keeps its place (stateless), or the server keeps a session for it (stateful).
+//! Numbers: streams of numbers, one per period, that a client can resume after a lost connection. Either the client
+//! keeps its position (stateless), or the server keeps a session.
 
 mod api;
 mod client;
