@@ -8,7 +8,7 @@ use crate::timers::Timers;
 use crate::wire::Codec;
 use crate::{ConnId, Time};
 
-/// Mints ids: slots are reused, last freed first, and each use has a generation of its own.
+/// Assigns ids: the slot freed last is reused first, and each use has a new generation.
 #[derive(Debug)]
 pub(crate) struct Connections<C> {
     config: ConnectionConfig,
@@ -57,7 +57,7 @@ impl<C: Codec> Connections<C> {
         id
     }
 
-    /// Forgets a connection at once; its id is stale from here on. `false` if it was already.
+    /// Removes a connection; its id becomes stale. `false` if it was stale.
     pub(crate) fn remove(&mut self, id: ConnId) -> bool {
         let slot = self.slots.get_mut(id.slot as usize);
         let Some(slot) = slot.filter(|slot| slot.generation == id.generation) else {
@@ -86,7 +86,7 @@ impl<C: Codec> Connections<C> {
         self.with_config(id).map(|(connection, _)| connection)
     }
 
-    /// A connection, and what it is configured by.
+    /// A connection and its configuration.
     pub(crate) fn with_config(&mut self, id: ConnId) -> Option<(&mut Connection<C>, &ConnectionConfig)> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         let generation = slot.generation;
@@ -94,8 +94,8 @@ impl<C: Codec> Connections<C> {
         Some((connection, &self.config))
     }
 
-    /// Notes how many bytes the connection's partial message holds, its machine's part included. `begun` says that it is
-    /// another message than before.
+    /// Sets the size of a connection's partial message, including what its machine holds. `begun`: it is another
+    /// message than before.
     pub(crate) fn note_partial(&mut self, now: Time, id: ConnId, held: usize, begun: bool) {
         let slot = self.slots.get_mut(id.slot as usize);
         let slot = slot.filter(|slot| slot.generation == id.generation);
@@ -110,7 +110,7 @@ impl<C: Codec> Connections<C> {
         }
     }
 
-    /// Drops the connection's partial message.
+    /// Frees the connection's partial message.
     pub(crate) fn forget_partial(&mut self, id: ConnId) {
         if let Some(partial) = self.get_mut(id).and_then(|connection| connection.partial.take()) {
             self.partials.forget(id, &partial);
@@ -121,7 +121,7 @@ impl<C: Codec> Connections<C> {
         &self.partials
     }
 
-    /// The connections that are as `wanted`, by slot.
+    /// The connections that match `wanted`, by slot.
     pub(crate) fn ids_where(&self, wanted: impl Fn(&Connection<C>) -> bool) -> Vec<ConnId> {
         let ids = self.slots.iter().zip(0..).filter_map(|(entry, slot)| {
             let generation = entry.generation;
@@ -131,7 +131,7 @@ impl<C: Codec> Connections<C> {
         ids.collect()
     }
 
-    /// Sets the connection's timer to its present deadline.
+    /// Sets the connection's timer to its next deadline.
     pub(crate) fn arm(&mut self, id: ConnId) {
         let config = self.config;
         let Some(connection) = self.get_mut(id) else {
@@ -147,8 +147,8 @@ impl<C: Codec> Connections<C> {
         }
     }
 
-    /// Sets the connection's timer to its present deadline if it would come too late. One that comes too early is set
-    /// anew then.
+    /// Sets the connection's timer to its next deadline if the timer is later. An early timer is set again when it is
+    /// due.
     pub(crate) fn arm_if_sooner(&mut self, id: ConnId) {
         let config = self.config;
         let sooner = |connection: &Connection<C>| {
@@ -170,10 +170,10 @@ impl<C: Codec> Connections<C> {
         Some(id)
     }
 
-    /// Whether a connection is to be ended at `now`.
-    pub(crate) fn is_judged(&self, now: Time) -> bool {
+    /// Whether a connection must be ended at `now`.
+    pub(crate) fn must_end(&self, now: Time) -> bool {
         let mut due = self.timers.due(now).filter_map(|&id| self.get(id));
-        due.any(|connection| connection.is_judged(now, &self.config))
+        due.any(|connection| connection.must_end(now, &self.config))
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {

@@ -1,4 +1,4 @@
-//! Everything of one side but its sockets: a machine, its connections and their time-outs. What a driver drives.
+//! A machine with its connections, their codecs, buffers and time-outs: everything between a socket and a machine.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ mod effects;
 mod finishing;
 mod partial;
 
-/// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
+/// A machine with its connections. Pure: takes bytes and times, returns bytes and [`Effects`].
 #[derive(Debug)]
 pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     machine: M,
@@ -31,14 +31,14 @@ pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     draining: bool,
     counters: ConnectionCounters,
     actions: Actions<M::Message, M::Notice>,
-    /// Kept for its memory.
+    /// Reused for its memory.
     applied: Vec<Action<M::Message, M::Notice>>,
     overflowed: Vec<ConnId>,
     buffers: Buffers,
 }
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
-    /// `codec` is cloned for each connection.
+    /// Each connection gets a clone of `codec`.
     pub fn new(machine: M, codec: C, config: ConnectionConfig) -> Self {
         Self {
             machine,
@@ -54,17 +54,17 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// A peer has connected.
+    /// Adds a connection that a peer has made.
     ///
     /// # Errors
     ///
-    /// What to tell the peer before its socket is dropped, see [`Codec::encode_error`]: there are
-    /// [`ConnectionConfig::max_connections`] already, or this side is shutting down.
+    /// The error to send to the peer (see [`Codec::encode_error`]) before dropping its socket: the endpoint has
+    /// [`ConnectionConfig::max_connections`], or is draining.
     pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
         self.accept_with_codec(now, self.codec.clone())
     }
 
-    /// A peer has connected that speaks as `codec` does, and not as the others do.
+    /// As [`Endpoint::accept`], with another codec than the other connections.
     ///
     /// # Errors
     ///
@@ -83,13 +83,13 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         Ok(self.connections.insert(Connection::accepted(codec, now)))
     }
 
-    /// An attempt to connect that [`Effects::dial`] asked for has succeeded.
+    /// An attempt of [`Effects::dial`] has connected.
     pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
         self.counters.dialled += 1;
         self.dialling.remove(&token);
         let mut connection = Connection::dialled(self.codec.clone(), now);
         self.buffers.lend(&mut connection.outbox);
-        connection.say_hello();
+        connection.send_hello();
         let id = self.connections.insert(connection);
         self.mark_for_flush(id, effects);
         let opened = Opened {
@@ -100,18 +100,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         id
     }
 
-    /// An attempt to connect that [`Effects::dial`] asked for has failed.
+    /// An attempt of [`Effects::dial`] has failed.
     pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, effects: &mut Effects<M::Notice>) {
         self.counters.dials_failed += 1;
         self.dialling.remove(&token);
         self.handle(now, Event::DialFailed(token, error), effects);
     }
 
-    /// Bytes have come from the peer. Takes all of `input`.
+    /// Handles bytes from the peer. Consumes all of `input`.
     pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut, effects: &mut Effects<M::Notice>) {
         self.counters.bytes_in += input.len() as u64;
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.heard(now);
+            connection.note_received(now);
         }
         let mut any = false;
         loop {
@@ -120,26 +120,30 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 .get_mut(id)
                 .filter(|connection| !connection.is_closing())
             else {
-                // Closed, perhaps by what came just before: what follows is nobody's.
+                // An earlier message has closed the connection: the rest is ignored.
                 input.clear();
                 return;
             };
-            let unmet = connection.is_unmet();
-            let speaks = if unmet { connection.peer_speaks(input) } else { None };
-            let next = match speaks {
+            let undecoded = connection.is_undecoded();
+            let protocol = if undecoded {
+                connection.peer_protocol(input)
+            } else {
+                None
+            };
+            let next = match protocol {
                 Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
                 _ => connection.next(input),
             };
             match next {
                 Ok(None) => break,
-                Ok(Some(Decoded::Invalid(_))) | Err(_) if unmet => {
+                Ok(Some(Decoded::Invalid(_))) | Err(_) if undecoded => {
                     self.counters.malformed += 1;
-                    self.lose(now, id, CloseReason::OtherProtocol(speaks), None, effects);
+                    self.lose(now, id, CloseReason::OtherProtocol(protocol), None, effects);
                 }
                 Ok(Some(decoded)) => {
                     any = true;
                     if let Decoded::Message(_) = decoded {
-                        connection.meet();
+                        connection.note_decoded();
                     }
                     self.decoded(now, id, decoded, effects);
                 }
@@ -153,15 +157,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.note_partial(now, id, any, effects);
     }
 
-    /// Bytes that this endpoint was given at an earlier time may have come as late as `by`: its silence counts from then.
-    /// For drivers that read a clock, and later the peer's bytes.
+    /// Bytes that were received before may have arrived as late as `by`: the idle time-out counts from then. For
+    /// drivers that read the clock first and the bytes later.
     pub fn note_received(&mut self, by: Time, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.heard(by);
+            connection.note_received(by);
         }
     }
 
-    /// A whole frame has come.
+    /// Handles a complete frame.
     fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
         if let Some(connection) = self.connections.get_mut(id)
             && connection.complete_handshake()
@@ -171,7 +175,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             // The other time-outs may be shorter than the handshake's.
             self.connections.arm_if_sooner(id);
             self.handle(now, Event::Opened(id, opened), effects);
-            if !self.connections.get(id).is_some_and(Connection::is_known) {
+            if !self.connections.get(id).is_some_and(Connection::is_in_use) {
                 return;
             }
         }
@@ -189,22 +193,22 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// The socket has failed: reset, or any other error of reading or writing.
+    /// The socket has failed: reset, or another error of reading or writing.
     pub fn failed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let known = connection.is_known();
+        let in_use = connection.is_in_use();
         if !connection.is_closing() {
             self.counters.resets += 1;
         }
         self.release(id, CloseReason::Reset, effects);
-        if known {
+        if in_use {
             self.handle(now, Event::Closed(id, CloseReason::Reset), effects);
         }
     }
 
-    /// What the connection wants its socket to do.
+    /// What to do next with the connection's socket.
     #[must_use]
     pub fn socket_action(&self, id: ConnId) -> SocketAction {
         self.connections
@@ -212,20 +216,20 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             .map_or(SocketAction::Nothing, Connection::socket_action)
     }
 
-    /// Notes that the driver now does what the connection wants; it will be told again when there is more.
+    /// The driver starts to flush the connection: it is listed in [`Effects::flush`] again when there is more.
     pub fn begin_flush(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.flush_due = false;
+            connection.flush_scheduled = false;
         }
     }
 
-    /// What waits to be written to the connection; `None` if it is gone.
+    /// What waits to be written to the connection; `None` if it has ended.
     #[must_use]
     pub fn outbox(&self, id: ConnId) -> Option<&Outbox> {
         self.connections.get(id).map(|connection| &connection.outbox)
     }
 
-    /// The first `written` bytes of the connection's outbox were written.
+    /// The first `written` bytes of the outbox were written.
     pub fn wrote(&mut self, id: ConnId, written: usize) {
         let Some((connection, config)) = self.connections.with_config(id) else {
             return;
@@ -237,7 +241,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.counters.bytes_out += written as u64;
     }
 
-    /// The local caller asks for something.
+    /// Handles a command of the local caller.
     pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
         self.handle(now, Event::Command(command), effects);
     }
@@ -251,15 +255,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Whether a deadline is due at `now` that ends something, and is more than a keepalive. If so, whatever has arrived
-    /// by then must be given to this endpoint before [`Endpoint::expire`], and what can be written must be, however long
-    /// that takes: the peers were in time. Until then `now` stays the time of every call.
+    /// Whether a deadline is due at `now` that can end something (other than a keepalive). If so, the driver must first
+    /// read everything that has arrived by `now` and write what can be written, however long that takes, and pass `now`
+    /// as the time of every call until then: the peers were in time.
     #[must_use]
     pub fn must_settle(&self, now: Time) -> bool {
-        self.machine.next_deadline().is_some_and(|due| due <= now) || self.connections.is_judged(now)
+        self.machine.next_deadline().is_some_and(|due| due <= now) || self.connections.must_end(now)
     }
 
-    /// Does all that is due at `now`. See [`Endpoint::must_settle`] for what comes before.
+    /// Handles everything that is due at `now`. See [`Endpoint::must_settle`] for what must be done before.
     pub fn expire(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         let config = *self.connections.config();
         while let Some(id) = self.connections.pop_due(now) {
@@ -300,31 +304,31 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Whether the machine is at zero and no connection, attempt to connect or timer is left.
+    /// Whether the machine is at zero, and no connection, attempt or timer is left.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.machine.is_zero() && self.connections.is_empty() && self.dialling.is_empty()
     }
 
-    /// Connections held, those in handshake and those still closing included.
+    /// The number of connections, including those in handshake and those that are closing.
     #[must_use]
     pub const fn connections(&self) -> usize {
         self.connections.len()
     }
 
-    /// Timers set for connections.
+    /// The number of timers of connections.
     #[must_use]
     pub fn timers(&self) -> usize {
         self.connections.timer_count()
     }
 
-    /// What the connections did so far.
+    /// What the connections have done.
     #[must_use]
     pub const fn counters(&self) -> &ConnectionCounters {
         &self.counters
     }
 
-    /// What connections speak by default.
+    /// The codec of new connections.
     #[must_use]
     pub const fn codec(&self) -> &C {
         &self.codec
@@ -377,8 +381,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Has `put` append to the outbox of a connection that is open, has that flushed, and notes if it is too much. `false`
-    /// if it is not open.
+    /// Calls `put` to append to the outbox of an open connection, schedules a flush, and checks the limits of the
+    /// outbox. `false` if the connection is not open.
     fn append(
         &mut self,
         now: Time,
@@ -395,7 +399,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         };
         self.buffers.lend(&mut connection.outbox);
         put(connection);
-        if !mem::replace(&mut connection.flush_due, true) {
+        if !mem::replace(&mut connection.flush_scheduled, true) {
             effects.flush.push(id);
         }
         if connection.outbox.len() > config.max_outbox {
@@ -407,7 +411,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         true
     }
 
-    /// Drops the connections whose outbox is over its cap. The machine hears of it and may send more elsewhere.
+    /// Drops the connections whose outbox is over its limit. The machine is notified and may send more on others.
     fn drop_overflowed(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         while let Some(id) = self.overflowed.pop() {
             if self
@@ -428,8 +432,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.apply(now, effects);
     }
 
-    /// Ends a connection that is not closing yet, without the machine having asked for it. `error` says more than the
-    /// reason does.
+    /// Ends a connection that the machine has not closed. `error` is more specific than `reason`.
     fn lose(
         &mut self,
         now: Time,
@@ -441,12 +444,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
         };
-        let known = connection.is_known();
+        let in_use = connection.is_in_use();
         let by_us = reason == CloseReason::ShuttingDown && !connection.is_finishing();
         self.counters.closed_by_us += u64::from(by_us);
         let error = error.or_else(|| reason.error_code().map(WireError::from));
         self.close(now, id, reason, error, effects);
-        if known {
+        if in_use {
             self.handle(now, Event::Closed(id, reason), effects);
         }
     }
@@ -462,7 +465,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        // After the end of stream nothing can be said.
+        // Nothing can be sent after the end of stream.
         if let Some(error) = error.filter(|_| !connection.is_finishing()) {
             connection.send_error(now, &error);
         }
@@ -478,15 +481,19 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     fn mark_for_flush(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
         if let Some(connection) = self.connections.get_mut(id)
-            && !mem::replace(&mut connection.flush_due, true)
+            && !mem::replace(&mut connection.flush_scheduled, true)
         {
             effects.flush.push(id);
         }
     }
 
-    /// Forgets a connection at once; its id is stale from here on. `reason` is why, if it was not closing.
+    /// Removes a connection; its id becomes stale. `reason` applies if the connection was not closing.
     fn release(&mut self, id: ConnId, reason: CloseReason, effects: &mut Effects<M::Notice>) {
-        let reason = self.connections.get(id).and_then(Connection::why).unwrap_or(reason);
+        let reason = self
+            .connections
+            .get(id)
+            .and_then(Connection::closing_reason)
+            .unwrap_or(reason);
         if self.connections.remove(id) {
             self.actions.set_backlogged(id, false);
             effects.release.push((id, reason));

@@ -6,7 +6,7 @@ use crate::wire::{Codec, ErrorCode};
 use crate::{CloseReason, ConnId, Time};
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
-    /// The peer's end of stream was read: it has closed in order.
+    /// The peer's end of stream was read: it has closed cleanly.
     pub fn peer_closed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -24,7 +24,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             self.decoded(now, id, decoded, effects);
             self.note_partial(now, id, true, effects);
         }
-        // What that said may have closed it.
+        // The last message may have closed the connection.
         let Some(connection) = self
             .connections
             .get_mut(id)
@@ -44,7 +44,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Sends the end of stream, and waits for the peer's.
+    /// Sends the end of stream and waits for the peer's.
     pub(super) fn finish(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             self.counters.closed_by_us += 1;
@@ -54,7 +54,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// The writing side of the connection's socket was shut down.
+    /// The writing side of the socket was shut down.
     pub fn shut_down(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -63,9 +63,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if !connection.is_over() {
             return;
         }
-        let known = connection.is_known();
+        let in_use = connection.is_in_use();
         self.release(id, CloseReason::Finished, effects);
-        if known {
+        if in_use {
             self.handle(now, Event::Closed(id, CloseReason::Finished), effects);
         }
     }

@@ -7,9 +7,8 @@ const REFUSED: &str = "too many bytes of unfinished messages are held here, and 
                        connect again later and send it again";
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
-    /// Notes what the connection holds of a message that has not arrived whole. `begun` says that another message has
-    /// arrived whole since this was last noted. Then closes the connections with the largest partial messages until all
-    /// that are left are within the bound.
+    /// Notes the size of a connection's partial message. `begun`: a message was completed since the last call. Then
+    /// closes the connections with the largest partial messages until the rest are within the limit.
     pub(super) fn note_partial(&mut self, now: Time, id: ConnId, begun: bool, effects: &mut Effects<M::Notice>) {
         let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
@@ -28,7 +27,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Bytes of memory that partial messages hold: at most
+    /// Bytes of memory of all partial messages: at most
     /// [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes).
     #[must_use]
     pub const fn partial_bytes(&self) -> usize {

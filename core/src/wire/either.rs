@@ -2,12 +2,12 @@ use bytes::BytesMut;
 
 use super::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
 
-/// One of two codecs, for a machine whose connections come over two transports.
+/// One of two codecs, for a machine that is reached over two transports.
 #[derive(Clone, Debug)]
 pub enum EitherCodec<A, B> {
-    /// What connections of the one speak.
+    /// The codec of connections of the first transport.
     Left(A),
-    /// What connections of the other speak.
+    /// The codec of connections of the second transport.
     Right(B),
 }
 
