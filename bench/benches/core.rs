@@ -1,4 +1,4 @@
-//! What the core does in a second, without sockets: the echo server's machine, its codec, and an endpoint with both.
+//! The throughput of the core without sockets: the echo server's machine, its codec, and an endpoint with both.
 //!
 //! `cargo bench -p bench`
 
@@ -14,9 +14,9 @@ use echosphere_core::{Action, Actions, ConnId, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Bytes of X.
+/// Lengths of X in bytes.
 const SIZES: [usize; 2] = [64, 1024];
-/// Bytes that come in one read.
+/// The number of bytes in one read.
 const READ: usize = 64 * 1024;
 
 fn server() -> Server<ChaCha8Rng> {
@@ -30,7 +30,7 @@ fn x(n: u64, size: usize) -> Bytes {
     x.into()
 }
 
-/// A message is forwarded, and its ok goes back: two events.
+/// Forwards a message and returns its ok: two events.
 fn machine(c: &mut Criterion) {
     let mut group = c.benchmark_group("machine");
     group.throughput(Throughput::Elements(2));
@@ -63,7 +63,7 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
-/// As many frames as come in one read, and their bytes.
+/// The number of frames in one read, and their bytes.
 fn encoded(size: usize, message: fn(Bytes) -> Message) -> (u64, Vec<u8>) {
     let count = (READ / (size + 12)) as u64;
     let mut codec = EchoCodec::dialled(MAX_MESSAGE);
@@ -105,8 +105,8 @@ fn codec(c: &mut Criterion) {
     group.finish();
 }
 
-/// A read of messages comes in and they are written, then the same for their oks. The connection is alone, so that it is
-/// known who receives what.
+/// Receives one read of messages and writes them, then does the same for their oks. With a single connection, the receiver is
+/// known.
 fn endpoint(c: &mut Criterion) {
     let mut group = c.benchmark_group("endpoint");
     for size in SIZES {
