@@ -1,11 +1,11 @@
-//! A codec that is one of two does what that one does.
+//! A codec that is one of two behaves as that one.
 
 #![allow(clippy::unwrap_used)]
 
 use bytes::{Buf, BytesMut};
 use echosphere_core::wire::{Codec, Decoded, EitherCodec, ErrorCode, Framing, Outbox, WireError};
 
-/// A byte is a message; the transport keeps connections alive if so said.
+/// Each byte is a message. The flag is `is_kept_alive`.
 struct Bytewise(bool);
 
 impl Codec for Bytewise {

@@ -1,4 +1,4 @@
-//! What a client makes of a server that speaks another protocol: it says which, and does not try again.
+//! A client detects a server of another protocol, reports which one, and does not retry.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +21,10 @@ fn rng() -> ChaCha8Rng {
 
 /// The other end of a connection.
 trait Peer {
-    /// What it says when it is said this, and whether it closes then.
+    /// Answers bytes. Returns its answer and whether it closes then.
     fn hear(&mut self, bytes: &[u8]) -> (Vec<u8>, bool);
 
-    /// In pieces of how many bytes that arrives. One by one: nothing is told from half a word.
+    /// The size of the pieces in which its answer arrives. With 1, detection cannot rely on whole words.
     fn piece(&self) -> usize {
         1
     }
@@ -93,7 +93,7 @@ fn server(protocol: Protocol) -> Box<dyn Peer> {
     }
 }
 
-/// Has a client connect to a server and do what `command` says. Returns what its caller is told.
+/// Connects a client to a server and runs `commands`. Returns the client's notices.
 fn meet<M, C>(machine: M, codec: C, commands: Vec<M::Command>, server: &mut dyn Peer) -> Vec<M::Notice>
 where
     M: Machine,
@@ -124,7 +124,7 @@ where
     effects.notices
 }
 
-/// What the client of this protocol takes the server for, if it ends because of that.
+/// The protocol that a client of `client` detects, if it ends because of that.
 fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>> {
     match client {
         Protocol::Echo => {
@@ -297,7 +297,7 @@ fn first_bytes_tell_what_they_can() {
     ] {
         assert_eq!(Protocol::from_first_bytes(bytes), protocol, "{}", bytes.escape_ascii());
     }
-    // Other errors are said by several.
+    // Servers of several protocols send the other errors.
     let busy = b"somebody else talks with this server; connect again later";
     assert_eq!(Protocol::from_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
     assert_eq!(Protocol::from_error(ErrorCode::Full, b"expected START, CONTINUE"), None);

@@ -1,4 +1,4 @@
-//! Small types as others see them: in logs, in traces, across the interface.
+//! Small types as users see them.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The chat's length framing, byte for byte, and what the server does.
+//! The chat's length framing, byte for byte, and its server.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ fn one_peer_at_a_time() {
         ]
     );
     assert_eq!(fixture.endpoint.machine().counters().turned_away, 2);
-    // The first goes on, and once it has left the next is let in.
+    // The first session continues. When it has ended, the next may begin.
     assert_eq!(fixture.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
     fixture.feed(first, &frame([8]));
     let third = fixture.begin(3);

@@ -1,4 +1,4 @@
-//! The client's other ways, as its caller sees them.
+//! The chat's client, apart from connecting and resuming.
 
 use echosphere_core::chat::{ChatCounters, Command, ExchangeConfig, Failure, Message, Notice, SendError};
 use echosphere_core::wire::ErrorCode;

@@ -1,4 +1,4 @@
-//! How a client connects, and when it gives up.
+//! How a chat's client connects and gives up.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn the_pause_after_a_welcome_is_a_first_one_again() {
     line.settle();
     line.cut(true, true);
     assert!(pause(&line) <= config.backoff.first);
-    // Without a welcome they grow on.
+    // Without a welcome, pauses keep growing.
     line.connect_again();
     line.cut(true, true);
     assert!(pause(&line) > config.backoff.first / 2);

@@ -1,4 +1,4 @@
-//! How much may be under way, and how much may wait.
+//! How much may be in flight, and how much may wait.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What becomes of messages when the connection is lost.
+//! What happens to messages when the connection is lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::line::{Line, delivered, heard};
 
-/// Another connection than that of the line.
+/// Another connection than the line's.
 const LATE: ConnId = ConnId { slot: 1, generation: 0 };
 const OPENED: Opened = Opened {
     dial: None,
@@ -223,7 +223,7 @@ fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
 
 #[test]
 fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
-    // Campaign of the simulator, seed 4864.
+    // Seed 4864 of a campaign.
     let mut line = lost_and_found();
     line.client_says(1, "x");
     line.settle();
@@ -243,7 +243,7 @@ fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
 
 #[test]
 fn who_has_heard_more_than_was_said_is_told_that_their_session_is_not_kept() {
-    // Of that number there was another session, which has ended.
+    // It belongs to another session with the same number, which has ended.
     let mut line = lost_and_found();
     line.client_says(1, "x");
     line.settle();
@@ -323,7 +323,7 @@ proptest! {
         }
         line.settle();
         line.recover();
-        // The window holds back what follows until something is read.
+        // The window holds back the rest until something is read.
         for id in 1..=said[0].len().max(said[1].len()) as u64 {
             line.client_reads(id);
             line.server_reads(id);

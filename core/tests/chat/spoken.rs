@@ -1,4 +1,4 @@
-//! What either side says in length framing, and what the other makes of it.
+//! What each side sends in length framing, and how the other decodes it.
 
 use bytes::BytesMut;
 use echosphere_core::chat::{ChatCodec, MAX_FRAME_BODY, Message};

@@ -1,4 +1,4 @@
-//! The chat at `nc`.
+//! The chat in lines, as with `nc`.
 
 use echosphere_core::Machine;
 use echosphere_core::chat::{Notice, SendError};
@@ -106,7 +106,7 @@ fn bytes_after_the_end_of_stream_do_no_harm() {
     let typist = fixture.accept();
     fixture.feed(typist, b"one\nthe end of this line is missing");
     fixture.fin(typist);
-    // No socket gives any; a driver at fault could.
+    // A socket delivers nothing after its FIN; a faulty driver might.
     fixture.feed(typist, b"more\n");
     fixture.caller_reads(1, 2);
     assert_eq!(fixture.read(typist), b"ok 1\nok 2\n");

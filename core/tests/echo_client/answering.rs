@@ -1,4 +1,4 @@
-//! `message Y` is answered with `ok Y`, at once or after a delay.
+//! `message Y` is acknowledged by `ok Y`, at once or after a delay.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn connected(ack_delay: Delay) -> Fixture {
     Fixture::connected(config, "x")
 }
 
-/// How long the answers of many messages took, shortest first.
+/// The delays of the acknowledgements of many messages, shortest first.
 fn delays(ack_delay: Delay) -> Vec<Duration> {
     let mut fixture = connected(ack_delay);
     let answer = [Action::Send(CONN, ok("y"))];
@@ -65,7 +65,7 @@ fn after_an_exponential_delay() {
     let mean = delays.iter().sum::<Duration>() / 500;
     let median = delays[250];
     assert!(mean > SECOND * 8 / 10 && mean < SECOND * 12 / 10, "{mean:?}");
-    // ln 2 of the mean, where a uniform or constant delay would have half of it or all.
+    // ln 2 times the mean. A uniform delay would have half the mean, a constant one all of it.
     assert!(median > SECOND * 6 / 10 && median < SECOND * 8 / 10, "{median:?}");
     assert!(delays[499] <= Delay::EXPONENTIAL_CUT * SECOND);
 }

@@ -1,4 +1,4 @@
-//! Draining: what has a connection may still be acknowledged, all else is given up.
+//! Draining: a message with a connection may still be acknowledged; all others are given up.
 
 use echosphere_core::echo::{ClientConfig, Command, Failure, Notice};
 use echosphere_core::{Action, ConnId, DialError, Event, Machine};

@@ -1,4 +1,4 @@
-//! What follows when an attempt fails: another after a pause, until it is hopeless or too late.
+//! After a failed attempt: the next one after a pause, until retrying cannot help or the time limit passes.
 
 use std::time::Duration;
 

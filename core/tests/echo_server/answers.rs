@@ -1,4 +1,4 @@
-//! `ok X` counts from a holder only, and reaches everybody who waits.
+//! `ok X` counts only from a holder, and reaches every originator that waits.
 
 use echosphere_core::Machine;
 use echosphere_core::wire::ErrorCode;

@@ -1,4 +1,4 @@
-//! Draining: nothing new is taken, and every connection is closed once it has nothing left to do.
+//! Draining: nothing new is accepted, and each connection is closed once it has nothing left to do.
 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{ConnId, Event, Machine, Opened};

@@ -1,4 +1,4 @@
-//! `message X` is forwarded to one live connection that can be sent X.
+//! `message X` is forwarded to one live connection to which X can be sent.
 
 use echosphere_core::echo::{Message, ServerConfig};
 use echosphere_core::{Action, ConnId, Event, Machine};
@@ -72,8 +72,7 @@ fn what_a_line_cannot_carry_is_not_reforwarded_to_one_that_speaks_lines() {
     }
 }
 
-/// A line may end in CR CR LF, and then the X it brings cannot be sent in a line again: not to others, and its `ok` not
-/// to the originator.
+/// A line may end in CR CR LF. Its X cannot be sent in a line again: not to others, and its `ok` not to the originator.
 #[test]
 fn an_x_that_its_own_sender_could_not_be_sent_is_refused() {
     let mut fixture = Fixture::new();

@@ -1,4 +1,4 @@
-//! What becomes of messages when their holder or originator leaves.
+//! What happens to messages when their holder or originator closes.
 
 use echosphere_core::echo::ServerConfig;
 use echosphere_core::wire::ErrorCode;
@@ -45,7 +45,7 @@ fn it_is_forwarded_once_for_each_time_it_was_held_for_somebody_who_waits() {
             expected.push(forward(originator, x));
         }
     }
-    // The holder's own a, a and b are waited for by nobody once it has left.
+    // The holder's own a, a and b have no originator left.
     assert_eq!(fixture.close(holder), expected);
     assert!(
         fixture

@@ -1,4 +1,4 @@
-//! Input that is wrong, odd, or cut in odd places.
+//! Input that is invalid, unusual, or divided in unusual places.
 
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::MAX_MESSAGE;

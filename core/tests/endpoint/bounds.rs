@@ -1,4 +1,4 @@
-//! How many connections, and how much waits for each.
+//! Limits on connections and on the bytes that wait for each.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn a_peer_too_many_is_refused_until_another_is_released() {
     assert_eq!(fixture.endpoint.counters().refused, 1);
     assert_eq!(fixture.endpoint.connections(), 2);
 
-    // One that is still closing holds its place.
+    // A closing connection counts.
     fixture.fin(first);
     assert!(fixture.endpoint.accept(fixture.now).is_err());
     assert!(fixture.read_fin(first));
@@ -42,7 +42,7 @@ fn a_peer_that_does_not_read_is_dropped_and_what_it_held_goes_to_another() {
             fixture.read(originator);
         }
     }
-    // Errors that it does not read fill its outbox.
+    // The peer does not read errors, which fill its outbox.
     for _ in 0..100 {
         fixture.feed(slow, &frame("nonsense"));
     }

@@ -1,4 +1,4 @@
-//! How connections end, whoever ends them.
+//! How connections end, by either side.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -232,7 +232,7 @@ fn a_backlog_does_not_shorten_the_time_to_close_in_order() {
     assert_eq!(fixture.endpoint.counters().slow_consumers, 0);
 }
 
-/// Wants no connection, and hears nothing but that they open.
+/// A machine that closes each connection when it opens and expects no other event.
 struct Unwilling;
 
 impl Machine for Unwilling {

@@ -1,4 +1,4 @@
-//! Shutting down in order, and when patience ends.
+//! Shutting down, with enough time and without.
 
 use echosphere_core::CloseReason;
 use echosphere_core::wire::ErrorCode;

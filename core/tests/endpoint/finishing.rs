@@ -1,4 +1,4 @@
-//! A machine that has sent all it had, and wants to know whether its peer closes.
+//! A machine that finishes a connection, and is notified how the peer ends it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::fixture::frame;
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
 
-/// Answers the first message of a connection and finishes it; notes what it hears then.
+/// Answers the first message of a connection, finishes it, and records the events that follow.
 #[derive(Debug, Default)]
 struct Brief {
     heard: Vec<Message>,
@@ -50,7 +50,7 @@ impl Machine for Brief {
         }
     }
 
-    /// As long as nothing was sent.
+    /// Until something was sent.
     fn keeps_open_after_fin(&self, _: ConnId) -> bool {
         !self.finished
     }
@@ -72,7 +72,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A peer has connected, and said this.
+    /// A peer has connected and sent these bytes.
     fn with(said: &[u8]) -> Self {
         let mut endpoint = Endpoint::new(
             Brief::default(),
@@ -90,7 +90,7 @@ impl Fixture {
         fixture
     }
 
-    /// A peer whose connection was finished, and that has read everything.
+    /// A finished connection whose peer has read everything.
     fn finished() -> Self {
         let mut fixture = Self::with(&frame("message x"));
         assert_eq!(fixture.read(), frame("ok x"), "and nothing that was sent later");
@@ -154,7 +154,7 @@ fn a_peer_that_had_finished_before_is_told_apart() {
     let mut fixture = Fixture::with(&frame(""));
     fixture.fin();
     assert_eq!(fixture.ends(), [], "it goes on");
-    // What came with the end of stream is heard after it here.
+    // A message that arrives with the end of stream is handled after it here.
     fixture.feed(&frame("message x"));
     assert_eq!(fixture.read(), frame("ok x"));
     assert!(fixture.shut_down());

@@ -1,4 +1,4 @@
-//! Time-outs that are noticed late, because the program was kept from running.
+//! Time-outs that are noticed late, because the process was stopped.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 impl Fixture {
-    /// Nothing runs for this long; then time-outs are looked at.
+    /// The process is stopped for this time; then time-outs are checked.
     fn sleep(&mut self, time: Duration) {
         self.now = self.now + time;
         self.endpoint.expire(self.now, &mut self.effects);
@@ -68,7 +68,7 @@ fn bytes_may_have_come_later_than_they_were_given() {
         fixture.feed(id, &[0; 4]);
     }
     fixture.endpoint.note_received(read, peer);
-    // Given before, and noted after.
+    // Received before, but noted after.
     fixture.feed(peer, &[0; 4]);
     fixture.now = read + (60 * SECOND - NANOSECOND);
     fixture.sleep(Duration::ZERO);

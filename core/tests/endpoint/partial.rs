@@ -1,4 +1,4 @@
-//! The bound on messages that have not arrived whole.
+//! The limit on partial messages.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ fn bounded(max_partial_bytes: usize) -> Fixture {
     Fixture::with(config, MAX_MESSAGE)
 }
 
-/// The first `len` bytes of the frame of a message with an X of 1 MiB, and what follows them.
+/// A message with an X of 1 MiB: the first `len` bytes of its frame, and the rest.
 fn cut(len: usize) -> (Vec<u8>, Vec<u8>) {
     let mut whole = frame(format!("message {}", "x".repeat(MIB)));
     let rest = whole.split_off(len);
     (whole, rest)
 }
 
-/// A peer that connects and sends the first `len` bytes of a long frame, and nothing more.
+/// A peer that connects and sends only the first `len` bytes of a long frame.
 fn half_sender(fixture: &mut Fixture, len: usize) -> ConnId {
     let id = fixture.accept_length();
     fixture.feed(id, &cut(len).0);
@@ -44,7 +44,7 @@ fn refused(fixture: &mut Fixture, id: ConnId) -> bool {
 #[test]
 fn the_memory_of_half_received_messages_is_bounded() {
     const BOUND: usize = 8 * MIB;
-    /// What connections, timers and errors to be written take.
+    /// The memory of connections, timers and errors in outboxes.
     const OTHERS: u64 = 1024 * 1024;
     let mut fixture = bounded(BOUND);
     let (half, _) = cut(MIB);
@@ -58,7 +58,7 @@ fn the_memory_of_half_received_messages_is_bounded() {
         }
     });
     assert!(used.bytes_current as u64 <= BOUND as u64 + OTHERS, "{used:?}");
-    // The one that grows has its old buffer and its new one for a moment.
+    // A growing buffer briefly exists twice.
     assert!(used.bytes_max <= (BOUND + 2 * MIB) as u64 + OTHERS, "{used:?}");
     assert!(fixture.endpoint.counters().refused_partial >= 290);
 }
@@ -109,7 +109,7 @@ fn of_equals_the_one_that_began_first_is_refused() {
     fixture.pass(Duration::from_millis(1));
     let second = half_sender(&mut fixture, 900);
     fixture.pass(Duration::from_millis(1));
-    // The first has sent more since, and began no other message.
+    // The first peer has sent more of the same message.
     fixture.feed(first, &[b'x'; 10]);
     let third = half_sender(&mut fixture, 600);
     assert_eq!(

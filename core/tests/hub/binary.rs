@@ -93,7 +93,7 @@ fn the_longest_relay_to_the_most_receivers_is_taken() {
     for user in &users[1..] {
         let outbox = fixture.endpoint.outbox(*user).unwrap();
         assert_eq!(outbox.len(), 4 + 9 + body.len());
-        // Every receiver's body is the same memory.
+        // All receivers share the memory of the body.
         let last = |conn: &ConnId| {
             fixture
                 .endpoint

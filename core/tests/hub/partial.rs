@@ -1,4 +1,4 @@
-//! The bound on half-received messages, for relays that people type.
+//! The limit on partial messages, for relays in lines.
 
 use echosphere_core::connection::ConnectionConfig;
 
@@ -13,7 +13,7 @@ fn bounded() -> Fixture {
     })
 }
 
-/// The start of a relay to many, without its body.
+/// The start of a relay to many users, without its body.
 fn to_many(receivers: u64) -> String {
     let ids: Vec<String> = (1..=receivers).map(|id| id.to_string()).collect();
     format!("relay\n{}\n", ids.join(","))
@@ -73,7 +73,7 @@ fn the_memory_of_half_typed_relays_is_bounded() {
         }
     });
     assert!(fixture.endpoint.counters().refused_partial > 100);
-    /// What connections, users and errors to be written take.
+    /// The memory of connections, users and errors in outboxes.
     const OTHERS: usize = 512 * 1024;
     assert!(used.bytes_current <= (BOUND + OTHERS) as i64, "{used:?}");
 }

@@ -1,4 +1,4 @@
-//! Who gets what.
+//! Which users receive a relay.
 
 use echosphere_core::CloseReason;
 use echosphere_core::Machine;
@@ -70,7 +70,7 @@ fn whoever_does_not_read_is_left_out_and_the_sender_is_told() {
     assert_eq!(receipt, frame([0x84, 1, 2, 0, 0, 0, 0, 0, 0, 0, 2]));
     assert!(fixture.read(three).ends_with(b"more"));
 
-    // It reads on: it is there again, and has missed what its sender knows of.
+    // Once it reads on, it receives again. Its sender was notified of what it missed.
     assert!(!fixture.read(slow).ends_with(b"more"));
     assert_eq!(fixture.ask(one, &relay(&[2], b"again")), frame([0x84, 1]));
     assert_eq!(fixture.read(slow), frame(delivery(1, b"again")));

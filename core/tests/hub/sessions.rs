@@ -1,4 +1,4 @@
-//! The hub's users, as their caller sees them.
+//! The sessions of a hub's client.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub(crate) struct Fixture {
     pub(crate) client: Client<ChaCha8Rng>,
     pub(crate) now: Time,
-    /// Of the attempts, in order.
+    /// All attempts, in order.
     pub(crate) dials: Vec<DialToken>,
 }
 
@@ -33,7 +33,7 @@ impl Fixture {
         }
     }
 
-    /// With session 1 connected.
+    /// A client with session 1 connected.
     fn connected() -> Self {
         let mut fixture = Self::new();
         fixture.command(Command::Connect { session: 1 });
@@ -59,7 +59,7 @@ impl Fixture {
         *self.dials.last().unwrap()
     }
 
-    /// The latest attempt succeeds.
+    /// The latest attempt connects.
     pub(crate) fn open(&mut self) -> Vec<Did> {
         self.handle(opened(self.dial()))
     }

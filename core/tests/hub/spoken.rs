@@ -1,4 +1,4 @@
-//! What users' side of a connection says and reads in length framing.
+//! The user's side in length framing: what it sends and decodes.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::hub::{HubCodec, Message, Reply, Request, Unsent, UserIds};

@@ -1,8 +1,8 @@
-//! What people type at the hub, or paste, or pipe.
+//! Requests in lines: typed, pasted or piped.
 
 use crate::fixture::{Fixture, delivery, frame};
 
-/// A hub with a user 1 that types, and 2 and 3 that do not.
+/// A hub whose user 1 speaks lines, and users 2 and 3 do not.
 fn three() -> (Fixture, [echosphere_core::ConnId; 3]) {
     let mut fixture = Fixture::new();
     let conns = [fixture.typist(), fixture.user(), fixture.user()];
@@ -26,7 +26,7 @@ fn whoever_is_alone_is_told_so() {
     assert_eq!(fixture.type_in(typist, "list\n"), "list nobody\n");
 }
 
-/// Every way to send the body of the seed's example, and what of it the receivers get.
+/// Every way to send one body in lines, and what the receivers get.
 const WAYS: [(&str, &str); 9] = [
     ("relay\n2,3\nfoo bar\numad?\n\n\n", "foo bar\numad?"),
     ("relay\r\n2,3\r\nfoo bar\r\numad?\r\n\r\n\r\n", "foo bar\numad?"),

@@ -1,4 +1,4 @@
-//! How long a session is kept: from when its loss is noticed, or its end acknowledged.
+//! How long a session is kept after its loss was noticed or its end acknowledged.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use echosphere_core::numbers::ServerConfig;
 
 use crate::fixture::{Fixture, IDLE_TIMEOUT, PERIOD, TTL, UUID, checksum, numbers, whole};
 
-/// The idle time-out in length framing, which is also how long the client's end is waited for.
+/// The idle time-out in length framing; also how long the server waits for the client to close.
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
 
-/// A fixture with a session of 2 whose end was sent, and its connection.
+/// A session of 2 numbers whose end was sent, and its connection.
 fn ended() -> (Fixture, echosphere_core::ConnId) {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open(&format!("START {UUID} 2\n"));

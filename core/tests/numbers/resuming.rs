@@ -11,7 +11,7 @@ fn after_a_cut_at_any_byte_exactly_the_missing_numbers_come() {
     let n = 9;
     let all = whole(UUID, n);
     let text: String = all.iter().map(|number| format!("{number}\n")).collect();
-    // Whole lines that came before the cut are numbers that the client has.
+    // Complete lines before the cut are numbers that the client has.
     for cut in 0..=text.len() {
         let got = numbers(&text[..text[..cut].rfind('\n').map_or(0, |end| end + 1)]);
         let Some(last) = got.iter().take(n.into()).next_back() else {
@@ -106,7 +106,7 @@ fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
         assert!(said.starts_with("error bad-number "), "{request}: {said}");
         fixture.cut(conn);
     }
-    // It is still there for those who know better.
+    // The session still exists for a correct request.
     let (_, said) = fixture.open(&format!("CONTINUE {UUID} {} 4\n", all[3]));
     assert_eq!(numbers(&said)[2], all[4]);
 }

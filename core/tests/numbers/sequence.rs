@@ -6,7 +6,7 @@ fn uuid(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap()
 }
 
-/// From another implementation of ChaCha20, in Python's `cryptography`: the example of docs/PROTOCOL.md.
+/// Computed with another implementation of ChaCha20 (`cryptography` in Python): the example of docs/PROTOCOL.md.
 #[test]
 fn the_numbers_are_those_of_the_published_cipher() {
     let first: Vec<u32> = Sequence::new(uuid(UUID)).after(0).take(5).collect();
@@ -49,7 +49,7 @@ fn the_latest_place_of_a_number_that_repeats_is_found() {
     assert_eq!(sequence.count_to_latest(number.into(), places[0] - 1), None);
 }
 
-/// A uuid in whose sequence a number occurs twice, the number, and how many numbers there are up to each place.
+/// A uuid in whose sequence a number occurs twice, the number, and its two positions.
 pub(crate) fn repeating() -> (Uuid, u32, [u16; 2]) {
     for high in 0_u64.. {
         let uuid = Uuid::from_u64_pair(high, 0);

@@ -52,7 +52,7 @@ fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
     assert!(said.contains("30s"), "{said}");
 }
 
-/// A driver gives what has arrived before it expires what is due, however late it is.
+/// A driver passes on what has arrived before it expires what is due, however late it is.
 #[test]
 fn a_request_counts_that_is_read_before_the_session_expires() {
     for late in [Duration::ZERO, TTL] {
@@ -85,7 +85,7 @@ fn a_uuid_names_one_session() {
 
     let said = fixture.say(other, &format!("START {UUID} 4\n"));
     assert!(said.starts_with("error uuid-taken "), "another n: {said}");
-    // Cut off before the first number came: there is nothing to go on from.
+    // The connection broke before the first number: there is nothing to resume.
     let said = fixture.say(other, &format!("START {UUID} 3\n"));
     assert_eq!(said, first);
     fixture.cut(other);
@@ -109,7 +109,7 @@ fn the_connection_that_claims_a_session_last_has_it_and_the_other_is_told() {
     assert!(fixture.read(one).starts_with("error taken-over "));
     assert!(fixture.is_closed(one));
 
-    // A request that was under way for long: behind what the session has reached, and so is nothing lost.
+    // A delayed request, behind what the session has reached. Nothing is lost.
     let (late, said) = fixture.open(&format!("CONTINUE {UUID} {} 1\n", all[0]));
     assert_eq!(numbers(&said)[2], all[1]);
     fixture.cut(late);

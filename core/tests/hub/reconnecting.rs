@@ -1,4 +1,4 @@
-//! Users who come back when their connection is lost.
+//! Users that reconnect after a loss.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn config() -> ClientConfig {
     }
 }
 
-/// With session 1 connected, to which the hub has said who it is.
+/// A client with session 1 connected and proven by an answer of the hub.
 fn proven() -> Fixture {
     let mut fixture = Fixture::with(config());
     fixture.command(Command::Connect { session: 1 });
