@@ -140,7 +140,7 @@ fn pauses_double_up_to_the_longest_whatever_the_failure_is() {
 }
 
 #[test]
-fn a_connection_alone_proves_nothing_and_the_time_is_over_some_day() {
+fn an_unproven_connection_does_not_extend_the_time_limit() {
     let mut fixture = Fixture::new(RULE);
     let key = fixture.begin();
     loop {
@@ -167,7 +167,7 @@ fn a_connection_alone_proves_nothing_and_the_time_is_over_some_day() {
 }
 
 #[test]
-fn with_the_loss_of_a_connection_that_was_of_use_all_begins_anew() {
+fn the_loss_of_a_proven_connection_resets_pauses_and_time_limit() {
     let mut fixture = Fixture::new(RULE);
     let key = fixture.begin();
     for _ in 0..5 {
@@ -190,7 +190,7 @@ fn with_the_loss_of_a_connection_that_was_of_use_all_begins_anew() {
 }
 
 #[test]
-fn an_attempt_that_nobody_answers_is_abandoned_in_time() {
+fn an_unanswered_attempt_is_abandoned_in_time() {
     let mut fixture = Fixture::new(RULE);
     let key = fixture.begin();
     let mut times = Vec::new();
@@ -219,7 +219,7 @@ fn an_attempt_that_nobody_answers_is_abandoned_in_time() {
 }
 
 #[test]
-fn who_does_not_insist_takes_the_first_refusal_for_an_answer() {
+fn without_retry_refused_the_first_refusal_is_final() {
     let rule = Retry {
         retry_refused: false,
         ..RULE
@@ -251,7 +251,7 @@ fn who_does_not_insist_takes_the_first_refusal_for_an_answer() {
 }
 
 #[test]
-fn a_connection_that_nobody_wants_any_more_is_closed() {
+fn a_connection_of_an_ended_entry_is_closed() {
     let mut fixture = Fixture::new(RULE);
     let key = fixture.begin();
     let token = fixture.dialled[0];

@@ -41,7 +41,7 @@ impl Codec for Bytewise {
 }
 
 #[test]
-fn each_call_reaches_the_one_there_is() {
+fn each_call_reaches_the_contained_codec() {
     for (mut codec, kept_alive) in [
         (EitherCodec::Left(Bytewise(true)), true),
         (EitherCodec::Right(Bytewise(false)), false),

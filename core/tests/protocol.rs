@@ -216,7 +216,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
 }
 
 #[test]
-fn each_client_knows_each_server() {
+fn each_client_detects_each_server() {
     for client in OURS {
         for name in OURS {
             let taken_for = takes_for(client, &mut *server(name));
@@ -240,7 +240,7 @@ impl Peer for Parrot {
 }
 
 #[test]
-fn each_client_knows_what_else_may_listen_there() {
+fn each_client_detects_other_programs() {
     let settings = b"\0\0\x1e\x04\0\0\0\0\0\0\x03\0\0\0\xc8";
     for client in OURS {
         for (said, expected) in [
@@ -257,7 +257,7 @@ fn each_client_knows_what_else_may_listen_there() {
 }
 
 #[test]
-fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
+fn half_an_answer_of_the_right_server_is_a_loss() {
     let mut effects = Effects::default();
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
     let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
@@ -274,7 +274,7 @@ fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
 }
 
 #[test]
-fn first_bytes_tell_what_they_can() {
+fn first_bytes_show_the_protocol() {
     for (bytes, protocol) in [
         (&b""[..], None),
         (b"\0", None),

@@ -44,7 +44,7 @@ fn parts_count_until_the_last_one() {
 }
 
 #[test]
-fn a_peer_that_is_refused_comes_back_to_its_session() {
+fn a_refused_peer_resumes_its_session() {
     let mut fixture = bounded(4 * KIB);
     let peer = fixture.begin(7);
     fixture.feed(peer, &part(3000));

@@ -71,7 +71,7 @@ fn after_an_exponential_delay() {
 }
 
 #[test]
-fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
+fn each_acknowledgement_has_its_own_delay() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.now = fixture.now + SECOND / 4;
@@ -84,7 +84,7 @@ fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
 }
 
 #[test]
-fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connection() {
+fn an_acknowledgement_is_sent_before_the_own_ok_or_dropped_with_the_connection() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.receive(CONN, message("b"));
@@ -96,7 +96,7 @@ fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connectio
 }
 
 #[test]
-fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
+fn an_owed_acknowledgement_is_dropped_with_its_connection_after_another() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.now = fixture.now + SECOND / 2;
@@ -107,7 +107,7 @@ fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
 }
 
 #[test]
-fn no_answer_is_owed_on_a_connection_that_was_lost() {
+fn no_acknowledgement_is_owed_after_a_loss() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.close(CONN);

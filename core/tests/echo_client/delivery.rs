@@ -64,7 +64,7 @@ fn an_ok_for_something_else_changes_nothing() {
 }
 
 #[test]
-fn a_connection_that_no_attempt_waits_for_is_closed() {
+fn a_connection_without_an_attempt_is_closed() {
     let mut fixture = Fixture::new();
     let unknown = fixture.open(CONN, DialToken(99));
     assert_eq!(unknown, [Action::Close(CONN, CloseReason::Finished)]);
@@ -99,7 +99,7 @@ fn a_spurious_deadline_is_harmless() {
 }
 
 #[test]
-fn counters_tell_what_was_sent_and_acknowledged() {
+fn counters_count_sent_and_acknowledged_messages() {
     let mut fixture = Fixture::connected(ClientConfig::default(), "x");
     fixture.receive(CONN, message("y"));
     fixture.receive(CONN, ok("x"));

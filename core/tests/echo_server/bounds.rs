@@ -101,7 +101,7 @@ fn one_connection_at_its_bound_leaves_the_others_free() {
 }
 
 #[test]
-fn what_a_leaving_originator_waited_for_counts_no_more() {
+fn messages_of_a_closed_originator_are_abandoned() {
     let (mut fixture, first) = alone(ServerConfig {
         max_flights: 1,
         max_bytes: 1,

@@ -101,7 +101,7 @@ fn an_attempt_to_connect_is_not_zero_until_it_is_answered() {
 }
 
 #[test]
-fn a_client_says_hello_and_sends_an_empty_frame_when_it_has_been_silent() {
+fn a_client_sends_a_hello_and_keepalives() {
     let mut client = Dialler::connected("x");
     assert_eq!(client.written(), [frame(""), frame("message x")].concat());
     client.pass(Duration::from_secs(20));
@@ -110,7 +110,7 @@ fn a_client_says_hello_and_sends_an_empty_frame_when_it_has_been_silent() {
 }
 
 #[test]
-fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
+fn without_an_ok_in_time_the_endpoint_closes_and_dials() {
     let mut client = Dialler::connected("x");
     client.pass(Duration::from_secs(20));
     client.feed(&frame(""));
@@ -123,7 +123,7 @@ fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
 }
 
 #[test]
-fn half_a_farewell_in_lines_does_not_end_its_keepalives() {
+fn half_a_final_error_in_a_line_does_not_end_keepalives() {
     let mut dialler = Dialler::connected("x");
     dialler.written();
     // Without the line end. Found by seed 1846 of a campaign.

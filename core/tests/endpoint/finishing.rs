@@ -140,7 +140,7 @@ impl Fixture {
 }
 
 #[test]
-fn the_peers_end_after_ours_is_told_and_ends_the_connection() {
+fn the_peers_end_after_ours_ends_the_connection() {
     let mut fixture = Fixture::finished();
     fixture.fin();
     assert_eq!(fixture.ends(), [CloseReason::PeerClosed]);
@@ -150,7 +150,7 @@ fn the_peers_end_after_ours_is_told_and_ends_the_connection() {
 }
 
 #[test]
-fn a_peer_that_had_finished_before_is_told_apart() {
+fn an_end_after_the_peers_own_is_distinguished() {
     let mut fixture = Fixture::with(&frame(""));
     fixture.fin();
     assert_eq!(fixture.ends(), [], "it goes on");
@@ -173,7 +173,7 @@ fn a_peer_that_closes_before_all_is_written_still_gets_it() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_told() {
+fn a_broken_connection_is_reported() {
     let mut fixture = Fixture::finished();
     fixture.endpoint.failed(fixture.now, fixture.conn, &mut fixture.effects);
     assert_eq!(fixture.ends(), [CloseReason::Reset]);
@@ -181,7 +181,7 @@ fn a_connection_that_breaks_is_told() {
 }
 
 #[test]
-fn the_peers_end_is_waited_for_as_long_as_a_silence_whatever_it_says() {
+fn the_wait_for_the_peers_end_is_the_idle_timeout_whatever_it_sends() {
     let mut fixture = Fixture::finished();
     for _ in 0..59 {
         fixture.pass(Duration::from_secs(1));
@@ -199,7 +199,7 @@ fn the_peers_end_is_waited_for_as_long_as_a_silence_whatever_it_says() {
 }
 
 #[test]
-fn what_cannot_be_read_on_ends_the_connection_without_a_word() {
+fn an_undecodable_reply_ends_the_connection_without_an_error() {
     let mut fixture = Fixture::finished();
     fixture.feed(&[0, 0xFF, 0xFF, 0xFF]);
     assert_eq!(fixture.ends().len(), 1);
@@ -231,7 +231,7 @@ fn a_machine_may_still_close_it_and_a_driver_all() {
 }
 
 #[test]
-fn what_is_not_written_in_time_is_lost() {
+fn bytes_not_written_in_time_are_lost() {
     let mut fixture = Fixture::with(&frame("message x"));
     fixture.pass(WAIT);
     assert_eq!(fixture.ends(), [CloseReason::TimedOut]);

@@ -44,7 +44,7 @@ fn every_form_of_half_a_relay_counts() {
 }
 
 #[test]
-fn what_is_skipped_of_a_refused_relay_does_not_count() {
+fn skipped_bytes_of_a_refused_relay_do_not_count() {
     let mut fixture = bounded();
     let typist = fixture.typist();
     fixture.feed(typist, b"relay\nnobody\n");
@@ -79,7 +79,7 @@ fn the_memory_of_half_typed_relays_is_bounded() {
 }
 
 #[test]
-fn the_typist_is_told_in_a_line() {
+fn a_peer_that_speaks_lines_gets_the_error_in_a_line() {
     let mut fixture = bounded();
     let typist = fixture.typist();
     let told = fixture.type_in(typist, &("relay\n2\n".to_owned() + &"a line\n".repeat(10_000)));

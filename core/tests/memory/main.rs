@@ -89,7 +89,7 @@ fn an_idle_connection_keeps_nothing_of_its_traffic() {
 
 /// A held short message takes its own size, not that of the read buffer.
 #[test]
-fn what_is_held_of_a_message_is_not_the_buffer_it_came_in() {
+fn a_held_message_does_not_keep_its_read_buffer() {
     /// An entry in the tables, its share of queues that grow by doubling, and its bytes.
     const MOST: i64 = 1024;
     const MESSAGES: u64 = 100;

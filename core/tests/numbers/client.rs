@@ -134,7 +134,7 @@ fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
 }
 
 #[test]
-fn a_stateless_stream_goes_on_after_its_last_number() {
+fn a_stateless_stream_continues_after_its_last_number() {
     let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 3, after: None });
     fixture.connect(&dial);
     fixture.number(5);
@@ -151,7 +151,7 @@ fn a_stateless_stream_goes_on_after_its_last_number() {
 }
 
 #[test]
-fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
+fn a_session_is_resumed_by_count_with_the_right_checksum() {
     let all = whole(UUID, 3);
     let (mut fixture, dial) = Fixture::new(session(3, None));
     assert!(matches!(fixture.connect(&dial), Message::StartSession { n: 3, .. }));
@@ -178,7 +178,7 @@ fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
 }
 
 #[test]
-fn a_checksum_that_does_not_match_is_told() {
+fn a_wrong_checksum_is_reported() {
     let all = whole(UUID, 1);
     let (mut fixture, dial) = Fixture::new(session(1, None));
     fixture.connect(&dial);
@@ -192,7 +192,7 @@ fn a_checksum_that_does_not_match_is_told() {
 }
 
 #[test]
-fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
+fn a_wrong_count_or_checksum_so_far_is_reported() {
     for replies in [&[2][..], &[1, 0]] {
         let (mut fixture, dial) = Fixture::new(session(3, None));
         fixture.connect(&dial);
@@ -235,7 +235,7 @@ fn a_session_of_an_earlier_run_takes_its_count_and_checksum_from_the_server() {
 }
 
 #[test]
-fn a_client_cut_off_before_the_first_number_finds_out_whether_its_session_was_begun() {
+fn a_client_without_a_number_detects_whether_its_session_exists() {
     let (mut fixture, dial) = Fixture::new(session(3, None));
     fixture.connect(&dial);
     fixture.break_connection();
@@ -265,7 +265,7 @@ fn a_client_cut_off_before_the_first_number_finds_out_whether_its_session_was_be
 }
 
 #[test]
-fn a_session_that_the_server_has_forgotten_is_over() {
+fn an_unknown_session_ends() {
     let (mut fixture, dial) = Fixture::new(session(3, None));
     fixture.connect(&dial);
     fixture.number(7);
@@ -323,7 +323,7 @@ fn without_a_reply_in_time_it_gives_up() {
 }
 
 #[test]
-fn a_stream_slower_than_its_patience_is_gone_on_with() {
+fn a_stream_slower_than_the_timeout_is_resumed() {
     let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     fixture.connect(&dial);
     fixture.number(5);
@@ -349,7 +349,7 @@ fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
 }
 
 #[test]
-fn an_attempt_to_connect_that_nobody_answers_is_given_up_and_made_again() {
+fn an_unanswered_attempt_is_abandoned_and_retried() {
     let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     let Some(Action::Dial(token)) = dial.first().cloned() else {
         panic!("{dial:?}")
@@ -363,7 +363,7 @@ fn an_attempt_to_connect_that_nobody_answers_is_given_up_and_made_again() {
 }
 
 #[test]
-fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
+fn retryable_errors_are_retried_and_others_end_the_stream() {
     for code in [
         ErrorCode::Full,
         ErrorCode::ShuttingDown,
@@ -389,7 +389,7 @@ fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
 }
 
 #[test]
-fn a_client_that_drains_ends_its_streams() {
+fn a_draining_client_ends_its_streams() {
     let (mut fixture, dial) = Fixture::new(session(3, None));
     let [Action::Dial(DialToken(token))] = *dial else {
         panic!("{dial:?}")
@@ -401,7 +401,7 @@ fn a_client_that_drains_ends_its_streams() {
 }
 
 #[test]
-fn what_is_done_is_counted() {
+fn the_counters_count() {
     let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 2, after: None });
     assert!(!fixture.client.is_zero());
     fixture.connect(&dial);

@@ -7,7 +7,7 @@ use crate::fixture::{Fixture, UUID, numbers, whole};
 use crate::sequence::repeating;
 
 #[test]
-fn after_a_cut_at_any_byte_exactly_the_missing_numbers_come() {
+fn after_a_cut_at_any_byte_exactly_the_missing_numbers_arrive() {
     let n = 9;
     let all = whole(UUID, n);
     let text: String = all.iter().map(|number| format!("{number}\n")).collect();
@@ -68,7 +68,7 @@ proptest! {
 }
 
 #[test]
-fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_said() {
+fn a_repeated_last_number_means_its_latest_position_unless_the_count_is_given() {
     let (uuid, number, places) = repeating();
     let uuid = uuid.to_string();
     let mut fixture = Fixture::new();
@@ -87,7 +87,7 @@ fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_sai
 }
 
 #[test]
-fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
+fn no_session_is_resumed_from_a_number_that_was_not_sent() {
     let all = whole(UUID, 9);
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open(&format!("START {UUID} 9\n"));

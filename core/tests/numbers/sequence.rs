@@ -27,7 +27,7 @@ fn only_the_first_eight_bytes_of_the_uuid_matter() {
 }
 
 #[test]
-fn any_number_can_be_had_without_those_before_it() {
+fn any_number_is_generated_without_those_before_it() {
     let all: Vec<u32> = Sequence::new(uuid(UUID)).after(0).take(300).collect();
     for place in 0..300 {
         let mut sequence = Sequence::new(uuid(UUID));
@@ -63,7 +63,7 @@ pub(crate) fn repeating() -> (Uuid, u32, [u16; 2]) {
 }
 
 #[test]
-fn a_checksum_is_the_sum_of_all_remainders_and_numbers_can_be_taken_out_again() {
+fn numbers_can_be_added_to_a_checksum_and_removed() {
     let numbers = [u32::MAX, 123_455, 123_456, 1, 0, 7];
     let sums: Vec<Checksum> = numbers
         .iter()
