@@ -6,9 +6,9 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::{Codec, Outbox};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
@@ -112,7 +112,7 @@ fn endpoint(c: &mut Criterion) {
     for size in SIZES {
         let (count, messages) = encoded(size, Message::Message);
         let (_, oks) = encoded(size, Message::Ok);
-        let mut endpoint = Endpoint::new(server(), EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+        let mut endpoint = Endpoint::new(server(), EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
         let mut effects = Effects::default();
         let mut input = BytesMut::new();
         let id = endpoint.accept(Time::ZERO).expect("there is room");

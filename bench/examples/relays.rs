@@ -14,9 +14,9 @@
 use std::env;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -45,7 +45,7 @@ fn main() {
         .nth(1)
         .map_or(64, |size| size.parse().expect("a number of bytes"));
     let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-    let mut endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+    let mut endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let mut peers: Vec<Peer> = (0..CONNECTIONS).map(|_| connect(&mut endpoint)).collect();
     let mut effects = Effects::default();
     let mut input = BytesMut::new();

@@ -12,11 +12,11 @@ use crate::random::below;
 #[derive(Debug)]
 pub struct ConnSet<T> {
     entries: Vec<(ConnId, T)>,
-    by_slot: Vec<Place>,
+    by_slot: Vec<Position>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Position {
     generation: u32,
     index: u32,
 }
@@ -37,7 +37,7 @@ impl<T> ConnSet<T> {
     pub fn insert(&mut self, id: ConnId, value: T) -> bool {
         let slot = id.slot as usize;
         if slot >= self.by_slot.len() {
-            let empty = Place {
+            let empty = Position {
                 generation: 0,
                 index: NOWHERE,
             };
@@ -46,7 +46,7 @@ impl<T> ConnSet<T> {
         if self.by_slot[slot].index != NOWHERE {
             return false;
         }
-        self.by_slot[slot] = Place {
+        self.by_slot[slot] = Position {
             generation: id.generation,
             index: self.entries.len() as u32,
         };

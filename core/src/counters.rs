@@ -20,7 +20,7 @@ pub(crate) use counters;
 
 counters! {
     /// What an endpoint's connections did, since it was made.
-    LinkCounters {
+    ConnectionCounters {
         /// Connections that peers opened.
         accepted,
         /// Connections that peers opened and that were refused: too many, or draining.

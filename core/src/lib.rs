@@ -13,7 +13,7 @@
 //! | [`numbers`] | the numbers protocol: server, client, wire format |
 //! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
 //! | [`endpoint`] | a machine with all its connections: what a driver drives |
-//! | [`link`] | one connection's time-outs and bounds |
+//! | [`connection`] | one connection's time-outs and bounds |
 //! | [`attempts`] | how clients connect, try again and give up |
 //! | [`conn_set`] | live connections with an O(1) uniform pick |
 //! | [`counters`] | what was done and dropped |
@@ -32,12 +32,13 @@ pub mod attempts;
 mod buffers;
 pub mod chat;
 pub mod conn_set;
+pub mod connection;
+mod connections;
 pub mod counters;
 pub mod echo;
 pub mod endpoint;
+pub mod failure;
 pub mod hub;
-pub mod link;
-mod links;
 pub mod machine;
 pub mod numbers;
 mod partial;

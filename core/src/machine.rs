@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::{self, Vec};
+use core::error::Error;
 use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
@@ -90,6 +91,20 @@ pub enum DialError {
     OtherProtocol(Option<Protocol>),
 }
 
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused: no server listens there"),
+            Self::Unavailable => f.write_str("the server accepts no connections now: it is full or shutting down"),
+            Self::Unreachable => f.write_str("the server cannot be reached"),
+            Self::OtherProtocol(None) => f.write_str("the peer speaks another protocol"),
+            Self::OtherProtocol(Some(protocol)) => write!(f, "the peer speaks another protocol: it is {protocol}"),
+        }
+    }
+}
+
+impl Error for DialError {}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
@@ -142,7 +157,7 @@ impl CloseReason {
 
     /// The error the peer is told before a connection closes for this reason; `None` where there is nothing to tell.
     #[must_use]
-    pub const fn told_as(self) -> Option<ErrorCode> {
+    pub const fn error_code(self) -> Option<ErrorCode> {
         match self {
             Self::Malformed(code) => Some(code),
             Self::HandshakeTimeout => Some(ErrorCode::HandshakeTimeout),
@@ -160,6 +175,27 @@ impl CloseReason {
     }
 }
 
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "the protocol finished",
+            Self::PeerClosed => "the peer closed it",
+            Self::Reset => "it broke (reset by the peer, or a network error)",
+            Self::Malformed(code) => return write!(f, "the peer sent bytes that cannot be decoded ({code})"),
+            Self::HandshakeTimeout => "the peer sent nothing within the handshake time-out",
+            Self::IdleTimeout => "the peer sent nothing within the idle time-out",
+            Self::SlowConsumer => "the peer did not read for too long",
+            Self::PartialLimit => "the unfinished message of the peer exceeded the memory limit",
+            Self::TimedOut => "the peer did not answer in time",
+            Self::Rejected(code) => return write!(f, "the peer answered with the error {code}"),
+            Self::ShuttingDown => "this side is shutting down",
+            Self::OtherProtocol(protocol) => return DialError::OtherProtocol(*protocol).fmt(f),
+        })
+    }
+}
+
+impl Error for CloseReason {}
+
 /// What happened. `M` is the protocol's message, `C` what the local caller can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event<M, C> {
@@ -170,7 +206,7 @@ pub enum Event<M, C> {
     /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id. After
     /// [`Action::Finish`] it is always heard, with the reasons that are listed there.
     Closed(ConnId, CloseReason),
-    /// The peer has sent its end of stream (FIN), and [`Machine::goes_on_after_fin`] has said that the connection goes on.
+    /// The peer has sent its end of stream (FIN), and [`Machine::keeps_open_after_fin`] has said that the connection goes on.
     PeerFinished(ConnId),
     /// An attempt to connect failed.
     DialFailed(DialToken, DialError),
@@ -251,12 +287,12 @@ impl<M, N> Actions<M, N> {
     /// Whether more waits to be written to the connection than may wait for long, so that it will be dropped unless
     /// its peer reads on soon. Machines that can do without sending ask this first.
     #[must_use]
-    pub fn is_behind(&self, id: ConnId) -> bool {
+    pub fn is_backlogged(&self, id: ConnId) -> bool {
         self.behind.contains(&id)
     }
 
     /// For drivers: says whether so much waits to be written to the connection.
-    pub fn set_behind(&mut self, id: ConnId, behind: bool) {
+    pub fn set_backlogged(&mut self, id: ConnId, behind: bool) {
         if behind {
             self.behind.insert(id);
         } else if !self.behind.is_empty() {
@@ -291,14 +327,14 @@ pub trait Machine {
     /// Whether a connection stays open whose peer has sent its end of stream (FIN), because the peer may still read what
     /// there is to come. Asked once, when the FIN comes; if so, the machine hears [`Event::PeerFinished`], is to close the
     /// connection itself, and hears [`Event::Closed`] only if the connection breaks. By default it hears that it is closed.
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
         let _ = id;
         false
     }
 
     /// Bytes of memory that the machine holds of a message that this connection has sent in parts and not ended. None once
     /// the connection has ended or was closed. They count against
-    /// [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes).
+    /// [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes).
     fn partial_bytes(&self, id: ConnId) -> usize {
         let _ = id;
         0

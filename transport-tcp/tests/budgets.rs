@@ -4,7 +4,7 @@
 
 mod support;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Budgets;
 use support::{MAX_MESSAGE, Network, Relay, Watched, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -33,7 +33,7 @@ fn relay(budgets: Budgets, capacity: usize) -> (Network, Relay) {
     let (network, listener) = Network::new(capacity, true);
     (
         network,
-        Relay::within(listener, LinkConfig::default(), MAX_MESSAGE, budgets),
+        Relay::within(listener, ConnectionConfig::default(), MAX_MESSAGE, budgets),
     )
 }
 

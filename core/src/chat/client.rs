@@ -1,12 +1,14 @@
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice, Unsaid};
+use super::api::{Command, Notice, SendError};
+use super::config::ClientConfig;
+use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
-use super::talk::{ChatCounters, Talk};
 use crate::attempts::{Attempts, Retry};
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// The side of a chat that connects.
@@ -32,7 +34,7 @@ struct Session {
     leaving: bool,
     /// The server's last words.
     told: Option<(ErrorCode, Bytes)>,
-    talk: Talk,
+    exchange: Exchange,
 }
 
 type Out = Actions<Message, Notice>;
@@ -69,7 +71,7 @@ impl<R: Rng> Client<R> {
     /// What does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
         let session = self.key.and_then(|key| self.attempts.get(key));
-        session.map_or(Ok(()), |session| session.talk.audit())
+        session.map_or(Ok(()), |session| session.exchange.audit())
     }
 
     fn connect(&mut self, now: Time, out: &mut Out) {
@@ -93,7 +95,7 @@ impl<R: Rng> Client<R> {
             open: false,
             leaving: false,
             told: None,
-            talk: Talk::new(self.config.talk, self.counters.sessions, false),
+            exchange: Exchange::new(self.config.exchange, self.counters.sessions, false),
         };
         self.key = Some(self.attempts.begin(now, session, out));
     }
@@ -118,7 +120,7 @@ impl<R: Rng> Client<R> {
         if let Some(entry) = self.attempts.get_mut(key) {
             let session = entry.number;
             let greeting = if entry.welcomed {
-                let received = entry.talk.rejoin();
+                let received = entry.exchange.rejoin();
                 Message::Resume { session, received }
             } else {
                 Message::Begin { session }
@@ -134,17 +136,17 @@ impl<R: Rng> Client<R> {
         let Some(session) = self.attempts.get_mut(key) else {
             return;
         };
-        if session.talk.may_resume(received).is_err() {
-            self.end(Some(Failure::Confused), out);
+        if session.exchange.may_resume(received).is_err() {
+            self.end(Some(Failure::ProtocolViolation), out);
             return;
         }
-        session.talk.resume(received, &mut self.counters, out);
+        session.exchange.resume(received, &mut self.counters, out);
         let resumed = session.welcomed;
         self.counters.resumed += u64::from(resumed);
         session.welcomed = true;
         session.open = true;
         out.push(Action::Notify(Notice::Connected { resumed }));
-        session.talk.pump(now, conn, out);
+        session.exchange.pump(now, conn, out);
         self.attempts.wait_until(key, None);
         self.attempts.proven(key);
         self.settle(out);
@@ -153,14 +155,14 @@ impl<R: Rng> Client<R> {
     fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
         let conn = self.talks_on();
         let said = match self.session() {
-            None => Err(Unsaid::NoPeer),
-            Some(session) if session.leaving => Err(Unsaid::Leaving),
-            Some(session) => session.talk.say(key, body).map(|()| session),
+            None => Err(SendError::NoPeer),
+            Some(session) if session.leaving => Err(SendError::Leaving),
+            Some(session) => session.exchange.say(key, body).map(|()| session),
         };
         match said {
             Ok(session) => {
                 if let Some(conn) = conn {
-                    session.talk.pump(now, conn, out);
+                    session.exchange.pump(now, conn, out);
                 }
                 self.counters.said += 1;
             }
@@ -174,7 +176,7 @@ impl<R: Rng> Client<R> {
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
         let conn = self.key.and_then(|key| self.attempts.conn(key));
         if let Some(session) = self.session() {
-            session.talk.read(conn, of, id, out);
+            session.exchange.read(conn, of, id, out);
             self.settle(out);
         }
     }
@@ -182,7 +184,7 @@ impl<R: Rng> Client<R> {
     fn leave(&mut self, out: &mut Out) {
         if let Some(session) = self.session() {
             session.leaving = true;
-            session.talk.leave();
+            session.exchange.leave();
             self.settle(out);
         }
     }
@@ -190,7 +192,7 @@ impl<R: Rng> Client<R> {
     /// Ends a session that is to end and in which everything is acknowledged, on both sides.
     fn settle(&mut self, out: &mut Out) {
         let session = self.session();
-        if session.is_some_and(|session| session.leaving && session.talk.is_done()) {
+        if session.is_some_and(|session| session.leaving && session.exchange.is_done()) {
             self.end(None, out);
         }
     }
@@ -207,18 +209,16 @@ impl<R: Rng> Client<R> {
                 self.welcomed(now, conn, received, out);
                 return;
             }
-            Message::Part { id, body, last } if open => session.talk.hear(conn, id, &body, last, counters, out),
+            Message::Part { id, body, last } if open => session.exchange.hear(conn, id, &body, last, counters, out),
             Message::Taken { id, last } if open => {
-                let taken = session.talk.taken(now, id, last, counters, out);
-                session.talk.pump(now, conn, out);
+                let taken = session.exchange.taken(now, id, last, counters, out);
+                session.exchange.pump(now, conn, out);
                 taken
             }
             Message::Error(code, text) => {
-                match Protocol::of_error(code, &text) {
-                    Some(other) if other != Protocol::Chat => {
-                        self.end(Some(Failure::OtherProtocol(Some(other))), out);
-                    }
-                    _ => session.told = Some((code, text)),
+                match Failure::rejected(code, text, Protocol::Chat) {
+                    Failure::Rejected(code, text) => session.told = Some((code, text)),
+                    failure => self.end(Some(failure), out),
                 }
                 return;
             }
@@ -226,7 +226,7 @@ impl<R: Rng> Client<R> {
         };
         match heard {
             Ok(()) => self.settle(out),
-            Err(_) => self.end(Some(Failure::Confused), out),
+            Err(_) => self.end(Some(Failure::ProtocolViolation), out),
         }
     }
 
@@ -242,16 +242,15 @@ impl<R: Rng> Client<R> {
             (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
                 (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
             }
-            (Some((code, text)), _) if !is_of_the_connection(code, open) => (Failure::Rejected(code, text), false),
-            (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
+            (Some((code, text)), _) if !keeps_session(code, open) => (Failure::Rejected(code, text), false),
             (_, CloseReason::TimedOut) => (Failure::TimedOut, true),
-            (_, reason) => (Failure::Closed(reason), true),
+            (_, reason) => (reason.into(), !matches!(reason, CloseReason::OtherProtocol(_))),
         };
         if session.number == 0 || draining || !passes {
             self.end(Some(why), out);
             return;
         }
-        session.talk.lost();
+        session.exchange.lost();
         if open {
             self.counters.lost += 1;
             out.push(Action::Notify(Notice::Lost(reason)));
@@ -284,12 +283,12 @@ impl<R: Rng> Client<R> {
         let Some(key) = self.key.take() else {
             return;
         };
-        let confused = matches!(failure, Some(Failure::Confused | Failure::OtherProtocol(_)));
+        let confused = matches!(failure, Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)));
         if let Some(conn) = self.attempts.conn(key).filter(|_| !confused) {
             out.push(Action::Send(conn, Message::Bye));
         }
         if let Some(mut session) = self.attempts.end(key, CloseReason::Finished, out) {
-            session.talk.end(&mut self.counters, out);
+            session.exchange.end(&mut self.counters, out);
             out.push(Action::Notify(Notice::Ended { failure }));
         }
     }
@@ -304,14 +303,10 @@ impl<R: Rng> Client<R> {
     }
 }
 
-/// Whether an error ends the connection and not the session, so that another connection may do better. `open` says that the
-/// server had welcomed this side: then it is not busy with somebody else, but holds too much of unfinished messages.
-const fn is_of_the_connection(code: ErrorCode, open: bool) -> bool {
-    match code {
-        ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Truncated | ErrorCode::Full => true,
-        ErrorCode::Busy => open,
-        _ => false,
-    }
+/// Whether the session outlives an error that ends its connection. `open`: the server has welcomed this connection, so it
+/// is `busy` because of unfinished messages and not because of another client's session.
+fn keeps_session(code: ErrorCode, open: bool) -> bool {
+    code.class() == ErrorClass::Connection || (open && code == ErrorCode::Busy)
 }
 
 impl<R: Rng> Machine for Client<R> {
@@ -322,7 +317,7 @@ impl<R: Rng> Machine for Client<R> {
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
             Event::Command(Command::Connect) => self.connect(now, out),
-            Event::Command(Command::Say { key, body }) => self.say(now, key, body, out),
+            Event::Command(Command::Send { key, body }) => self.say(now, key, body, out),
             Event::Command(Command::Read { session, id }) => self.read(session, id, out),
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),
@@ -350,7 +345,7 @@ impl<R: Rng> Machine for Client<R> {
     fn partial_bytes(&self, id: ConnId) -> usize {
         let key = self.key.filter(|key| self.attempts.conn(*key) == Some(id));
         let session = key.and_then(|key| self.attempts.get(key));
-        session.map_or(0, |session| session.talk.partial_bytes())
+        session.map_or(0, |session| session.exchange.partial_bytes())
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -6,7 +6,7 @@ use crate::wire::ErrorCode;
 pub const MAX_BODY: usize = 1024 * 1024;
 
 /// The most bytes of a body that one frame may carry. (Echosphere's own sides send less, see
-/// [`TalkConfig::part`](super::TalkConfig::part).)
+/// [`ExchangeConfig::part`](super::ExchangeConfig::part).)
 pub const MAX_FRAME_BODY: usize = MAX_BODY;
 
 /// What travels between the two sides. The messages of each direction of a session are numbered 1, 2, 3, …: their ids.

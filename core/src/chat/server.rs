@@ -2,9 +2,11 @@ use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::caller::{Failure, Notice, ServerCommand, ServerConfig, Unsaid};
+use super::api::{Notice, SendError, ServerCommand};
+use super::config::ServerConfig;
+use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
-use super::talk::{ChatCounters, Talk};
+use crate::failure::Failure;
 use crate::machine::{Actions, Event, Machine};
 use crate::timers::{TimerId, Timers};
 use crate::wire::{ErrorCode, WireError};
@@ -18,7 +20,7 @@ pub struct Server {
     strangers: BTreeMap<ConnId, TimerId>,
     session: Option<Session>,
     /// A session that has ended, and in which the caller has not read everything.
-    behind: Option<Talk>,
+    behind: Option<Exchange>,
     timers: Timers<Due>,
     draining: bool,
     counters: ChatCounters,
@@ -28,15 +30,15 @@ pub struct Server {
 struct Session {
     /// 0 if the peer will not come back.
     number: u64,
-    link: Link,
+    peer: PeerState,
     /// A peer that types has sent its end of stream, and gets what there is to come.
     finished: bool,
-    talk: Talk,
+    exchange: Exchange,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Link {
-    Open(ConnId),
+enum PeerState {
+    Connected(ConnId),
     /// Until the peer is back, or the timer is due.
     Lost(TimerId),
 }
@@ -52,7 +54,7 @@ enum Due {
 type Out = Actions<Message, Notice>;
 
 impl Server {
-    /// A server with nobody to talk to yet.
+    /// A server with nobody to exchange to yet.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         Self {
@@ -75,9 +77,9 @@ impl Server {
     /// The connection of the peer that it talks with; `None` if there is none, or it was lost.
     #[must_use]
     pub fn peer(&self) -> Option<ConnId> {
-        match self.session.as_ref()?.link {
-            Link::Open(conn) => Some(conn),
-            Link::Lost(_) => None,
+        match self.session.as_ref()?.peer {
+            PeerState::Connected(conn) => Some(conn),
+            PeerState::Lost(_) => None,
         }
     }
 
@@ -87,13 +89,13 @@ impl Server {
     ///
     /// What does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        let mut talks = self.session.iter().map(|session| &session.talk).chain(&self.behind);
-        talks.try_for_each(Talk::audit)
+        let mut talks = self.session.iter().map(|session| &session.exchange).chain(&self.behind);
+        talks.try_for_each(Exchange::audit)
     }
 
-    /// Whether it can talk with somebody new. What nobody reads is bounded by that.
+    /// Whether it can exchange with somebody new. What nobody reads is bounded by that.
     fn is_busy(&self) -> bool {
-        let unread = |session: &Session| !session.talk.is_read();
+        let unread = |session: &Session| !session.exchange.is_read();
         self.peer().is_some() || self.behind.is_some() || self.session.as_ref().is_some_and(unread)
     }
 
@@ -112,7 +114,7 @@ impl Server {
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
         if self.is_busy() {
             self.counters.turned_away += 1;
-            out.push(Action::Notify(Notice::TurnedAway));
+            out.push(Action::Notify(Notice::PeerRefused));
             let told = WireError::new(
                 ErrorCode::Busy,
                 "somebody else talks with this server; connect again later",
@@ -124,9 +126,9 @@ impl Server {
         self.counters.sessions += 1;
         self.session = Some(Session {
             number,
-            link: Link::Open(conn),
+            peer: PeerState::Connected(conn),
             finished: false,
-            talk: Talk::new(self.config.talk, self.counters.sessions, text),
+            exchange: Exchange::new(self.config.exchange, self.counters.sessions, text),
         });
         out.push(Action::Send(conn, Message::Welcome { received: 0 }));
         out.push(Action::Notify(Notice::Connected { resumed: false }));
@@ -156,23 +158,23 @@ impl Server {
             return;
         };
         // On its way for so long that a newer connection has overtaken it, or from somebody confused.
-        if let Err(error) = session.talk.may_resume(received) {
+        if let Err(error) = session.exchange.may_resume(received) {
             refuse(conn, error, out);
             return;
         }
-        match session.link {
-            Link::Open(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
-            Link::Lost(timer) => {
+        match session.peer {
+            PeerState::Connected(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
+            PeerState::Lost(timer) => {
                 self.timers.cancel(timer);
             }
         }
-        session.link = Link::Open(conn);
-        session.talk.resume(received, &mut self.counters, out);
+        session.peer = PeerState::Connected(conn);
+        session.exchange.resume(received, &mut self.counters, out);
         self.counters.resumed += 1;
-        let received = session.talk.rejoin();
+        let received = session.exchange.rejoin();
         out.push(Action::Send(conn, Message::Welcome { received }));
         out.push(Action::Notify(Notice::Connected { resumed: true }));
-        session.talk.pump(now, conn, out);
+        session.exchange.pump(now, conn, out);
         self.settle(out);
     }
 
@@ -184,18 +186,18 @@ impl Server {
         if self.peer() != Some(conn) {
             return;
         }
-        let Some(Session { talk, .. }) = &mut self.session else {
+        let Some(Session { exchange, .. }) = &mut self.session else {
             return;
         };
         let counters = &mut self.counters;
         let heard = match message {
-            Message::Part { id, body, last } => talk.hear(conn, id, &body, last, counters, out),
+            Message::Part { id, body, last } => exchange.hear(conn, id, &body, last, counters, out),
             Message::Taken { id, last } => {
-                let taken = talk.taken(now, id, last, counters, out);
-                talk.pump(now, conn, out);
+                let taken = exchange.taken(now, id, last, counters, out);
+                exchange.pump(now, conn, out);
                 match taken {
                     // People may be mistaken.
-                    Err(error) if talk.is_text() => {
+                    Err(error) if exchange.is_text() => {
                         out.push(Action::Send(conn, told(error)));
                         Ok(())
                     }
@@ -221,7 +223,7 @@ impl Server {
     /// The peer broke the protocol: nothing that it says later can be trusted.
     fn confused(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
         out.push(Action::Send(conn, told(error)));
-        self.leave(Some(Failure::Confused), CloseReason::Finished, out);
+        self.leave(Some(Failure::ProtocolViolation), CloseReason::Finished, out);
     }
 
     fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
@@ -236,28 +238,28 @@ impl Server {
         };
         if session.number == 0 || self.draining {
             // That is how people leave; a program says bye.
-            let left = reason == CloseReason::PeerClosed && session.talk.is_text();
+            let left = reason == CloseReason::PeerClosed && session.exchange.is_text();
             self.end((!left).then_some(Failure::Closed(reason)), out);
             return;
         }
         self.counters.lost += 1;
-        session.talk.lost();
-        session.link = Link::Lost(self.timers.set(now + self.config.keep, Due::Session));
+        session.exchange.lost();
+        session.peer = PeerState::Lost(self.timers.set(now + self.config.session_ttl, Due::Session));
         out.push(Action::Notify(Notice::Lost(reason)));
     }
 
     fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
         let peer = self.peer();
         let said = match &mut self.session {
-            _ if self.draining => Err(Unsaid::Leaving),
-            None => Err(Unsaid::NoPeer),
-            Some(session) => session.talk.say(key, body).map(|()| &mut session.talk),
+            _ if self.draining => Err(SendError::Leaving),
+            None => Err(SendError::NoPeer),
+            Some(session) => session.exchange.say(key, body).map(|()| &mut session.exchange),
         };
         match said {
-            Ok(talk) => {
+            Ok(exchange) => {
                 self.counters.said += 1;
                 if let Some(conn) = peer {
-                    talk.pump(now, conn, out);
+                    exchange.pump(now, conn, out);
                 }
             }
             Err(why) => {
@@ -268,13 +270,13 @@ impl Server {
     }
 
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
-        if let Some(talk) = &mut self.behind {
-            talk.read(None, of, id, out);
+        if let Some(exchange) = &mut self.behind {
+            exchange.read(None, of, id, out);
         }
-        self.behind.take_if(|talk| talk.is_read());
+        self.behind.take_if(|exchange| exchange.is_read());
         let peer = self.peer();
         if let Some(session) = &mut self.session {
-            session.talk.read(peer, of, id, out);
+            session.exchange.read(peer, of, id, out);
         }
         self.settle(out);
     }
@@ -285,14 +287,14 @@ impl Server {
         let Some(session) = &self.session else {
             return;
         };
-        if session.finished && session.talk.is_read() {
+        if session.finished && session.exchange.is_read() {
             self.leave(None, CloseReason::Finished, out);
-        } else if self.draining && (session.talk.is_done() || matches!(session.link, Link::Lost(_))) {
+        } else if self.draining && (session.exchange.is_done() || matches!(session.peer, PeerState::Lost(_))) {
             self.leave(Some(Failure::ShuttingDown), CloseReason::ShuttingDown, out);
         }
     }
 
-    /// A peer has sent its end of stream, see [`Machine::goes_on_after_fin`].
+    /// A peer has sent its end of stream, see [`Machine::keeps_open_after_fin`].
     fn finished(&mut self, conn: ConnId, out: &mut Out) {
         if self.peer() == Some(conn)
             && let Some(session) = &mut self.session
@@ -315,11 +317,11 @@ impl Server {
         let Some(mut session) = self.session.take() else {
             return;
         };
-        if let Link::Lost(timer) = session.link {
+        if let PeerState::Lost(timer) = session.peer {
             self.timers.cancel(timer);
         }
-        session.talk.end(&mut self.counters, out);
-        self.behind = Some(session.talk).filter(|talk| !self.draining && !talk.is_read());
+        session.exchange.end(&mut self.counters, out);
+        self.behind = Some(session.exchange).filter(|exchange| !self.draining && !exchange.is_read());
         out.push(Action::Notify(Notice::Ended { failure }));
     }
 
@@ -344,7 +346,7 @@ impl Server {
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
         }
         if let Some(session) = &mut self.session {
-            session.talk.leave();
+            session.exchange.leave();
         }
         self.settle(out);
     }
@@ -370,7 +372,7 @@ impl Machine for Server {
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::PeerFinished(conn) => self.finished(conn, out),
-            Event::Command(ServerCommand::Say { key, body }) => self.say(now, key, body, out),
+            Event::Command(ServerCommand::Send { key, body }) => self.say(now, key, body, out),
             Event::Command(ServerCommand::Read { session, id }) => self.read(session, id, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
@@ -381,12 +383,12 @@ impl Machine for Server {
 
     fn partial_bytes(&self, id: ConnId) -> usize {
         let session = self.session.as_ref().filter(|_| self.peer() == Some(id));
-        session.map_or(0, |session| session.talk.partial_bytes())
+        session.map_or(0, |session| session.exchange.partial_bytes())
     }
 
     /// Whoever types gets the acknowledgements of what is not read yet.
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        let unread = |session: &Session| session.talk.is_text() && !session.talk.is_read();
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        let unread = |session: &Session| session.exchange.is_text() && !session.exchange.is_read();
         self.peer() == Some(id) && self.session.as_ref().is_some_and(unread)
     }
 

@@ -1,128 +1,19 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::Message;
+use super::api::{Command, Notice};
+use super::codec::Message;
+use super::config::ClientConfig;
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::random::{Backoff, Delay};
+use crate::failure::Failure;
+use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::timers::{TimerId, Timers};
-use crate::wire::{ErrorCode, Protocol, keep};
+use crate::wire::{ErrorCode, Protocol, detach};
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// How an echo client behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// From the start of an attempt to connect to the `ok X`; after it the client disconnects and tries again.
-    /// Default 30 s.
-    pub response_timeout: Duration,
-    /// The wait before trying again.
-    pub backoff: Backoff,
-    /// From [`Command::Send`] on; after it the client gives up. `None`: never. Default 5 min.
-    pub give_up_after: Option<Duration>,
-    /// Try again also when an attempt is refused before any has connected; else give up then. Default yes.
-    pub retry_refused: bool,
-    /// Between receiving `message Y` and answering `ok Y`. Default none.
-    pub ack_delay: Delay,
-    /// Answers of one connection that may be delayed at once; over it, answers are sent at once. Default 65,536.
-    pub max_delayed_acks: usize,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            response_timeout: Duration::from_secs(30),
-            backoff: Backoff::default(),
-            give_up_after: Some(Duration::from_secs(300)),
-            retry_refused: true,
-            ack_delay: Delay::None,
-            max_delayed_acks: 64 * 1024,
-        }
-    }
-}
-
-/// What a caller can ask of an echo client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Command {
-    /// Connect, send `message X`, and stay until its `ok X`, however often that takes.
-    Send {
-        /// The caller's name for this message, echoed in notices.
-        id: u64,
-        /// X.
-        x: Bytes,
-    },
-}
-
-/// What the caller of an echo client is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Notice {
-    /// The `ok X` has come and the connection closes: the natural end. Nothing follows for this id.
-    Acknowledged {
-        /// The caller's name for the message.
-        id: u64,
-        /// From the `message X` on the connection that got the ok.
-        round_trip: Duration,
-        /// From the command.
-        total: Duration,
-        /// Attempts that failed before.
-        retries: u32,
-    },
-    /// An attempt has failed; another follows.
-    Retrying {
-        /// The caller's name for the message.
-        id: u64,
-        /// What was wrong with this one.
-        failure: Failure,
-        /// How long until the next.
-        after: Duration,
-    },
-    /// The message was not acknowledged, and the client does not try again. Nothing follows for this id.
-    GaveUp {
-        /// The caller's name for the message.
-        id: u64,
-        /// What was wrong with the last attempt.
-        failure: Failure,
-        /// Attempts made.
-        attempts: u32,
-    },
-}
-
-/// Why an attempt to have a message acknowledged failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection.
-    Dial(DialError),
-    /// The connection ended before the ok.
-    Closed(CloseReason),
-    /// The server said no: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No ok in time.
-    TimedOut,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than an echo server; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
-}
-
-impl Failure {
-    const fn of_dial(error: DialError) -> Self {
-        match error {
-            DialError::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            error => Self::Dial(error),
-        }
-    }
-
-    const fn of_close(reason: CloseReason) -> Self {
-        match reason {
-            CloseReason::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            reason => Self::Closed(reason),
-        }
-    }
-}
 
 counters! {
     /// What an echo client did, since it was made.
@@ -252,12 +143,8 @@ impl<R: Rng> Client<R> {
             Message::Ok(_) => self.counters.oks_unexpected += 1,
             Message::Error(code, text) => {
                 self.counters.errors_received += 1;
-                match Protocol::of_error(code, &text) {
-                    _ if code == ErrorCode::NotHeld => {}
-                    Some(other) if other != Protocol::Echo => {
-                        self.fail(now, key, Failure::OtherProtocol(Some(other)), out);
-                    }
-                    _ => self.fail(now, key, Failure::Rejected(code, text), out),
+                if code != ErrorCode::NotHeld {
+                    self.fail(now, key, Failure::rejected(code, text, Protocol::Echo), out);
                 }
             }
         }
@@ -268,7 +155,7 @@ impl<R: Rng> Client<R> {
         let delay = self.config.ack_delay.draw(&mut self.rng);
         match self.deliveries.get_mut(key) {
             Some(delivery) if !delay.is_zero() && delivery.acks.len() < self.config.max_delayed_acks => {
-                delivery.acks.insert(self.acks.set(now + delay, (key, keep(&y))));
+                delivery.acks.insert(self.acks.set(now + delay, (key, detach(&y))));
             }
             _ => {
                 self.counters.answered += 1;
@@ -308,9 +195,9 @@ impl<R: Rng> Client<R> {
             _ => CloseReason::TimedOut,
         };
         let hopeless = match failure {
-            Failure::Rejected(code, _) => !code.is_temporary(),
-            Failure::OtherProtocol(_) | Failure::ShuttingDown => true,
+            Failure::Rejected(code, _) => !code.is_retryable(),
             Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut => false,
+            _ => true,
         };
         let after = if hopeless || self.draining {
             None
@@ -366,13 +253,13 @@ impl<R: Rng> Machine for Client<R> {
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(key) = self.deliveries.dial_failed(token, error) {
-                    self.fail(now, key, Failure::of_dial(error), out);
+                    self.fail(now, key, error.into(), out);
                 }
             }
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => {
                 if let Some(key) = self.deliveries.closed(conn) {
-                    self.fail(now, key, Failure::of_close(reason), out);
+                    self.fail(now, key, reason.into(), out);
                 }
             }
             Event::Deadline => self.expire(now, out),

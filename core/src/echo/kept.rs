@@ -5,7 +5,7 @@ use core::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::wire::{is_copied, keep};
+use crate::wire::{detach, is_copied};
 
 /// Buffers of short X kept for the next ones, at most.
 const SPARE: usize = 1024;
@@ -60,7 +60,7 @@ impl Spare {
     /// X, to be kept for longer than the event that brought it.
     pub(super) fn keep(&mut self, x: &Bytes) -> Kept {
         if !is_copied(x) {
-            return Kept::Shared(keep(x));
+            return Kept::Shared(detach(x));
         }
         // Not one that is much too long, or what is kept could take far more than its bytes.
         let fits = |spare: &Vec<u8>| (x.len()..=2 * x.len() + SLACK).contains(&spare.capacity());

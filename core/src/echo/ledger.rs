@@ -76,11 +76,11 @@ struct Node {
     entry: u32,
     originator: Option<ConnId>,
     holder: ConnId,
-    links: [Links; 3],
+    neighbours: [Neighbours; 3],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Links {
+struct Neighbours {
     previous: u32,
     next: u32,
 }
@@ -100,7 +100,7 @@ enum By {
 }
 
 const NONE: u32 = u32::MAX;
-const UNLINKED: Links = Links {
+const UNLINKED: Neighbours = Neighbours {
     previous: NONE,
     next: NONE,
 };
@@ -220,7 +220,7 @@ impl Ledger {
             entry,
             originator: Some(originator),
             holder,
-            links: [UNLINKED; 3],
+            neighbours: [UNLINKED; 3],
         }) as u32;
         push(&mut self.flights, By::X, &mut kept.flights, flight);
         if let Some(conn) = self.conns.get_mut(originator) {
@@ -463,25 +463,25 @@ fn fits_in_a_line(x: &[u8]) -> bool {
 
 fn push(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
     let previous = mem::replace(&mut list.last, flight);
-    flights[flight as usize].links[by as usize] = Links { previous, next: NONE };
+    flights[flight as usize].neighbours[by as usize] = Neighbours { previous, next: NONE };
     match flights.get_mut(previous as usize) {
-        Some(node) => node.links[by as usize].next = flight,
+        Some(node) => node.neighbours[by as usize].next = flight,
         None => list.first = flight,
     }
     list.len += 1;
 }
 
 fn remove(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
-    let Links { previous, next } = flights[flight as usize].links[by as usize];
+    let Neighbours { previous, next } = flights[flight as usize].neighbours[by as usize];
     if previous == NONE {
         list.first = next;
     } else {
-        flights[previous as usize].links[by as usize].next = next;
+        flights[previous as usize].neighbours[by as usize].next = next;
     }
     if next == NONE {
         list.last = previous;
     } else {
-        flights[next as usize].links[by as usize].previous = previous;
+        flights[next as usize].neighbours[by as usize].previous = previous;
     }
     list.len -= 1;
 }
@@ -490,7 +490,7 @@ fn iter<'a>(flights: &'a Slab<Node>, by: By, list: &List) -> impl Iterator<Item 
     let mut at = list.first;
     core::iter::from_fn(move || {
         let flight = (at != NONE).then_some(at)?;
-        at = flights[flight as usize].links[by as usize].next;
+        at = flights[flight as usize].neighbours[by as usize].next;
         Some(flight)
     })
 }

@@ -6,36 +6,14 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
+use super::codec::Message;
+use super::config::ServerConfig;
+use super::ledger::Flight;
 use super::ledger::{Answer, Ledger};
-use super::{Flight, Message};
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
 use crate::wire::ErrorCode;
 use crate::{Action, CloseReason, ConnId, Time};
-
-/// Bounds of an echo server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Messages of one connection that may wait for their ok. Default 65,536.
-    pub max_waiting: usize,
-    /// Bytes of one connection's messages that may wait for their ok. Default 64 MiB.
-    pub max_waiting_bytes: usize,
-    /// Messages of all connections that are kept. Default 4 Mi.
-    pub max_flights: usize,
-    /// Bytes of all messages that are kept, the same X as often as it was sent. Default 1 GiB.
-    pub max_bytes: usize,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            max_waiting: 64 * 1024,
-            max_waiting_bytes: 64 * 1024 * 1024,
-            max_flights: 4 * 1024 * 1024,
-            max_bytes: 1024 * 1024 * 1024,
-        }
-    }
-}
 
 counters! {
     /// What an echo server did, since it was made.

@@ -1,7 +1,7 @@
 //! How all connections end.
 
 use super::{Effects, Endpoint};
-use crate::link::Link;
+use crate::connection::Connection;
 use crate::machine::{Event, Machine};
 use crate::wire::Codec;
 use crate::{CloseReason, Time};
@@ -11,7 +11,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// listening too, and calls [`Endpoint::close_all`] when its patience ends; then, perhaps, [`Endpoint::release_closing`].
     pub fn drain(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         self.draining = true;
-        for id in self.links.ids_where(|link| !link.is_known() && !link.is_closing()) {
+        for id in self
+            .connections
+            .ids_where(|connection| !connection.is_known() && !connection.is_closing())
+        {
             self.lose(now, id, CloseReason::ShuttingDown, None, effects);
         }
         self.handle(now, Event::Drain, effects);
@@ -19,14 +22,14 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
 
     /// Closes every connection that is not closing yet.
     pub fn close_all(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        for id in self.links.ids_where(|link| !link.is_closing()) {
+        for id in self.connections.ids_where(|connection| !connection.is_closing()) {
             self.lose(now, id, CloseReason::ShuttingDown, None, effects);
         }
     }
 
     /// Drops the sockets of all connections that are closing: their peers have had their time.
     pub fn release_closing(&mut self, effects: &mut Effects<M::Notice>) {
-        for id in self.links.ids_where(Link::is_closing) {
+        for id in self.connections.ids_where(Connection::is_closing) {
             self.counters.lingered += 1;
             self.release(id, CloseReason::ShuttingDown, effects);
         }

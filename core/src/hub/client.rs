@@ -5,13 +5,16 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice};
-use super::message::{Ids, Message, Reply, Request};
+use super::api::{Command, Notice};
+use super::config::ClientConfig;
+use super::ids::UserIds;
+use super::message::{Message, Reply, Request};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::timers::SHORTEST;
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
@@ -207,14 +210,13 @@ impl<R: Rng> Client<R> {
             Reply::Delivery { from, body } => {
                 self.attempts.proven(key);
                 self.counters.delivered += 1;
-                out.push(Action::Notify(Notice::Delivered { session, from, body }));
+                out.push(Action::Notify(Notice::Received { session, from, body }));
                 self.settle(key, out);
             }
             // About the connection, which is about to end.
-            Reply::Error(code, text) if !is_answer(code) => entry.told = Some((code, text)),
+            Reply::Error(code, text) if code.class() != ErrorClass::Request => entry.told = Some((code, text)),
             Reply::Error(code, text) if is_anothers(code, &text) => {
-                let other = Protocol::of_error(code, &text);
-                self.fail(now, key, Failure::OtherProtocol(other), out);
+                self.fail(now, key, Failure::rejected(code, text, Protocol::Hub), out);
             }
             reply => match entry.asks.pop_front() {
                 Some(ask) if answers(&reply, &ask.request) => {
@@ -232,7 +234,7 @@ impl<R: Rng> Client<R> {
                 }
                 other => {
                     entry.asks.extend(other);
-                    self.fail(now, key, Failure::Confused, out);
+                    self.fail(now, key, Failure::ProtocolViolation, out);
                 }
             },
         }
@@ -244,20 +246,17 @@ impl<R: Rng> Client<R> {
         };
         let told = self.attempts.get_mut(key).and_then(|entry| entry.told.take());
         let failure = match (told, reason) {
-            (_, CloseReason::OtherProtocol(protocol)) => Failure::OtherProtocol(protocol),
-            (Some((code, text)), _) => Failure::Rejected(code, text),
-            (None, reason) => Failure::Closed(reason),
+            (Some((code, text)), reason) if !matches!(reason, CloseReason::OtherProtocol(_)) => {
+                Failure::Rejected(code, text)
+            }
+            (_, reason) => reason.into(),
         };
         self.fail(now, key, failure, out);
     }
 
     fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
         if let Some(key) = self.attempts.dial_failed(token, error) {
-            let failure = match error {
-                DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                error => Failure::Dial(error),
-            };
-            self.fail(now, key, failure, out);
+            self.fail(now, key, error.into(), out);
         }
     }
 
@@ -278,8 +277,8 @@ impl<R: Rng> Client<R> {
             Failure::Dial(_) => false,
             Failure::TimedOut => self.attempts.conn(key).is_some() && !comes_back,
             Failure::Closed(_) => !comes_back,
-            Failure::Rejected(code, _) => !comes_back || !code.is_temporary(),
-            Failure::Confused | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
+            Failure::Rejected(code, _) => !comes_back || !code.is_retryable(),
+            _ => true,
         };
         let after = if hopeless {
             None
@@ -340,14 +339,16 @@ const fn close_reason(failure: Option<&Failure>) -> CloseReason {
     match failure {
         None => CloseReason::Finished,
         Some(Failure::ShuttingDown) => CloseReason::ShuttingDown,
-        Some(Failure::Confused | Failure::OtherProtocol(_)) => CloseReason::Malformed(ErrorCode::UnknownRequest),
+        Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)) => {
+            CloseReason::Malformed(ErrorCode::UnknownRequest)
+        }
         Some(_) => CloseReason::TimedOut,
     }
 }
 
 /// Whether an error is in the words of another server than a hub.
 fn is_anothers(code: ErrorCode, text: &[u8]) -> bool {
-    Protocol::of_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
+    Protocol::from_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
 }
 
 /// Enough of a request to know its answer by.
@@ -357,7 +358,7 @@ fn kind_of(request: &Request) -> Request {
         Request::List => Request::List,
         Request::Echo(_) => Request::Echo(Bytes::new()),
         Request::Relay { .. } => Request::Relay {
-            to: Ids::default(),
+            to: UserIds::default(),
             body: Bytes::new(),
         },
     }
@@ -371,19 +372,6 @@ const fn answers(reply: &Reply, request: &Request) -> bool {
             | (Reply::Echo(_), Request::Echo(_))
             | (Reply::Relayed { .. }, Request::Relay { .. })
             | (Reply::Error(..), _)
-    )
-}
-
-/// Whether an error answers a request, and does not end the connection.
-const fn is_answer(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UnknownRequest
-            | ErrorCode::NoReceivers
-            | ErrorCode::TooManyReceivers
-            | ErrorCode::BadReceiver
-            | ErrorCode::BodyTooLong
-            | ErrorCode::Unknown
     )
 }
 

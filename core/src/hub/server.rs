@@ -5,7 +5,8 @@ use core::mem;
 
 use bytes::Bytes;
 
-use super::message::{Ids, Message, Reply, Request, Unsent};
+use super::ids::UserIds;
+use super::message::{Message, Reply, Request, Unsent};
 use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
@@ -130,7 +131,7 @@ impl Server {
         out.push(Action::Send(conn, Message::Reply(reply)));
     }
 
-    fn relay(&mut self, from: u64, to: &Ids, body: &Bytes, out: &mut Out) -> Reply {
+    fn relay(&mut self, from: u64, to: &UserIds, body: &Bytes, out: &mut Out) -> Reply {
         let mut receivers = mem::take(&mut self.receivers);
         receivers.extend(to.iter());
         receivers.sort_unstable();
@@ -151,7 +152,7 @@ impl Server {
             self.counters.unknown_receivers += 1;
             return Err(Unsent::Unknown);
         };
-        if out.is_behind(conn) {
+        if out.is_backlogged(conn) {
             self.counters.slow_receivers += 1;
             return Err(Unsent::TooSlow);
         }

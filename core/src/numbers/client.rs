@@ -4,12 +4,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice, Total, Want};
+use super::api::{Command, Notice, StreamSpec, Total};
+use super::config::ClientConfig;
 use super::message::Message;
 use super::progress::{Progress, Step};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine};
+use crate::failure::Failure;
+use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
@@ -57,7 +59,7 @@ impl<R: Rng> Client<R> {
         let retry = Retry {
             backoff: config.backoff,
             attempt_timeout: config.response_timeout,
-            give_up_after: Some(config.give_up),
+            give_up_after: Some(config.give_up_after),
             retry_refused: config.retry_refused,
         };
         Self {
@@ -75,7 +77,7 @@ impl<R: Rng> Client<R> {
         &self.counters
     }
 
-    fn get(&mut self, now: Time, key: u64, want: Want, out: &mut Out) {
+    fn get(&mut self, now: Time, key: u64, want: StreamSpec, out: &mut Out) {
         if self.keys.contains_key(&key) {
             return;
         }
@@ -133,7 +135,7 @@ impl<R: Rng> Client<R> {
                 }
             }
             Step::Done(total) => self.end(at, Ok(total), out),
-            Step::Confused => self.end(at, Err(Failure::Confused), out),
+            Step::Confused => self.end(at, Err(Failure::ProtocolViolation), out),
         }
     }
 
@@ -150,21 +152,15 @@ impl<R: Rng> Client<R> {
             self.ask(now, at, conn, request, out);
             return;
         }
-        match Protocol::of_error(code, &text) {
-            Some(other) if other != Protocol::Numbers => {
-                self.end(at, Err(Failure::OtherProtocol(Some(other))), out);
-            }
-            _ if code.is_temporary() => {
-                self.retry(now, at, Failure::Rejected(code, text), CloseReason::Finished, out);
-            }
-            _ => self.end(at, Err(Failure::Rejected(code, text)), out),
-        }
+        let failure = Failure::rejected(code, text, Protocol::Numbers);
+        self.retry(now, at, failure, CloseReason::Finished, out);
     }
 
     /// The attempt, or the connection, is of no use any more: tries again after a pause, if there is time for it.
     fn retry(&mut self, now: Time, at: u32, why: Failure, reason: CloseReason, out: &mut Out) {
         let after = match why {
             Failure::OtherProtocol(_) => None,
+            Failure::Rejected(code, _) if !code.is_retryable() => None,
             _ => self.attempts.failed(now, at, reason, &mut self.rng, out),
         };
         match (after, self.attempts.get(at)) {
@@ -219,15 +215,11 @@ impl<R: Rng> Machine for Client<R> {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
-            Event::Command(Command::Get { key, want }) => self.get(now, key, want, out),
+            Event::Command(Command::Get { key, stream: want }) => self.get(now, key, want, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(at) = self.attempts.dial_failed(token, error) {
-                    let why = match error {
-                        DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        error => Failure::Dial(error),
-                    };
-                    self.retry(now, at, why, CloseReason::Finished, out);
+                    self.retry(now, at, error.into(), CloseReason::Finished, out);
                 }
             }
             Event::Received(conn, Message::Number(value)) => self.heard(conn, value, out),
@@ -236,11 +228,7 @@ impl<R: Rng> Machine for Client<R> {
             Event::Received(..) => {}
             Event::Closed(conn, reason) => {
                 if let Some(at) = self.attempts.closed(conn) {
-                    let why = match reason {
-                        CloseReason::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        reason => Failure::Closed(reason),
-                    };
-                    self.retry(now, at, why, reason, out);
+                    self.retry(now, at, reason.into(), reason, out);
                 }
             }
             Event::Deadline => self.expire(now, out),

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::message::Message;
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, ERROR, ErrorCode, Framer, Outbox, WireError, parse_error_line};
 
 /// The longest line or frame, in bytes.
 pub const MAX_LINE: u32 = 512;
@@ -16,7 +16,6 @@ pub const MAX_LINE: u32 = 512;
 #[derive(Clone, Debug)]
 pub struct NumbersCodec {
     framer: Framer,
-    accepted: bool,
 }
 
 impl NumbersCodec {
@@ -25,7 +24,6 @@ impl NumbersCodec {
     pub const fn accepted() -> Self {
         Self {
             framer: Framer::accepted(MAX_LINE),
-            accepted: true,
         }
     }
 
@@ -34,7 +32,6 @@ impl NumbersCodec {
     pub const fn dialled() -> Self {
         Self {
             framer: Framer::dialled(MAX_LINE),
-            accepted: false,
         }
     }
 }
@@ -49,7 +46,7 @@ impl Codec for NumbersCodec {
         if payload.is_empty() {
             return Ok(Some(Decoded::Keepalive));
         }
-        if self.accepted {
+        if !self.framer.is_dialled() {
             return Ok(Some(match parse_request(&payload) {
                 Ok(request) => Decoded::Message(request),
                 Err(error) => Decoded::Invalid(error),
@@ -62,24 +59,20 @@ impl Codec for NumbersCodec {
         let nothing = Bytes::new();
         match message {
             Message::Number(number) => self.framer.write(format!("{number}").as_bytes(), &nothing, output),
-            Message::Error(code, why) => self.framer.write(format!("error {code} ").as_bytes(), why, output),
+            Message::Error(code, text) => self.framer.write_error(ERROR, *code, text, output),
             request => self.framer.write(write_request(request).as_bytes(), &nothing, output),
         }
     }
 
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        self.framer.write(b"", &Bytes::new(), output);
-    }
-
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
         // A server need not be told: the connection closes.
-        if self.accepted {
+        if !self.framer.is_dialled() {
             self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
-        self.framer.framing()
+    fn framer(&self) -> Option<&Framer> {
+        Some(&self.framer)
     }
 }
 
@@ -172,11 +165,8 @@ fn unknown() -> WireError {
 }
 
 fn parse_reply(payload: &Bytes) -> Result<Message, WireError> {
-    if let Some(rest) = payload.strip_prefix(b"error ") {
-        let rest = payload.slice_ref(rest);
-        let end = memchr::memchr(b' ', &rest).unwrap_or(rest.len());
-        let text = rest.slice((end + 1).min(rest.len())..);
-        return Ok(Message::Error(ErrorCode::parse(&rest[..end]), text));
+    if let Some((code, text)) = parse_error_line(payload) {
+        return Ok(Message::Error(code, text));
     }
     let number = str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
     number

@@ -1,11 +1,11 @@
-use super::caller::{Total, Want};
+use super::api::{StreamSpec, Total};
 use super::message::Message;
 use super::sequence::Checksum;
 
 /// How far a client has come with one stream, and what it asks and expects next.
 #[derive(Debug)]
 pub(super) struct Progress {
-    want: Want,
+    want: StreamSpec,
     /// Numbers got; `None` until the server has said how many an earlier run got.
     count: Option<u16>,
     last: Option<u64>,
@@ -45,11 +45,11 @@ pub(super) enum Step {
 }
 
 impl Progress {
-    pub(super) const fn new(want: Want) -> Self {
+    pub(super) const fn new(want: StreamSpec) -> Self {
         let (count, last, checksum) = match want {
-            Want::Session { after: Some(last), .. } => (None, Some(last), None),
-            Want::Session { after: None, .. } => (Some(0), None, Some(Checksum(0))),
-            Want::Plain { after, .. } => (Some(0), after, None),
+            StreamSpec::Session { after: Some(last), .. } => (None, Some(last), None),
+            StreamSpec::Session { after: None, .. } => (Some(0), None, Some(Checksum(0))),
+            StreamSpec::Stateless { after, .. } => (Some(0), after, None),
         };
         Self {
             want,
@@ -66,7 +66,7 @@ impl Progress {
     /// What to ask for on a new connection.
     pub(super) const fn request(&mut self) -> Message {
         match self.want {
-            Want::Plain { .. } => {
+            StreamSpec::Stateless { .. } => {
                 self.awaited = Awaited::Number;
                 self.resuming = self.last.is_some();
                 match self.last {
@@ -75,8 +75,8 @@ impl Progress {
                 }
             }
             // Whether the server has heard of it: an error tells.
-            Want::Session { .. } if self.begun || !self.at_begin() => self.go_on(),
-            Want::Session { .. } => self.begin(),
+            StreamSpec::Session { .. } if self.begun || !self.at_begin() => self.go_on(),
+            StreamSpec::Session { .. } => self.begin(),
         }
     }
 
@@ -94,8 +94,8 @@ impl Progress {
         self.awaited = Awaited::Number;
         self.resuming = false;
         match self.want {
-            Want::Session { uuid, n, .. } => Message::StartSession { uuid, n },
-            Want::Plain { .. } => Message::Start,
+            StreamSpec::Session { uuid, n, .. } => Message::StartSession { uuid, n },
+            StreamSpec::Stateless { .. } => Message::Start,
         }
     }
 
@@ -107,12 +107,12 @@ impl Progress {
             None => 0,
         };
         match self.want {
-            Want::Session { uuid, .. } => Message::ContinueSession {
+            StreamSpec::Session { uuid, .. } => Message::ContinueSession {
                 uuid,
                 last,
                 count: self.count,
             },
-            Want::Plain { .. } => Message::Continue(last),
+            StreamSpec::Stateless { .. } => Message::Continue(last),
         }
     }
 
@@ -128,10 +128,10 @@ impl Progress {
     /// Takes a reply.
     pub(super) fn take(&mut self, value: u64) -> Step {
         match (self.awaited, self.want) {
-            (Awaited::Count, Want::Session { n, .. }) => self.take_count(n, value),
+            (Awaited::Count, StreamSpec::Session { n, .. }) => self.take_count(n, value),
             (Awaited::Checksum, _) => self.take_checksum(value),
-            (_, Want::Session { n, .. }) => self.take_of_session(n, value),
-            (_, Want::Plain { .. }) => self.take_plain(value),
+            (_, StreamSpec::Session { n, .. }) => self.take_of_session(n, value),
+            (_, StreamSpec::Stateless { .. }) => self.take_plain(value),
         }
     }
 
@@ -163,7 +163,7 @@ impl Progress {
         };
         if count == n {
             let valid = u64::from(checksum.value()) == value;
-            return Step::Done(Total::Checksum { said: value, valid });
+            return Step::Done(Total::Checksum { value, valid });
         }
         let Ok(number) = u32::try_from(value) else {
             return Step::Confused;
@@ -193,7 +193,7 @@ impl Progress {
     /// What a stateless stream comes to, once it has all its numbers.
     pub(super) fn total(&self) -> Option<Total> {
         match self.want {
-            Want::Plain { n, .. } if self.count == Some(n) => Some(Total::Sum(self.sum)),
+            StreamSpec::Stateless { n, .. } if self.count == Some(n) => Some(Total::Sum(self.sum)),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand_core::Rng;
 use uuid::Uuid;
 
-use super::caller::{Mode, ServerConfig};
+use super::config::{Mode, ServerConfig};
 use super::message::Message;
 use super::sequence::{Checksum, Sequence};
 use super::session::{Holder, Session};
@@ -69,7 +69,7 @@ pub struct Server<R> {
 enum Stream {
     Nothing,
     /// A stateless stream, by its next number.
-    Plain {
+    Stateless {
         next: u64,
         timer: TimerId,
     },
@@ -155,7 +155,7 @@ impl<R: Rng> Server<R> {
         for (conn, stream) in self.conns.iter() {
             match stream {
                 Stream::Nothing => continue,
-                Stream::Plain { .. } => {}
+                Stream::Stateless { .. } => {}
                 Stream::Session { uuid, .. } | Stream::Ended { uuid } => {
                     let holder = self.sessions.get(uuid).map(|session| session.holder);
                     if !matches!(holder, Some(Holder::Conn(holder)) if holder == conn) {
@@ -213,7 +213,7 @@ impl<R: Rng> Server<R> {
         );
         self.counters.streams += 1;
         let timer = self.timers.set(now, Due::Number(conn));
-        self.set(conn, Stream::Plain { next, timer });
+        self.set(conn, Stream::Stateless { next, timer });
         self.send_next(now, conn, out);
         Ok(())
     }
@@ -321,7 +321,7 @@ impl<R: Rng> Server<R> {
         let Some(stream) = self.conns.get_mut(conn) else {
             return;
         };
-        let (Stream::Plain { timer, .. } | Stream::Session { timer, .. }) = stream else {
+        let (Stream::Stateless { timer, .. } | Stream::Session { timer, .. }) = stream else {
             return;
         };
         let period = self.config.period.max(SHORTEST_PERIOD);
@@ -331,14 +331,14 @@ impl<R: Rng> Server<R> {
         }
         self.timers.cancel(*timer);
         *timer = self.timers.set(next_due, Due::Number(conn));
-        if out.is_behind(conn) {
+        if out.is_backlogged(conn) {
             self.counters.held_back += 1;
             return;
         }
         self.counters.numbers += 1;
         match stream {
             Stream::Nothing | Stream::Ended { .. } => {}
-            Stream::Plain { next, .. } => {
+            Stream::Stateless { next, .. } => {
                 out.push(Action::Send(conn, Message::Number(*next)));
                 *next = next.wrapping_mul(FACTOR);
             }
@@ -384,7 +384,7 @@ impl<R: Rng> Server<R> {
     /// Forgets the connection. What it was sent has no timer any more, and a session has a stale holder.
     fn forget(&mut self, conn: ConnId) -> Option<Stream> {
         let stream = self.conns.remove(conn)?;
-        if let Stream::Plain { timer, .. } | Stream::Session { timer, .. } = stream {
+        if let Stream::Stateless { timer, .. } | Stream::Session { timer, .. } = stream {
             self.timers.cancel(timer);
         }
         Some(stream)
@@ -472,8 +472,11 @@ impl<R: Rng> Machine for Server<R> {
         }
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        matches!(self.conns.get(id), Some(Stream::Plain { .. } | Stream::Session { .. }))
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        matches!(
+            self.conns.get(id),
+            Some(Stream::Stateless { .. } | Stream::Session { .. })
+        )
     }
 
     fn next_deadline(&self) -> Option<Time> {

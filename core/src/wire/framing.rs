@@ -70,6 +70,11 @@ impl Framer {
         framer
     }
 
+    /// Whether this side made the connection.
+    pub(crate) const fn is_dialled(&self) -> bool {
+        self.dialled
+    }
+
     /// The framing the two speak: what we chose if we dialled, else what the peer has shown, if it has. (A server's
     /// farewell may come in lines to a peer that dialled; that does not change what the peer speaks.)
     #[must_use]
@@ -177,6 +182,12 @@ impl Framer {
                 output.put(b"\n");
             }
         }
+    }
+
+    /// Appends one frame with an error: `prefix`, then `<code> <text>`.
+    pub(crate) fn write_error(&self, prefix: &[u8], code: ErrorCode, text: &Bytes, output: &mut Outbox) {
+        let head = [prefix, code.as_str().as_bytes(), b" "].concat();
+        self.write(&head, text, output);
     }
 
     const fn sent(&self) -> Framing {

@@ -7,7 +7,8 @@ mod outbox;
 mod protocol;
 
 pub use either::EitherCodec;
-pub use error::{ErrorCode, WireError};
+pub(crate) use error::{ERROR, parse_error, parse_error_line};
+pub use error::{ErrorClass, ErrorCode, WireError};
 pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
@@ -22,7 +23,7 @@ const COPY_BELOW: usize = 32 * 1024;
 /// `body`, to be kept for longer than the event that brought it: short ones are copied, so that they do not pin the read
 /// buffer that they came in.
 #[must_use]
-pub fn keep(body: &Bytes) -> Bytes {
+pub fn detach(body: &Bytes) -> Bytes {
     if body.len() < COPY_BELOW {
         Bytes::copy_from_slice(body)
     } else {
@@ -47,7 +48,7 @@ pub trait Codec {
     type Message;
 
     /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet. What is there of it stays in
-    /// `input`, so that it counts against [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes);
+    /// `input`, so that it counts against [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes);
     /// what is to be ignored may be taken off.
     ///
     /// # Errors
@@ -66,14 +67,25 @@ pub trait Codec {
     /// Appends a message.
     fn encode(&mut self, message: &Self::Message, output: &mut Outbox);
 
-    /// Appends an empty frame: hello and keepalive.
-    fn encode_keepalive(&mut self, output: &mut Outbox);
+    /// The framing of the stream; `None` if the transport has its own.
+    fn framer(&self) -> Option<&Framer> {
+        None
+    }
+
+    /// Appends a hello or keepalive: an empty frame. Nothing where there is no [`Codec::framer`].
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        if let Some(framer) = self.framer() {
+            framer.write(b"", &Bytes::new(), output);
+        }
+    }
 
     /// Appends an error that the peer is told.
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
 
-    /// The framing the two speak, once that is known.
-    fn framing(&self) -> Option<Framing>;
+    /// The framing of the connection once it is known. [`Framing::Length`] where there is no [`Codec::framer`].
+    fn framing(&self) -> Option<Framing> {
+        self.framer().map_or(Some(Framing::Length), Framer::framing)
+    }
 
     /// Whether the transport keeps connections alive and notices by itself that a peer is gone: then there are no keepalives,
     /// and no silence is too long.

@@ -37,7 +37,7 @@ const REFUSALS: [(&[u8], Protocol); 6] = [
 impl Protocol {
     /// The protocol of a peer that was connected to and sends these bytes first; `None` if they tell nothing, or not yet.
     #[must_use]
-    pub fn of_first(bytes: &[u8]) -> Option<Self> {
+    pub fn from_first_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             // A SETTINGS frame of stream 0: its length is a multiple of 6.
             [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 => Some(Self::Http2),
@@ -51,7 +51,7 @@ impl Protocol {
 
     /// The protocol of a peer that answers a request by `error <code> <text>`, if that tells.
     #[must_use]
-    pub fn of_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
+    pub fn from_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
         let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
             ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
@@ -94,7 +94,7 @@ impl Protocol {
     /// Of `<code> <text>`.
     fn of_error_words(words: &[u8]) -> Option<Self> {
         let end = memchr::memchr(b' ', words)?;
-        Self::of_error(ErrorCode::parse(&words[..end]), &words[end..])
+        Self::from_error(ErrorCode::parse(&words[..end]), &words[end..])
     }
 }
 

@@ -1,65 +1,13 @@
+//! What a chat takes from its caller and reports to it.
+
+use core::error::Error;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::talk::TalkConfig;
 use crate::CloseReason;
-use crate::machine::DialError;
-use crate::random::Backoff;
-use crate::wire::{ErrorCode, Protocol};
-
-/// How a chat's server behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// How long a session is kept whose connection was lost. Default 60 s.
-    pub keep: Duration,
-    /// A connection must say what it wants within this time. Default 10 s.
-    pub begin_timeout: Duration,
-    /// The bounds of what is said.
-    pub talk: TalkConfig,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            keep: Duration::from_secs(60),
-            begin_timeout: Duration::from_secs(10),
-            talk: TalkConfig::default(),
-        }
-    }
-}
-
-/// How a chat's client behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// Come back when the connection was lost. Default no: the session ends.
-    pub reconnect: bool,
-    /// From [`Command::Connect`], or from the loss of the connection, to the server's welcome; after it the session ends.
-    /// Default 60 s.
-    pub connect_timeout: Duration,
-    /// From a connection to the server's welcome on it, and before that as long for the connection, but no longer than
-    /// until the session ends; after it the attempt counts as lost. Default 10 s.
-    pub welcome_timeout: Duration,
-    /// The wait before trying again to connect. A welcome begins it anew.
-    pub backoff: Backoff,
-    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
-    pub retry_refused: bool,
-    /// The bounds of what is said.
-    pub talk: TalkConfig,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            reconnect: false,
-            connect_timeout: Duration::from_secs(60),
-            welcome_timeout: Duration::from_secs(10),
-            backoff: Backoff::default(),
-            retry_refused: true,
-            talk: TalkConfig::default(),
-        }
-    }
-}
+use crate::failure::Failure;
 
 /// What a caller can ask of a chat's client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +15,7 @@ pub enum Command {
     /// Begin a session: connect, and stay connected. Ignored if there is one.
     Connect,
     /// Say something, at once or when connected.
-    Say {
+    Send {
         /// The caller's own number for it, echoed in its notices.
         key: u64,
         /// Any bytes.
@@ -76,7 +24,7 @@ pub enum Command {
     /// The caller has done with a message what it is there for, such as writing it somewhere. Only now is it acknowledged.
     /// What cannot be done is not to be said, and then the session is to be ended by [`Command::HangUp`].
     Read {
-        /// The message's session, as [`Notice::Heard`] has it.
+        /// The message's session, as [`Notice::Received`] has it.
         session: u64,
         /// The message's id. All messages before it count as read too.
         id: u64,
@@ -91,7 +39,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerCommand {
     /// Say something to the peer that is there, or that was lost and is waited for.
-    Say {
+    Send {
         /// The caller's own number for it, echoed in its notices.
         key: u64,
         /// Any bytes.
@@ -99,7 +47,7 @@ pub enum ServerCommand {
     },
     /// As [`Command::Read`]. A server whose caller cannot read on is to be drained, without time to do so.
     Read {
-        /// The message's session, as [`Notice::Heard`] has it.
+        /// The message's session, as [`Notice::Received`] has it.
         session: u64,
         /// The message's id. All messages before it count as read too.
         id: u64,
@@ -115,8 +63,8 @@ pub enum Notice {
         resumed: bool,
     },
     /// The peer has said something. It is acknowledged when the caller says [`Command::Read`], unless
-    /// [`TalkConfig::unattended`].
-    Heard {
+    /// [`ExchangeConfig::acknowledge_on_receipt`].
+    Received {
         /// Which session of this side it was said in; the first is 1.
         session: u64,
         /// The message's id.
@@ -125,7 +73,7 @@ pub enum Notice {
         body: Bytes,
     },
     /// The peer has got a message.
-    Delivered {
+    Acknowledged {
         /// The caller's number for it.
         key: u64,
         /// The message's id.
@@ -135,7 +83,7 @@ pub enum Notice {
         round_trip: Option<Duration>,
     },
     /// The session ended before the message was acknowledged.
-    Undelivered {
+    Unacknowledged {
         /// The caller's number for it.
         key: u64,
         /// It had been sent whole, so that the peer may or may not have it; else the peer does not have it.
@@ -146,7 +94,7 @@ pub enum Notice {
         /// The caller's number for it.
         key: u64,
         /// Why.
-        why: Unsaid,
+        why: SendError,
     },
     /// The connection was lost. What is not acknowledged is kept, for the client tries to come back, or may do so.
     Lost(CloseReason),
@@ -158,7 +106,7 @@ pub enum Notice {
         after: Duration,
     },
     /// Somebody else wanted to talk with the server, and was told that it is busy.
-    TurnedAway,
+    PeerRefused,
     /// The session has ended, after a notice for each message that was not acknowledged.
     Ended {
         /// Why; `None` if one of the two wanted it, and said so.
@@ -168,34 +116,26 @@ pub enum Notice {
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unsaid {
+pub enum SendError {
     /// There is no session.
     NoPeer,
     /// This side is leaving.
     Leaving,
-    /// Too much waits to be acknowledged, see [`TalkConfig::max_queued`].
+    /// Too much waits to be acknowledged, see [`ExchangeConfig::max_queued`].
     QueueFull,
-    /// It is longer than [`TalkConfig::max_body`].
+    /// It is longer than [`ExchangeConfig::max_body`].
     TooLong,
 }
 
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection in time.
-    Dial(DialError),
-    /// The connection ended.
-    Closed(CloseReason),
-    /// The server ended it: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// The peer did not come back in time.
-    TimedOut,
-    /// The peer broke the protocol.
-    Confused,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// The peer was lost, and somebody else has come.
-    Replaced,
-    /// Something else listens there than a chat; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPeer => "no peer is connected",
+            Self::Leaving => "this side is closing the session",
+            Self::QueueFull => "too many bytes wait for their acknowledgement",
+            Self::TooLong => "the message is longer than the limit",
+        })
+    }
 }
+
+impl Error for SendError {}

@@ -1,43 +1,11 @@
+//! What a hub's client takes from its caller and reports to it.
+
 use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::message::{Reply, Request};
-use crate::CloseReason;
-use crate::machine::DialError;
-use crate::random::Backoff;
-use crate::wire::{ErrorCode, Protocol};
-
-/// How a hub's users behave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// From a request to its answer; after it the session ends. Default 30 s.
-    pub response_timeout: Duration,
-    /// From [`Command::Connect`] to the connection; after it the session ends. Where sessions come back, also from the
-    /// loss of a connection to the next on which the hub answers or delivers something. Default 30 s.
-    pub connect_timeout: Duration,
-    /// From the begin of an attempt to the connection; after it another attempt follows. Default 10 s.
-    pub attempt_timeout: Duration,
-    /// The wait before trying again to connect. It begins anew once the hub has answered or delivered something.
-    pub backoff: Backoff,
-    /// Try again also when an attempt is refused before any has connected; else the session ends then. Default yes.
-    pub retry_refused: bool,
-    /// Come back when the connection is lost: as another user, with no request under way. Default no: the session ends.
-    pub reconnect: bool,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            response_timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(30),
-            attempt_timeout: Duration::from_secs(10),
-            backoff: Backoff::default(),
-            retry_refused: true,
-            reconnect: false,
-        }
-    }
-}
+use crate::failure::Failure;
 
 /// What a caller can ask of a hub's users. Sessions and requests have numbers of the caller's choice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +58,7 @@ pub enum Notice {
         ask: u64,
     },
     /// Somebody sent the session's user a body.
-    Delivered {
+    Received {
         /// The session's number.
         session: u64,
         /// The sender's user id.
@@ -116,23 +84,4 @@ pub enum Notice {
         /// Why; `None` if the caller wanted it.
         failure: Option<Failure>,
     },
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection in time.
-    Dial(DialError),
-    /// The connection ended.
-    Closed(CloseReason),
-    /// The hub ended it: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No answer in time.
-    TimedOut,
-    /// The hub answered something else than what was asked.
-    Confused,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than a hub; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
 }

@@ -22,7 +22,7 @@ const LATE: u32 = 10;
 
 /// Time-outs and bounds of every connection of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkConfig {
+pub struct ConnectionConfig {
     /// A peer that connected must send its first whole frame or line within this time. Default 10 s.
     pub handshake_timeout: Duration,
     /// A peer that speaks length-prefixed frames and is silent for this long is gone. A connection that the machine has
@@ -35,7 +35,7 @@ pub struct LinkConfig {
     pub keepalive_interval: Duration,
     /// How long a closing connection may take to flush and to see the peer's end of stream. Default 5 s.
     pub linger: Duration,
-    /// Bytes that may wait to be written to one connection for longer than [`LinkConfig::backlog_timeout`]; a connection
+    /// Bytes that may wait to be written to one connection for longer than [`ConnectionConfig::backlog_timeout`]; a connection
     /// with more is dropped as a slow consumer. Default 16 MiB.
     pub max_backlog: usize,
     /// How long more may wait, so that a burst does not cost a peer that reads its connection. Default 5 s.
@@ -54,7 +54,7 @@ pub struct LinkConfig {
     pub max_connections: usize,
 }
 
-impl Default for LinkConfig {
+impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(10),
@@ -73,7 +73,7 @@ impl Default for LinkConfig {
 
 /// What a driver shall do next for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum SocketAction {
     /// Write what the outbox holds.
     Write,
     /// Shut down the writing side (send FIN).
@@ -94,10 +94,10 @@ enum State {
     Closing,
 }
 
-/// What a link's deadline asks for.
+/// What a connection's deadline asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Look again at the link's next deadline.
+    /// Look again at the connection's next deadline.
     Nothing,
     /// A keepalive was put into the outbox.
     Keepalive,
@@ -112,9 +112,9 @@ pub(crate) enum Expiry {
 }
 
 #[derive(Debug)]
-pub(crate) struct Link<C> {
+pub(crate) struct Connection<C> {
     codec: C,
-    /// Boxed, since most links have none.
+    /// Boxed, since most connections have none.
     pub(crate) partial: Option<Box<Partial>>,
     pub(crate) outbox: Outbox,
     state: State,
@@ -134,7 +134,7 @@ pub(crate) struct Link<C> {
     last_sent: Time,
 }
 
-impl<C: Codec> Link<C> {
+impl<C: Codec> Connection<C> {
     pub(crate) fn accepted(codec: C, now: Time) -> Self {
         Self::new(codec, State::Handshaking, now)
     }
@@ -146,7 +146,7 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    /// What a dialled link says first, so that the other side knows its framing.
+    /// What a dialled connection says first, so that the other side knows its framing.
     pub(crate) fn say_hello(&mut self) {
         self.codec.encode_keepalive(&mut self.outbox);
     }
@@ -264,10 +264,10 @@ impl<C: Codec> Link<C> {
     /// What the peer's first bytes, of which `input` are the last, tell of what it speaks.
     pub(crate) fn peer_speaks(&self, input: &[u8]) -> Option<Protocol> {
         match &self.partial {
-            None => Protocol::of_first(&input[..input.len().min(FIRST_BYTES)]),
+            None => Protocol::from_first_bytes(&input[..input.len().min(FIRST_BYTES)]),
             Some(partial) => {
                 let first = partial.bytes.iter().chain(input).copied().take(FIRST_BYTES);
-                Protocol::of_first(&first.collect::<Vec<u8>>())
+                Protocol::from_first_bytes(&first.collect::<Vec<u8>>())
             }
         }
     }
@@ -308,7 +308,7 @@ impl<C: Codec> Link<C> {
     }
 
     /// Notes how much waits to be written. `true` if that has just become more than may wait for long.
-    pub(crate) fn note_backlog(&mut self, now: Time, config: &LinkConfig) -> bool {
+    pub(crate) fn note_backlog(&mut self, now: Time, config: &ConnectionConfig) -> bool {
         let began = self.outbox.len() > config.max_backlog && self.backlog_since.is_none();
         if began {
             self.backlog_since = Some(now);
@@ -317,7 +317,7 @@ impl<C: Codec> Link<C> {
     }
 
     /// `true` if no more waits to be written now than may wait for long, and more did before.
-    pub(crate) fn wrote(&mut self, written: usize, config: &LinkConfig) -> bool {
+    pub(crate) fn wrote(&mut self, written: usize, config: &ConnectionConfig) -> bool {
         self.outbox.advance(written);
         self.outbox.len() <= config.max_backlog && self.backlog_since.take().is_some()
     }
@@ -343,13 +343,13 @@ impl<C: Codec> Link<C> {
         self.why
     }
 
-    pub(crate) fn want(&self) -> Want {
+    pub(crate) fn socket_action(&self) -> SocketAction {
         if !self.outbox.is_empty() {
-            Want::Write
+            SocketAction::Write
         } else if matches!(self.state, State::Finishing | State::Closing) && !self.shut_down {
-            Want::Shutdown
+            SocketAction::Shutdown
         } else {
-            Want::Nothing
+            SocketAction::Nothing
         }
     }
 
@@ -362,7 +362,7 @@ impl<C: Codec> Link<C> {
         self.peer_finished && self.shut_down
     }
 
-    pub(crate) fn deadline(&self, config: &LinkConfig) -> Time {
+    pub(crate) fn deadline(&self, config: &ConnectionConfig) -> Time {
         let regular = self.regular_deadline(config);
         match self.backlog_since {
             Some(since) if self.state == State::Open => regular.min(since + config.backlog_timeout),
@@ -370,7 +370,7 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    fn regular_deadline(&self, config: &LinkConfig) -> Time {
+    fn regular_deadline(&self, config: &ConnectionConfig) -> Time {
         match self.state {
             State::Handshaking => self.since + config.handshake_timeout,
             State::Open if self.is_text() || self.codec.is_kept_alive() => self.idle_deadline(config),
@@ -384,7 +384,7 @@ impl<C: Codec> Link<C> {
     }
 
     /// When the peer has been silent for too long. One that has finished sending has a right to be.
-    fn idle_deadline(&self, config: &LinkConfig) -> Time {
+    fn idle_deadline(&self, config: &ConnectionConfig) -> Time {
         if self.peer_finished || self.codec.is_kept_alive() {
             Time::FAR
         } else if self.is_text() {
@@ -395,20 +395,20 @@ impl<C: Codec> Link<C> {
     }
 
     /// Whether too much has waited to be written for too long.
-    fn is_slow(&self, now: Time, config: &LinkConfig) -> bool {
+    fn is_slow(&self, now: Time, config: &ConnectionConfig) -> bool {
         self.backlog_since
             .is_some_and(|since| since + config.backlog_timeout <= now)
     }
 
     /// Whether the connection is to be ended at `now`, unless what has arrived by then says otherwise.
-    pub(crate) fn is_judged(&self, now: Time, config: &LinkConfig) -> bool {
+    pub(crate) fn is_judged(&self, now: Time, config: &ConnectionConfig) -> bool {
         let due = now >= self.deadline(config);
         due && (self.state != State::Open || self.is_slow(now, config) || now >= self.idle_deadline(config))
     }
 
     /// Begins a time anew within which the peer is to read, if it was over for long when that was noticed: nothing could
     /// be written while nothing ran here.
-    fn excuse_slowness(&mut self, now: Time, config: &LinkConfig) {
+    fn excuse_slowness(&mut self, now: Time, config: &ConnectionConfig) {
         let late = |since: Time, timeout| now.since(since + timeout) > timeout / LATE;
         if self.state == State::Closing && late(self.since, config.linger) {
             self.since = now;
@@ -419,7 +419,7 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    pub(crate) fn expire(&mut self, now: Time, config: &LinkConfig) -> Expiry {
+    pub(crate) fn expire(&mut self, now: Time, config: &ConnectionConfig) -> Expiry {
         self.excuse_slowness(now, config);
         if now < self.deadline(config) {
             return Expiry::Nothing;

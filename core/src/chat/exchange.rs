@@ -5,12 +5,13 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::caller::{Notice, Unsaid};
-use super::message::{MAX_BODY, Message};
+use super::api::{Notice, SendError};
+use super::config::ExchangeConfig;
+use super::message::Message;
 use crate::counters::counters;
 use crate::machine::Actions;
 use crate::partial::append;
-use crate::wire::{ErrorCode, WireError, keep};
+use crate::wire::{ErrorCode, WireError, detach};
 use crate::{Action, ConnId, Time};
 
 /// What a message or a part takes beside its bytes, in every count of bytes here: so that empty ones count too.
@@ -40,47 +41,16 @@ counters! {
     }
 }
 
-/// Bounds of what is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TalkConfig {
-    /// The longest body, said or heard. Default [`MAX_BODY`].
-    pub max_body: usize,
-    /// Bytes said and not acknowledged that are kept; what would be more is refused. Default 16 MiB.
-    pub max_queued: usize,
-    /// Bytes sent and not answered: an acknowledgement for the peer waits behind no more than that. Default 256 KiB.
-    pub window: usize,
-    /// Longer bodies are sent in parts of so many bytes, each answered for itself. Default 64 KiB.
-    pub part: usize,
-    /// Bytes heard and not read by the caller; a peer that sends more is closed. A peer stops at its own window, as it gets
-    /// no acknowledgement of what the caller has not read. Default 8 MiB.
-    pub max_unread: usize,
-    /// Nobody reads what is heard: a message is acknowledged as soon as it is whole. Default no.
-    pub unattended: bool,
-}
-
-impl Default for TalkConfig {
-    fn default() -> Self {
-        Self {
-            max_body: MAX_BODY,
-            max_queued: 16 * 1024 * 1024,
-            window: 256 * 1024,
-            part: 64 * 1024,
-            max_unread: 8 * 1024 * 1024,
-            unattended: false,
-        }
-    }
-}
-
 /// One side's books of a session: what it says and what it hears. The same for server and client.
 #[derive(Debug)]
-pub(super) struct Talk {
-    config: TalkConfig,
+pub(super) struct Exchange {
+    config: ExchangeConfig,
     /// Which session of this side it is, the first being 1.
     session: u64,
     /// Whether the peer reads lines, and so no parts.
     text: bool,
-    /// Said and not acknowledged, oldest first; ids count up from `acked + 1`.
-    queue: VecDeque<Said>,
+    /// QueuedMessage and not acknowledged, oldest first; ids count up from `acked + 1`.
+    queue: VecDeque<QueuedMessage>,
     queued_bytes: usize,
     acked: u64,
     /// The id of the last message that was sent whole, on any connection.
@@ -89,8 +59,8 @@ pub(super) struct Talk {
     next: usize,
     offset: usize,
     /// Parts sent on this connection and not answered, oldest first.
-    flight: VecDeque<Flight>,
-    flight_bytes: usize,
+    flight: VecDeque<SentPart>,
+    unanswered_sent_bytes: usize,
     /// The id of the last message heard whole, on any connection.
     heard: u64,
     /// The id of the last message that the caller has read.
@@ -109,14 +79,14 @@ pub(super) struct Talk {
 }
 
 #[derive(Debug)]
-struct Said {
+struct QueuedMessage {
     key: u64,
     body: Bytes,
     started: Time,
 }
 
 #[derive(Debug)]
-struct Flight {
+struct SentPart {
     id: u64,
     last: bool,
     bytes: usize,
@@ -124,8 +94,8 @@ struct Flight {
 
 type Out = Actions<Message, Notice>;
 
-impl Talk {
-    pub(super) fn new(config: TalkConfig, session: u64, text: bool) -> Self {
+impl Exchange {
+    pub(super) fn new(config: ExchangeConfig, session: u64, text: bool) -> Self {
         Self {
             config,
             session,
@@ -137,7 +107,7 @@ impl Talk {
             next: 0,
             offset: 0,
             flight: VecDeque::new(),
-            flight_bytes: 0,
+            unanswered_sent_bytes: 0,
             heard: 0,
             read: 0,
             coming: 1,
@@ -154,7 +124,7 @@ impl Talk {
         self.to_read = self.heard;
     }
 
-    /// Whether everything said is acknowledged, and everything heard before [`Talk::leave`] is.
+    /// Whether everything said is acknowledged, and everything heard before [`Exchange::leave`] is.
     pub(super) fn is_done(&self) -> bool {
         self.queue.is_empty() && self.read >= self.to_read
     }
@@ -185,7 +155,7 @@ impl Talk {
         let queued: usize = self.queue.iter().map(|said| said.body.len() + OVERHEAD).sum();
         let flight: usize = self.flight.iter().map(|flight| flight.bytes).sum();
         let unread: usize = self.unread.iter().sum();
-        if (queued, flight, unread) != (self.queued_bytes, self.flight_bytes, self.unread_bytes) {
+        if (queued, flight, unread) != (self.queued_bytes, self.unanswered_sent_bytes, self.unread_bytes) {
             return Err("a sum of bytes is wrong");
         }
         if self.read + self.unread.len() as u64 != self.heard {
@@ -194,7 +164,7 @@ impl Talk {
         if self.next > self.queue.len() || (self.offset > 0 && self.next == self.queue.len()) {
             return Err("the next to be sent is beyond the end");
         }
-        let TalkConfig {
+        let ExchangeConfig {
             max_body,
             max_queued,
             max_unread,
@@ -206,25 +176,25 @@ impl Talk {
         Ok(())
     }
 
-    /// Takes a message to be sent by [`Talk::pump`].
-    pub(super) fn say(&mut self, key: u64, body: Bytes) -> Result<(), Unsaid> {
+    /// Takes a message to be sent by [`Exchange::pump`].
+    pub(super) fn say(&mut self, key: u64, body: Bytes) -> Result<(), SendError> {
         if body.len() > self.config.max_body {
-            return Err(Unsaid::TooLong);
+            return Err(SendError::TooLong);
         }
         let bytes = body.len() + OVERHEAD;
         if self.queued_bytes + bytes > self.config.max_queued {
-            return Err(Unsaid::QueueFull);
+            return Err(SendError::QueueFull);
         }
         self.queued_bytes += bytes;
         let started = Time::ZERO;
-        self.queue.push_back(Said { key, body, started });
+        self.queue.push_back(QueuedMessage { key, body, started });
         Ok(())
     }
 
     /// Sends as much as may be under way.
     pub(super) fn pump(&mut self, now: Time, conn: ConnId, out: &mut Out) {
         let part = if self.text { usize::MAX } else { self.config.part.max(1) };
-        while self.flight.is_empty() || self.flight_bytes < self.config.window {
+        while self.flight.is_empty() || self.unanswered_sent_bytes < self.config.window {
             let Some(said) = self.queue.get_mut(self.next) else {
                 return;
             };
@@ -242,8 +212,8 @@ impl Talk {
                 self.sent = self.sent.max(id);
             }
             let bytes = size + OVERHEAD;
-            self.flight_bytes += bytes;
-            self.flight.push_back(Flight { id, last, bytes });
+            self.unanswered_sent_bytes += bytes;
+            self.flight.push_back(SentPart { id, last, bytes });
             out.push(Action::Send(conn, Message::Part { id, body, last }));
         }
     }
@@ -259,10 +229,10 @@ impl Talk {
     ) -> Result<(), WireError> {
         match self.flight.front() {
             Some(flight) if flight.id == id && flight.last == last => {
-                self.flight_bytes -= flight.bytes;
+                self.unanswered_sent_bytes -= flight.bytes;
                 self.flight.pop_front();
             }
-            Some(Flight { id: oldest, .. }) => {
+            Some(SentPart { id: oldest, .. }) => {
                 let text = format!("message {id} is answered, and {oldest} waits for its answer first");
                 return Err(WireError::new(ErrorCode::NotHeld, text));
             }
@@ -283,7 +253,7 @@ impl Talk {
         self.acked += 1;
         self.next = self.next.saturating_sub(1);
         counters.delivered += 1;
-        out.push(Action::Notify(Notice::Delivered {
+        out.push(Action::Notify(Notice::Acknowledged {
             key: said.key,
             id: self.acked,
             round_trip,
@@ -329,21 +299,21 @@ impl Talk {
     /// The last part of a message that was not heard before.
     fn take(&mut self, id: u64, body: &Bytes, counters: &mut ChatCounters, out: &mut Out) {
         let body = if self.partial.is_empty() {
-            keep(body)
+            detach(body)
         } else {
             append(&mut self.partial, body);
             mem::take(&mut self.partial).freeze()
         };
         self.heard = id;
         counters.heard += 1;
-        if self.config.unattended {
+        if self.config.acknowledge_on_receipt {
             self.read = id;
         } else {
             self.unread.push_back(body.len());
             self.unread_bytes += body.len();
         }
         let session = self.session;
-        out.push(Action::Notify(Notice::Heard { session, id, body }));
+        out.push(Action::Notify(Notice::Received { session, id, body }));
     }
 
     /// The caller has read the messages of this session up to this one: they are acknowledged.
@@ -378,7 +348,7 @@ impl Talk {
         self.next = 0;
         self.offset = 0;
         self.flight.clear();
-        self.flight_bytes = 0;
+        self.unanswered_sent_bytes = 0;
         self.partial = BytesMut::new();
         self.unanswered.clear();
     }
@@ -412,7 +382,7 @@ impl Talk {
         for (at, said) in mem::take(&mut self.queue).into_iter().enumerate() {
             counters.undelivered += 1;
             let sent = self.acked + 1 + at as u64 <= self.sent;
-            out.push(Action::Notify(Notice::Undelivered { key: said.key, sent }));
+            out.push(Action::Notify(Notice::Unacknowledged { key: said.key, sent }));
         }
     }
 }
