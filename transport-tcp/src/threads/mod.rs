@@ -25,8 +25,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use async_trait::async_trait;
-use echosphere_driver::{Budgets, Listener};
 use echosphere_driver::settle::Settle;
+use echosphere_driver::{Budgets, Listener};
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Handle, Id, Runtime};
 use tokio::sync::mpsc;

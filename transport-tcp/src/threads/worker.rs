@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use echosphere_driver::{AcceptErrors, Budgets};
 use echosphere_driver::ready::{KeyWaker, Ready};
 use echosphere_driver::settle::{Reactor, Settle, Settling};
+use echosphere_driver::{AcceptErrors, Budgets};
 use slab::Slab;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
