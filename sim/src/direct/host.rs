@@ -111,6 +111,8 @@ struct Socket {
     backlog: Backlog,
     /// Its machine has known it.
     met: bool,
+    /// When its machine last sent or received a message.
+    used: Time,
     /// What was to be written last found no room.
     stuck: bool,
     /// It was dropped because its peer does not read.

@@ -85,13 +85,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if slot >= self.sockets.len() {
             self.sockets.resize_with(slot + 1, || None);
         }
-        let spoken = Spoken::since(self.local(net.now));
+        let now = self.local(net.now);
+        let spoken = Spoken::since(now);
         let before = self.sockets[slot].replace(Socket {
             id,
             index,
             spoken,
             backlog: Backlog::default(),
             met: self.side == Side::Client,
+            used: now,
             stuck: false,
             slow: false,
             half: Half::default(),
