@@ -8,6 +8,8 @@ use crate::dice::{Dice, Purpose};
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// How long nothing is sent in such a run: an hour by the slowest clock.
 pub(super) const SILENCE: Duration = Duration::from_secs(70 * 60);
+/// The longest body that is sent before the silence: longer than one read, so that it is received in halves.
+pub(super) const LONGEST: usize = 20_000;
 /// One run in this many: such a run takes a few hundred times as long as another.
 const ONE_IN: usize = 250;
 

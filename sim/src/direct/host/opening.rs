@@ -99,6 +99,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             half: Half::default(),
         });
         self.open += usize::from(before.is_none());
+        self.most_open = self.most_open.max(self.open);
         net.conns[index].ends[self.side as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {

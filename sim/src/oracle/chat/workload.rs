@@ -12,7 +12,7 @@ use super::Chat;
 use super::typed::fit_a_line;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::silence::SILENCE;
+use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
@@ -277,20 +277,18 @@ impl Workload for Chat {
     fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
         let host = dice.below(hosts);
-        let say = |at, body: &'static [u8]| Planned::Say {
-            host,
-            at,
-            body: Bytes::from_static(body),
-        };
         let at = window.mul_f64(0.2 * dice.unit());
+        let len = dice.among(1, silence::LONGEST);
+        let long = dice.bytes(len);
+        let say = |at, body| Planned::Say { host, at, body };
         let planned = vec![
             Planned::Session {
                 host,
                 at,
                 leaves: at + SILENCE + window,
             },
-            say(at, b"before"),
-            say(at + SILENCE, b"after"),
+            say(at, long.into()),
+            say(at + SILENCE, Bytes::from_static(b"after")),
         ];
         Self {
             silence: SILENCE + window,

@@ -14,7 +14,7 @@ use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::silence::SILENCE;
+use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::typed::fits_a_line;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
@@ -184,10 +184,14 @@ impl Workload for Echo {
 
     fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
-        let messages = (0..dice.among(1, 2)).map(|number| Planned {
-            host: dice.below(hosts),
-            at: window.mul_f64(dice.unit()),
-            x: format!("number {number}").into(),
+        let count = dice.among(1, 2);
+        let messages = (0..count).map(|number| {
+            let len = dice.among(1, silence::LONGEST);
+            Planned {
+                host: dice.below(hosts),
+                at: window.mul_f64(dice.unit()),
+                x: format!("{number:x>len$}").into(),
+            }
         });
         let mut echo = Self::new(Delay::Constant(SILENCE), messages.collect());
         echo.client.response_timeout = echo.silence();

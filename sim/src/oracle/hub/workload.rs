@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Hub;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::silence::SILENCE;
+use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
@@ -184,7 +184,8 @@ impl Workload for Hub {
                 leaves: at + SILENCE + window,
             });
             let to: Ids = (1..=3).collect();
-            let body = Bytes::from_static(b"still there");
+            let len = dice.among(1, silence::LONGEST);
+            let body = Bytes::from(dice.bytes(len));
             for at in [at, window + SILENCE] {
                 let request = Request::Relay {
                     to: to.clone(),
