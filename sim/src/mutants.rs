@@ -17,9 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::copy::Copy;
+use self::results::Results;
 use crate::commands::{complain, say};
 
 mod copy;
+mod results;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -106,6 +108,8 @@ struct Shrunk {
 struct Row {
     name: String,
     what: String,
+    /// The system that the simulator runs, or the command that must fail.
+    check: String,
     /// Why it could not be tried.
     broken: Option<&'static str>,
     calm: Option<Run>,
@@ -134,7 +138,7 @@ impl Run {
                 format!("seed {seed}, {seconds:.1} s{}", shrunk.unwrap_or_default())
             }
             Verdict::Caught { seed: None, .. } => format!("yes, {seconds:.1} s"),
-            Verdict::Hung => "hung".to_owned(),
+            Verdict::Hung => format!("hung, {seconds:.1} s"),
             Verdict::Escaped => "escaped".to_owned(),
         }
     }
@@ -191,27 +195,21 @@ impl Row {
         json!({
             "name": self.name,
             "what": self.what,
+            "check": self.check,
             "caught_by": self.verdict(),
             "lanes": lanes.collect::<serde_json::Map<_, _>>(),
         })
     }
 }
 
-const HEAD: &str =
-    "| planted bug | caught by | no faults | direct | turmoil | tests | rule |\n|---|---|---|---|---|---|---|";
-
+/// One line for people.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = |run: &Option<Run>| run.as_ref().map_or_else(|| "-".to_owned(), Run::cell);
-        let (calm, direct, turmoil) = (cell(&self.calm), cell(&self.direct), cell(&self.turmoil));
-        let tests = cell(&self.tests);
-        let shown = self.rule().chars().take(110);
-        let rule: String = shown.map(|c| if c == '|' { '/' } else { c }).collect();
-        let (name, what, verdict) = (&self.name, &self.what, self.verdict());
-        write!(
-            f,
-            "| {name}: {what} | {verdict} | {calm} | {direct} | {turmoil} | {tests} | {rule} |"
-        )
+        write!(f, "{} ({}): ", self.name, self.what)?;
+        match self.caught_by() {
+            Some((lane, run)) => write!(f, "{lane}, {}: {}", run.cell(), self.rule()),
+            None => f.write_str(self.verdict()),
+        }
     }
 }
 
@@ -242,15 +240,17 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         }
     }
     let mut rows = Vec::new();
+    let mut results = Results::read(&folder()).map_err(|error| error.to_string())?;
     for (name, patch) in patches {
         bar.inc(1);
         bar.set_message(name.clone());
         let row = copy.patched(name, &patch).map_err(|error| error.to_string())?;
         if !args.json {
-            if rows.is_empty() {
-                bar.suspend(|| say!("{HEAD}"));
-            }
             bar.suspend(|| say!("{row}"));
+        }
+        // The slice is a check, and no measurement.
+        if !args.slice {
+            results.set(&row).map_err(|error| error.to_string())?;
         }
         rows.push(row);
     }
@@ -264,9 +264,14 @@ fn workspace() -> PathBuf {
     Path::new(&package).join("..")
 }
 
+/// Where the patches are, and the table of what catches them.
+fn folder() -> PathBuf {
+    workspace().join("sim/mutants")
+}
+
 /// The patches that are asked for, by name.
 fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
-    let folder = workspace().join("sim/mutants");
+    let folder = folder();
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut patches = Vec::new();
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -288,10 +293,11 @@ fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
 }
 
 impl Row {
-    const fn broken(name: String, what: String, why: &'static str) -> Self {
+    const fn broken(name: String, what: String, check: String, why: &'static str) -> Self {
         Self {
             name,
             what,
+            check,
             broken: Some(why),
             calm: None,
             direct: None,

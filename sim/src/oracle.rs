@@ -18,11 +18,13 @@ use crate::oracle::typed::{Lines, Typing};
 
 pub mod chat;
 mod clocked;
+mod connections;
 pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
 pub(crate) mod partial;
+pub(crate) mod silence;
 mod trying;
 pub mod typed;
 
@@ -154,6 +156,9 @@ pub trait Workload: System + Clone + Sync {
     /// What `seed` says, for runs with so many hosts whose clients start within `window`. `clients` overrides their
     /// number.
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self;
+
+    /// The same for a run in which nothing is sent for more than an hour while connections are open.
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self;
 
     /// How many things the clients shall do.
     fn len(&self) -> usize;

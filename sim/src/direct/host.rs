@@ -1,5 +1,6 @@
 //! A simulated host: an endpoint, and sockets that are ends of modelled connections.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
@@ -76,8 +77,9 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     endpoint: Option<Endpoint<Observed<M, Eye<M>>, C>>,
     effects: Effects<M::Notice>,
     sockets: Vec<Option<Socket>>,
-    /// How many of them there are.
+    /// How many of them there are, and the most that there were at once.
     open: usize,
+    most_open: usize,
     dials: BTreeMap<DialToken, usize>,
     pub(super) plan: VecDeque<(Nanos, M::Command)>,
     pub(super) life: u32,
@@ -111,6 +113,8 @@ struct Socket {
     backlog: Backlog,
     /// Its machine has known it.
     met: bool,
+    /// When its machine last sent or received a message.
+    used: Time,
     /// What was to be written last found no room.
     stuck: bool,
     /// It was dropped because its peer does not read.
@@ -134,6 +138,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             effects: Effects::default(),
             sockets: Vec::new(),
             open: 0,
+            most_open: 0,
             dials: BTreeMap::new(),
             plan: VecDeque::new(),
             life: 0,
@@ -170,6 +175,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.halves.clear();
         let eye = listening(SharedTold::clone(&self.told), speech, eye);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
+    }
+
+    /// Its endpoint, what is shared with the observer of its machine, and how many connections it has and had at most.
+    pub(super) fn into_endpoint(self) -> (Box<dyn Any>, SharedTold, (usize, usize))
+    where
+        C: 'static,
+    {
+        let connections = (self.open, self.most_open);
+        (Box::new(self.endpoint), self.told, connections)
     }
 
     /// Whose its connections are, in its present life.

@@ -5,6 +5,7 @@ mod case;
 mod conn;
 mod decisions;
 mod faults;
+mod held;
 mod host;
 mod net;
 mod rules;
@@ -23,6 +24,7 @@ use echosphere_core::{CloseReason, Event, Machine};
 use self::case::nanos;
 pub use self::case::{Case, Fault, NARROW, Rates};
 pub use self::decisions::Decisions;
+pub use self::held::{Held, server_after};
 use self::host::{Eye, Host, Speech};
 use self::net::{MILLISECOND, Nanos, Net, What};
 use self::story::Story;
@@ -140,35 +142,9 @@ fn run_once<S: System>(
     lines: Lines,
     story: Option<Story>,
 ) -> (Outcome<S::Oracle>, Story) {
+    let told = story.is_some();
     let marks = Marks::default();
-    let watch = Watch {
-        now: 0,
-        trace: Trace::new(lines),
-        oracle: system.oracle(case.deep, &marks),
-        broken: None,
-        story,
-    };
-    let decisions = Decisions::new(case.seed, options.decisions, options.record);
-    let clients = (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host]));
-    let told = watch.story.is_some();
-    let mut world = World {
-        case,
-        system,
-        server: Host::new(case.hosts, Side::Server, case.clocks[case.hosts]),
-        clients: clients.collect(),
-        net: Net::new(
-            case.hosts,
-            case.latency_nanos(),
-            system.rates(case.rates),
-            decisions,
-            marks.clone(),
-        ),
-        watch: Rc::new(RefCell::new(watch)),
-        input: BytesMut::with_capacity(READ),
-        notices: Vec::new(),
-        lasting: vec![false; case.faults.len()],
-        clock: options.clock,
-    };
+    let mut world = World::new(case, system, options, (lines, story), marks.clone());
     world.net.ends = told.then(Vec::new);
     let result = caught(|| world.through());
     let at = Duration::from_nanos(world.net.now);
@@ -212,7 +188,48 @@ struct World<'a, S: System> {
     notices: Vec<<S::Client as Machine>::Notice>,
     /// Which faults have begun and not ended.
     lasting: Vec<bool>,
+    /// When the run is stopped, though it has not come to its end.
+    stop: Option<Nanos>,
     clock: Option<Arc<AtomicU64>>,
+}
+
+impl<'a, S: System> World<'a, S> {
+    fn new(
+        case: &'a Case,
+        system: &'a S,
+        options: Options,
+        (lines, story): (Lines, Option<Story>),
+        marks: Marks,
+    ) -> Self {
+        let watch = Watch {
+            now: 0,
+            trace: Trace::new(lines),
+            oracle: system.oracle(case.deep, &marks),
+            broken: None,
+            story,
+        };
+        let decisions = Decisions::new(case.seed, options.decisions, options.record);
+        let clients = (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host]));
+        Self {
+            case,
+            system,
+            server: Host::new(case.hosts, Side::Server, case.clocks[case.hosts]),
+            clients: clients.collect(),
+            net: Net::new(
+                case.hosts,
+                case.latency_nanos(),
+                system.rates(case.rates),
+                decisions,
+                marks,
+            ),
+            watch: Rc::new(RefCell::new(watch)),
+            input: BytesMut::with_capacity(READ),
+            notices: Vec::new(),
+            lasting: vec![false; case.faults.len()],
+            stop: None,
+            clock: options.clock,
+        }
+    }
 }
 
 impl<S: System> World<'_, S> {
@@ -242,6 +259,9 @@ impl<S: System> World<'_, S> {
         self.heal();
         let mut ask = safety;
         loop {
+            if self.stop.is_some_and(|stop| ask >= stop) {
+                return Ok(());
+            }
             ask += ASK_EVERY;
             self.until(ask)?;
             self.check_silence()?;

@@ -52,8 +52,12 @@ pub struct Chat {
     pub max_partial_bytes: Option<usize>,
     /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
     pub idle_timeout: Option<Duration>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
     /// How long after hearing a message a caller reads it.
     pub lag: Duration,
+    /// How long nothing is sent, if that is long.
+    pub silence: Duration,
     /// Hosts whose clients take a first refusal for an answer.
     pub meek: Vec<usize>,
 }
@@ -146,6 +150,7 @@ impl System for Chat {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             idle_timeout: self.idle_timeout.unwrap_or(link.idle_timeout),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             handshake_timeout: workload::HANDSHAKE_TIMEOUT,
             keepalive_interval: self.idle_timeout.map_or(link.keepalive_interval, |idle| idle / 3),
             ..link
@@ -161,11 +166,11 @@ impl System for Chat {
     }
 
     fn patience(&self) -> Duration {
-        self.says_much().unwrap_or_default()
+        self.says_much().unwrap_or_default() + self.reads_late() + self.silence
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_backlog.is_none() && self.max_partial_bytes.is_none()
+        self.max_backlog.is_none() && self.max_partial_bytes.is_none() && self.max_connections.is_none()
     }
 
     fn facts(server: &Answering) -> Vec<Fact> {

@@ -157,7 +157,8 @@ impl System for Echo {
     }
 
     fn patience(&self) -> Duration {
-        self.limits.patience(self.messages.len())
+        // An attempt that a fault has doomed takes as long as one that succeeds.
+        self.limits.patience(self.messages.len()) + 2 * self.silence()
     }
 
     fn facts(server: &Self::Server) -> Vec<Fact> {

@@ -40,6 +40,10 @@ pub struct Hub {
     pub max_backlog: Option<usize>,
     /// Bytes that half-received messages may hold, if those are not as many as ever.
     pub max_partial_bytes: Option<usize>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
+    /// How long nothing is sent, if that is long.
+    pub silence: Duration,
     /// Hosts whose users type. None of them asks for the echo of what a line cannot carry.
     pub lines: Vec<usize>,
     /// Hosts whose users come back after a loss.
@@ -109,12 +113,17 @@ impl System for Hub {
         ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             ..link
         }
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_partial_bytes.is_none()
+        self.max_partial_bytes.is_none() && self.max_connections.is_none()
+    }
+
+    fn patience(&self) -> Duration {
+        self.silence
     }
 
     fn typing() -> Box<dyn Typing> {

@@ -52,6 +52,8 @@ pub struct Numbers {
     pub max_backlog: Option<usize>,
     /// Bytes that half-received messages may hold, if those are not as many as ever.
     pub max_partial_bytes: Option<usize>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
     /// Hosts whose callers type.
     pub lines: Vec<usize>,
     /// Hosts whose clients take a first refusal for an answer.
@@ -121,6 +123,7 @@ impl System for Numbers {
         ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             ..link
         }
     }

@@ -9,6 +9,7 @@ use crate::direct::net::{MILLISECOND, Nanos, Net};
 use crate::direct::rules::SharedTold;
 use crate::marks::Mark;
 use crate::observe::Observable;
+use crate::oracle::silence::HOUR;
 use crate::side::Side;
 use crate::words;
 
@@ -124,11 +125,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             return;
         }
         let (told, types) = (SharedTold::clone(&self.told), self.types());
+        let now = self.local(net.now);
         for passed in told.borrow_mut().passed.drain(..) {
             let socket = self.sockets.get_mut(passed.conn.slot as usize).and_then(Option::as_mut);
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
+            if now.since(std::mem::replace(&mut socket.used, now)) >= HOUR {
+                net.marks.hit(Mark::SilentForAnHour);
+            }
             let conn = &mut net.conns[socket.index];
             if passed.by_length && (conn.lines || types) {
                 continue;

@@ -85,18 +85,21 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if slot >= self.sockets.len() {
             self.sockets.resize_with(slot + 1, || None);
         }
-        let spoken = Spoken::since(self.local(net.now));
+        let now = self.local(net.now);
+        let spoken = Spoken::since(now);
         let before = self.sockets[slot].replace(Socket {
             id,
             index,
             spoken,
             backlog: Backlog::default(),
             met: self.side == Side::Client,
+            used: now,
             stuck: false,
             slow: false,
             half: Half::default(),
         });
         self.open += usize::from(before.is_none());
+        self.most_open = self.most_open.max(self.open);
         net.conns[index].ends[self.side as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {

@@ -133,7 +133,12 @@ impl ClientsModel {
             Event::Received(conn, Message::Welcome { received }) => entry.welcomed(*conn, *received),
             Event::Opened(conn, _) if client.types => entry.welcomed(*conn, 0),
             Event::Opened(..) => entry.welcomed = false,
-            Event::Closed(conn, _) => entry.closed(*conn),
+            Event::Closed(conn, _) => {
+                if entry.conn == Some(*conn) && entry.answers.are_withheld() {
+                    self.marks.hit(Mark::LostWhileWithheld);
+                }
+                entry.closed(*conn);
+            }
             Event::Received(_, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
                     entry.sending.answered();
@@ -178,6 +183,9 @@ impl ClientsModel {
         reads.for_each(|read| entry.reads(sessions, read));
         if let (Some(conn), Some(_)) = (entry.conn, entry.session) {
             entry.answers.check(conn, entry.read, actions)?;
+            if entry.answers.are_withheld() {
+                self.marks.hit(Mark::AnswerWithheld);
+            }
         }
         entry.sending.note(client.now, self.window, actions)?;
         if entry.session.is_none() != client.inner.is_zero() {

@@ -125,6 +125,9 @@ impl Connecting {
                 session.welcomed(*conn);
             }
             Event::Received(conn, Message::Error(code, _)) if session.stage.is_on(*conn) => {
+                if *code == ErrorCode::Full {
+                    marks.hit(Mark::ToldFull);
+                }
                 let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
                 // It is not busy with somebody else: it holds too much of half-received messages.
                 let too_much = *code == ErrorCode::Busy && matches!(session.stage, Stage::Open(_));

@@ -89,6 +89,9 @@ impl ServerModel {
                 self.open.remove(conn);
                 self.strangers.remove(conn);
                 if self.peer() == Some(*conn) {
+                    if self.answers.are_withheld() {
+                        self.marks.hit(Mark::LostWhileWithheld);
+                    }
                     self.lost(now, *reason, actions)?;
                 }
             }
@@ -126,6 +129,9 @@ impl ServerModel {
         self.check_got(sessions, step)?;
         if let Some((conn, read)) = self.talk.as_ref().and_then(|talk| Some((talk.conn?, talk.read))) {
             self.answers.check(conn, read, actions)?;
+            if self.answers.are_withheld() {
+                self.marks.hit(Mark::AnswerWithheld);
+            }
         }
         self.sending.note(now, self.config.exchange.window, actions)
     }

@@ -311,12 +311,14 @@ impl ClientModel {
                         }
                         self.marks.hit(Mark::NotHeld);
                     }
-                    Said::Error(ErrorCode::Full) => self.marks.hit(Mark::ServerFull),
+                    Said::Error(ErrorCode::Full) => self.marks.hit(Mark::ToldFull),
                     Said::Error(_) => {}
                 }
             }
             Heard::Closed(id) => {
-                self.conn(host, id)?;
+                if !self.conn(host, id)?.owes.is_empty() {
+                    self.marks.hit(Mark::LostWhileWithheld);
+                }
                 self.host(host).conns.remove(id);
             }
             Heard::Command(&Command::Send { id, .. }) => {
@@ -372,9 +374,12 @@ impl ClientModel {
             }
             Said::Ok(y) => {
                 let rude = self.rude.contains(&host);
-                let owes = &mut self.conn(host, id)?.owes;
                 // Of several the same, what is answered at once is what has just come.
                 let at_once = matches!(*event, Heard::Received(from, Said::Message(_)) if from == id);
+                if !at_once {
+                    self.marks.hit(Mark::AnswerWithheld);
+                }
+                let owes = &mut self.conn(host, id)?.owes;
                 let mut same = (0..owes.len()).filter(|at| owes[*at].0 == y);
                 let Some(at) = (if at_once { same.next_back() } else { same.next() }) else {
                     if rude {

@@ -357,6 +357,9 @@ impl ClientModel {
             self.marks.hit(Mark::BegunInstead);
             return self.ask(key, conn, Message::StartSession { uuid, n }, did);
         }
+        if code == ErrorCode::Full {
+            self.marks.hit(Mark::ToldFull);
+        }
         let passes = [
             ErrorCode::ShuttingDown,
             ErrorCode::Full,

@@ -51,6 +51,8 @@ struct Peer {
     sent: usize,
     finished: bool,
     behind: bool,
+    /// The next number of its stream waits for it to read.
+    held_back: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,7 @@ impl Peer {
             sent: KEEPALIVES,
             finished: false,
             behind: false,
+            held_back: false,
         }
     }
 }
@@ -357,6 +360,7 @@ impl ServerModel {
         let Some(Peer {
             stream,
             behind,
+            held_back,
             finished,
             ..
         }) = self.peers.get_mut(&conn)
@@ -375,6 +379,7 @@ impl ServerModel {
         } else {
             self.now + period
         };
+        *held_back = *behind;
         if *behind {
             self.marks.hit(Mark::HeldBack);
             self.counters.held_back += 1;

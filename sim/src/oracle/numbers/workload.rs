@@ -180,7 +180,12 @@ pub(super) fn patience(numbers: &Numbers) -> Duration {
     let plain = numbers.planned.iter().map(Planned::plain).max().unwrap_or(0);
     // Who types is cut off for their silence again and again, and comes back.
     let typed = if numbers.lines.is_empty() { 1.25 } else { 2.5 };
-    (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed)
+    let alone = (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed);
+    // Where there is no room for all connections, one waits for another, and tries again when that has ended.
+    match numbers.max_connections {
+        Some(_) => numbers.planned.len() as u32 * (alone + BACKOFF_MAX + LINK.linger),
+        None => alone,
+    }
 }
 
 impl Numbers {
@@ -206,6 +211,7 @@ impl Numbers {
             planned,
             max_backlog: None,
             max_partial_bytes: None,
+            max_connections: None,
             lines: Vec::new(),
             meek: Vec::new(),
         }
@@ -223,6 +229,10 @@ impl Workload for Numbers {
 
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
         draws::draw(seed, hosts, window, clients)
+    }
+
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        draws::draw_silent(seed, hosts, window)
     }
 
     fn len(&self) -> usize {
@@ -256,6 +266,7 @@ impl Workload for Numbers {
             "give_up": self.client.give_up_after,
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
+            "max_connections": self.max_connections,
             "lines": self.lines,
             "meek": self.meek,
             "planned": self.planned,
@@ -276,6 +287,8 @@ impl Workload for Numbers {
             max_backlog: Option<usize>,
             #[serde(default)]
             max_partial_bytes: Option<usize>,
+            #[serde(default)]
+            max_connections: Option<usize>,
             #[serde(default)]
             lines: Vec<usize>,
             #[serde(default)]
@@ -298,6 +311,7 @@ impl Workload for Numbers {
         Ok(Self {
             max_backlog: whole.max_backlog,
             max_partial_bytes: whole.max_partial_bytes,
+            max_connections: whole.max_connections,
             lines: whole.lines,
             meek: whole.meek,
             ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use echosphere_core::Action;
 use echosphere_core::hub::{Failure, Notice, Reply, Request};
+use echosphere_core::wire::ErrorCode;
 
 use super::{Did, Session, Step, UsersModel, must};
 use crate::marks::Mark;
@@ -48,6 +49,9 @@ impl Step<'_> {
             }
             // The connection is about to end.
             Reply::Error(code, text) if code.is_retryable() => {
+                if *code == ErrorCode::Full {
+                    marks.hit(Mark::ToldFull);
+                }
                 session.told = Some(Failure::Rejected(*code, text.clone()));
                 return Ok(());
             }
