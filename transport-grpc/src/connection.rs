@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::link::LinkConfig;
+use echosphere_driver::Stream;
 use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, join};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, join, split};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -83,8 +83,8 @@ impl Http {
     /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
     pub(crate) async fn serve(
         self: Arc<Self>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
+        mut stream: impl Stream,
+        peer: Option<SocketAddr>,
         is_place: bool,
     ) -> io::Result<()> {
         let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
@@ -116,7 +116,7 @@ impl Http {
                 Ok::<_, Infallible>(response.map(|body| Counted { body, _call: call }))
             }
         });
-        let (rest, write) = stream.into_split();
+        let (rest, write) = split(stream);
         let io = TokioIo::new(join(Cursor::new(start).chain(rest), write));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let idle_timeout = if is_place {

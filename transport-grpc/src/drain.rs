@@ -6,7 +6,7 @@ use tonic::body::Body;
 
 /// A call that waits to be taken.
 pub(crate) struct Asked {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
     /// What it receives.
     pub(crate) incoming: Body,
     /// Takes what it sends.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{AcceptErrors, Complaint, Listener};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use echosphere_driver::{AcceptErrors, Complaint, Listener, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -24,8 +23,6 @@ use crate::stream::{GrpcStream, Pipe};
 const QUEUED_CALLS: usize = 256;
 /// Connections over the bound that are answered at the same time; others are closed at once.
 const REFUSALS: usize = 64;
-/// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
 
 /// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
 /// in HTTP/2 without TLS.
@@ -34,7 +31,6 @@ const BACKLOG: u32 = 4096;
 /// `NOT_SERVING`.
 pub struct GrpcListener<M> {
     calls: mpsc::Receiver<Asked>,
-    addr: SocketAddr,
     method: PhantomData<M>,
 }
 
@@ -56,18 +52,16 @@ impl Serving {
 }
 
 impl<M: Method> GrpcListener<M> {
-    /// Binds to `addr`, port 0 takes a free one, and serves there on tasks of their own.
+    /// Serves the connections of `listener` on tasks of their own.
     ///
     /// # Errors
     ///
-    /// If the address is taken or not this host's.
+    /// If the method's descriptors are not a `FileDescriptorSet`.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn bind(addr: SocketAddr, config: GrpcConfig) -> io::Result<(Self, Serving)> {
-        let listener = listen(addr)?;
-        let addr = listener.local_addr()?;
+    pub fn over(listener: impl Listener + 'static, config: GrpcConfig) -> io::Result<(Self, Serving)> {
         let (sender, calls) = mpsc::channel(QUEUED_CALLS);
         let over = CancellationToken::new();
         let drain = Drain::new(sender, over.clone());
@@ -85,7 +79,6 @@ impl<M: Method> GrpcListener<M> {
         tasks.spawn(accepting.run());
         let listener = Self {
             calls,
-            addr,
             method: PhantomData,
         };
         let serving = Serving {
@@ -93,12 +86,6 @@ impl<M: Method> GrpcListener<M> {
             _over: over.drop_guard(),
         };
         Ok((listener, serving))
-    }
-
-    /// The address it listens on.
-    #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.addr
     }
 }
 
@@ -128,15 +115,13 @@ impl<M: Method> Listener for GrpcListener<M> {
 
 impl<M> fmt::Debug for GrpcListener<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrpcListener")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("GrpcListener").finish_non_exhaustive()
     }
 }
 
 /// Accepts connections until the drain.
-struct Accepting {
-    listener: TcpListener,
+struct Accepting<L> {
+    listener: L,
     http: Arc<Http>,
     drain: Drain,
     places: Arc<Semaphore>,
@@ -144,8 +129,8 @@ struct Accepting {
     tasks: TaskTracker,
 }
 
-impl Accepting {
-    async fn run(self) {
+impl<L: Listener> Accepting<L> {
+    async fn run(mut self) {
         let (mut no_place, mut errors) = (Complaint::default(), AcceptErrors::default());
         loop {
             let accepted = tokio::select! {
@@ -154,10 +139,15 @@ impl Accepting {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(stream) => {
+                    let peer = self.listener.peer(&stream);
                     let is_place = self.spawn(stream, peer);
                     if !is_place && let Some(left_out) = no_place.due() {
-                        tracing::warn!(%peer, left_out, "refused a connection: all places are taken");
+                        tracing::warn!(
+                            peer = peer.map(display),
+                            left_out,
+                            "refused a connection: all places are taken"
+                        );
                     }
                 }
                 Err(error) => errors.note(&error).await,
@@ -166,7 +156,7 @@ impl Accepting {
     }
 
     /// Serves a connection, or refuses it. Returns whether there was a place for it.
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr) -> bool {
+    fn spawn(&self, stream: L::Stream, peer: Option<SocketAddr>) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_place = place.is_some();
         let held = place.or_else(|| Arc::clone(&self.refusals).try_acquire_owned().ok());
@@ -178,25 +168,16 @@ impl Accepting {
     }
 }
 
-async fn serve(http: Arc<Http>, stream: TcpStream, peer: SocketAddr, is_place: bool, _held: OwnedSemaphorePermit) {
-    // What fails is the socket's option, and then the socket itself is of no use.
-    let served = match stream.set_nodelay(true) {
-        Ok(()) => http.serve(stream, peer, is_place).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "an HTTP/2 connection failed");
+async fn serve(
+    http: Arc<Http>,
+    stream: impl Stream,
+    peer: Option<SocketAddr>,
+    is_place: bool,
+    _held: OwnedSemaphorePermit,
+) {
+    if let Err(error) = http.serve(stream, peer, is_place).await {
+        tracing::debug!(peer = peer.map(display), %error, "an HTTP/2 connection failed");
     }
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
 }
 
 fn semaphore(places: usize) -> Arc<Semaphore> {

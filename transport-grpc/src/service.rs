@@ -58,7 +58,7 @@ impl Services {
     /// Answers a request. `leave` is called if the peer had better connect elsewhere.
     pub(crate) async fn answer(
         &self,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         mut request: Request<Body>,
         leave: impl FnOnce(),
     ) -> Response<Body> {
@@ -91,7 +91,7 @@ impl Services {
     }
 
     /// Has the driver take a call, unless it takes none any more.
-    async fn call(&self, peer: SocketAddr, incoming: Body) -> Option<Response<Body>> {
+    async fn call(&self, peer: Option<SocketAddr>, incoming: Body) -> Option<Response<Body>> {
         let (taken, outgoing) = oneshot::channel();
         let call = Asked { peer, incoming, taken };
         self.drain.ask(call).await.then_some(())?;

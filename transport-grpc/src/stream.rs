@@ -59,8 +59,8 @@ pub struct GrpcStream {
 /// Which side of a call this is.
 #[derive(Debug)]
 enum Side {
-    /// The server's, with the client's address.
-    Server(SocketAddr),
+    /// The server's, with the client's address, if it has one.
+    Server(Option<SocketAddr>),
     /// The client's, with what the call was made on.
     Client { _connection: Connection },
 }
@@ -99,7 +99,7 @@ impl Pipe {
 
 impl GrpcStream {
     /// A call of a client at `peer`, which receives `incoming` and sends through `pipe`.
-    pub(crate) fn accepted(peer: SocketAddr, incoming: Body, pipe: Pipe) -> Self {
+    pub(crate) fn accepted(peer: Option<SocketAddr>, incoming: Body, pipe: Pipe) -> Self {
         Self::new(incoming, pipe, Side::Server(peer))
     }
 
@@ -132,7 +132,7 @@ impl GrpcStream {
     /// The client's address, on the server's side.
     pub(crate) const fn peer(&self) -> Option<SocketAddr> {
         match self.side {
-            Side::Server(peer) => Some(peer),
+            Side::Server(peer) => peer,
             Side::Client { .. } => None,
         }
     }

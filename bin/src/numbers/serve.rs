@@ -202,10 +202,10 @@ fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<Ge
         links: args.bounds.links.config(MAX_MESSAGE)?,
         max_calls: args.bounds.max_calls_per_connection,
     };
-    let bound = GrpcListener::bind(addr, config);
-    let (listener, serving) = bound.map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
-    server::announce(listener.local_addr(), "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
-    Ok((listener, serving))
+    let (tcp, addr) = server::bind(addr, "--grpc")?;
+    let served = GrpcListener::over(tcp, config)?;
+    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
+    Ok(served)
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {

@@ -8,6 +8,7 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_driver::Listener;
 use echosphere_transport_grpc::numbers::GetNumbers;
 use echosphere_transport_grpc::{GrpcConfig, GrpcListener, Method};
+use echosphere_transport_tcp::TcpListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -98,9 +99,10 @@ async fn a_watch_that_begins_in_a_drain_is_told_so_first() {
 
 #[tokio::test]
 async fn calls_that_were_not_taken_when_the_drain_begins_are_told_so() {
-    let (mut listener, serving) =
-        GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), GrpcConfig::default()).unwrap();
-    let http = Http::connect(listener.local_addr()).await;
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (mut listener, serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
+    let http = Http::connect(addr).await;
     let first = http.ask(&path(), &[]).await;
     let second = http.ask(&path(), &[]).await;
     let taken = listener.accept().await.unwrap();

@@ -14,7 +14,7 @@ use echosphere_core::{DialError, DialToken};
 use echosphere_driver::{Connector, Driver, Handle};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
-use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use http::{HeaderMap, HeaderName, Request, Response};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -79,9 +79,9 @@ pub(crate) fn start_with(calls: LinkConfig, connections: GrpcConfig) -> Running 
     };
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), calls);
-    let bound = GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), connections);
-    let (listener, serving) = bound.unwrap();
-    let addr = listener.local_addr();
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (listener, serving) = GrpcListener::<GetNumbers>::over(tcp, connections).unwrap();
     let (driver, handle) = Driver::serve(endpoint, listener);
     Running {
         addr,
