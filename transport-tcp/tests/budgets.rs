@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Budgets;
 use echosphere_transport_tcp::ThreadedListener;
 use support::{MAX_MESSAGE, Network, NetworkListener, Relay, Watched, localhost, soon};
@@ -45,7 +45,7 @@ fn relay(budgets: Budgets, capacity: usize) -> (Network, Relay) {
     let (network, listener) = Network::new(capacity, true);
     (
         network,
-        Relay::within(listener, LinkConfig::default(), MAX_MESSAGE, budgets),
+        Relay::within(listener, ConnectionConfig::default(), MAX_MESSAGE, budgets),
     )
 }
 
@@ -168,9 +168,9 @@ async fn a_peer_that_never_stops_sending_does_not_delay_a_deadline_for_ever() {
         for sends in [true, false] {
             connect.send(Ok(Endless { sends })).unwrap();
         }
-        let config = LinkConfig {
+        let config = ConnectionConfig {
             handshake_timeout: Duration::from_millis(50),
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         };
         let relay = Relay::within(NetworkListener(connected), config, MAX_MESSAGE, budgets);
         relay
@@ -185,7 +185,7 @@ fn threaded(budgets: Budgets, connections: usize) -> (Relay, Vec<StdStream>) {
     let listener = ThreadedListener::bind_within(localhost(), NonZeroUsize::MIN, budgets).unwrap();
     let addr = listener.local_addr();
     let peers = (0..connections).map(|_| StdStream::connect(addr).unwrap()).collect();
-    (Relay::over(listener, LinkConfig::default(), MAX_MESSAGE), peers)
+    (Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE), peers)
 }
 
 /// All peers send the same bytes. Then each receives the error, and its connection ends.
