@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{AcceptErrors, Complaint, Listener, Stream};
+use echosphere_driver::{AcceptErrors, Listener, LogLimit, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::GrpcConfig;
-use crate::connection::Http;
-use crate::drain::{Asked, Drain};
+use crate::connection::HttpServer;
 use crate::method::Method;
 use crate::service::Services;
-use crate::settle::ThroughTasks;
-use crate::stream::{GrpcStream, Pipe};
+use crate::settle::SettleTasks;
+use crate::shutdown::{PendingCall, Shutdown};
+use crate::stream::{CallPipe, GrpcStream};
 
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
@@ -30,7 +30,7 @@ const REFUSALS: usize = 64;
 /// When it is dropped the server drains: it accepts no connections, answers new calls by `UNAVAILABLE`, and its health is
 /// `NOT_SERVING`.
 pub struct GrpcListener<M> {
-    calls: mpsc::Receiver<Asked>,
+    calls: mpsc::Receiver<PendingCall>,
     method: PhantomData<M>,
 }
 
@@ -64,15 +64,15 @@ impl<M: Method> GrpcListener<M> {
     pub fn over(listener: impl Listener + 'static, config: GrpcConfig) -> io::Result<(Self, Serving)> {
         let (sender, calls) = mpsc::channel(QUEUED_CALLS);
         let over = CancellationToken::new();
-        let drain = Drain::new(sender, over.clone());
-        let services = Services::new::<M>(drain.clone(), config.links)?;
+        let drain = Shutdown::new(sender, over.clone());
+        let services = Services::new::<M>(drain.clone(), config.connections)?;
         let tasks = TaskTracker::new();
         tasks.close();
-        let accepting = Accepting {
+        let accepting = AcceptLoop {
             listener,
-            http: Arc::new(Http::new(config, services, drain.clone())),
+            http: Arc::new(HttpServer::new(config, services, drain.clone())),
             drain,
-            places: semaphore(config.links.max_connections),
+            places: semaphore(config.connections.max_connections),
             refusals: semaphore(REFUSALS),
             tasks: tasks.clone(),
         };
@@ -94,11 +94,11 @@ impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
-        let Some(Asked { peer, incoming, taken }) = self.calls.recv().await else {
+        let Some(PendingCall { peer, incoming, taken }) = self.calls.recv().await else {
             // The accepting task has panicked. Other listeners of the same driver go on.
             return std::future::pending().await;
         };
-        let (pipe, outgoing) = Pipe::new(true);
+        let (pipe, outgoing) = CallPipe::new(true);
         // If the caller is gone already, the call breaks off.
         let _ = taken.send(outgoing);
         Ok(GrpcStream::accepted(peer, incoming, pipe))
@@ -109,7 +109,7 @@ impl<M: Method> Listener for GrpcListener<M> {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(ThroughTasks::default())
+        Arc::new(SettleTasks::default())
     }
 }
 
@@ -120,18 +120,18 @@ impl<M> fmt::Debug for GrpcListener<M> {
 }
 
 /// Accepts connections until the drain.
-struct Accepting<L> {
+struct AcceptLoop<L> {
     listener: L,
-    http: Arc<Http>,
-    drain: Drain,
+    http: Arc<HttpServer>,
+    drain: Shutdown,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
-impl<L: Listener> Accepting<L> {
+impl<L: Listener> AcceptLoop<L> {
     async fn run(mut self) {
-        let (mut no_place, mut errors) = (Complaint::default(), AcceptErrors::default());
+        let (mut no_place, mut errors) = (LogLimit::default(), AcceptErrors::default());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -169,7 +169,7 @@ impl<L: Listener> Accepting<L> {
 }
 
 async fn serve(
-    http: Arc<Http>,
+    http: Arc<HttpServer>,
     stream: impl Stream,
     peer: Option<SocketAddr>,
     is_place: bool,

@@ -205,11 +205,11 @@ pub(crate) async fn channel(addr: SocketAddr) -> Channel {
 
 /// An HTTP/2 connection on which requests have any headers and bodies.
 #[derive(Clone)]
-pub(crate) struct Http(h2::client::SendRequest<Bytes>);
+pub(crate) struct HttpClient(h2::client::SendRequest<Bytes>);
 
 /// A response, whole.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Answer {
     pub(crate) http: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -217,19 +217,19 @@ pub(crate) struct Told {
     pub(crate) status: Option<Status>,
 }
 
-impl Told {
+impl Answer {
     pub(crate) fn code(&self) -> Code {
         self.status.as_ref().unwrap().code()
     }
 }
 
 /// A request under way.
-pub(crate) struct Asking {
+pub(crate) struct PendingAnswer {
     pub(crate) response: h2::client::ResponseFuture,
     pub(crate) body: h2::SendStream<Bytes>,
 }
 
-impl Http {
+impl HttpClient {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         // Where time is paused, what Nagle's algorithm holds back comes late.
@@ -241,7 +241,7 @@ impl Http {
     }
 
     /// Begins a request with these headers beside gRPC's own.
-    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Asking {
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> PendingAnswer {
         let mut request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -253,7 +253,7 @@ impl Http {
         }
         let mut requests = self.0.clone().ready().await.unwrap();
         let (response, body) = requests.send_request(request, false).unwrap();
-        Asking { response, body }
+        PendingAnswer { response, body }
     }
 
     /// Waits until the server has closed it.
@@ -262,25 +262,25 @@ impl Http {
     }
 
     /// Makes a request with this body, whole.
-    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut asking = self.ask(path, headers).await;
         asking.send(body, true);
         asking.told().await
     }
 }
 
-impl Asking {
+impl PendingAnswer {
     pub(crate) fn send(&mut self, bytes: &[u8], end: bool) {
         // The server may have answered already.
         let _ = self.body.send_data(Bytes::copy_from_slice(bytes), end);
     }
 
-    pub(crate) async fn told(self) -> Told {
+    pub(crate) async fn told(self) -> Answer {
         soon(async { whole(self.response.await.unwrap()).await }).await
     }
 }
 
-async fn whole(response: Response<h2::RecvStream>) -> Told {
+async fn whole(response: Response<h2::RecvStream>) -> Answer {
     let (head, mut stream) = response.into_parts();
     let mut body = Vec::new();
     while let Some(data) = stream.data().await {
@@ -293,7 +293,7 @@ async fn whole(response: Response<h2::RecvStream>) -> Told {
         .as_ref()
         .or(Some(&head.headers))
         .and_then(Status::from_header_map);
-    Told {
+    Answer {
         http: head.status.as_u16(),
         headers: head.headers,
         body,
