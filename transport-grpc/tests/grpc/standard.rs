@@ -17,7 +17,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ExtensionRequest, ServerReflectionRequest, ServerReflectionResponse};
 
-use crate::support::{HttpClient, channel, path, replies, requests, start};
+use crate::support::{HttpClient, channel, message, path, replies, requests, start};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -175,12 +175,6 @@ async fn the_older_reflection_gives_the_same_answers() {
         "{answer:?}"
     );
     running.end().await;
-}
-
-/// One of gRPC's messages.
-fn message(payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap();
-    [&[0], &length.to_be_bytes()[..], payload].concat()
 }
 
 #[tokio::test]

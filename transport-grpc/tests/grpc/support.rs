@@ -11,7 +11,7 @@ use echosphere_core::numbers::{
 };
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{DialError, DialToken};
-use echosphere_driver::{Connector, Driver, Handle};
+use echosphere_driver::{Connector, Driver, Handle, Listener, Stream};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
 use echosphere_transport_tcp::{TcpConnector, TcpListener};
@@ -71,20 +71,28 @@ pub(crate) fn start() -> Running {
     start_with(ConnectionConfig::default(), GrpcConfig::default())
 }
 
-/// A server whose calls and connections have these bounds. It sends a number every millisecond.
+/// A server over TCP whose calls and connections have these bounds.
 pub(crate) fn start_with(calls: ConnectionConfig, connections: GrpcConfig) -> Running {
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    Running {
+        addr,
+        ..serve(tcp, calls, connections)
+    }
+}
+
+/// A server over any listener; `addr` means nothing. It sends a number every millisecond.
+pub(crate) fn serve(listener: impl Listener + 'static, calls: ConnectionConfig, connections: GrpcConfig) -> Running {
     let config = ServerConfig {
         period: Duration::from_millis(1),
         ..ServerConfig::default()
     };
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), calls);
-    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let addr = tcp.local_addr().unwrap();
-    let (listener, serving) = GrpcListener::<GetNumbers>::over(tcp, connections).unwrap();
+    let (listener, serving) = GrpcListener::<GetNumbers>::over(listener, connections).unwrap();
     let (driver, handle) = Driver::serve(endpoint, listener);
     Running {
-        addr,
+        addr: ([127, 0, 0, 1], 0).into(),
         handle,
         driver: tokio::spawn(driver.run()),
         serving,
@@ -234,6 +242,10 @@ impl HttpClient {
         let stream = TcpStream::connect(addr).await.unwrap();
         // Where time is paused, what Nagle's algorithm holds back comes late.
         stream.set_nodelay(true).unwrap();
+        Self::over(stream).await
+    }
+
+    pub(crate) async fn over(stream: impl Stream) -> Self {
         let (requests, connection) = h2::client::handshake(stream).await.unwrap();
         // It fails when the server closes it, and then its requests do.
         tokio::spawn(async move { drop(connection.await) });
@@ -304,4 +316,10 @@ async fn whole(response: Response<h2::RecvStream>) -> Answer {
 /// The path of the calls.
 pub(crate) fn path() -> String {
     GetNumbers::path()
+}
+
+/// One of gRPC's messages.
+pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], payload].concat()
 }
