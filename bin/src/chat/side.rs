@@ -108,7 +108,7 @@ impl Side {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         let (sender, notices) = mpsc::unbounded_channel();
         let (driver, handle) = Driver::serve(endpoint, listener);
-        let driver = driver.notifying(notifier(sender));
+        let driver = driver.with_notices(notifier(sender));
         let running = tokio::spawn(async move { driver.run().await.is_zero() });
         let ends = Ends::Server(handle);
         Self { ends, notices, running }

@@ -179,7 +179,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             None => None,
         };
         let (driver, handle) = Driver::serve(endpoint(&args)?, Both(connections, calls));
-        let driver = driver.speaking(|stream| match stream {
+        let driver = driver.with_codecs(|stream| match stream {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
         });
@@ -199,13 +199,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
 
 fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
     let config = GrpcConfig {
-        links: args.bounds.links.config(MAX_MESSAGE)?,
+        connections: args.bounds.links.config(MAX_MESSAGE)?,
         max_calls: args.bounds.max_calls_per_connection,
     };
-    let bound = GrpcListener::bind(addr, config);
-    let (listener, serving) = bound.map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
-    server::announce(listener.local_addr(), "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
-    Ok((listener, serving))
+    let (tcp, addr) = server::bind(addr, "--grpc")?;
+    let served = GrpcListener::over(tcp, config)?;
+    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
+    Ok(served)
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
