@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use serde_json::json;
 use sim::FailureKind;
-use sim::exhaust::{Broken, Explored, Scope, explore, replay};
+use sim::exhaust::{Explored, FailedSchedule, Scope, explore, replay};
 use tokio::time::Instant;
 
 use super::{counter, exit_code, say, wrong_use};
@@ -120,7 +120,7 @@ fn again(args: &Args, scope: &Scope, decisions: &[usize]) -> ExitCode {
     }
 }
 
-fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
+fn fail(args: &Args, scope: &Scope, broken: &FailedSchedule) -> ExitCode {
     let decisions: Vec<String> = broken.decisions.iter().map(ToString::to_string).collect();
     let decisions = decisions.join(",");
     if args.json {

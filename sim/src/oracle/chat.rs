@@ -10,25 +10,25 @@ use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::callers::{Answering, Reading};
 use self::clients::ClientsModel;
+pub use self::machines::{Answering, Reading};
 use self::server::ServerModel;
 use self::sessions::Sessions;
-use self::typed::Person;
+use self::typed::ChatTypist;
 pub use self::workload::Planned;
 use super::typed::Words;
 use super::{Carried, Oracle, System};
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
 
-mod callers;
 mod clients;
 mod connecting;
+mod machines;
 mod server;
+mod server_session;
 mod sessions;
-mod talk;
 mod typed;
 mod words;
 mod workload;
@@ -75,7 +75,7 @@ impl Chat {
 impl System for Chat {
     type Server = Answering;
     type Client = Reading;
-    type Codec = Words<ChatCodec, Person>;
+    type Codec = Words<ChatCodec, ChatTypist>;
     type Oracle = ChatOracle;
 
     fn server(&self, _rng: ChaCha8Rng) -> (Answering, Self::Codec) {

@@ -10,19 +10,19 @@ use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Not
 use echosphere_core::link::LinkConfig;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::asked::Asked;
+pub use self::machines::WatchedHub;
 use self::server::ServerModel;
-use self::typed::{Requests, User};
+use self::typed::{HubTypist, Requests};
 use self::users::{Users, UsersModel};
 pub use self::workload::Planned;
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
-mod asked;
+mod machines;
 mod server;
 mod typed;
 mod users;
@@ -63,13 +63,13 @@ impl Hub {
 }
 
 impl System for Hub {
-    type Server = Asked;
+    type Server = WatchedHub;
     type Client = Users;
-    type Codec = Words<HubCodec, User>;
+    type Codec = Words<HubCodec, HubTypist>;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Self::Codec) {
-        (Asked::default(), Words::Real(HubCodec::accepted()))
+    fn server(&self, _rng: ChaCha8Rng) -> (WatchedHub, Self::Codec) {
+        (WatchedHub::default(), Words::Real(HubCodec::accepted()))
     }
 
     fn client(&self, host: usize, rng: ChaCha8Rng) -> (Users, Self::Codec) {
@@ -138,7 +138,7 @@ impl System for Hub {
         true
     }
 
-    fn facts(server: &Asked) -> Vec<Fact> {
+    fn facts(server: &WatchedHub) -> Vec<Fact> {
         let users = server
             .inner
             .users()
@@ -173,9 +173,9 @@ impl Oracle<Hub> for HubOracle {
 
     fn server_did(
         &mut self,
-        server: &Asked,
-        event: &EventOf<Asked>,
-        actions: &[ActionOf<Asked>],
+        server: &WatchedHub,
+        event: &EventOf<WatchedHub>,
+        actions: &[ActionOf<WatchedHub>],
     ) -> Result<(), String> {
         self.server.step(&server.behind, event, actions)?;
         self.server.compare(&server.inner)

@@ -13,28 +13,28 @@ use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCod
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
-use self::callers::CallersModel;
 use self::clients::ClientModel;
 use self::machines::for_client;
 pub use self::machines::{Callers, Errand, Watched};
 use self::server::ServerModel;
-use self::typed::Caller;
+use self::streams::StreamsModel;
+use self::typed::NumbersTypist;
 pub use self::workload::{Ask, Name, Planned, Wanted};
 use super::typed::Words;
 use super::{Carried, Oracle, System};
 use crate::dice::{Dice, Purpose};
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
 
-mod callers;
 mod clients;
 mod draws;
 mod machines;
-mod odd;
+mod scripts;
 mod sequence;
 mod server;
+mod streams;
 mod typed;
 mod words;
 mod workload;
@@ -72,7 +72,7 @@ impl Numbers {
 impl System for Numbers {
     type Server = Watched;
     type Client = Callers;
-    type Codec = Words<NumbersCodec, Caller>;
+    type Codec = Words<NumbersCodec, NumbersTypist>;
     type Oracle = NumbersOracle;
 
     fn server(&self, rng: ChaCha8Rng) -> (Watched, Self::Codec) {
@@ -95,7 +95,7 @@ impl System for Numbers {
         NumbersOracle {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
-            callers: CallersModel::new(self),
+            callers: StreamsModel::new(self),
             started: false,
             numbers: self.clone(),
             marks: marks.clone(),
@@ -146,7 +146,7 @@ impl System for Numbers {
 pub struct NumbersOracle {
     server: ServerModel,
     clients: BTreeMap<usize, ClientModel>,
-    callers: CallersModel,
+    callers: StreamsModel,
     /// The server has started before.
     started: bool,
     numbers: Numbers,

@@ -6,8 +6,8 @@ use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Uns
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::{Read, Reading};
 use super::connecting::Connecting;
+use super::machines::{Read, Reading};
 use super::sessions::{Answers, Sending, Sessions};
 use super::words::unsaid;
 use super::workload::{Planned, place};

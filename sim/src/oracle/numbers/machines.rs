@@ -8,7 +8,7 @@ use echosphere_core::numbers::{Client, Command, Message, Notice, Server};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
-use super::odd::Odd;
+use super::scripts::Scripts;
 
 /// A server.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub enum Errand {
     /// What a client can be asked for.
     Get(Command),
     /// Requests on one connection, each after a time, and after another its end: what no client of ours says.
-    Odd {
+    Script {
         /// Each request, and how long after the one before.
         script: Vec<(Duration, Message)>,
         /// How long after the last the connection ends.
@@ -95,7 +95,7 @@ pub struct Callers {
     pub now: Time,
     /// How many of the last event's actions are the client's; `None` if it was not shown the event.
     pub by_inner: Option<usize>,
-    odd: Odd,
+    scripts: Scripts,
 }
 
 impl Callers {
@@ -104,7 +104,7 @@ impl Callers {
             inner,
             now: Time::ZERO,
             by_inner: None,
-            odd: Odd::new(),
+            scripts: Scripts::new(),
         }
     }
 }
@@ -118,12 +118,12 @@ impl Machine for Callers {
         self.now = now;
         self.by_inner = None;
         let before = out.as_slice().len();
-        if let Event::Command(Errand::Odd { script, stays }) = event {
-            self.odd.begin(now, script, stays, out);
+        if let Event::Command(Errand::Script { script, stays }) = event {
+            self.scripts.begin(now, script, stays, out);
             return;
         }
-        if self.odd.owns(&event) {
-            self.odd.handle(now, &event, out);
+        if self.scripts.owns(&event) {
+            self.scripts.handle(now, &event, out);
             return;
         }
         let common = matches!(event, Event::Deadline | Event::Drain).then(|| event.clone());
@@ -132,17 +132,17 @@ impl Machine for Callers {
             self.by_inner = Some(out.as_slice().len() - before);
         }
         if let Some(event) = common {
-            self.odd.handle(now, &event, out);
+            self.scripts.handle(now, &event, out);
         }
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let both = [self.inner.next_deadline(), self.odd.next_deadline()];
+        let both = [self.inner.next_deadline(), self.scripts.next_deadline()];
         both.into_iter().flatten().min()
     }
 
     fn is_zero(&self) -> bool {
-        self.inner.is_zero() && self.odd.is_zero()
+        self.inner.is_zero() && self.scripts.is_zero()
     }
 }
 
@@ -155,7 +155,7 @@ pub(super) fn for_client(event: Event<Message, Errand>) -> Option<Event<Message,
         Event::PeerFinished(conn) => Event::PeerFinished(conn),
         Event::DialFailed(token, error) => Event::DialFailed(token, error),
         Event::Command(Errand::Get(command)) => Event::Command(command),
-        Event::Command(Errand::Odd { .. }) => return None,
+        Event::Command(Errand::Script { .. }) => return None,
         Event::Drain => Event::Drain,
         Event::Deadline => Event::Deadline,
     })

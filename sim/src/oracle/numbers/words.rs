@@ -49,7 +49,7 @@ impl Brief for Errand {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Get(Command::Get { key, want }) => *line += &format!("get stream {key}: {}", wanted(want)),
-            Self::Odd { script, stays } => {
+            Self::Script { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {
                     *line += &format!(" after {after:?} ");

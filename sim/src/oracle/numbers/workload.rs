@@ -92,7 +92,8 @@ pub enum Planned {
         want: Wanted,
     },
     /// Somebody says requests on one connection, whatever is answered.
-    Odd {
+    #[serde(alias = "Odd")]
+    Script {
         /// On which host.
         host: usize,
         /// From when, since the run began.
@@ -107,7 +108,7 @@ pub enum Planned {
 impl Planned {
     const fn host(&self) -> usize {
         match self {
-            Self::Get { host, .. } | Self::Odd { host, .. } => *host,
+            Self::Get { host, .. } | Self::Script { host, .. } => *host,
         }
     }
 
@@ -119,7 +120,7 @@ impl Planned {
                 ..
             } => vec![(*name, *n)],
             Self::Get { .. } => Vec::new(),
-            Self::Odd { script, .. } => {
+            Self::Script { script, .. } => {
                 let begun = script.iter().filter_map(|(_, ask)| match ask {
                     Ask::StartSession(name, n) => Some((*name, *n)),
                     _ => None,
@@ -137,7 +138,7 @@ impl Planned {
                 ..
             } => vec![*name],
             Self::Get { .. } => Vec::new(),
-            Self::Odd { script, .. } => {
+            Self::Script { script, .. } => {
                 let asked = script.iter().filter_map(|(_, ask)| match ask {
                     Ask::StartSession(name, _) | Ask::ContinueSession(name, ..) => Some(*name),
                     _ => None,
@@ -276,7 +277,7 @@ impl Workload for Numbers {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             mode: String,
             period: Duration,
             session_ttl: Duration,
@@ -295,26 +296,31 @@ impl Workload for Numbers {
             meek: Vec<usize>,
             planned: Vec<Planned>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
         let server = ServerConfig {
-            mode: match whole.mode.as_str() {
+            mode: match written_workload.mode.as_str() {
                 "both" => Mode::Both,
                 "stateless" => Mode::Stateless,
                 "stateful" => Mode::Stateful,
                 other => return Err(format!("no mode is called {other}")),
             },
-            period: whole.period,
-            session_ttl: whole.session_ttl,
-            unacknowledged_ttl: whole.unacknowledged_ttl,
-            max_sessions: whole.max_sessions,
+            period: written_workload.period,
+            session_ttl: written_workload.session_ttl,
+            unacknowledged_ttl: written_workload.unacknowledged_ttl,
+            max_sessions: written_workload.max_sessions,
         };
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            max_connections: whole.max_connections,
-            lines: whole.lines,
-            meek: whole.meek,
-            ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            lines: written_workload.lines,
+            meek: written_workload.meek,
+            ..Self::new(
+                written_workload.planned,
+                server,
+                written_workload.response_timeout,
+                written_workload.give_up,
+            )
         })
     }
 }

@@ -24,7 +24,7 @@ enum Due {
 }
 
 #[derive(Debug)]
-pub(super) struct Odd {
+pub(super) struct Scripts {
     last_token: u64,
     dials: BTreeMap<DialToken, (TimerId, Script)>,
     conns: BTreeMap<ConnId, (TimerId, Script)>,
@@ -33,7 +33,7 @@ pub(super) struct Odd {
 
 type Out = Actions<Message, Notice>;
 
-impl Odd {
+impl Scripts {
     pub(super) const fn new() -> Self {
         Self {
             last_token: FIRST_TOKEN,

@@ -16,10 +16,10 @@ use super::workload::{Ask, Name, Planned, Wanted};
 use crate::words;
 
 #[derive(Debug)]
-pub(super) struct CallersModel {
+pub(super) struct StreamsModel {
     planned: Vec<Planned>,
     mode: Mode,
-    callers: Vec<Caller>,
+    callers: Vec<Progress>,
     /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
@@ -31,7 +31,7 @@ pub(super) struct CallersModel {
 
 /// Who asked for one stream.
 #[derive(Debug, Default)]
-struct Caller {
+struct Progress {
     /// The place of the number that it was told last.
     place: Option<u32>,
     /// How many it was told.
@@ -40,7 +40,7 @@ struct Caller {
     over: bool,
 }
 
-impl CallersModel {
+impl StreamsModel {
     pub(super) fn new(numbers: &Numbers) -> Self {
         let mut counts: BTreeMap<Name, BTreeSet<u16>> = BTreeMap::new();
         for (name, n) in numbers.planned.iter().flat_map(Planned::begins) {
@@ -55,7 +55,7 @@ impl CallersModel {
         Self {
             planned: numbers.planned.clone(),
             mode: numbers.server.mode,
-            callers: numbers.planned.iter().map(|_| Caller::default()).collect(),
+            callers: numbers.planned.iter().map(|_| Progress::default()).collect(),
             mixed: counts.into_keys().collect(),
             sequences: Sequences::default(),
             own: asked.into_keys().collect(),
@@ -79,7 +79,7 @@ impl CallersModel {
                         errands.push((*at, Errand::Get(Command::Get { key, want })));
                     }
                 }
-                Planned::Odd {
+                Planned::Script {
                     host: of,
                     at,
                     script,
@@ -87,9 +87,9 @@ impl CallersModel {
                 } if *of == host => {
                     let said = script.iter().map(|(after, ask)| (*after, self.request(ask)));
                     let script = said.collect();
-                    errands.push((*at, Errand::Odd { script, stays: *stays }));
+                    errands.push((*at, Errand::Script { script, stays: *stays }));
                 }
-                Planned::Get { .. } | Planned::Odd { .. } => {}
+                Planned::Get { .. } | Planned::Script { .. } => {}
             }
         }
         errands.sort_by_key(|(at, _)| *at);
