@@ -17,7 +17,7 @@ use crate::dice::{Purpose, rng};
 use crate::hosts::{self, CLIENTS};
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observed};
-use crate::oracle::echo::{Echo, EchoOracle, Planned, Player, Words};
+use crate::oracle::echo::{Echo, EchoOracle, Planned, SimClient, Words};
 use crate::oracle::{Oracle, System};
 use crate::role::Role;
 use crate::run::LATE;
@@ -40,8 +40,8 @@ const LINK: LinkConfig = LinkConfig {
     max_connections: 1000,
 };
 
-type Observer = Box<dyn FnMut(&Player, &EventOf<Player>, &[ActionOf<Player>])>;
-type ClientNode = Node<Observed<Player, Observer>>;
+type Observer = Box<dyn FnMut(&SimClient, &EventOf<SimClient>, &[ActionOf<SimClient>])>;
+type ClientNode = Node<Observed<SimClient, Observer>>;
 
 /// What all observers share.
 pub(super) struct Watch {

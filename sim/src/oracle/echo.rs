@@ -23,7 +23,7 @@ use rand_chacha::rand_core::Rng;
 pub use self::choices::Choices;
 use self::client::ClientModel;
 pub use self::limits::Limits;
-pub use self::machines::Player;
+pub use self::machines::SimClient;
 use self::server::ServerModel;
 use self::typed::EchoTypist;
 use self::words::{Bodies, ModelAction, ModelEvent, Numbers, Payload, Wire, X, model_actions, model_event};
@@ -69,7 +69,7 @@ pub struct Echo {
 
 impl System for Echo {
     type Server = Server<ChaCha8Rng>;
-    type Client = Player;
+    type Client = SimClient;
     type Codec = Words;
     type Oracle = EchoOracle;
 
@@ -80,7 +80,7 @@ impl System for Echo {
         )
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Player, Words) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Words) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -96,7 +96,7 @@ impl System for Echo {
             rng.set_stream(rng.get_stream() ^ 1 << 61);
             rng
         });
-        (Player::new(Client::new(client, rng), rude), words)
+        (SimClient::new(Client::new(client, rng), rude), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
@@ -287,9 +287,9 @@ impl EchoOracle {
     fn client_step(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
         let event = model_event(event, |message| numbers.said(message))?;
@@ -342,9 +342,9 @@ impl Oracle<Echo> for EchoOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let result = self.client_step(host, client, event, actions);
         result.map_err(|rule| self.spelled(&rule))

@@ -10,10 +10,10 @@ use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Not
 use echosphere_core::link::LinkConfig;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::machines::WatchedHub;
+pub use self::machines::SimServer;
 use self::server::ServerModel;
 use self::typed::{HubTypist, Requests};
-use self::users::{Users, UsersModel};
+use self::users::{SimClient, UsersModel};
 pub use self::workload::Planned;
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
@@ -63,16 +63,16 @@ impl Hub {
 }
 
 impl System for Hub {
-    type Server = WatchedHub;
-    type Client = Users;
+    type Server = SimServer;
+    type Client = SimClient;
     type Codec = Words<HubCodec, HubTypist>;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (WatchedHub, Self::Codec) {
-        (WatchedHub::default(), Words::Real(HubCodec::accepted()))
+    fn server(&self, _rng: ChaCha8Rng) -> (SimServer, Self::Codec) {
+        (SimServer::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Users, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Self::Codec) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -138,7 +138,7 @@ impl System for Hub {
         true
     }
 
-    fn facts(server: &WatchedHub) -> Vec<Fact> {
+    fn facts(server: &SimServer) -> Vec<Fact> {
         let users = server
             .inner
             .users()
@@ -173,9 +173,9 @@ impl Oracle<Hub> for HubOracle {
 
     fn server_did(
         &mut self,
-        server: &WatchedHub,
-        event: &EventOf<WatchedHub>,
-        actions: &[ActionOf<WatchedHub>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         self.server.step(&server.behind, event, actions)?;
         self.server.compare(&server.inner)
@@ -184,9 +184,9 @@ impl Oracle<Hub> for HubOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Users,
-        event: &EventOf<Users>,
-        actions: &[ActionOf<Users>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         self.users.step(host, client, event, actions)
     }

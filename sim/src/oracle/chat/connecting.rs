@@ -4,7 +4,7 @@ use echosphere_core::chat::{ClientConfig, Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, ConnId, DialToken, Event, Machine};
 
-use super::machines::Reading;
+use super::machines::SimClient;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::oracle::attempts::{AttemptRule, Attempts};
@@ -68,9 +68,9 @@ impl Connecting {
     pub(super) fn step(
         &mut self,
         marks: &Marks,
-        client: &Reading,
-        event: &EventOf<Reading>,
-        actions: &[ActionOf<Reading>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let dials: Vec<DialToken> = actions
             .iter()
@@ -196,7 +196,7 @@ impl Session {
 }
 
 fn compare(
-    client: &Reading,
+    client: &SimClient,
     due: Option<echosphere_core::Time>,
     dials: &[DialToken],
     pauses: bool,

@@ -6,7 +6,7 @@ use echosphere_core::chat::{Message, Notice, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::machines::{Answering, Read};
+use super::machines::{Read, SimServer};
 use super::server_session::{ServerSession, Step};
 use super::sessions::{Answers, Sending, Sessions};
 use crate::marks::{Mark, Marks};
@@ -61,9 +61,9 @@ impl ServerModel {
     pub(super) fn step(
         &mut self,
         sessions: &mut Sessions,
-        server: &Answering,
-        event: &EventOf<Answering>,
-        actions: &[ActionOf<Answering>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         let now = server.now;
         let step = (event, actions);
@@ -179,8 +179,8 @@ impl ServerModel {
     }
 
     /// The peer says something.
-    fn hears(&mut self, message: &Message, actions: &[ActionOf<Answering>]) -> Result<(), String> {
-        let ends = |action: &ActionOf<Answering>| matches!(action, Action::Notify(Notice::Ended { .. }));
+    fn hears(&mut self, message: &Message, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
+        let ends = |action: &ActionOf<SimServer>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
             Message::Taken { .. } => self.sending.answered(),
             Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
@@ -195,7 +195,7 @@ impl ServerModel {
         sessions: &Sessions,
         conn: ConnId,
         message: &Message,
-        actions: &[ActionOf<Answering>],
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         let welcome = actions.iter().find_map(|action| match action {
             Action::Send(to, Message::Welcome { received }) if *to == conn => Some(*received),
@@ -286,7 +286,7 @@ impl ServerModel {
     }
 
     /// The server talks with this connection from now on, which has just said who it is.
-    fn welcomes(&mut self, conn: ConnId, event: &EventOf<Answering>) -> Result<(), String> {
+    fn welcomes(&mut self, conn: ConnId, event: &EventOf<SimServer>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
             Event::Opened(from, opened) if from == conn && opened.text => {
@@ -331,7 +331,7 @@ impl ServerModel {
 
     /// A client that comes back has got all that it says, and nothing else.
     fn check_got(&self, sessions: &mut Sessions, (event, actions): Step<'_>) -> Result<(), String> {
-        let welcome = |action: &ActionOf<Answering>| matches!(action, Action::Send(_, Message::Welcome { .. }));
+        let welcome = |action: &ActionOf<SimServer>| matches!(action, Action::Send(_, Message::Welcome { .. }));
         match (event, &self.current) {
             (Event::Received(_, Message::Resume { received, .. }), Some(current)) if actions.iter().any(welcome) => {
                 let delivered = current
@@ -350,7 +350,7 @@ impl ServerModel {
     }
 
     /// The peer's connection is gone: one that may come back is waited for.
-    fn lost(&mut self, now: Time, reason: CloseReason, actions: &[ActionOf<Answering>]) -> Result<(), String> {
+    fn lost(&mut self, now: Time, reason: CloseReason, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
@@ -424,7 +424,7 @@ impl ServerModel {
         Ok(())
     }
 
-    pub(super) fn compare(&self, server: &Answering) -> Result<(), String> {
+    pub(super) fn compare(&self, server: &SimServer) -> Result<(), String> {
         let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(

@@ -5,12 +5,12 @@ use std::time::Duration;
 use echosphere_core::chat::{Failure, Message};
 use echosphere_core::{CloseReason, ConnId, Event, Time};
 
-use super::machines::Answering;
+use super::machines::SimServer;
 use crate::observe::{ActionOf, EventOf};
 use crate::words;
 
 /// What happened to the server, and what it did.
-pub(super) type Step<'a> = (&'a EventOf<Answering>, &'a [ActionOf<Answering>]);
+pub(super) type Step<'a> = (&'a EventOf<SimServer>, &'a [ActionOf<SimServer>]);
 
 /// Whom the server talks with.
 #[derive(Debug, Default)]

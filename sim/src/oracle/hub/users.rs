@@ -19,7 +19,7 @@ mod answers;
 mod losses;
 
 /// What a host of users runs.
-pub(super) type Users = Clocked<Client<ChaCha8Rng>>;
+pub(super) type SimClient = Clocked<Client<ChaCha8Rng>>;
 
 type ActionIter<'a> = Iter<'a, Action<Message, Notice>>;
 
@@ -119,7 +119,7 @@ impl UsersModel {
     pub(super) fn step(
         &mut self,
         host: usize,
-        users: &Users,
+        users: &SimClient,
         event: &Event<Message, Command>,
         actions: &[Action<Message, Notice>],
     ) -> Result<(), String> {
@@ -181,7 +181,7 @@ impl UsersModel {
 }
 
 impl Host {
-    fn compare(&self, users: &Users) -> Result<(), String> {
+    fn compare(&self, users: &SimClient) -> Result<(), String> {
         let due = self.sessions.values().filter_map(|session| session.due).min();
         let (is, should) = (users.next_deadline(), due.map(|(at, _)| at));
         if is != should {

@@ -7,7 +7,7 @@ use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 
-use super::machines::Callers;
+use super::machines::SimClient;
 use super::sequence::checksum;
 use crate::marks::{Mark, Marks};
 use crate::oracle::attempts::{AttemptRule, Attempts};
@@ -195,7 +195,7 @@ impl ClientModel {
 
     pub(super) fn step(
         &mut self,
-        client: &Callers,
+        client: &SimClient,
         event: &Event<Message, Command>,
         actions: &[Action<Message, Notice>],
     ) -> Result<(), String> {
@@ -445,7 +445,7 @@ impl ClientModel {
         must(actual, &Action::Notify(notice))
     }
 
-    fn compare(&self, client: &Callers) -> Result<(), String> {
+    fn compare(&self, client: &SimClient) -> Result<(), String> {
         let due = self.gets.values().filter_map(|get| get.due).min();
         let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
         if is != should {

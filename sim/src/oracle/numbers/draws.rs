@@ -5,7 +5,7 @@ use std::time::Duration;
 use echosphere_core::numbers::{Mode, ServerConfig};
 
 use super::Numbers;
-use super::workload::{Ask, Name, Planned, REPEATING, Wanted};
+use super::planned::{Ask, Name, Planned, REPEATING, Wanted};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::silence::SILENCE;
 use crate::oracle::{connections, partial};

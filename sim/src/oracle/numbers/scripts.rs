@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use echosphere_core::numbers::{Message, Notice};
+use echosphere_core::numbers::{Command, Message, Notice};
 use echosphere_core::timers::{TimerId, Timers};
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Time};
-
-use super::machines::Errand;
 
 /// Tokens from here on are theirs: more than a client counts to.
 const FIRST_TOKEN: u64 = 1 << 63;
@@ -21,6 +19,20 @@ type Script = VecDeque<(Duration, Option<Message>)>;
 enum Due {
     Dial(DialToken),
     Next(ConnId),
+}
+
+/// What a host of clients is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SimCommand {
+    /// What a client can be asked for.
+    Get(Command),
+    /// Requests on one connection, each after a time, and after another its end: what no client of ours says.
+    Script {
+        /// Each request, and how long after the one before.
+        script: Vec<(Duration, Message)>,
+        /// How long after the last the connection ends.
+        stays: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -54,7 +66,7 @@ impl Scripts {
     }
 
     /// Whether the event is about one of these, and nobody else's.
-    pub(super) fn owns(&self, event: &Event<Message, Errand>) -> bool {
+    pub(super) fn owns(&self, event: &Event<Message, SimCommand>) -> bool {
         match event {
             Event::Opened(_, opened) => opened.dial.is_some_and(|token| token.0 > FIRST_TOKEN),
             Event::DialFailed(token, _) => token.0 > FIRST_TOKEN,
@@ -65,7 +77,7 @@ impl Scripts {
         }
     }
 
-    pub(super) fn handle(&mut self, now: Time, event: &Event<Message, Errand>, out: &mut Out) {
+    pub(super) fn handle(&mut self, now: Time, event: &Event<Message, SimCommand>, out: &mut Out) {
         match event {
             Event::Opened(conn, opened) => {
                 if let Some((timer, script)) = opened.dial.and_then(|token| self.dials.remove(&token)) {

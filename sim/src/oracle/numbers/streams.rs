@@ -8,11 +8,11 @@ use echosphere_core::wire::ErrorCode;
 
 use super::Numbers;
 use super::draws::PATIENT;
-use super::machines::Errand;
+use super::planned::{Ask, Name, Planned, Wanted};
+use super::scripts::SimCommand;
 use super::sequence::Sequences;
 use super::server::LARGEST_FIRST;
 use super::words::total_in_words;
-use super::workload::{Ask, Name, Planned, Wanted};
 use crate::words;
 
 #[derive(Debug)]
@@ -69,14 +69,14 @@ impl StreamsModel {
     }
 
     /// What a host is to do in its next life: all that has not come to an end, from where it was.
-    pub(super) fn errands(&mut self, host: usize) -> Vec<(Duration, Errand)> {
-        let mut errands = Vec::new();
+    pub(super) fn commands(&mut self, host: usize) -> Vec<(Duration, SimCommand)> {
+        let mut commands = Vec::new();
         for (number, planned) in self.planned.clone().iter().enumerate() {
             match planned {
                 Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
                     if let Some(want) = self.left(number, want) {
                         let key = number as u64;
-                        errands.push((*at, Errand::Get(Command::Get { key, want })));
+                        commands.push((*at, SimCommand::Get(Command::Get { key, want })));
                     }
                 }
                 Planned::Script {
@@ -87,13 +87,13 @@ impl StreamsModel {
                 } if *of == host => {
                     let said = script.iter().map(|(after, ask)| (*after, self.request(ask)));
                     let script = said.collect();
-                    errands.push((*at, Errand::Script { script, stays: *stays }));
+                    commands.push((*at, SimCommand::Script { script, stays: *stays }));
                 }
                 Planned::Get { .. } | Planned::Script { .. } => {}
             }
         }
-        errands.sort_by_key(|(at, _)| *at);
-        errands
+        commands.sort_by_key(|(at, _)| *at);
+        commands
     }
 
     fn left(&mut self, number: usize, want: &Wanted) -> Option<Want> {

@@ -2,7 +2,7 @@
 
 use echosphere_core::numbers::{Command, Failure, Message, Notice, Total, Want};
 
-use super::machines::Errand;
+use super::scripts::SimCommand;
 use crate::trace::Brief;
 use crate::words;
 
@@ -45,7 +45,7 @@ impl Brief for Message {
     }
 }
 
-impl Brief for Errand {
+impl Brief for SimCommand {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Get(Command::Get { key, want }) => *line += &format!("get stream {key}: {}", wanted(want)),
