@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use bytesize::ByteSize;
 use echosphere_core::Machine;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Driver, Handle, Stream};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
@@ -147,8 +147,8 @@ impl LinkBounds {
     /// # Errors
     ///
     /// If the bounds do not allow for that message.
-    pub(crate) fn config(&self, max_message: usize) -> anyhow::Result<LinkConfig> {
-        Ok(LinkConfig {
+    pub(crate) fn config(&self, max_message: usize) -> anyhow::Result<ConnectionConfig> {
+        Ok(ConnectionConfig {
             handshake_timeout: self.handshake_timeout,
             idle_timeout: self.idle_timeout,
             idle_timeout_text: self.idle_timeout_text,
@@ -416,7 +416,7 @@ where
 
     /// What the server has left once its last connections have had time to close, as `state` tells it.
     pub(crate) async fn finish(self, state: fn(&Endpoint<M, C>) -> State) -> anyhow::Result<State> {
-        let patience = Instant::now() + LinkConfig::default().linger;
+        let patience = Instant::now() + ConnectionConfig::default().linger;
         let state = loop {
             let state = self.handle.inspect(state).await?;
             if state.zero || Instant::now() > patience {

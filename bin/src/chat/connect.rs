@@ -58,7 +58,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             reconnect: args.reconnect,
             connect_timeout: args.timeout,
             retry_refused: args.insist.retry,
-            talk: args.bounds.talk(),
+            exchange: args.bounds.talk(),
             ..ClientConfig::default()
         };
         let side = Side::client(&to, config, args.bounds.links()?).await?;

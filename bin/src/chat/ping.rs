@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use bytesize::ByteSize;
-use echosphere_core::chat::{ChatCodec, ClientConfig, MAX_BODY, Notice, Server, ServerConfig, TalkConfig};
+use echosphere_core::chat::{ChatCodec, ClientConfig, ExchangeConfig, MAX_BODY, Notice, Server, ServerConfig};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -110,7 +110,7 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
     let config = ClientConfig {
         connect_timeout: args.timeout,
         retry_refused: false,
-        talk: args.bounds.talk(),
+        exchange: args.bounds.talk(),
         ..ClientConfig::default()
     };
     let mut side = Side::client(&to, config, args.bounds.links()?).await?;
@@ -131,12 +131,12 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
 
 /// A server that hears and tells nobody.
 fn deaf_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let talk = TalkConfig {
-        unattended: true,
+    let talk = ExchangeConfig {
+        acknowledge_on_receipt: true,
         ..args.bounds.talk()
     };
     let server = Server::new(ServerConfig {
-        talk,
+        exchange: talk,
         ..ServerConfig::default()
     });
     Ok(ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links()?))
@@ -153,7 +153,7 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
     while let Some(notice) = side.next().await {
         match notice {
             Notice::Connected { .. } => side.say(1, body.clone()).await?,
-            Notice::Delivered { key, round_trip, .. } => {
+            Notice::Acknowledged { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip.filter(|_| key > WARM_UP) {
                     trips.record(round_trip);
                 }
@@ -162,7 +162,7 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
                 }
                 side.say(key + 1, body.clone()).await?;
             }
-            Notice::Heard { session, id, .. } => side.read(session, id).await?,
+            Notice::Received { session, id, .. } => side.read(session, id).await?,
             Notice::Ended { failure } => {
                 let why = failure
                     .as_ref()
@@ -171,9 +171,9 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
             }
             Notice::Retrying { .. }
             | Notice::Lost(_)
-            | Notice::Undelivered { .. }
+            | Notice::Unacknowledged { .. }
             | Notice::Refused { .. }
-            | Notice::TurnedAway => {}
+            | Notice::PeerRefused => {}
         }
     }
     bail!("the client's driver has ended")

@@ -57,8 +57,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let addr = args.listen.or_port(PORT).resolve().await?;
         let (listener, addr) = server::bind(addr, "--listen")?;
         let config = ServerConfig {
-            keep: args.keep,
-            talk: args.bounds.talk(),
+            session_ttl: args.keep,
+            exchange: args.bounds.talk(),
             ..ServerConfig::default()
         };
         let side = Side::server(listener, config, args.bounds.links()?);

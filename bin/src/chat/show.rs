@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::chat::{Failure, Unsaid};
+use echosphere_core::chat::{Failure, SendError};
 use echosphere_core::{CloseReason, DialError};
 use serde_json::{Value, json};
 
@@ -36,12 +36,12 @@ pub(super) fn micros(round_trip: Option<Duration>) -> Value {
 }
 
 /// Why a message was not sent.
-pub(super) const fn unsaid(why: Unsaid) -> &'static str {
+pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
-        Unsaid::NoPeer => "nobody is there",
-        Unsaid::Leaving => "this side is leaving",
-        Unsaid::QueueFull => "too much waits to be acknowledged (16 MiB); wait for some",
-        Unsaid::TooLong => "it is longer than 1 MiB",
+        SendError::NoPeer => "nobody is there",
+        SendError::Leaving => "this side is leaving",
+        SendError::QueueFull => "too much waits to be acknowledged (16 MiB); wait for some",
+        SendError::TooLong => "it is longer than 1 MiB",
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn failure(failure: &Failure) -> String {
         Failure::Closed(reason) => format!("the connection ended: {}", closed(*reason)),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => "nothing came from the other side in time".to_owned(),
-        Failure::Confused => "the other side does not keep to the protocol; is it a chat?".to_owned(),
+        Failure::ProtocolViolation => "the other side does not keep to the protocol; is it a chat?".to_owned(),
         Failure::ShuttingDown => "this side is shutting down".to_owned(),
         Failure::Replaced => "the other side was lost, and somebody else has come".to_owned(),
         Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not a chat"),

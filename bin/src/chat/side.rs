@@ -6,10 +6,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use echosphere_core::chat::{
-    ChatCodec, Client, ClientConfig, Command, MAX_BODY, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
+    ChatCodec, Client, ClientConfig, Command, ExchangeConfig, MAX_BODY, Notice, Server, ServerCommand, ServerConfig,
 };
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Driver, Gone, Handle};
 use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
@@ -54,21 +54,21 @@ impl Bounds {
     /// # Errors
     ///
     /// If they do not allow for the longest body.
-    pub(super) fn links(&self) -> anyhow::Result<LinkConfig> {
-        Ok(LinkConfig {
+    pub(super) fn links(&self) -> anyhow::Result<ConnectionConfig> {
+        Ok(ConnectionConfig {
             idle_timeout: self.idle_timeout,
             keepalive_interval: self.keepalive,
             max_connections: MAX_CONNECTIONS,
             // Parts of a body, and a frame beside them that may be as long.
             max_partial_bytes: self.partial.bytes(2 * MAX_BODY)?,
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         })
     }
 
-    pub(super) fn talk(&self) -> TalkConfig {
-        TalkConfig {
+    pub(super) fn talk(&self) -> ExchangeConfig {
+        ExchangeConfig {
             window: bytes(self.window),
-            ..TalkConfig::default()
+            ..ExchangeConfig::default()
         }
     }
 }
@@ -91,7 +91,7 @@ pub(super) struct Side {
 
 impl Side {
     /// Starts to connect. Must be called within a runtime.
-    pub(super) async fn client(to: &Target, config: ClientConfig, links: LinkConfig) -> anyhow::Result<Self> {
+    pub(super) async fn client(to: &Target, config: ClientConfig, links: ConnectionConfig) -> anyhow::Result<Self> {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
         let (sender, notices) = mpsc::unbounded_channel();
@@ -104,7 +104,7 @@ impl Side {
     }
 
     /// Starts to listen. Must be called within a runtime.
-    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: LinkConfig) -> Self {
+    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: ConnectionConfig) -> Self {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         let (sender, notices) = mpsc::unbounded_channel();
         let (driver, handle) = Driver::serve(endpoint, listener);
@@ -134,8 +134,8 @@ impl Side {
 
     pub(super) async fn say(&self, key: u64, body: Bytes) -> Result<(), Gone> {
         match &self.ends {
-            Ends::Client(handle) => handle.command(Command::Say { key, body }).await,
-            Ends::Server(handle) => handle.command(ServerCommand::Say { key, body }).await,
+            Ends::Client(handle) => handle.command(Command::Send { key, body }).await,
+            Ends::Server(handle) => handle.command(ServerCommand::Send { key, body }).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{Failure, Notice, Unsaid};
+use echosphere_core::chat::{Failure, Notice, SendError};
 use echosphere_core::wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -273,13 +273,13 @@ impl Talk {
 
     async fn take(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
-            Notice::Heard { session, id, body } => {
+            Notice::Received { session, id, body } => {
                 self.heard(id, &body)?;
                 // The driver may have ended.
                 let _ = self.side.read(session, id).await;
             }
-            Notice::Delivered { key, id, round_trip } => self.delivered(key, id, round_trip)?,
-            Notice::Undelivered { key, sent } => self.undelivered(key, sent)?,
+            Notice::Acknowledged { key, id, round_trip } => self.delivered(key, id, round_trip)?,
+            Notice::Unacknowledged { key, sent } => self.undelivered(key, sent)?,
             Notice::Refused { key, why } => self.refused(key, why)?,
             Notice::Ended { failure } => self.ended(failure).await?,
             Notice::Connected { resumed } => {
@@ -311,7 +311,7 @@ impl Talk {
                 let after = after.as_millis() as u64;
                 self.tell(line, || json!({ "event": "retrying", "why": why, "after_ms": after }))?;
             }
-            Notice::TurnedAway => {
+            Notice::PeerRefused => {
                 let line = "○ somebody else knocked, and was told that you are busy";
                 self.tell(line.to_owned(), || json!({ "event": "turned_away" }))?;
             }
@@ -393,7 +393,7 @@ impl Talk {
         Ok(())
     }
 
-    fn refused(&mut self, key: u64, why: Unsaid) -> anyhow::Result<()> {
+    fn refused(&mut self, key: u64, why: SendError) -> anyhow::Result<()> {
         self.well &= self.mode == Mode::Prompt;
         self.settle(key);
         let why = show::unsaid(why);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::bail;
 use bytes::Bytes;
 use echosphere_core::DialError;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Backoff;
 use echosphere_core::wire::MAX_FRAME;
 use echosphere_driver::Driver;
@@ -92,7 +92,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), LinkConfig::default());
+    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), ConnectionConfig::default());
     let (sender, mut notices) = mpsc::unbounded_channel();
     let notify = move |notice| {
         // The receiver is gone only once the outcome is known.
@@ -200,7 +200,7 @@ fn explain(failure: &Failure, to: &Target) -> String {
         Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
         Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
         Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
-        Failure::ShuttingDown => "shutting down".to_owned(),
+        Failure::ShuttingDown | Failure::ProtocolViolation | Failure::Replaced => failure.to_string(),
         Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use echosphere_core::hub::{Ids, MAX_BODY, Reply, Request, receipt};
+use echosphere_core::hub::{MAX_BODY, Reply, Request, UserIds, receipt};
 use serde_json::json;
 
 use super::show;
@@ -51,7 +51,7 @@ Exit code 0 only if it was sent to every receiver.")]
 pub(crate) struct RelayArgs {
     /// The receivers' user ids, 1 to 255, with commas between them
     #[arg(value_name = "IDS")]
-    receivers: Ids,
+    receivers: UserIds,
 
     /// What to send; - or nothing reads it from stdin, to its end
     body: Option<String>,

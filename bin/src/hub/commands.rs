@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use echosphere_core::hub::{Ids, MAX_BODY, Request};
+use echosphere_core::hub::{MAX_BODY, Request, UserIds};
 
 use crate::shown;
 
@@ -40,7 +40,7 @@ pub(super) struct Commands {
 #[derive(Debug)]
 struct Body {
     /// `None` if it was refused, and is only skipped.
-    to: Option<Ids>,
+    to: Option<UserIds>,
     bytes: Vec<u8>,
     lines: u64,
     /// Empty lines at its end, of which nobody knows yet whether they belong to it.
@@ -49,7 +49,7 @@ struct Body {
 
 impl Commands {
     /// To whom the body goes that has begun.
-    pub(super) fn receivers(&self) -> Option<&Ids> {
+    pub(super) fn receivers(&self) -> Option<&UserIds> {
         self.body.as_ref()?.to.as_ref()
     }
 
@@ -141,13 +141,13 @@ fn split(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-fn ids(bytes: &[u8]) -> anyhow::Result<Ids> {
+fn ids(bytes: &[u8]) -> anyhow::Result<UserIds> {
     let text = str::from_utf8(bytes).ok();
     let text = text.with_context(|| format!("\"{}\" is no list of user ids", shown::start(bytes, 40)))?;
     Ok(text.parse()?)
 }
 
-fn relay(to: Ids, bytes: Bytes) -> anyhow::Result<Input> {
+fn relay(to: UserIds, bytes: Bytes) -> anyhow::Result<Input> {
     let body = body(bytes)?;
     Ok(Input::Ask(Request::Relay { to, body }))
 }

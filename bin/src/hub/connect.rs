@@ -284,8 +284,8 @@ impl Session {
                 }
                 output::line(&show::answer(&reply))
             }
-            Notice::Delivered { from, body, .. } if self.json => output::json(&show::delivery_event(from, &body)),
-            Notice::Delivered { from, body, .. } => output::line(&show::delivery(from, &body)),
+            Notice::Received { from, body, .. } if self.json => output::json(&show::delivery_event(from, &body)),
+            Notice::Received { from, body, .. } => output::line(&show::delivery(from, &body)),
             Notice::Unanswered { .. } => {
                 self.well = false;
                 let line = "not answered, so it may or may not have been done";

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, MAX_BODY, MAX_RECEIVERS, Notice};
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
@@ -126,7 +126,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
         },
         rng.fork(),
     );
-    let users = Endpoint::new(client, HubCodec::dialled(), LinkConfig::default());
+    let users = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
     let plan = Plan {
         users: args.users,
         messages: args.messages,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use echosphere_core::DialError;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::hub::{Client, ClientConfig, Command, Failure, HubCodec, Notice, Reply, Request};
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
@@ -66,7 +66,7 @@ impl User {
             ..ClientConfig::default()
         };
         let client = Client::new(config, seed::generator(None)?);
-        let endpoint = Endpoint::new(client, HubCodec::dialled(), LinkConfig::default());
+        let endpoint = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
         let (sender, notices) = mpsc::unbounded_channel();
         let notify = move |notice| {
             // Whoever does not listen any more is about to end.
@@ -112,7 +112,7 @@ impl User {
                         complain!("{line}");
                     }
                 }
-                Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
+                Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Received { .. } => {}
             }
         }
     }
@@ -163,8 +163,10 @@ impl User {
             Some(Failure::Closed(reason)) => anyhow!("the connection to {to} ended ({reason:?})"),
             Some(Failure::Rejected(code, text)) => anyhow!("the hub says: {code}: {}", shown::words(text)),
             Some(Failure::TimedOut) => anyhow!("nothing came from {to} in time (--timeout); is it a hub?"),
-            Some(Failure::Confused) => anyhow!("{to} answered something else than what was asked; is it a hub?"),
-            Some(Failure::ShuttingDown) => anyhow!("shutting down"),
+            Some(Failure::ProtocolViolation) => {
+                anyhow!("{to} answered something else than what was asked; is it a hub?")
+            }
+            Some(failure @ (Failure::ShuttingDown | Failure::Replaced)) => anyhow!("{failure}"),
             Some(Failure::OtherProtocol(protocol)) => anyhow!("{}", other_protocol(to, *protocol, "a hub")),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{
-    Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, Uuid, Want, client_links,
+    Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, StreamSpec, Uuid, client_connection_config,
 };
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Connector, Driver};
@@ -76,21 +76,21 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn want(&self) -> anyhow::Result<Want> {
+    fn want(&self) -> anyhow::Result<StreamSpec> {
         let (n, after) = (self.n, self.resume);
         if !self.stateful && self.uuid.is_none() {
             anyhow::ensure!(
                 after != Some(0),
                 "0 is in no stream; --resume takes the last number that came"
             );
-            return Ok(Want::Plain { n, after });
+            return Ok(StreamSpec::Stateless { n, after });
         }
         anyhow::ensure!(
             after.is_none() || self.uuid.is_some(),
             "which session to resume? Say --uuid, as it was said when it began"
         );
         let uuid = self.uuid.map_or_else(random_uuid, Ok)?;
-        Ok(Want::Session { uuid, n, after })
+        Ok(StreamSpec::Session { uuid, n, after })
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Gets the numbers over connections of this kind.
 async fn get<C>(
     args: &Args,
-    want: Want,
+    want: StreamSpec,
     connector: impl Connector + 'static,
     codec: C,
     mut show: Show,
@@ -129,19 +129,19 @@ where
     C: Codec<Message = Message> + Clone + Send + 'static,
 {
     let config = ClientConfig {
-        give_up: args.timeout,
+        give_up_after: args.timeout,
         retry_refused: args.insist.retry,
         ..ClientConfig::default()
     };
     let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, codec, client_links());
+    let endpoint = Endpoint::new(client, codec, client_connection_config());
     let (sender, mut notices) = mpsc::unbounded_channel();
     let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
         // Whoever does not listen any more is about to end.
         let _ = sender.send(notice);
     });
     let mut signals = Signals::catch()?;
-    handle.command(Command::Get { key: 1, want }).await?;
+    handle.command(Command::Get { key: 1, stream: want }).await?;
     let running = tokio::spawn(driver.run());
     if args.uuid.is_none() {
         show.begin();

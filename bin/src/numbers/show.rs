@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use echosphere_core::DialError;
-use echosphere_core::numbers::{Failure, Notice, Total, Want};
+use echosphere_core::numbers::{Failure, Notice, StreamSpec, Total};
 use echosphere_core::wire::{ErrorCode, Protocol};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{output, shown};
 pub(super) struct Show {
     to: Target,
     transport: Transport,
-    want: Want,
+    want: StreamSpec,
     last: Option<u64>,
     over: bool,
     json: bool,
@@ -27,7 +27,7 @@ pub(super) struct Show {
 
 impl Show {
     /// For a stream from the server at `to`, without which `give_up` passes at most.
-    pub(super) fn new(to: Target, transport: Transport, want: Want, json: bool, give_up: Duration) -> Self {
+    pub(super) fn new(to: Target, transport: Transport, want: StreamSpec, json: bool, give_up: Duration) -> Self {
         Self {
             to,
             transport,
@@ -41,7 +41,7 @@ impl Show {
 
     /// Says what is about to come, where it is not what was typed.
     pub(super) fn begin(&self) {
-        if let Want::Session { uuid, after: None, .. } = self.want {
+        if let StreamSpec::Session { uuid, after: None, .. } = self.want {
             status!("session {uuid}");
         }
     }
@@ -121,7 +121,7 @@ impl Show {
                 }
                 Ok(true)
             }
-            Total::Checksum { said, valid } => {
+            Total::Checksum { value: said, valid } => {
                 if self.json {
                     output::json(&json!({ "event": "done", "checksum": said, "valid": valid }))?;
                 } else {
@@ -147,12 +147,12 @@ impl Show {
         match failure {
             // The session is lost: there is nothing to go on with.
             Failure::Rejected(ErrorCode::UnknownSession, _) => {
-                if let Want::Session { uuid, n, .. } = self.want {
+                if let StreamSpec::Session { uuid, n, .. } = self.want {
                     complain!("The server has restarted or waited too long. From the start, with the same numbers:");
                     complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
                 }
             }
-            Failure::Rejected(..) | Failure::Confused | Failure::OtherProtocol(_) => {}
+            Failure::Rejected(..) | Failure::ProtocolViolation | Failure::OtherProtocol(_) => {}
             _ => self.how_to_resume(),
         }
     }
@@ -162,8 +162,8 @@ impl Show {
             return;
         };
         let (which, n) = match self.want {
-            Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
-            Want::Plain { .. } => (String::new(), "N".to_owned()),
+            StreamSpec::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
+            StreamSpec::Stateless { .. } => (String::new(), "N".to_owned()),
         };
         complain!(
             "to go on: echosphere numbers get{which} --resume {last}{} {n}",
@@ -198,8 +198,10 @@ impl Show {
             Failure::Closed(_) => format!("the connection to {to} was lost"),
             Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
             Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
-            Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
-            Failure::ShuttingDown => "shutting down".to_owned(),
+            Failure::ProtocolViolation => {
+                format!("{to} said what does not fit what came before; is it a numbers server?")
+            }
+            Failure::ShuttingDown | Failure::Replaced => failure.to_string(),
             Failure::OtherProtocol(Some(Protocol::Http2)) if self.transport == Transport::Grpc => {
                 format!("{to} is a gRPC server without numbers (service grpc.Comms)")
             }

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 
 use super::LinkBounds;
 
@@ -14,7 +14,7 @@ struct Program {
     links: LinkBounds,
 }
 
-type Field = fn(&LinkConfig) -> String;
+type Field = fn(&ConnectionConfig) -> String;
 
 /// Each flag, with a value that no other has, and the field that it must reach.
 const FLAGS: [(&str, &str, &str, Field); 10] = [

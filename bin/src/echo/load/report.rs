@@ -68,6 +68,7 @@ impl Tally {
             Failure::ShuttingDown => "interrupted".to_owned(),
             Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not an echo server"),
             Failure::OtherProtocol(None) => "no echo server: it speaks another protocol".to_owned(),
+            Failure::ProtocolViolation | Failure::Replaced => failure.to_string(),
         };
         *self.broken.entry(how).or_default() += 1;
     }

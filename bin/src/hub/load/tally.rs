@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use echosphere_core::hub::{Command, Ids, Notice, Reply, Request};
+use echosphere_core::hub::{Command, Notice, Reply, Request, UserIds};
 use echosphere_core::random::below;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -125,7 +125,7 @@ impl Tally {
                 }
                 other => self.wrong(format!("an answer to nothing that was asked: {other:?}")),
             },
-            Notice::Delivered { session, from, body } => self.arrived(session as u32, from, body),
+            Notice::Received { session, from, body } => self.arrived(session as u32, from, body),
             Notice::Ended {
                 failure: Some(failure), ..
             } => self.wrong(format!("a session ended: {failure:?}")),
@@ -176,7 +176,7 @@ impl Tally {
     }
 
     /// So many different users as a body is sent to.
-    fn receivers(&mut self) -> Ids {
+    fn receivers(&mut self) -> UserIds {
         let (users, count) = (self.plan.users, self.plan.fan_out);
         let mut chosen: Vec<u32> = Vec::with_capacity(count as usize);
         // Floyd's sampling: as many draws as receivers.

@@ -140,7 +140,7 @@ impl ServerModel {
                 self.marks.hit(Mark::AnswerWithheld);
             }
         }
-        self.sending.note(now, self.config.talk.window, actions)
+        self.sending.note(now, self.config.exchange.window, actions)
     }
 
     /// The caller has read a message.
@@ -368,7 +368,7 @@ impl ServerModel {
 
     fn told(&mut self, sessions: &mut Sessions, now: Time, notice: &Notice, step: Step<'_>) -> Result<(), String> {
         match notice {
-            Notice::Heard {
+            Notice::Received {
                 session: ordinal,
                 id,
                 body,
@@ -390,7 +390,7 @@ impl ServerModel {
                     return Err("something is heard of another session".into());
                 }
             }
-            Notice::Delivered { id, round_trip, .. } => {
+            Notice::Acknowledged { id, round_trip, .. } => {
                 let current = self.current.as_mut().ok_or("something is delivered to nobody")?;
                 current.delivered += 1;
                 let session = current
@@ -407,13 +407,13 @@ impl ServerModel {
                     _ => return Err("something is delivered because of something else".into()),
                 }
             }
-            Notice::Undelivered { .. } => {
+            Notice::Unacknowledged { .. } => {
                 let current = self.current.as_mut().ok_or("an answer to nobody is not delivered")?;
                 current.undelivered += 1;
             }
             Notice::Ended { failure } => {
                 let current = self.current.take().ok_or("no session ends")?;
-                current.check_end(now, failure.as_ref(), step, self.draining, self.config.keep)?;
+                current.check_end(now, failure.as_ref(), step, self.draining, self.config.session_ttl)?;
                 self.behind = Some(current).filter(|current| !self.draining && !current.is_read());
             }
             Notice::Refused { .. } if self.current.is_some() && !self.draining => {
@@ -442,7 +442,7 @@ impl ServerModel {
         }
         let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
         let lost = self.current.as_ref().and_then(|current| current.lost);
-        let due = strangers.chain(lost.map(|since| since + self.config.keep)).min();
+        let due = strangers.chain(lost.map(|since| since + self.config.session_ttl)).min();
         if server.inner.next_deadline() != due {
             return Err(format!(
                 "the server's next deadline is {}, should be {}",

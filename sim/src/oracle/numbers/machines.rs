@@ -48,7 +48,12 @@ impl Machine for SimServer {
             }
             _ => {}
         }
-        self.behind = self.conns.iter().copied().filter(|conn| out.is_behind(*conn)).collect();
+        self.behind = self
+            .conns
+            .iter()
+            .copied()
+            .filter(|conn| out.is_backlogged(*conn))
+            .collect();
         let before = out.as_slice().len();
         self.inner.handle(now, event, out);
         for action in &out.as_slice()[before..] {
@@ -58,8 +63,8 @@ impl Machine for SimServer {
         }
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

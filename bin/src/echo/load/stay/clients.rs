@@ -7,9 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::TcpConnector;
 use rustix::time::{ClockId, clock_gettime};
@@ -67,7 +67,7 @@ impl Clients {
             Vec::new()
         };
         let stay = Stay::new(Config { run, ..config })?;
-        let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
+        let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let (told, notices) = unbounded_channel();
         let notify = move |notice| {
             // Nobody listens any more: the run is over.

@@ -40,7 +40,7 @@ impl Step<'_> {
             Reply::Delivery { from, body } => {
                 marks.hit(Mark::Delivered);
                 session.attempts.proves();
-                let delivered = Notice::Delivered {
+                let delivered = Notice::Received {
                     session: number,
                     from: *from,
                     body: body.clone(),
@@ -48,7 +48,7 @@ impl Step<'_> {
                 must(actual, &Action::Notify(delivered))?;
             }
             // The connection is about to end.
-            Reply::Error(code, text) if code.is_temporary() => {
+            Reply::Error(code, text) if code.is_retryable() => {
                 if *code == ErrorCode::Full {
                     marks.hit(Mark::ToldFull);
                 }
