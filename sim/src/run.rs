@@ -167,7 +167,7 @@ impl Failure {
     #[must_use]
     pub fn in_test(&self, test: &str) -> String {
         let seed = self.seed;
-        format!("{self}\n\nThis line makes it happen again:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
+        format!("{self}\n\nReplay it with:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
     }
 }
 

@@ -31,6 +31,7 @@ use self::net::{MILLISECOND, Nanos, Net, Scheduled};
 use crate::dice::{Purpose, rng};
 use crate::hosts::CLIENTS;
 use crate::marks::{Mark, Marks};
+use crate::oracle::silence::HOUR;
 use crate::oracle::{Oracle, System};
 use crate::panics::caught;
 use crate::role::Role;
@@ -263,12 +264,18 @@ impl<S: System> World<'_, S> {
             self.check_silence()?;
         }
         self.heal();
+        // An hour has too many of the shorter intervals.
+        let every = if self.system.patience() < HOUR {
+            ASK_EVERY
+        } else {
+            LOOK_EVERY
+        };
         let mut ask = safety;
         loop {
             if self.stop.is_some_and(|stop| ask >= stop) {
                 return Ok(());
             }
-            ask += ASK_EVERY;
+            ask += every;
             self.until(ask)?;
             self.check_silence()?;
             let unfinished = self.watch.borrow().oracle.unfinished();

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cases::{Blow, Case};
-use crate::log::{Said, SharedLog};
+use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Player, Server, Speech};
 
 /// The simulator's time-outs pass in no time; these do not.
@@ -29,7 +29,7 @@ const FASTER: u32 = 4;
 type Observer<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>]) + Send>;
 type Running<M> = (JoinHandle<()>, Handle<Observed<M, Observer<M>>, Speech>);
 
-pub(crate) fn play(case: &Case) -> Option<Said> {
+pub(crate) fn play(case: &Case) -> Option<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,10 +38,10 @@ pub(crate) fn play(case: &Case) -> Option<Said> {
     runtime.block_on(async { timeout(Duration::from_secs(60), run(case)).await.unwrap() })
 }
 
-async fn run(case: &Case) -> Option<Said> {
+async fn run(case: &Case) -> Option<Outcome> {
     let log = SharedLog::default();
     let (place, server) = match case.blow {
-        Blow::NobodyListens | Blow::NobodyAnswers => (Place::without_server(case.blow).await, None),
+        Blow::NoListener | Blow::NoAnswer => (Place::without_server(case.blow).await, None),
         _ => {
             let listener = TcpListener::bind(localhost()).unwrap();
             let to = listener.local_addr().unwrap();
@@ -91,7 +91,7 @@ impl Place {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(localhost()).unwrap();
         let to = socket.local_addr().unwrap();
-        let _kept = if blow == Blow::NobodyListens {
+        let _kept = if blow == Blow::NoListener {
             (Some(socket), None, None)
         } else {
             // The queue of those who wait to be accepted is full: the system drops what else comes.
