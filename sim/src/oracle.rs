@@ -10,12 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 use crate::oracle::typed::{Lines, Typing};
 
+mod attempts;
 pub mod chat;
 mod clocked;
 mod connections;
@@ -25,7 +26,6 @@ pub mod hub;
 pub mod numbers;
 pub(crate) mod partial;
 pub(crate) mod silence;
-mod trying;
 pub mod typed;
 
 /// A protocol with its two machines.

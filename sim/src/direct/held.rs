@@ -39,12 +39,12 @@ pub fn server_after<S: System>(case: &Case, system: &S, stop: Option<Duration>) 
         // The model is as large as the run, and its clients' bodies are shared with the server.
         let watch = &mut *watch.borrow_mut();
         watch.oracle = system.oracle(false, &Marks::default());
-        watch.story = None;
+        watch.history = None;
     }
-    let (endpoint, told, connections) = server.into_endpoint();
+    let (endpoint, view, connections) = server.into_endpoint();
     Ok(Held {
         endpoint,
         connections,
-        _observers: Box::new((Rc::clone(&watch), told)),
+        _observers: Box::new((Rc::clone(&watch), view)),
     })
 }

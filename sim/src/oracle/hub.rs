@@ -10,19 +10,19 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request};
 use rand_chacha::ChaCha8Rng;
 
-pub use self::asked::Asked;
+pub use self::machines::SimServer;
 use self::server::ServerModel;
-use self::typed::{Requests, User};
-use self::users::{Users, UsersModel};
+use self::typed::{HubTypist, Requests};
+use self::users::{SimClient, UsersModel};
 pub use self::workload::Planned;
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
-mod asked;
+mod machines;
 mod server;
 mod typed;
 mod users;
@@ -63,16 +63,16 @@ impl Hub {
 }
 
 impl System for Hub {
-    type Server = Asked;
-    type Client = Users;
-    type Codec = Words<HubCodec, User>;
+    type Server = SimServer;
+    type Client = SimClient;
+    type Codec = Words<HubCodec, HubTypist>;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Self::Codec) {
-        (Asked::default(), Words::Real(HubCodec::accepted()))
+    fn server(&self, _rng: ChaCha8Rng) -> (SimServer, Self::Codec) {
+        (SimServer::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Users, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Self::Codec) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -138,7 +138,7 @@ impl System for Hub {
         true
     }
 
-    fn facts(server: &Asked) -> Vec<Fact> {
+    fn facts(server: &SimServer) -> Vec<Fact> {
         let users = server
             .inner
             .users()
@@ -173,9 +173,9 @@ impl Oracle<Hub> for HubOracle {
 
     fn server_did(
         &mut self,
-        server: &Asked,
-        event: &EventOf<Asked>,
-        actions: &[ActionOf<Asked>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         self.server.step(&server.behind, event, actions)?;
         self.server.compare(&server.inner)
@@ -184,9 +184,9 @@ impl Oracle<Hub> for HubOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Users,
-        event: &EventOf<Users>,
-        actions: &[ActionOf<Users>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         self.users.step(host, client, event, actions)
     }

@@ -6,8 +6,8 @@ use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Sen
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::{Read, Reading};
 use super::connecting::Connecting;
+use super::machines::{Read, SimClient};
 use super::sessions::{Answers, Sending, Sessions};
 use super::words::unsaid;
 use super::workload::{Planned, place};
@@ -84,9 +84,9 @@ impl ClientsModel {
         &mut self,
         sessions: &mut Sessions,
         host: usize,
-        client: &Reading,
-        event: &EventOf<Reading>,
-        actions: &[ActionOf<Reading>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let entry = self.hosts.entry(host).or_default();
         if let Some(connecting) = &mut entry.connecting {
@@ -277,7 +277,7 @@ impl Host {
         sessions: &mut Sessions,
         marks: &Marks,
         now: Time,
-        event: &EventOf<Reading>,
+        event: &EventOf<SimClient>,
         notice: &Notice,
     ) -> Result<(), String> {
         if let Notice::Refused { .. } = notice {

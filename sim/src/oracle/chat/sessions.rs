@@ -6,7 +6,7 @@ use bytes::Bytes;
 use echosphere_core::chat::Message;
 use echosphere_core::{Action, ConnId, Time};
 
-use super::callers::ANSWER;
+use super::machines::ANSWER;
 use super::typed;
 use super::workload::read;
 use crate::words;

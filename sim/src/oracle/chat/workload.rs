@@ -348,7 +348,7 @@ impl Workload for Chat {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             max_backlog: Option<usize>,
             #[serde(default)]
             max_partial_bytes: Option<usize>,
@@ -368,8 +368,8 @@ impl Workload for Chat {
             part: usize,
             planned: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = whole.planned.into_iter().map(|written| {
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = written_workload.planned.into_iter().map(|written| {
             Ok(match written {
                 Written::Session { host, at, leaves } => Planned::Session { host, at, leaves },
                 Written::Say { host, at, body } => Planned::Say {
@@ -381,21 +381,24 @@ impl Workload for Chat {
                 },
             })
         });
-        if !(1..=MAX_BODY).contains(&whole.part) {
-            return Err(format!("`part` is {}, should be 1 to {MAX_BODY}", whole.part));
+        if !(1..=MAX_BODY).contains(&written_workload.part) {
+            return Err(format!(
+                "`part` is {}, should be 1 to {MAX_BODY}",
+                written_workload.part
+            ));
         }
-        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, whole.part);
-        chat.client.welcome_timeout = whole.welcome_timeout;
+        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, written_workload.part);
+        chat.client.welcome_timeout = written_workload.welcome_timeout;
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            max_connections: whole.max_connections,
-            idle_timeout: whole.idle_timeout,
-            lag: whole.lag,
-            silence: whole.silence,
-            impatient: whole.impatient,
-            meek: whole.meek,
-            lines: whole.lines,
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            idle_timeout: written_workload.idle_timeout,
+            lag: written_workload.lag,
+            silence: written_workload.silence,
+            impatient: written_workload.impatient,
+            meek: written_workload.meek,
+            lines: written_workload.lines,
             ..chat
         })
     }

@@ -244,7 +244,7 @@ impl Workload for Echo {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             ack_delay: WrittenDelay,
             #[serde(default = "response_timeout")]
             response_timeout: Duration,
@@ -258,8 +258,8 @@ impl Workload for Echo {
             limits: Limits,
             messages: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let messages = whole.messages.into_iter().map(|message| {
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let messages = written_workload.messages.into_iter().map(|message| {
             let x = unescape(&message.x).ok_or_else(|| format!("no escaped bytes: {:?}", message.x))?;
             Ok(Planned {
                 host: message.host,
@@ -268,23 +268,23 @@ impl Workload for Echo {
             })
         });
         let messages = messages.collect::<Result<Vec<_>, String>>()?;
-        let no_line = |message: &Planned| whole.lines.contains(&message.host) && !fits_a_line(&message.x);
+        let no_line = |message: &Planned| written_workload.lines.contains(&message.host) && !fits_a_line(&message.x);
         if let Some(at) = messages.iter().position(no_line) {
             return Err(format!(
                 "no line can carry the `x` of `messages[{at}]`, and its host is in `lines`"
             ));
         }
-        let limits = &whole.limits;
+        let limits = &written_workload.limits;
         if [limits.max_connections, limits.max_waiting, limits.max_flights].contains(&0) {
             return Err("`limits` of connections, messages that wait and messages kept should be 1 or more".to_owned());
         }
-        let mut echo = Self::new(whole.ack_delay.into(), messages);
-        echo.client.response_timeout = whole.response_timeout;
+        let mut echo = Self::new(written_workload.ack_delay.into(), messages);
+        echo.client.response_timeout = written_workload.response_timeout;
         Ok(Self {
-            lines: whole.lines,
-            rude: whole.rude,
-            meek: whole.meek,
-            limits: whole.limits,
+            lines: written_workload.lines,
+            rude: written_workload.rude,
+            meek: written_workload.meek,
+            limits: written_workload.limits,
             ..echo
         })
     }

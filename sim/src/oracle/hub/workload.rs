@@ -252,7 +252,7 @@ impl Workload for Hub {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             #[serde(default)]
             max_backlog: Option<usize>,
             #[serde(default)]
@@ -269,16 +269,16 @@ impl Workload for Hub {
             meek: Vec<usize>,
             planned: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = whole.planned.into_iter().map(Planned::try_from);
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = written_workload.planned.into_iter().map(Planned::try_from);
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            max_connections: whole.max_connections,
-            silence: whole.silence,
-            lines: whole.lines,
-            come_back: whole.come_back,
-            meek: whole.meek,
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            silence: written_workload.silence,
+            lines: written_workload.lines,
+            come_back: written_workload.come_back,
+            meek: written_workload.meek,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
     }

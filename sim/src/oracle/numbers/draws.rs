@@ -5,7 +5,7 @@ use std::time::Duration;
 use echosphere_core::numbers::{Mode, ServerConfig};
 
 use super::Numbers;
-use super::workload::{Ask, Name, Planned, REPEATING, Wanted};
+use super::planned::{Ask, Name, Planned, REPEATING, Wanted};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::silence::SILENCE;
 use crate::oracle::{connections, partial};
@@ -132,7 +132,7 @@ impl Drawing {
             10 | 11 => self.race(at),
             12 => self.repeat(at),
             13 => self.abandoned(at),
-            _ => self.odd(at),
+            _ => self.scripts(at),
         }
     }
 
@@ -233,7 +233,7 @@ impl Drawing {
         self.get(later, Wanted::Session { name, n, after: None });
     }
 
-    fn odd(&mut self, at: Duration) {
+    fn scripts(&mut self, at: Duration) {
         let own = (self.name(), self.count(self.most));
         let count = self.dice.among(1, 4);
         let mut script: Vec<_> = (0..count).map(|_| (self.pause(), self.ask(own))).collect();
@@ -250,7 +250,7 @@ impl Drawing {
 
     fn say(&mut self, at: Duration, script: Vec<(Duration, Ask)>, stays: Duration) {
         let host = self.dice.below(self.hosts);
-        self.planned.push(Planned::Odd {
+        self.planned.push(Planned::Script {
             host,
             at,
             script,

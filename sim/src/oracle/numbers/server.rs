@@ -7,7 +7,7 @@ use echosphere_core::numbers::{Message, Mode, ServerConfig, ServerCounters, Uuid
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 
-use super::machines::Watched;
+use super::machines::SimServer;
 use super::sequence::Sequences;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -164,9 +164,9 @@ impl ServerModel {
     /// Checks that `actions` are what `event` must lead to.
     pub(super) fn step(
         &mut self,
-        server: &Watched,
-        event: &EventOf<Watched>,
-        actions: &[ActionOf<Watched>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         self.now = server.now;
         let numbers = actions.iter().rev().filter_map(|action| match action {
