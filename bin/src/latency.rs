@@ -76,6 +76,13 @@ impl Latencies {
         }
     }
 
+    /// `0.18/0.21/0.48 ms`: the minimum, the mean and the 99th percentile; `None` if nothing was recorded.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let (min, mean, p99) = (self.min(), self.mean(), self.quantile(0.99));
+        let [min, mean] = [min, mean].map(short_milliseconds);
+        (self.count() > 0).then(|| format!("{min}/{mean}/{}", milliseconds(p99)))
+    }
+
     /// Bars, each up to twice as long as the one before.
     pub(crate) fn histogram(&self) -> Vec<Bar> {
         let first = (self.0.min() / 2).next_power_of_two().max(1);
@@ -149,6 +156,22 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
 /// In microseconds, as JSON has it.
 pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e3
+}
+
+/// `0.21 ms`, with about three digits.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{} ms", short_milliseconds(duration))
+}
+
+fn short_milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    let decimals = match ms {
+        ms if ms < 0.1 => 3,
+        ms if ms < 10.0 => 2,
+        ms if ms < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{ms:.decimals$}")
 }
 
 fn from_micros(micros: f64) -> String {

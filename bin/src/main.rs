@@ -1,8 +1,9 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
-mod attempts;
 mod chat;
 mod echo;
+mod escape;
+mod failure;
 mod hub;
 mod latency;
 mod limits;
@@ -11,16 +12,18 @@ mod numbers;
 mod output;
 mod progress;
 mod prompt;
+mod retry;
+mod running;
 mod seed;
 mod server;
 mod settings;
-mod shown;
 mod signals;
 mod sources;
 mod stderr;
 mod stdin;
 mod terminal;
 mod values;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

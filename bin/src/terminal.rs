@@ -13,7 +13,7 @@ use rustix::termios::{
 };
 use textwrap::{Options, WordSplitter};
 
-use crate::shown::INDENT;
+use crate::escape::INDENT;
 
 /// How wide and high a terminal is that does not say.
 const USUAL: (usize, usize) = (80, 24);

@@ -125,6 +125,11 @@ pub(crate) fn size(
     }
 }
 
+/// A size as a number of bytes in memory.
+pub(crate) fn in_memory(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
 /// Reads whether something is to be done.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {

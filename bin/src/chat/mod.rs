@@ -1,11 +1,11 @@
+mod bounds;
 mod connect;
+mod conversation;
+mod driver;
+mod format;
 mod input;
 mod ping;
-mod rtt;
 mod serve;
-mod show;
-mod side;
-mod talk;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -14,15 +14,15 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::PORT;
-use super::show;
-use super::side::{Bounds, ServerEndpoint, Side};
+use super::bounds::Bounds;
+use super::driver::{ChatDriver, ServerEndpoint};
 use crate::latency::{Latencies, bars};
 use crate::net::Address;
 use crate::output;
-use crate::server::{OwnServer, State, bytes};
+use crate::server::{OwnServer, State};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
-use crate::values::{count, counted, size, time_out, yes_or_no};
+use crate::values::{count, counted, in_memory, size, time_out, yes_or_no};
 
 /// Round trips that are not counted, at the beginning.
 const WARM_UP: u64 = 100;
@@ -30,21 +30,26 @@ const WARM_UP: u64 = 100;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  echosphere chat ping                     a server of its own on the loopback address
-  echosphere chat ping --baseline          and beside it two bare sockets that play ping-pong
+  echosphere chat ping                     measure a server that this command starts
+  echosphere chat ping --baseline          compare it with two bare sockets
   echosphere chat ping example.org --count 20 --size 1KiB
 
-A server elsewhere shows what it is sent, as it shows any message.")]
+A server elsewhere displays the messages like any others. Exit codes: 0 all round trips are measured; 1 the server cannot \
+be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Send to this server; without it, one is started on a free port of 127.0.0.1
-    #[arg(value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
+    /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
+    #[arg(value_name = "HOST[:PORT]", conflicts_with = "to")]
+    address: Option<Address>,
+
+    /// Send to this server; the same as the argument
+    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
     to: Option<Address>,
 
-    /// Messages, one after another
+    /// Send this many messages, one after another
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value = "1000", value_parser = count::<u64>(1..=u64::MAX))]
     count: u64,
 
-    /// Bytes of each
+    /// Make every message this long
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_SIZE", default_value = "64B", value_parser = size(1..=MAX_BODY as u64))]
     size: ByteSize,
 
@@ -52,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
-    /// Measure two blocking sockets on the loopback address too, which send as many bytes to and fro
+    /// Measure two blocking sockets on the loopback address as well, which exchange the same number of bytes
     #[arg(long)]
     baseline: bool,
 
@@ -64,8 +69,35 @@ pub(crate) struct Args {
     bounds: Bounds,
 }
 
+impl Args {
+    /// The server to connect to; `None` for a server of this process.
+    pub(crate) fn to(&self) -> Option<&Address> {
+        self.address.as_ref().or(self.to.as_ref())
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            connect_timeout: self.timeout,
+            retry_refused: false,
+            talk: self.bounds.session(),
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) fn own_server(&self) -> ServerConfig {
+        let talk = TalkConfig {
+            unattended: true,
+            ..self.bounds.session()
+        };
+        ServerConfig {
+            talk,
+            ..ServerConfig::default()
+        }
+    }
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let size = bytes(args.size);
+    let size = in_memory(args.size);
     // One thread: a second would be scheduled between a message and its acknowledgement.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let trips = runtime.block_on(async {
@@ -97,48 +129,35 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
-    let own = match &args.to {
+    let own = match args.to() {
         Some(_) => None,
         None => Some(OwnServer::start(deaf_server(args)?)?),
     };
-    let to = match (&args.to, &own) {
+    let to = match (args.to(), &own) {
         (Some(to), _) => to.clone().or_port(PORT),
         (None, Some(own)) => own.addr.into(),
         (None, None) => bail!("no server"),
     };
     to.resolve().await?;
-    let config = ClientConfig {
-        connect_timeout: args.timeout,
-        retry_refused: false,
-        talk: args.bounds.talk(),
-        ..ClientConfig::default()
-    };
-    let mut side = Side::client(&to, config, args.bounds.links()?).await?;
+    let mut driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
     let body = Bytes::from(vec![b'x'; size]);
-    let trips = tokio::time::timeout(args.timeout, exchange(&mut side, args.count, &body)).await;
+    let trips = tokio::time::timeout(args.timeout, exchange(&mut driver, args.count, &body)).await;
     if let Ok(Ok(_)) = trips {
-        side.leave(Duration::from_secs(1)).await?;
-        side.finish().await?;
+        driver.drain(Duration::from_secs(1)).await?;
+        driver.finish().await?;
     } else {
-        side.give_up();
+        driver.abort();
     }
     if let Some(own) = own {
         let state = own.finish(state).await?;
         anyhow::ensure!(state.zero, state.summary());
     }
-    trips.context("it took too long (--timeout)")?
+    trips.context("the round trips took longer than --timeout")?
 }
 
 /// A server that hears and tells nobody.
 fn deaf_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let talk = TalkConfig {
-        unattended: true,
-        ..args.bounds.talk()
-    };
-    let server = Server::new(ServerConfig {
-        talk,
-        ..ServerConfig::default()
-    });
+    let server = Server::new(args.own_server());
     Ok(ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links()?))
 }
 
@@ -147,12 +166,12 @@ fn state(endpoint: &ServerEndpoint) -> State {
 }
 
 /// Sends one message after another, each when the one before is acknowledged.
-async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
+async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
     let mut trips = Latencies::new()?;
     let last = count + WARM_UP;
-    while let Some(notice) = side.next().await {
+    while let Some(notice) = driver.next().await {
         match notice {
-            Notice::Connected { .. } => side.say(1, body.clone()).await?,
+            Notice::Connected { .. } => driver.say(1, body.clone()).await?,
             Notice::Delivered { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip.filter(|_| key > WARM_UP) {
                     trips.record(round_trip);
@@ -160,14 +179,16 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
                 if key == last {
                     return Ok(trips);
                 }
-                side.say(key + 1, body.clone()).await?;
+                driver.say(key + 1, body.clone()).await?;
             }
-            Notice::Heard { session, id, .. } => side.read(session, id).await?,
+            Notice::Heard { session, id, .. } => driver.read(session, id).await?,
             Notice::Ended { failure } => {
-                let why = failure
-                    .as_ref()
-                    .map_or_else(|| "it has ended".to_owned(), show::failure);
-                bail!("{why}");
+                let explain = |failure| driver.remote().explain(failure);
+                bail!(
+                    failure
+                        .as_ref()
+                        .map_or_else(|| "the session has ended".to_owned(), explain)
+                );
             }
             Notice::Retrying { .. }
             | Notice::Lost(_)

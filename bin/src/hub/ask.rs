@@ -7,8 +7,8 @@ use anyhow::bail;
 use echosphere_core::hub::{Ids, MAX_BODY, Reply, Request, receipt};
 use serde_json::json;
 
-use super::show;
-use super::user::{Hub, User};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
 use crate::values::yes_or_no;
@@ -20,7 +20,7 @@ Example:
   echosphere hub identity --to 192.0.2.7:1234")]
 pub(crate) struct IdentityArgs {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
@@ -33,7 +33,7 @@ Example:
   echosphere hub list | wc -l")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
@@ -61,7 +61,7 @@ pub(crate) struct RelayArgs {
     file: Option<PathBuf>,
 
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
@@ -70,7 +70,7 @@ pub(crate) struct RelayArgs {
 
 /// Connects, asks, and has `tell` print the answer and choose the exit code.
 fn ask(
-    hub: &Hub,
+    hub: &HubArgs,
     json: bool,
     request: Request,
     tell: impl FnOnce(Reply) -> anyhow::Result<ExitCode>,
@@ -99,7 +99,7 @@ fn ask(
                 if json {
                     output::failure(&error)?;
                 }
-                user.abandon();
+                user.abort();
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -109,7 +109,7 @@ fn ask(
 pub(super) fn identity(args: IdentityArgs) -> anyhow::Result<ExitCode> {
     ask(&args.hub, args.json, Request::Identity, |reply| {
         let Reply::Identity(id) = reply else {
-            bail!("no answer to identity: {reply:?}");
+            bail!("the hub sent another answer than a user id");
         };
         if args.json {
             output::json(&json!({ "user_id": output::exactly(id) }))?;
@@ -123,10 +123,10 @@ pub(super) fn identity(args: IdentityArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     ask(&args.hub, args.json, Request::List, |reply| {
         let Reply::List(ids) = reply else {
-            bail!("no answer to list: {reply:?}");
+            bail!("the hub sent another answer than a list");
         };
         if args.json {
-            output::json(&json!({ "user_ids": show::exact(ids.iter()) }))?;
+            output::json(&json!({ "user_ids": format::exact(ids.iter()) }))?;
         } else {
             let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
             output::bytes(lines.as_bytes())?;
@@ -140,10 +140,10 @@ pub(super) fn relay(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let to = args.receivers.clone();
     ask(&args.hub, args.json, Request::Relay { to, body }, |reply| {
         let Reply::Relayed { sent, unsent } = reply else {
-            bail!("no answer to relay: {reply:?}");
+            bail!("the hub sent another answer than a receipt");
         };
         if args.json {
-            output::json(&show::receipt_object(sent, &unsent))?;
+            output::json(&format::receipt_object(sent, &unsent))?;
         } else {
             output::line(&receipt(sent, &unsent))?;
         }

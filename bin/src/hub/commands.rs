@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use echosphere_core::hub::{Ids, MAX_BODY, Request};
 
-use crate::shown;
+use crate::escape;
 
 pub(super) const HELP: &str = "\
 identity          your user id
@@ -128,7 +128,7 @@ impl Commands {
                 let read = fs::read(path).with_context(|| format!("cannot read the file {path}"))?;
                 relay(to, read.into())?
             }
-            _ => bail!("\"{}\" is not known; type help for what is", shown::start(word, 40)),
+            _ => bail!("\"{}\" is not known; type help for what is", escape::start(word, 40)),
         })
     }
 }
@@ -143,7 +143,7 @@ fn split(line: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 fn ids(bytes: &[u8]) -> anyhow::Result<Ids> {
     let text = str::from_utf8(bytes).ok();
-    let text = text.with_context(|| format!("\"{}\" is no list of user ids", shown::start(bytes, 40)))?;
+    let text = text.with_context(|| format!("\"{}\" is no list of user ids", escape::start(bytes, 40)))?;
     Ok(text.parse()?)
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::commands::{Commands, HELP, Input, LONGEST};
-use super::show;
-use super::user::{Hub, User};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::prompt::{Prompt, Typed};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
@@ -26,7 +26,7 @@ without a text takes the lines that follow, up to two empty ones. From a pipe it
 is answered; exit code 1 says that something was refused or not understood, or did not reach everybody.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
     /// Print one JSON object for each event
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
@@ -141,10 +141,10 @@ impl Session {
                     return Ok(ExitCode::from(u8::from(!self.well)));
                 }
                 Notice::Ended { failure, .. } => {
-                    if let Some(line) = self.user.works() {
+                    if let Some(line) = self.user.attempts_ended() {
                         self.remark(&line)?;
                     }
-                    let why = format!("{:#}", self.user.explain(failure.as_ref()));
+                    let why = self.user.explain(failure.as_ref());
                     self.source = Source::None;
                     self.tell(&format!("error: {why}"), || json!({ "event": "ended", "why": why }))?;
                     return Ok(ExitCode::FAILURE);
@@ -274,28 +274,28 @@ impl Session {
     fn show(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
             Notice::Answered { reply, .. } => {
-                if let Some(line) = self.user.works() {
+                if let Some(line) = self.user.attempts_ended() {
                     self.remark(&line)?;
                 }
                 let unsent = matches!(&reply, Reply::Relayed { unsent, .. } if !unsent.is_empty());
                 self.well &= !unsent && !matches!(reply, Reply::Error(..));
                 if self.json {
-                    return output::json(&show::answer_event(&reply));
+                    return output::json(&format::answer_event(&reply));
                 }
-                output::line(&show::answer(&reply))
+                output::line(&format::answer(&reply))
             }
-            Notice::Delivered { from, body, .. } if self.json => output::json(&show::delivery_event(from, &body)),
-            Notice::Delivered { from, body, .. } => output::line(&show::delivery(from, &body)),
+            Notice::Delivered { from, body, .. } if self.json => output::json(&format::delivery_event(from, &body)),
+            Notice::Delivered { from, body, .. } => output::line(&format::delivery(from, &body)),
             Notice::Unanswered { .. } => {
                 self.well = false;
                 let line = "not answered, so it may or may not have been done";
                 self.tell(line, || json!({ "event": "unanswered" }))
             }
             Notice::Retrying { why, .. } if self.json => {
-                let why = format!("{:#}", self.user.explain(Some(&why)));
+                let why = self.user.explain(Some(&why));
                 output::json(&json!({ "event": "retrying", "why": why }))
             }
-            Notice::Retrying { why, .. } => match self.user.retrying(&why) {
+            Notice::Retrying { why, .. } => match self.user.attempt_failed(&why) {
                 Some(line) => self.remark(&line),
                 None => Ok(()),
             },

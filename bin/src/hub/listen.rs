@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use echosphere_core::hub::{Notice, Reply, Request};
 use serde_json::json;
 
-use super::show;
-use super::user::{Hub, User};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::output::{self, Unwritable};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     count: Option<u64>,
 
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,10 +77,10 @@ impl Out {
 
     fn delivery(&mut self, from: u64, body: &[u8]) -> anyhow::Result<()> {
         match (self.format, &self.file) {
-            (Format::Text, None) => output::line(&show::delivery(from, body)),
-            (Format::Text, Some(_)) => self.bytes(format!("{}\n", show::delivery(from, body)).as_bytes()),
+            (Format::Text, None) => output::line(&format::delivery(from, body)),
+            (Format::Text, Some(_)) => self.bytes(format!("{}\n", format::delivery(from, body)).as_bytes()),
             (Format::Raw, _) => self.bytes(body),
-            (Format::Json, _) => self.event(&show::delivery_event(from, body)),
+            (Format::Json, _) => self.event(&format::delivery_event(from, body)),
         }
     }
 
@@ -122,34 +122,34 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
             }
             Notice::Answered { reply, .. } => match reply {
                 Reply::Identity(id) => {
-                    if let Some(line) = user.works() {
+                    if let Some(line) = user.attempts_ended() {
                         complain!("{line}");
                     }
                     status!("listening as user {id}");
                     out.event(&json!({ "event": "connected", "user_id": output::exactly(id) }))?;
                 }
-                other => status!("{}", show::answer(&other)),
+                other => status!("{}", format::answer(&other)),
             },
             Notice::Delivered { from, body, .. } => {
                 left = left.map(|left| left - 1);
                 out.delivery(from, &body)?;
             }
             Notice::Retrying { why, .. } => {
-                if let Some(line) = user.retrying(&why) {
+                if let Some(line) = user.attempt_failed(&why) {
                     complain!("{line}");
                 }
                 let was_connected = std::mem::take(&mut connected);
                 lost |= was_connected;
                 let event = if was_connected { "lost" } else { "retrying" };
-                let why = format!("{:#}", user.explain(Some(&why)));
+                let why = user.explain(Some(&why));
                 out.event(&json!({ "event": event, "why": why }))?;
             }
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
-                if let Some(line) = user.works() {
+                if let Some(line) = user.attempts_ended() {
                     complain!("{line}");
                 }
-                complain!("error: {:#}", user.explain(failure.as_ref()));
+                complain!("error: {}", user.explain(failure.as_ref()));
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -23,10 +23,10 @@ use super::PORT;
 use super::serve::{endpoint, state};
 use crate::limits::OTHER_FILES;
 use crate::net::Address;
-use crate::server::{LinkBounds, OwnServer, bytes};
-use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{count, size, thousands, time_out, yes_or_no};
-use crate::{limits, progress, seed, sources};
+use crate::server::{LinkBounds, OwnServer};
+use crate::signals::Signals;
+use crate::values::{count, in_memory, size, thousands, time_out, yes_or_no};
+use crate::{limits, progress, seed, sources, verdict};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -97,7 +97,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             args.users
         );
     }
-    let size = bytes(args.size).max(HEADER);
+    let size = in_memory(args.size).max(HEADER);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(load(args, size))
 }
@@ -170,7 +170,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let interrupted = tokio::select! {
         biased;
         worked = timeout(args.timeout, work) => { worked.unwrap_or(Ok(()))?; false }
-        () = progress::keep(&bar, |bar| bar.set_position(locked(&tally).delivered())) => false,
+        kept = progress::keep(&bar, async |bar| { bar.set_position(locked(&tally).delivered()); Ok(()) }) => { kept?; false }
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
@@ -184,10 +184,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     };
     let report = locked(&tally).report(elapsed, state);
     report.print(args.json)?;
-    Ok(match (interrupted, report.passed()) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, passed) => ExitCode::from(u8::from(!passed)),
-    })
+    Ok(verdict::exit_code(interrupted, report.passed()))
 }
 
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -1,10 +1,10 @@
 mod ask;
 mod commands;
 mod connect;
+mod format;
 mod listen;
 mod load;
 mod serve;
-mod show;
 mod user;
 
 use std::process::ExitCode;

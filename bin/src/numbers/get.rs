@@ -7,17 +7,17 @@ use echosphere_core::numbers::{
     Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, Uuid, Want, client_links,
 };
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Connector, Driver};
+use echosphere_driver::Connector;
 use echosphere_transport_grpc::GrpcConnector;
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Transport;
-use super::show::Show;
-use crate::attempts::Insist;
+use super::printer::Printer;
 use crate::net::Address;
+use crate::retry::RetryArgs;
+use crate::running::Running;
 use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::values::{count, time_out, yes_or_no};
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     transport: Transport,
 
     #[command(flatten)]
-    insist: Insist,
+    pub(crate) retry: RetryArgs,
 
     /// Give up if nothing comes for so long, whatever is tried
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_TIMEOUT", default_value = "60s", value_parser = time_out)]
@@ -76,7 +76,15 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn want(&self) -> anyhow::Result<Want> {
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            give_up: self.timeout,
+            retry_refused: self.retry.retry,
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) fn want(&self) -> anyhow::Result<Want> {
         let (n, after) = (self.n, self.resume);
         if !self.stateful && self.uuid.is_none() {
             anyhow::ensure!(
@@ -106,13 +114,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let to = args.to.clone().or_port(args.transport.port());
         to.resolve().await?;
         let connector = TcpConnector::to_host(&*to.host, to.port);
-        let show = Show::new(to.clone(), args.transport, want, args.json, args.timeout);
+        let printer = Printer::new(to.clone(), args.transport, want, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
                 let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
-                get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
+                get(&args, want, connector, NumbersGrpcCodec::dialled(), printer).await
             }
-            Transport::Tcp => get(&args, want, connector, NumbersCodec::dialled(), show).await,
+            Transport::Tcp => get(&args, want, connector, NumbersCodec::dialled(), printer).await,
         }
     })
 }
@@ -123,49 +131,37 @@ async fn get<C>(
     want: Want,
     connector: impl Connector + 'static,
     codec: C,
-    mut show: Show,
+    mut printer: Printer,
 ) -> anyhow::Result<ExitCode>
 where
     C: Codec<Message = Message> + Clone + Send + 'static,
 {
-    let config = ClientConfig {
-        give_up: args.timeout,
-        retry_refused: args.insist.retry,
-        ..ClientConfig::default()
-    };
-    let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, codec, client_links());
-    let (sender, mut notices) = mpsc::unbounded_channel();
-    let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
-        // Whoever does not listen any more is about to end.
-        let _ = sender.send(notice);
-    });
+    let client = Client::new(args.client(), seed::generator(None)?);
+    let mut client = Running::dial(Endpoint::new(client, codec, client_links()), connector);
     let mut signals = Signals::catch()?;
-    handle.command(Command::Get { key: 1, want }).await?;
-    let running = tokio::spawn(driver.run());
+    client.command(Command::Get { key: 1, want }).await?;
     if args.uuid.is_none() {
-        show.begin();
+        printer.begin();
     }
     let mut silent_since = Instant::now();
     let code = loop {
         tokio::select! {
             biased;
             () = signals.next() => {
-                show.interrupted();
-                // The server would finish a stream whose client has only finished sending.
-                running.abort();
+                printer.how_to_resume();
+                // A clean close would leave the rest of the stream under way.
+                client.abort();
                 return Ok(ExitCode::from(INTERRUPTED));
             }
-            notice = notices.recv() => {
-                let notice = notice.context("the client's driver has ended")?;
+            notice = client.notice() => {
+                let notice = notice?;
                 if matches!(notice, Notice::Number { .. } | Notice::Resumed { .. }) {
                     silent_since = Instant::now();
                 }
                 let failed = matches!(notice, Notice::Failed { .. });
-                if let Some(well) = show.notice(notice)? {
+                if let Some(well) = printer.notice(notice)? {
                     if failed {
-                        // Whoever did not answer may not close either.
-                        running.abort();
+                        client.abort();
                         return Ok(ExitCode::FAILURE);
                     }
                     break ExitCode::from(u8::from(!well));
@@ -173,17 +169,16 @@ where
             }
             // A loss may be noticed later than that.
             () = sleep_until(silent_since + args.timeout) => {
-                show.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
-                running.abort();
+                printer.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
+                client.abort();
                 return Ok(ExitCode::FAILURE);
             }
         }
     };
-    if show.is_over() {
-        drop(handle);
-        running.await.context("the client's driver has panicked")?;
+    if printer.is_over() {
+        client.finish().await?;
     } else {
-        running.abort();
+        client.abort();
     }
     Ok(code)
 }

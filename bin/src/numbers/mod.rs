@@ -1,6 +1,6 @@
 mod get;
+mod printer;
 mod serve;
-mod show;
 
 use std::process::ExitCode;
 

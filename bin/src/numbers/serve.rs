@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use echosphere_core::endpoint::Endpoint;
+use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
@@ -15,9 +16,9 @@ use tokio_util::either::Either;
 
 use super::{PORT, TCP_PORT};
 use crate::net::Address;
-use crate::server::{self, LinkBounds, State, Threads};
+use crate::server::{self, IoThreads, LinkBounds, ServeArgs, State};
 use crate::signals::Signals;
-use crate::values::{count, duration, time_out, yes_or_no};
+use crate::values::{count, duration, time_out};
 use crate::{limits, seed};
 
 /// The part of a drain's time in which HTTP/2 connections close after their calls have ended: one in so many.
@@ -61,17 +62,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
-    /// Give sessions this long to finish when the server drains
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
-    drain: Duration,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 
-    /// Draw the first numbers of streams from this seed, else from the system
-    #[arg(long, env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
-
-    /// Print where it listens, and the counters at the end, as JSON objects
-    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    /// Draw the first numbers of streams from this seed [default: the system's randomness]
+    #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
+    pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
     bounds: Bounds,
@@ -144,6 +140,42 @@ enum ModeArg {
     Stateful,
 }
 
+impl Args {
+    /// The address to serve gRPC on, if it is served.
+    pub(crate) fn grpc_address(&self) -> Option<Address> {
+        match (&self.grpc, &self.tcp) {
+            (Some(addr), _) => Some(addr.clone()),
+            (None, None) => Some(Address::loopback(PORT)),
+            (None, Some(_)) => None,
+        }
+    }
+
+    pub(crate) fn links(&self) -> anyhow::Result<LinkConfig> {
+        self.bounds.links.config(MAX_MESSAGE)
+    }
+
+    pub(crate) fn grpc_config(&self) -> anyhow::Result<GrpcConfig> {
+        Ok(GrpcConfig {
+            links: self.links()?,
+            max_calls: self.bounds.max_calls_per_connection,
+        })
+    }
+
+    pub(crate) fn server_config(&self) -> anyhow::Result<ServerConfig> {
+        Ok(ServerConfig {
+            mode: match self.mode {
+                ModeArg::Both => Mode::Both,
+                ModeArg::Stateless => Mode::Stateless,
+                ModeArg::Stateful => Mode::Stateful,
+            },
+            period: self.period,
+            session_ttl: self.session_ttl,
+            unacknowledged_ttl: self.links()?.idle_timeout,
+            max_sessions: self.bounds.max_sessions,
+        })
+    }
+}
+
 /// Reads a period.
 fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
@@ -154,16 +186,12 @@ fn period(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
-    args.bounds.links.fit(files, Threads::default());
+    args.bounds.links.lower_to_open_files(files, IoThreads::ONE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Whoever reads where it listens may send one at once.
         let signals = Signals::catch()?;
-        let grpc = match (&args.grpc, &args.tcp) {
-            (Some(addr), _) => Some(addr.clone()),
-            (None, None) => Some(Address::loopback(PORT)),
-            (None, Some(_)) => None,
-        };
+        let grpc = args.grpc_address();
         let (calls, serving) = match grpc {
             Some(addr) => {
                 listen_grpc(addr.or_port(PORT).resolve().await?, &args).map(|(one, other)| (Some(one), Some(other)))?
@@ -173,7 +201,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         let connections = match &args.tcp {
             Some(addr) => {
                 let (listener, addr) = server::bind(addr.clone().or_port(TCP_PORT).resolve().await?, "--tcp")?;
-                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.json)?;
+                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.serve.json)?;
                 Some(listener)
             }
             None => None,
@@ -185,46 +213,32 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         });
         let last = serving
             .as_ref()
-            .map_or(Duration::ZERO, |_| args.drain / FOR_CONNECTIONS);
-        let endpoint = server::until_drained(driver, handle, signals, args.drain - last).await;
+            .map_or(Duration::ZERO, |_| args.serve.drain / FOR_CONNECTIONS);
+        let endpoint = server::until_drained(driver, handle, signals, args.serve.drain, args.serve.drain - last).await;
         if let Some(serving) = serving {
-            // Whoever does not read by then will not.
             let _ = timeout(last, serving.ended()).await;
         }
         let state = State::of(&endpoint, endpoint.machine().counters().iter(), None);
-        state.print(args.json)?;
-        Ok(ExitCode::from(u8::from(!state.zero)))
+        let code = ExitCode::from(u8::from(!state.zero));
+        state.print(args.serve.json)?;
+        Ok(code)
     })
 }
 
 fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
-    let config = GrpcConfig {
-        links: args.bounds.links.config(MAX_MESSAGE)?,
-        max_calls: args.bounds.max_calls_per_connection,
-    };
-    let bound = GrpcListener::bind(addr, config);
+    let bound = GrpcListener::bind(addr, args.grpc_config()?);
     let (listener, serving) = bound.map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
-    server::announce(listener.local_addr(), "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
+    server::announce(
+        listener.local_addr(),
+        "grpc",
+        " for gRPC (Ctrl-C drains)",
+        args.serve.json,
+    )?;
     Ok((listener, serving))
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let links = args.bounds.links.config(MAX_MESSAGE)?;
-    let config = ServerConfig {
-        mode: match args.mode {
-            ModeArg::Both => Mode::Both,
-            ModeArg::Stateless => Mode::Stateless,
-            ModeArg::Stateful => Mode::Stateful,
-        },
-        period: args.period,
-        session_ttl: args.session_ttl,
-        unacknowledged_ttl: links.idle_timeout,
-        max_sessions: args.bounds.max_sessions,
-    };
-    let server = Server::new(config, seed::generator(args.seed)?);
-    Ok(Endpoint::new(
-        server,
-        EitherCodec::Left(NumbersCodec::accepted()),
-        links,
-    ))
+    let server = Server::new(args.server_config()?, seed::generator(args.seed)?);
+    let codec = EitherCodec::Left(NumbersCodec::accepted());
+    Ok(Endpoint::new(server, codec, args.links()?))
 }

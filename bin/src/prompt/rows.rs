@@ -3,7 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::shown;
+use crate::escape;
 
 /// The rows of a label and a text on a terminal of so many columns and rows, and where the cursor is among them, which is
 /// `cursor` bytes into the text. Of more rows than `height` those around the cursor.
@@ -27,7 +27,7 @@ pub(super) fn laid_out(
         if part.ends_with('\n') {
             layout.new_row();
         } else {
-            layout.put(&shown::line(part.as_bytes()));
+            layout.put(&escape::line(part.as_bytes()));
         }
         if at <= cursor {
             place = layout.end();

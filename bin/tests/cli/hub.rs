@@ -173,7 +173,7 @@ fn wrong_use_says_what_to_do() {
     let (code, told) = run(&["identity", "--to", "127.0.0.1:1", "--timeout", "100ms"]);
     assert_eq!(code, Some(1));
     assert!(
-        told.contains("start a hub there with `echosphere hub serve --listen 127.0.0.1:1`"),
+        told.contains("start one with `echosphere hub serve --listen 127.0.0.1:1`"),
         "{told}"
     );
     let (code, told) = run(&["relay", "2,x", "hi"]);

@@ -296,7 +296,7 @@ fn a_full_server_says_so_and_logs_it() {
     let output = serving.get("numbers-full", &["1", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("takes no calls now: it is full"), "{said}");
+    assert!(said.contains("accepts no connections now: it is full"), "{said}");
     drop(silent);
     serving.signal(Signal::INT);
     let mut logged = String::new();

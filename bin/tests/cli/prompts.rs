@@ -87,7 +87,7 @@ fn a_prompt_whose_server_is_not_there() {
     let args = ["chat", "connect", "127.0.0.1:1", "--timeout", "300ms"];
     let mut terminal = Terminal::run("prompt-nobody", &args);
     assert_eq!(terminal.end(), Some(1));
-    assert!(terminal.shown.contains("nobody listens there"), "{:?}", terminal.shown);
+    assert!(terminal.shown.contains("no server listens at"), "{:?}", terminal.shown);
 }
 
 #[test]

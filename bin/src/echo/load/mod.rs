@@ -1,6 +1,6 @@
+mod long_lived;
 mod plan;
 mod report;
-mod stay;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,12 +27,12 @@ use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
 use crate::net::Address;
-use crate::server::{OwnServer, bytes};
+use crate::server::OwnServer;
 use crate::settings::{Source, source};
-use crate::signals::{INTERRUPTED, Signals};
+use crate::signals::Signals;
 use crate::stderr::status;
-use crate::values::{DelayArg, count, counted, duration, size, time_out, yes_or_no};
-use crate::{limits, output, progress, seed};
+use crate::values::{DelayArg, count, counted, duration, in_memory, size, time_out, yes_or_no};
+use crate::{limits, output, progress, seed, verdict};
 
 /// Clients, where the server is this program's own.
 const CLIENTS: u64 = 10_000;
@@ -79,7 +79,7 @@ pub(crate) struct Args {
     arrivals: ArrivalArgs,
 
     #[command(flatten)]
-    stay: stay::StayArgs,
+    long_lived: long_lived::LongLivedArgs,
 
     #[command(flatten)]
     bounds: Bounds,
@@ -125,15 +125,15 @@ pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCo
     check_bounds(&args, matches)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if stays {
-        args.stay.settle(matches)?;
-        let common = stay::Common {
+        args.long_lived.settle(matches)?;
+        let common = long_lived::Common {
             to: args.to,
-            bytes: bytes(args.size),
+            bytes: in_memory(args.size),
             json: args.json,
             bounds: args.bounds,
             files,
         };
-        return runtime.block_on(args.stay.run(common));
+        return runtime.block_on(args.long_lived.run(common));
     }
     runtime.block_on(load(args, files))
 }
@@ -141,14 +141,14 @@ pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCo
 /// Whether connections stay open: as the flags say, and where they say nothing, the environment.
 fn stays(args: &Args, matches: &ArgMatches) -> anyhow::Result<bool> {
     let flag = |ids: &[&'static str]| ids.iter().copied().find(|id| source(matches, id) == Source::Flag);
-    match (flag(&ArrivalArgs::FLAGS), flag(&stay::StayArgs::FLAGS)) {
+    match (flag(&ArrivalArgs::FLAGS), flag(&long_lived::LongLivedArgs::FLAGS)) {
         (Some(arrival), Some(stay)) => bail!(
             "--{} is for clients that each send one message, and --{stay} for connections that stay open; give one or the other",
             arrival.replace('_', "-")
         ),
         (Some(_), None) => Ok(false),
         (None, Some(_)) => Ok(true),
-        (None, None) => Ok(args.stay.are_set()),
+        (None, None) => Ok(args.long_lived.are_set()),
     }
 }
 
@@ -171,7 +171,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         Some(to) => Some(to.or_port(PORT).resolve().await?),
         None => None,
     };
-    let (args, bytes, json, bounds) = (args.arrivals, bytes(args.size), args.json, args.bounds);
+    let (args, bytes, json, bounds) = (args.arrivals, in_memory(args.size), args.json, args.bounds);
     let plan = Plan {
         clients: args.clients.unwrap_or(if elsewhere.is_some() {
             CLIENTS_ELSEWHERE
@@ -237,7 +237,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let interrupted = tokio::select! {
         biased;
         () = finished.notified() => false,
-        () = progress::keep(&bar, |bar| show(bar, &tally)) => false,
+        kept = progress::keep(&bar, async |bar| { show(bar, &tally); Ok(()) }) => { kept?; false }
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
@@ -272,10 +272,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     } else {
         output::bytes(report.to_text().as_bytes())?;
     }
-    Ok(match (interrupted, report.passed()) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, passed) => ExitCode::from(u8::from(!passed)),
-    })
+    Ok(verdict::exit_code(interrupted, report.passed()))
 }
 
 type ClientHandle = Handle<Client<ChaCha8Rng>, EchoCodec>;

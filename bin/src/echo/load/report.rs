@@ -1,17 +1,17 @@
 //! What a load run found, for people and for machines.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use echosphere_core::CloseReason;
 use echosphere_core::echo::{Failure, Notice};
 use serde::Serialize;
 
+use crate::failure::close_reason;
 use crate::latency::{Latencies, Percentiles};
-use crate::output;
 use crate::server::State;
 use crate::values::{counted, thousands};
+use crate::{output, verdict};
 
 /// Outcomes, counted as they come in.
 #[derive(Debug)]
@@ -61,13 +61,11 @@ impl Tally {
                 self.dials_failed += 1;
                 return;
             }
-            Failure::Closed(CloseReason::PeerClosed) => "closed by the server".to_owned(),
-            Failure::Closed(reason) => format!("{reason:?}"),
+            Failure::Closed(reason) => close_reason(*reason),
             Failure::Rejected(code, _) => format!("error {code}"),
             Failure::TimedOut => "no ok in time".to_owned(),
             Failure::ShuttingDown => "interrupted".to_owned(),
-            Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not an echo server"),
-            Failure::OtherProtocol(None) => "no echo server: it speaks another protocol".to_owned(),
+            Failure::OtherProtocol(protocol) => close_reason(CloseReason::OtherProtocol(*protocol)),
         };
         *self.broken.entry(how).or_default() += 1;
     }
@@ -206,19 +204,8 @@ impl Report {
             output::table(rows),
             self.latency_us.to_text(None)
         );
-        let server = self.server.as_ref().map(State::summary);
-        let server = server.unwrap_or_else(|| "server elsewhere: its state is not known here".to_owned());
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{server}");
-        for missing in &self.missing {
-            let _ = writeln!(text, "missing: {missing}");
-        }
-        let verdict = if self.passed {
-            "PASSED: every message got its ok and every connection was closed by the protocol"
-        } else {
-            "FAILED"
-        };
-        let _ = writeln!(text, "{verdict}");
+        let promise = "every message got its ok and every connection was closed by the protocol";
+        text += &verdict::to_text(self.server.as_ref(), &self.missing, 0, promise);
         text
     }
 }

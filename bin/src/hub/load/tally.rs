@@ -1,7 +1,6 @@
 //! What was sent, what arrived, and what to send next.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -13,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::latency::{Latencies, Percentiles};
-use crate::output;
 use crate::server::State;
 use crate::values::{counted, thousands};
+use crate::{output, verdict};
 
 /// What every body begins with: its sender, its number among the sender's, when it was sent in nanoseconds.
 pub(super) const HEADER: usize = 4 + 4 + 8;
@@ -382,22 +381,8 @@ impl Report {
             output::table(rows),
             self.latency_us.to_text(None)
         );
-        let hub = self.server.as_ref().map(State::summary);
-        let hub = hub.unwrap_or_else(|| "hub elsewhere: its state is not known here".to_owned());
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{hub}");
-        for missing in &self.missing {
-            let _ = writeln!(text, "missing: {missing}");
-        }
-        if self.more_missing > 0 {
-            let _ = writeln!(text, "and {} more", thousands(self.more_missing));
-        }
-        let verdict = if self.passed {
-            "PASSED: every body arrived once at each receiver, in order and whole"
-        } else {
-            "FAILED"
-        };
-        let _ = writeln!(text, "{verdict}");
+        let promise = "every body arrived once at each receiver, in order and unchanged";
+        text += &verdict::to_text(self.server.as_ref(), &self.missing, self.more_missing, promise);
         text
     }
 }

@@ -1,16 +1,15 @@
 //! What connections that stayed open found.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::clients::Figures;
+use super::clients::Results;
 use super::machine::Config;
 use crate::latency::{Bar, Latencies, Percentiles, bars};
-use crate::output;
+use crate::server::State;
 use crate::values::{counted, thousands};
+use crate::{output, verdict};
 
 /// From this share of a core on, the clients themselves are what limits the throughput.
 const BUSY: f64 = 0.95;
@@ -43,14 +42,14 @@ pub(super) struct Report {
     client_cpu: f64,
     /// The clients, and not the server, limited the throughput.
     clients_were_the_limit: bool,
-    server: Option<Value>,
+    server: Option<State>,
 }
 
 impl Report {
-    pub(super) fn new(config: &Config, parts: Vec<Figures>, server: Option<Value>) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, parts: Vec<Results>, server: Option<State>) -> anyhow::Result<Self> {
         let clients_zero = parts.iter().all(|part| part.zero);
         let mut round_trips = Latencies::new()?;
-        let mut all = Figures::default();
+        let mut all = Results::default();
         for part in parts {
             all.opened += part.opened;
             all.sent += part.sent;
@@ -126,29 +125,15 @@ impl Report {
             self.latency_us.to_text(None),
             bars(&self.histogram_us)
         );
-        let zero = self.server.as_ref().map(|server| server["zero"] == true);
-        // Writing to a String does not fail.
-        let _ = match zero {
-            Some(true) => writeln!(text, "server at zero"),
-            Some(false) => writeln!(text, "server NOT at zero"),
-            None => writeln!(text, "server elsewhere: its state is not known here"),
-        };
         if self.clients_were_the_limit {
-            text.push_str("the clients were the limit, not the server: use more --shards\n");
+            text += "the clients limited the throughput, not the server: use more --shards\n";
         }
-        for missing in &self.missing {
-            let _ = writeln!(text, "missing: {missing}");
-        }
-        text.push_str(if self.passed {
-            "PASSED: every message got its ok\n"
-        } else {
-            "FAILED\n"
-        });
+        text += &verdict::to_text(self.server.as_ref(), &self.missing, 0, "every message got its ok");
         text
     }
 }
 
-fn missing(config: &Config, all: &Figures, clients_zero: bool, server: Option<&Value>) -> Vec<String> {
+fn missing(config: &Config, all: &Results, clients_zero: bool, server: Option<&State>) -> Vec<String> {
     let mut missing = Vec::new();
     let not_opened = u64::from(config.connections) - all.opened;
     if not_opened > 0 {
@@ -170,8 +155,8 @@ fn missing(config: &Config, all: &Figures, clients_zero: bool, server: Option<&V
     if !clients_zero {
         missing.push("the clients have something left".to_owned());
     }
-    if server.is_some_and(|server| server["zero"] != true) {
-        missing.push("the server has something left".to_owned());
+    if let Some(state) = server.filter(|state| !state.zero) {
+        missing.push(state.summary());
     }
     missing
 }

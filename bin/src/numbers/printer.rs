@@ -2,32 +2,41 @@
 
 use std::time::Duration;
 
-use echosphere_core::DialError;
 use echosphere_core::numbers::{Failure, Notice, Total, Want};
-use echosphere_core::wire::{ErrorCode, Protocol};
+use echosphere_core::wire::ErrorCode;
 use serde_json::json;
 
 use super::Transport;
-use crate::attempts::{Failures, other_protocol};
+use crate::failure::Remote;
 use crate::net::{Address, Target};
+use crate::output;
+use crate::retry::FailedAttempts;
 use crate::stderr::{complain, status};
 use crate::values::counted;
-use crate::{output, shown};
 
 /// Shows what comes of one stream.
-pub(super) struct Show {
+pub(super) struct Printer {
     to: Target,
     transport: Transport,
     want: Want,
     last: Option<u64>,
     over: bool,
     json: bool,
-    failures: Failures,
+    remote: Remote,
+    failed: FailedAttempts,
 }
 
-impl Show {
+impl Printer {
     /// For a stream from the server at `to`, without which `give_up` passes at most.
     pub(super) fn new(to: Target, transport: Transport, want: Want, json: bool, give_up: Duration) -> Self {
+        let expected = match transport {
+            Transport::Grpc => "a numbers server (gRPC)",
+            Transport::Tcp => "a numbers server (TCP)",
+        };
+        let remote = match transport {
+            Transport::Grpc => Remote::server(&to, expected, "numbers serve --grpc", "--timeout").over_grpc(),
+            Transport::Tcp => Remote::server(&to, expected, "numbers serve --tcp", "--timeout"),
+        };
         Self {
             to,
             transport,
@@ -35,7 +44,8 @@ impl Show {
             last: None,
             over: false,
             json,
-            failures: Failures::new(give_up),
+            remote,
+            failed: FailedAttempts::new(give_up),
         }
     }
 
@@ -60,14 +70,12 @@ impl Show {
                 }
             }
             Notice::Retrying { why, after, .. } => {
+                let why = self.remote.explain(&why);
                 if self.json {
-                    let (why, after) = (self.explain(&why), after.as_millis() as u64);
+                    let after = after.as_millis() as u64;
                     output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
-                } else {
-                    let why = self.explain(&why);
-                    if let Some(line) = self.failures.note(why) {
-                        complain!("{line}");
-                    }
+                } else if let Some(line) = self.failed.note(why) {
+                    complain!("{line}");
                 }
             }
             Notice::Resumed { count, .. } => {
@@ -86,7 +94,7 @@ impl Show {
             Notice::Failed { failure, .. } => {
                 self.say_failures();
                 self.over = true;
-                let why = self.explain(&failure);
+                let why = self.remote.explain(&failure);
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
                 } else {
@@ -101,7 +109,7 @@ impl Show {
 
     /// Says how many attempts failed, if that was not said.
     fn say_failures(&mut self) {
-        if let Some(line) = self.failures.over() {
+        if let Some(line) = self.failed.finish() {
             complain!("{line}");
         }
     }
@@ -138,11 +146,6 @@ impl Show {
         }
     }
 
-    /// Says how to go on later.
-    pub(super) fn interrupted(&self) {
-        self.how_to_resume();
-    }
-
     fn hint(&self, failure: &Failure) {
         match failure {
             // The session is lost: there is nothing to go on with.
@@ -157,7 +160,8 @@ impl Show {
         }
     }
 
-    fn how_to_resume(&self) {
+    /// Prints the command that resumes the stream, if a number has come.
+    pub(super) fn how_to_resume(&self) {
         let Some(last) = self.last else {
             return;
         };
@@ -177,46 +181,5 @@ impl Show {
         let to = (self.to != Address::loopback(port).or_port(port)).then(|| format!(" --to {}", self.to));
         let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");
         to.unwrap_or_default() + tcp.unwrap_or_default()
-    }
-
-    fn explain(&self, failure: &Failure) -> String {
-        let to = &self.to;
-        let flag = match self.transport {
-            Transport::Grpc => "--grpc",
-            Transport::Tcp => "--tcp",
-        };
-        match failure {
-            Failure::Dial(DialError::Refused) => {
-                format!("nobody listens at {to} (start a server there with `echosphere numbers serve {flag} {to}`)")
-            }
-            Failure::Dial(DialError::Unavailable) => {
-                format!("the server at {to} takes no calls now: it is full or shutting down")
-            }
-            Failure::Dial(_) => {
-                format!("cannot reach {to}, or no server that speaks {}", self.transport_name())
-            }
-            Failure::Closed(_) => format!("the connection to {to} was lost"),
-            Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
-            Failure::TimedOut => format!("nothing came from {to} in time (--timeout)"),
-            Failure::Confused => format!("{to} said what does not fit what came before; is it a numbers server?"),
-            Failure::ShuttingDown => "shutting down".to_owned(),
-            Failure::OtherProtocol(Some(Protocol::Http2)) if self.transport == Transport::Grpc => {
-                format!("{to} is a gRPC server without numbers (service grpc.Comms)")
-            }
-            Failure::OtherProtocol(protocol) => {
-                let wanted = match self.transport {
-                    Transport::Grpc => "a numbers server (gRPC)",
-                    Transport::Tcp => "a numbers server (TCP)",
-                };
-                other_protocol(to, *protocol, wanted)
-            }
-        }
-    }
-
-    const fn transport_name(&self) -> &'static str {
-        match self.transport {
-            Transport::Grpc => "gRPC",
-            Transport::Tcp => "numbers over TCP",
-        }
     }
 }

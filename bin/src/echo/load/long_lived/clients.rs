@@ -10,17 +10,16 @@ use anyhow::{Context, bail};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::link::LinkConfig;
-use echosphere_driver::{Driver, Handle};
+use echosphere_driver::Handle;
 use echosphere_transport_tcp::TcpConnector;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::machine::{self, Config, Notice, Stay};
+use super::machine::{self, Config, LongLivedClients, Notice};
+use crate::running::Running;
 use crate::stderr::status;
 use crate::{limits, output, seed, sources};
 
@@ -31,7 +30,7 @@ const FINISHING: Duration = Duration::from_secs(10);
 
 /// What the connections of one process did.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Figures {
+pub(super) struct Results {
     pub(super) opened: u64,
     pub(super) dials_failed: u64,
     pub(super) sent: u64,
@@ -50,11 +49,20 @@ pub(super) struct Figures {
 
 /// Connections of this process.
 pub(super) struct Clients {
-    handle: Handle<Stay, EchoCodec>,
-    notices: UnboundedReceiver<Notice>,
-    driver: JoinHandle<Endpoint<Stay, EchoCodec>>,
+    clients: Running<LongLivedClients, EchoCodec>,
     began: Option<(Instant, Duration)>,
     took: (Duration, f64),
+}
+
+/// Counts the acknowledged messages of running clients.
+pub(super) struct Counter(Handle<LongLivedClients, EchoCodec>);
+
+impl Counter {
+    /// The number so far.
+    pub(super) async fn acknowledged(&self) -> anyhow::Result<u64> {
+        let count = |endpoint: &Endpoint<LongLivedClients, _>| endpoint.machine().counts().acknowledged;
+        Ok(self.0.inspect(count).await?)
+    }
 }
 
 impl Clients {
@@ -66,20 +74,12 @@ impl Clients {
         } else {
             Vec::new()
         };
-        let stay = Stay::new(Config { run, ..config })?;
+        let stay = LongLivedClients::new(Config { run, ..config })?;
         let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
-        let (told, notices) = unbounded_channel();
-        let notify = move |notice| {
-            // Nobody listens any more: the run is over.
-            let _ = told.send(notice);
-        };
-        let (driver, handle) = Driver::dial(endpoint, TcpConnector::from_addresses(to, from), notify);
-        let driver = tokio::spawn(driver.run());
-        handle.command(machine::Command::Open).await?;
+        let clients = Running::dial(endpoint, TcpConnector::from_addresses(to, from));
+        clients.command(machine::Command::Open).await?;
         Ok(Self {
-            handle,
-            notices,
-            driver,
+            clients,
             began: None,
             took: Default::default(),
         })
@@ -92,22 +92,18 @@ impl Clients {
             Err(_) => status!("not all connections are open after {}", seconds(OPENING)),
         }
         Ok(self
-            .handle
+            .clients
             .inspect(|endpoint| endpoint.machine().counts().opened.into())
             .await?)
     }
 
     pub(super) async fn begin(&mut self) -> anyhow::Result<()> {
         self.began = Some((Instant::now(), thread_cpu_time()));
-        Ok(self.handle.command(machine::Command::Begin).await?)
+        Ok(self.clients.command(machine::Command::Begin).await?)
     }
 
-    /// Messages acknowledged so far.
-    pub(super) async fn acknowledged(&self) -> anyhow::Result<u64> {
-        Ok(self
-            .handle
-            .inspect(|endpoint| endpoint.machine().counts().acknowledged)
-            .await?)
+    pub(super) fn counter(&self) -> Counter {
+        Counter(self.clients.clone())
     }
 
     /// Waits until every connection is gone.
@@ -117,10 +113,10 @@ impl Clients {
 
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         self.note_time();
-        Ok(self.handle.command(machine::Command::Stop).await?)
+        Ok(self.clients.command(machine::Command::Stop).await?)
     }
 
-    /// Waits until all is answered, but not for ever: what is missing then is in the figures.
+    /// Waits until all is answered, but not for ever: what is missing then is in the results.
     pub(super) async fn done(&mut self) -> anyhow::Result<()> {
         match timeout(FINISHING, self.wait_for(Notice::Done)).await {
             Ok(result) => result?,
@@ -131,12 +127,11 @@ impl Clients {
     }
 
     /// Closes all connections.
-    pub(super) async fn close(self) -> anyhow::Result<Figures> {
-        self.handle.command(machine::Command::Close).await?;
-        drop(self.handle);
-        let endpoint = self.driver.await?;
+    pub(super) async fn close(self) -> anyhow::Result<Results> {
+        self.clients.command(machine::Command::Close).await?;
+        let endpoint = self.clients.finish().await?;
         let counts = endpoint.machine().counts().clone();
-        Ok(Figures {
+        Ok(Results {
             opened: counts.opened.into(),
             dials_failed: counts.dials_failed.into(),
             sent: counts.sent,
@@ -153,7 +148,7 @@ impl Clients {
     }
 
     async fn wait_for(&mut self, wanted: Notice) -> anyhow::Result<()> {
-        while self.notices.recv().await.context("the clients have ended")? != wanted {}
+        while self.clients.notice().await? != wanted {}
         Ok(())
     }
 
@@ -179,7 +174,7 @@ fn thread_cpu_time() -> Duration {
 /// What such a process is told to do.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Order {
+pub(super) enum Instruction {
     Begin,
     Stop,
     Finish,
@@ -193,7 +188,7 @@ enum Answer {
     Opened(u64),
     Gone,
     Done,
-    Closed(Box<Figures>),
+    Closed(Box<Results>),
 }
 
 /// Connections of a process that this one has started.
@@ -230,8 +225,8 @@ impl Process {
         }
     }
 
-    pub(super) async fn order(&mut self, order: Order) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&order)?;
+    pub(super) async fn instruct(&mut self, instruction: Instruction) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(&instruction)?;
         line.push(b'\n');
         Ok(self.input.write_all(&line).await?)
     }
@@ -249,12 +244,12 @@ impl Process {
         Ok(())
     }
 
-    pub(super) async fn close(mut self) -> anyhow::Result<Figures> {
-        self.order(Order::Close).await?;
+    pub(super) async fn close(mut self) -> anyhow::Result<Results> {
+        self.instruct(Instruction::Close).await?;
         loop {
-            if let Answer::Closed(figures) = self.answer().await? {
+            if let Answer::Closed(results) = self.answer().await? {
                 self.child.wait().await?;
-                return Ok(*figures);
+                return Ok(*results);
             }
         }
     }
@@ -267,7 +262,7 @@ impl Process {
 }
 
 /// What such a process does: says how many connections are open, begins, stops and closes when it is told to.
-pub(super) async fn obey(mut clients: Clients) -> anyhow::Result<()> {
+pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
     let mut orders = BufReader::new(stdin()).lines();
     let opened = clients.opened().await?;
     output::json(&Answer::Opened(opened))?;
@@ -282,13 +277,13 @@ pub(super) async fn obey(mut clients: Clients) -> anyhow::Result<()> {
             }
         };
         match serde_json::from_str(&order)? {
-            Order::Begin => clients.begin().await?,
-            Order::Stop => clients.stop().await?,
-            Order::Finish => {
+            Instruction::Begin => clients.begin().await?,
+            Instruction::Stop => clients.stop().await?,
+            Instruction::Finish => {
                 clients.done().await?;
                 output::json(&Answer::Done)?;
             }
-            Order::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
+            Instruction::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
         }
     }
 }

@@ -5,21 +5,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{Failure, Notice, Unsaid};
+use echosphere_core::chat::{ClientConfig, Failure, Notice, Unsaid};
 use echosphere_core::wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::driver::ChatDriver;
+use super::format;
 use super::input::{Given, Input};
-use super::rtt::{self, milliseconds};
-use super::show;
-use super::side::Side;
-use crate::latency::Latencies;
+use crate::failure::close_reason;
+use crate::latency::{Latencies, micros, milliseconds};
 use crate::prompt::Prompt;
+use crate::retry::FailedAttempts;
 use crate::signals::{INTERRUPTED, Signals, end_at_once};
 use crate::stderr::{complain, status};
 use crate::values::yes_or_no;
-use crate::{output, shown, terminal};
+use crate::{escape, output, terminal};
 
 /// Bytes said and not delivered, after which no more is taken from a pipe.
 const AHEAD: usize = 4 * 1024 * 1024;
@@ -32,18 +33,18 @@ const LEAVING: Duration = Duration::from_secs(2);
 
 /// How a chat is shown.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Looks {
+pub(crate) struct OutputArgs {
     /// Write what is heard to stdout as it is, with nothing between the messages
     #[arg(long, conflicts_with = "json")]
-    raw: bool,
+    pub(crate) raw: bool,
 
     /// Print what happens as one JSON object a line
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
 
     /// At a terminal: Enter begins a new line, and Ctrl-D sends
     #[arg(long)]
-    multiline: bool,
+    pub(crate) multiline: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +62,14 @@ struct Said {
     excerpt: String,
 }
 
-pub(super) struct Talk {
-    side: Side,
+pub(super) struct Conversation {
+    driver: ChatDriver,
     mode: Mode,
     input: Input,
     once: bool,
     reconnect: bool,
     connected: bool,
-    /// It was said that attempts to connect fail.
-    retrying: bool,
+    failed_attempts: FailedAttempts,
     said: BTreeMap<u64, Said>,
     said_bytes: usize,
     last_key: u64,
@@ -84,22 +84,38 @@ pub(super) struct Talk {
     over: bool,
 }
 
-impl Talk {
-    pub(super) fn new(side: Side, looks: &Looks, once: bool, reconnect: bool) -> anyhow::Result<Self> {
-        let mode = match looks {
-            Looks { raw: true, .. } => Mode::Raw,
-            Looks { json: true, .. } => Mode::Json,
+impl Conversation {
+    /// The conversation of a server; with `once`, it ends with its first client.
+    pub(super) fn of_server(driver: ChatDriver, args: &OutputArgs, once: bool) -> anyhow::Result<Self> {
+        Self::new(driver, args, once, false, Duration::ZERO)
+    }
+
+    /// The conversation of a client. With `reconnect`, it begins another session if the server has forgotten this one.
+    pub(super) fn of_client(driver: ChatDriver, args: &OutputArgs, config: &ClientConfig) -> anyhow::Result<Self> {
+        Self::new(driver, args, false, config.reconnect, config.connect_timeout)
+    }
+
+    fn new(
+        driver: ChatDriver,
+        args: &OutputArgs,
+        once: bool,
+        reconnect: bool,
+        connect_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let mode = match args {
+            OutputArgs { raw: true, .. } => Mode::Raw,
+            OutputArgs { json: true, .. } => Mode::Json,
             _ if terminal::is_usable() => Mode::Prompt,
             _ => Mode::Text,
         };
-        let mut talk = Self {
-            side,
+        let mut conversation = Self {
+            driver,
             mode,
             input: Input::None,
             once,
             reconnect,
             connected: false,
-            retrying: false,
+            failed_attempts: FailedAttempts::new(connect_timeout),
             said: BTreeMap::new(),
             said_bytes: 0,
             last_key: 0,
@@ -110,8 +126,8 @@ impl Talk {
             failed: false,
             over: false,
         };
-        talk.open_input(looks.multiline)?;
-        Ok(talk)
+        conversation.open_input(args.multiline)?;
+        Ok(conversation)
     }
 
     fn open_input(&mut self, multiline: bool) -> anyhow::Result<()> {
@@ -135,22 +151,22 @@ impl Talk {
 
     /// Talks until it is over.
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
-        let server = !self.side.is_client();
+        let server = !self.driver.is_client();
         let talked = self.talk(&mut signals).await;
         self.input = Input::None;
         let interrupted = match talked {
             Ok(interrupted) => interrupted,
             Err(error) => {
                 // What cannot be shown is not acknowledged, and the other side is not to wait for that.
-                self.side.abandon().await;
+                self.driver.abandon().await;
                 return Err(error);
             }
         };
         let zero = if self.failed {
-            self.side.give_up();
+            self.driver.abort();
             false
         } else {
-            self.side.finish().await?
+            self.driver.finish().await?
         };
         Ok(match (interrupted && !server, self.well && zero) {
             (true, _) => ExitCode::from(INTERRUPTED),
@@ -178,7 +194,7 @@ impl Talk {
                     interrupted = true;
                     self.leave(LEAVING).await?;
                 }
-                notice = self.side.next() => match notice {
+                notice = self.driver.next() => match notice {
                     Some(notice) => self.take(notice).await?,
                     None => break,
                 },
@@ -194,12 +210,12 @@ impl Talk {
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.input = Input::None;
         if !self.failed {
-            let _ = self.side.leave(LEAVING).await;
-            while let Some(notice) = self.side.next().await {
+            let _ = self.driver.drain(LEAVING).await;
+            while let Some(notice) = self.driver.next().await {
                 self.take(notice).await?;
             }
         }
-        if let Some(summary) = rtt::summary(&self.round_trips).filter(|_| self.mode != Mode::Json) {
+        if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
             let count = self.round_trips.count();
             status!("{count} delivered; round trips min/mean/p99: {summary}");
         }
@@ -213,7 +229,7 @@ impl Talk {
     async fn leave(&mut self, within: Duration) -> anyhow::Result<()> {
         self.input = Input::None;
         // One that has ended already needs no asking.
-        let _ = self.side.leave(within).await;
+        let _ = self.driver.drain(within).await;
         Ok(())
     }
 
@@ -243,11 +259,11 @@ impl Talk {
         self.said_bytes += body.len();
         let said = Said {
             bytes: body.len(),
-            excerpt: show::excerpt(&body),
+            excerpt: format::excerpt(&body),
         };
         self.said.insert(key, said);
         self.prompt_due = Some((key, Instant::now() + PROMPT_WAITS));
-        Ok(self.side.say(key, body).await?)
+        Ok(self.driver.say(key, body).await?)
     }
 
     /// The input has ended.
@@ -257,14 +273,14 @@ impl Talk {
         }
         self.input = Input::None;
         // Who pipes has said all, and leaves once it is delivered, however long that takes.
-        Ok(self.side.leave_when_delivered().await?)
+        Ok(self.driver.leave_when_delivered().await?)
     }
 
     /// Shows the prompt again, with the round trips so far.
     fn ask_again(&mut self) {
         self.prompt_due = None;
         let room = terminal::size(std::io::stdout()).is_some_and(|(columns, _)| columns >= STATUS_FROM);
-        let label = match rtt::summary(&self.round_trips).filter(|_| room) {
+        let label = match self.round_trips.summary().filter(|_| room) {
             Some(summary) => format!("{summary} > "),
             None => "> ".to_owned(),
         };
@@ -276,7 +292,7 @@ impl Talk {
             Notice::Heard { session, id, body } => {
                 self.heard(id, &body)?;
                 // The driver may have ended.
-                let _ = self.side.read(session, id).await;
+                let _ = self.driver.read(session, id).await;
             }
             Notice::Delivered { key, id, round_trip } => self.delivered(key, id, round_trip)?,
             Notice::Undelivered { key, sent } => self.undelivered(key, sent)?,
@@ -284,7 +300,9 @@ impl Talk {
             Notice::Ended { failure } => self.ended(failure).await?,
             Notice::Connected { resumed } => {
                 self.connected = true;
-                self.retrying = false;
+                if let Some(line) = self.failed_attempts.finish() {
+                    self.remark(&format!("○ {line}"))?;
+                }
                 let line = if resumed {
                     "● connected again"
                 } else {
@@ -293,7 +311,7 @@ impl Talk {
                 self.tell(line.to_owned(), || json!({ "event": "connected", "resumed": resumed }))?;
             }
             Notice::Lost(reason) => {
-                let why = show::closed(reason);
+                let why = close_reason(reason);
                 let waiting = self.said.len();
                 let more = match waiting {
                     0 => String::new(),
@@ -302,14 +320,14 @@ impl Talk {
                 let line = format!("○ the connection was lost: {why}{more}");
                 self.tell(line, || json!({ "event": "lost", "why": why, "waiting": waiting }))?;
             }
-            // Said once, until it has worked.
-            Notice::Retrying { .. } if self.retrying => {}
             Notice::Retrying { why, after } => {
-                self.retrying = true;
-                let why = show::failure(&why);
-                let line = format!("○ {why}; trying again");
-                let after = after.as_millis() as u64;
-                self.tell(line, || json!({ "event": "retrying", "why": why, "after_ms": after }))?;
+                let why = self.driver.remote().explain(&why);
+                if self.mode == Mode::Json {
+                    let after = after.as_millis() as u64;
+                    output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
+                } else if let Some(line) = self.failed_attempts.note(why) {
+                    self.remark(&format!("○ {line}"))?;
+                }
             }
             Notice::TurnedAway => {
                 let line = "○ somebody else knocked, and was told that you are busy";
@@ -321,8 +339,8 @@ impl Talk {
 
     fn heard(&mut self, id: u64, body: &Bytes) -> anyhow::Result<()> {
         match self.mode {
-            Mode::Prompt => output::line(&format!("‹ {}", show::for_terminal(body))),
-            Mode::Text => output::line(&shown::lines(body)),
+            Mode::Prompt => output::line(&format!("‹ {}", format::for_terminal(body))),
+            Mode::Text => output::line(&escape::lines(body)),
             Mode::Json => {
                 let event = json!({ "event": "heard", "id": output::exactly(id) });
                 output::json(&output::with_body(event, body))
@@ -363,7 +381,7 @@ impl Talk {
                 output::line(&format!("✓ {took}{which}"))?;
             }
             Mode::Json => {
-                let (id, round_trip) = (output::exactly(id), show::micros(round_trip));
+                let (id, round_trip) = (output::exactly(id), round_trip.map(micros));
                 output::json(&json!({ "event": "delivered", "id": id, "round_trip_us": round_trip }))?;
             }
             Mode::Text | Mode::Raw => {}
@@ -396,7 +414,7 @@ impl Talk {
     fn refused(&mut self, key: u64, why: Unsaid) -> anyhow::Result<()> {
         self.well &= self.mode == Mode::Prompt;
         self.settle(key);
-        let why = show::unsaid(why);
+        let why = format::unsaid(why);
         self.tell(
             format!("✗ not sent: {why}"),
             || json!({ "event": "refused", "why": why }),
@@ -407,22 +425,22 @@ impl Talk {
 
     async fn ended(&mut self, failure: Option<Failure>) -> anyhow::Result<()> {
         let connected = std::mem::take(&mut self.connected);
-        let why = failure.as_ref().map(show::failure);
+        let why = failure.as_ref().map(|failure| self.driver.remote().explain(failure));
         let by_choice = matches!(failure, None | Some(Failure::ShuttingDown));
         let line = match &why {
             Some(why) if !by_choice => format!("○ {why}"),
-            _ if failure.is_none() && !self.side.is_client() => "○ the other side has left".to_owned(),
+            _ if failure.is_none() && !self.driver.is_client() => "○ the other side has left".to_owned(),
             _ => "○ the chat has ended".to_owned(),
         };
         self.tell(line, || json!({ "event": "ended", "why": why }))?;
-        if !self.side.is_client() {
+        if !self.driver.is_client() {
             self.well &= by_choice;
             self.over = self.once;
             return Ok(());
         }
         let again = connected && self.reconnect && self.mode == Mode::Prompt && !self.input.is_over();
         if again && may_begin_again(failure.as_ref()) {
-            return Ok(self.side.connect().await?);
+            return Ok(self.driver.connect().await?);
         }
         self.well &= by_choice;
         self.failed = !by_choice;
@@ -430,16 +448,22 @@ impl Talk {
         Ok(())
     }
 
-    /// Says what is not a message: above the prompt, on stderr, or as JSON.
+    /// Reports what is not a message: as a JSON event, or as a line above the prompt or on stderr.
     fn tell(&self, line: String, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
-        match self.mode {
-            Mode::Prompt => output::line(&line),
-            Mode::Json => output::json(&event()),
-            Mode::Text | Mode::Raw => {
-                complain!("{line}");
-                Ok(())
-            }
+        if self.mode == Mode::Json {
+            return output::json(&event());
         }
+        self.remark(&line)
+    }
+
+    /// Prints a line above the prompt or on stderr; with JSON output, nothing.
+    fn remark(&self, line: &str) -> anyhow::Result<()> {
+        match self.mode {
+            Mode::Prompt => output::line(line)?,
+            Mode::Json => {}
+            Mode::Text | Mode::Raw => complain!("{line}"),
+        }
+        Ok(())
     }
 }
 

@@ -86,7 +86,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-pub(super) struct Stay {
+pub(super) struct LongLivedClients {
     config: Config,
     stage: Stage,
     conns: ConnSet<Conn>,
@@ -121,7 +121,7 @@ struct Place {
 
 type Out = Actions<Message, Notice>;
 
-impl Stay {
+impl LongLivedClients {
     pub(super) fn new(config: Config) -> anyhow::Result<Self> {
         Ok(Self {
             config,
@@ -392,7 +392,7 @@ impl Stay {
     }
 }
 
-impl Machine for Stay {
+impl Machine for LongLivedClients {
     type Message = Message;
     type Command = Command;
     type Notice = Notice;

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::ArgMatches;
-use tokio::time::{Instant, interval};
+use indicatif::ProgressBar;
+use tokio::time::{Instant, sleep};
 
-use self::clients::{Clients, Figures, Order, Process};
+use self::clients::{Clients, Instruction, Process, Results};
 use self::fit::Fit;
 use self::machine::{Config, NAME_BYTES};
 use self::report::Report;
@@ -23,15 +24,15 @@ use super::serve::Bounds;
 use crate::echo::PORT;
 use crate::net::Address;
 use crate::settings::{Source, source};
-use crate::signals::{INTERRUPTED, Signals};
+use crate::signals::Signals;
 use crate::stderr::status;
 use crate::values::{count, counted, thousands, time_out, yes_or_no};
-use crate::{limits, output, progress};
+use crate::{limits, output, progress, verdict};
 
 /// Connections that stay open.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connections that stay open")]
-pub(super) struct StayArgs {
+pub(super) struct LongLivedArgs {
     /// Measure throughput instead: this many connections stay open and send as fast as they can, or at --rate
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = count::<u32>(1..=10_000_000))]
     connections: Option<u32>,
@@ -82,7 +83,7 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected messages a second, more than 0, such as 50000, 20k or 0.5".to_owned())
 }
 
-impl StayArgs {
+impl LongLivedArgs {
     /// The flags that only such connections understand.
     pub(super) const FLAGS: [&'static str; 6] = ["connections", "window", "duration", "rate", "hold", "shards"];
 
@@ -142,7 +143,7 @@ impl StayArgs {
         if self.shard
             && let Some(to) = elsewhere
         {
-            clients::obey(Clients::start(to, config).await?).await?;
+            clients::run_as_shard(Clients::start(to, config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.hold {
@@ -159,38 +160,35 @@ impl StayArgs {
         } else {
             output::bytes(report.to_text().as_bytes())?;
         }
-        Ok(match (interrupted, report.passed()) {
-            (true, _) => ExitCode::from(INTERRUPTED),
-            (false, passed) => ExitCode::from(u8::from(!passed)),
-        })
+        Ok(verdict::exit_code(interrupted, report.passed()))
     }
 
     /// Opens, has all send, and closes. `true` if that was interrupted.
-    async fn put_load_on(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Figures>, bool)> {
+    async fn put_load_on(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
         let mut signals = Signals::catch()?;
-        let mut parts = Part::start_all(to, config, self.shards).await?;
+        let mut groups = ClientGroup::start_all(to, config, self.shards).await?;
         let mut opened = 0;
-        for part in &mut parts {
-            opened += part.opened().await?;
+        for group in &mut groups {
+            opened += group.opened().await?;
         }
         status!("{} open", counted(opened, "connection"));
-        for part in &mut parts {
-            part.begin().await?;
+        for group in &mut groups {
+            group.begin().await?;
         }
         let mut interrupted = false;
         if !self.hold {
             tokio::select! {
                 biased;
                 () = signals.next() => interrupted = true,
-                result = self.send(&mut parts) => result?,
+                result = self.send(&mut groups) => result?,
             }
-            for part in &mut parts {
-                part.stop().await?;
+            for group in &mut groups {
+                group.stop().await?;
             }
         }
         let done = async {
-            for part in &mut parts {
-                part.done().await?;
+            for group in &mut groups {
+                group.done().await?;
             }
             anyhow::Ok(())
         };
@@ -200,52 +198,45 @@ impl StayArgs {
             result = done => result?,
         }
         let mut figures = Vec::new();
-        for part in parts {
-            figures.push(part.close().await?);
+        for group in groups {
+            figures.push(group.close().await?);
         }
         Ok((figures, interrupted))
     }
 
     /// Waits while the connections send: until the time is over, or all of them are gone.
-    async fn send(&self, parts: &mut [Part]) -> anyhow::Result<()> {
-        let seconds = self.duration.as_secs_f64();
+    async fn send(&self, groups: &mut [ClientGroup]) -> anyhow::Result<()> {
         let bar = progress::bar(self.duration.as_millis() as u64, "{elapsed_precise} [{wide_bar}] {msg}");
-        let (start, mut before) = (Instant::now(), (0.0, 0));
-        let mut frames = interval(Duration::from_millis(250));
-        loop {
-            let elapsed = start.elapsed().as_secs_f64();
-            if elapsed >= seconds {
-                break;
-            }
-            let all_gone = async {
-                for part in parts.iter_mut() {
-                    part.gone().await?;
-                }
-                anyhow::Ok(())
-            };
-            let frame = async {
-                tokio::select! {
-                    biased;
-                    () = tokio::time::sleep_until(start + self.duration) => {}
-                    _ = frames.tick() => {}
-                }
-            };
-            tokio::select! {
-                biased;
-                result = all_gone => {
-                    result?;
-                    status!("every connection is gone");
-                    break;
-                }
-                () = frame => {}
-            }
-            bar.set_position((elapsed * 1e3) as u64);
-            if let [Part::Here(clients)] = &*parts {
-                let acknowledged = clients.acknowledged().await?;
-                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).max(1e-3);
+        let counter = match &*groups {
+            [ClientGroup::Here(clients)] => Some(clients.counter()),
+            _ => None,
+        };
+        let (start, mut before) = (Instant::now(), (Duration::ZERO, 0));
+        let show = async |bar: &ProgressBar| {
+            let elapsed = start.elapsed();
+            bar.set_position(elapsed.as_millis() as u64);
+            if let Some(counter) = &counter {
+                let acknowledged = counter.acknowledged().await?;
+                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).as_secs_f64().max(1e-3);
                 before = (elapsed, acknowledged);
                 bar.set_message(format!("{} round trips/s", thousands(rate as u64)));
             }
+            Ok(())
+        };
+        let all_gone = async {
+            for group in groups.iter_mut() {
+                group.gone().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = all_gone => {
+                result?;
+                status!("every connection is gone");
+            }
+            () = sleep(self.duration) => {}
+            shown = progress::keep(&bar, show) => shown?,
         }
         bar.finish_and_clear();
         Ok(())
@@ -253,12 +244,12 @@ impl StayArgs {
 }
 
 /// Some of the connections.
-enum Part {
+enum ClientGroup {
     Here(Box<Clients>),
     Elsewhere(Box<Process>),
 }
 
-impl Part {
+impl ClientGroup {
     async fn start_all(to: SocketAddr, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
         let Some(shards) = shards else {
             return Ok(vec![Self::Here(Box::new(Clients::start(to, *config).await?))]);
@@ -285,7 +276,7 @@ impl Part {
     async fn begin(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.begin().await,
-            Self::Elsewhere(process) => process.order(Order::Begin).await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Begin).await,
         }
     }
 
@@ -299,7 +290,7 @@ impl Part {
     async fn stop(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.stop().await,
-            Self::Elsewhere(process) => process.order(Order::Stop).await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Stop).await,
         }
     }
 
@@ -307,13 +298,13 @@ impl Part {
         match self {
             Self::Here(clients) => clients.done().await,
             Self::Elsewhere(process) => {
-                process.order(Order::Finish).await?;
+                process.instruct(Instruction::Finish).await?;
                 process.done().await
             }
         }
     }
 
-    async fn close(self) -> anyhow::Result<Figures> {
+    async fn close(self) -> anyhow::Result<Results> {
         match self {
             Self::Here(clients) => clients.close().await,
             Self::Elsewhere(process) => process.close().await,

@@ -20,7 +20,7 @@ const fn at_ten_a_second(connections: u32) -> Config {
 }
 
 struct Bench {
-    stay: Stay,
+    stay: LongLivedClients,
     out: Out,
 }
 
@@ -28,7 +28,7 @@ impl Bench {
     /// With all connections open.
     fn open(config: Config) -> (Self, Vec<ConnId>) {
         let mut bench = Self {
-            stay: Stay::new(config).unwrap(),
+            stay: LongLivedClients::new(config).unwrap(),
             out: Actions::new(),
         };
         let dials = bench.at(0, Event::Command(Command::Open));

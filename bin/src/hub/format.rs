@@ -3,7 +3,8 @@
 use echosphere_core::hub::{Reply, Unsent, receipt};
 use serde_json::{Value, json};
 
-use crate::{output, shown};
+use crate::failure::protocol_error;
+use crate::{escape, output};
 
 /// An answer for people.
 pub(super) fn answer(reply: &Reply) -> String {
@@ -11,16 +12,16 @@ pub(super) fn answer(reply: &Reply) -> String {
         Reply::Identity(id) => format!("you are user {id}"),
         Reply::List(ids) if ids.is_empty() => "nobody else is connected".to_owned(),
         Reply::List(ids) => format!("connected: {ids}"),
-        Reply::Echo(body) => shown::lines(body),
+        Reply::Echo(body) => escape::lines(body),
         Reply::Relayed { sent, unsent } => receipt(*sent, unsent),
-        Reply::Error(code, words) => format!("error {code}: {}", shown::line(words)),
+        Reply::Error(code, words) => format!("error {}", protocol_error(*code, words)),
         Reply::Delivery { from, body } => delivery(*from, body),
     }
 }
 
 /// What a user has sent, for people.
 pub(super) fn delivery(from: u64, body: &[u8]) -> String {
-    format!("from {from}: {}", shown::lines(body))
+    format!("from {from}: {}", escape::lines(body))
 }
 
 /// An answer as an event.
@@ -35,7 +36,7 @@ pub(super) fn answer_event(reply: &Reply) -> Value {
             event
         }
         Reply::Error(code, words) => {
-            json!({ "event": "error", "why": format!("{code}: {}", shown::line(words)) })
+            json!({ "event": "error", "why": protocol_error(*code, words) })
         }
         Reply::Delivery { from, body } => delivery_event(*from, body),
     }

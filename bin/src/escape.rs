@@ -46,7 +46,7 @@ pub(crate) fn start(text: &[u8], most: usize) -> String {
 }
 
 /// The words of an error that a peer sent.
-pub(crate) fn words(text: &[u8]) -> String {
+pub(crate) fn error_text(text: &[u8]) -> String {
     start(text, WORDS)
 }
 
