@@ -18,7 +18,7 @@ const FILE: &str = ".env";
 /// Variables of this program whose names do not begin with `ECHOSPHERE_`.
 const OTHERS: [&str; 3] = ["MODE", "IP_ADDR", "RUST_LOG"];
 /// Former names of variables, and what they are called now.
-const FORMER: [(&str, &str); 8] = [
+pub(crate) const FORMER: [(&str, &str); 8] = [
     ("MODE", "ECHOSPHERE_CHAT_MODE"),
     ("IP_ADDR", "ECHOSPHERE_CHAT_ADDR"),
     ("ECHOSPHERE_GIVE_UP", "ECHOSPHERE_NUMBERS_TIMEOUT"),

@@ -27,7 +27,7 @@ was lost; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Connect to this server; the default port is 8001
     #[arg(value_name = "HOST[:PORT]", conflicts_with = "to")]
-    address: Option<Address>,
+    pub(crate) address: Option<Address>,
 
     /// Connect to this server; the same as the argument
     #[arg(
@@ -36,7 +36,7 @@ pub(crate) struct Args {
         env = "ECHOSPHERE_CHAT_TO",
         default_value = "127.0.0.1:8001"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
     /// Connect again after the connection was lost, and deliver what was not delivered
     #[arg(long, env = "ECHOSPHERE_RECONNECT", value_parser = yes_or_no)]

@@ -1,4 +1,4 @@
-//! A chat as it goes on: what is typed or piped is said, what is heard and delivered is shown.
+//! A chat: sends what is typed or piped, and prints what is received and acknowledged.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::driver::ChatDriver;
 use super::format;
-use super::input::{Given, Input};
+use super::input::{Input, InputEvent};
 use crate::failure::close_reason;
 use crate::latency::{Latencies, micros, milliseconds};
 use crate::prompt::Prompt;
@@ -22,41 +22,41 @@ use crate::stderr::{complain, status};
 use crate::values::yes_or_no;
 use crate::{escape, output, terminal};
 
-/// Bytes said and not delivered, after which no more is taken from a pipe.
+/// Nothing more is read from a pipe while this many bytes are not acknowledged.
 const AHEAD: usize = 4 * 1024 * 1024;
-/// The prompt waits so long for the acknowledgement of what was typed, so that both stand in order.
+/// The prompt waits this long for the acknowledgement of the last message, which then stands above it.
 const PROMPT_WAITS: Duration = Duration::from_millis(150);
-/// A terminal with fewer columns has a bare prompt.
+/// The prompt shows round trips on terminals with at least this many columns.
 const STATUS_FROM: usize = 50;
-/// What is not acknowledged when somebody leaves has so long.
+/// Time for missing acknowledgements after the user leaves.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// How a chat is shown.
+/// Options of a chat's output.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct OutputArgs {
-    /// Write what is heard to stdout as it is, with nothing between the messages
+    /// Write received messages to stdout unchanged, without separators
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,
 
-    /// Print what happens as one JSON object a line
+    /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
 
-    /// At a terminal: Enter begins a new line, and Ctrl-D sends
+    /// At a terminal, start a new line with Enter and send with Ctrl-D
     #[arg(long)]
     pub(crate) multiline: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// At a terminal, above its prompt.
+    /// Lines above a prompt at a terminal.
     Prompt,
     Text,
     Raw,
     Json,
 }
 
-/// A message that was said and of which nothing is known yet.
+/// A sent message without its acknowledgement.
 struct Said {
     bytes: usize,
     excerpt: String,
@@ -73,13 +73,13 @@ pub(super) struct Conversation {
     said: BTreeMap<u64, Said>,
     said_bytes: usize,
     last_key: u64,
-    /// What the prompt waits for, and until when.
+    /// The key of the message that the prompt waits for, and its deadline.
     prompt_due: Option<(u64, Instant)>,
     round_trips: Latencies,
     undelivered: u64,
-    /// Everything was delivered, and nothing failed.
-    well: bool,
-    /// The server could not be reached, or was lost for good.
+    /// Whether everything was delivered and nothing failed.
+    all_succeeded: bool,
+    /// Whether the session has failed.
     failed: bool,
     over: bool,
 }
@@ -122,7 +122,7 @@ impl Conversation {
             prompt_due: None,
             round_trips: Latencies::new()?,
             undelivered: 0,
-            well: true,
+            all_succeeded: true,
             failed: false,
             over: false,
         };
@@ -136,28 +136,28 @@ impl Conversation {
             return Ok(());
         }
         let keys = if multiline {
-            "Enter begins a new line, Ctrl-D sends, and Ctrl-C leaves."
+            "Enter starts a new line, Ctrl-D sends, and Ctrl-C leaves."
         } else {
-            "Enter sends, Alt-Enter begins a new line, and Ctrl-D leaves."
+            "Enter sends, Alt-Enter starts a new line, and Ctrl-D leaves."
         };
         output::line(&format!(
-            "{keys} What is pasted is part of one message, with its lines. ✓ marks what was delivered, with its round \
-             trip; the prompt shows min/mean/p99."
+            "{keys} Pasted lines are one message. ✓ marks a delivered message and its round trip; the prompt shows \
+             min/mean/p99."
         ))?;
         self.input = Input::Prompt(Box::new(Prompt::open(multiline)?));
         self.ask_again();
         Ok(())
     }
 
-    /// Talks until it is over.
+    /// Runs the chat to its end.
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
         let server = !self.driver.is_client();
-        let talked = self.talk(&mut signals).await;
+        let outcome = self.converse(&mut signals).await;
         self.input = Input::None;
-        let interrupted = match talked {
+        let interrupted = match outcome {
             Ok(interrupted) => interrupted,
             Err(error) => {
-                // What cannot be shown is not acknowledged, and the other side is not to wait for that.
+                // A message that cannot be printed stays unacknowledged, and the peer must not wait for it.
                 self.driver.abandon().await;
                 return Err(error);
             }
@@ -168,14 +168,14 @@ impl Conversation {
         } else {
             self.driver.finish().await?
         };
-        Ok(match (interrupted && !server, self.well && zero) {
+        Ok(match (interrupted && !server, self.all_succeeded && zero) {
             (true, _) => ExitCode::from(INTERRUPTED),
             (false, well) => ExitCode::from(u8::from(!well)),
         })
     }
 
-    /// The same, and returns whether a signal ended it.
-    async fn talk(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
+    /// Runs the chat. Returns whether a signal ended it.
+    async fn converse(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
         let mut interrupted = false;
         while !self.over {
             let may_read = self.mode == Mode::Prompt || (self.connected && self.said_bytes < AHEAD);
@@ -199,14 +199,14 @@ impl Conversation {
                     None => break,
                 },
                 () = prompt_due => self.ask_again(),
-                given = self.input.next(), if may_read => self.given(given).await?,
+                event = self.input.next(), if may_read => self.input(event).await?,
             }
         }
         self.finish().await?;
         Ok(interrupted)
     }
 
-    /// Tells what is left to tell.
+    /// Handles the last notices, and prints the summary.
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.input = Input::None;
         if !self.failed {
@@ -225,27 +225,27 @@ impl Conversation {
         Ok(())
     }
 
-    /// Ends this side, once what it said is delivered, or after this time.
+    /// Ends the chat once every message is acknowledged, or after this time.
     async fn leave(&mut self, within: Duration) -> anyhow::Result<()> {
         self.input = Input::None;
-        // One that has ended already needs no asking.
+        // A driver that has ended needs nothing.
         let _ = self.driver.drain(within).await;
         Ok(())
     }
 
-    /// Says what was typed or piped.
-    async fn given(&mut self, given: Given) -> anyhow::Result<()> {
-        let body = match given {
-            Given::Message(body) => body,
-            Given::End => return self.end().await,
-            Given::Failed(error) => {
+    /// Sends what was typed or piped.
+    async fn input(&mut self, event: InputEvent) -> anyhow::Result<()> {
+        let body = match event {
+            InputEvent::Message(body) => body,
+            InputEvent::End => return self.end().await,
+            InputEvent::Failed(error) => {
                 let from = if self.mode == Mode::Prompt {
                     "this terminal"
                 } else {
                     "stdin"
                 };
                 let why = format!("cannot read {from}: {error}");
-                self.well = false;
+                self.all_succeeded = false;
                 self.tell(format!("error: {why}"), || json!({ "event": "error", "why": why }))?;
                 return self.end().await;
             }
@@ -266,17 +266,17 @@ impl Conversation {
         Ok(self.driver.say(key, body).await?)
     }
 
-    /// The input has ended.
+    /// Handles the end of the input.
     async fn end(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Prompt {
             return self.leave(LEAVING).await;
         }
         self.input = Input::None;
-        // Who pipes has said all, and leaves once it is delivered, however long that takes.
+        // A piped input is delivered completely, however long that takes.
         Ok(self.driver.leave_when_delivered().await?)
     }
 
-    /// Shows the prompt again, with the round trips so far.
+    /// Shows the prompt, with the round trips so far.
     fn ask_again(&mut self) {
         self.prompt_due = None;
         let room = terminal::size(std::io::stdout()).is_some_and(|(columns, _)| columns >= STATUS_FROM);
@@ -291,7 +291,7 @@ impl Conversation {
         match notice {
             Notice::Heard { session, id, body } => {
                 self.heard(id, &body)?;
-                // The driver may have ended.
+                // The driver may have ended already.
                 let _ = self.driver.read(session, id).await;
             }
             Notice::Delivered { key, id, round_trip } => self.delivered(key, id, round_trip)?,
@@ -330,7 +330,7 @@ impl Conversation {
                 }
             }
             Notice::TurnedAway => {
-                let line = "○ somebody else knocked, and was told that you are busy";
+                let line = "○ another client connected and was refused: this chat is busy";
                 self.tell(line.to_owned(), || json!({ "event": "turned_away" }))?;
             }
         }
@@ -349,7 +349,7 @@ impl Conversation {
         }
     }
 
-    /// A message of which there is news now: its excerpt, if others wait that it could be taken for.
+    /// Removes a message whose outcome is known. Returns its excerpt if other messages wait.
     fn settle(&mut self, key: u64) -> String {
         let alone = self.said.len() == 1;
         let Some(said) = self.said.remove(&key) else {
@@ -363,7 +363,7 @@ impl Conversation {
         }
     }
 
-    /// The prompt comes back once there is news of what was typed last.
+    /// Shows the prompt again once the outcome of the last message is known.
     fn prompt_after(&mut self, key: u64) {
         if self.prompt_due.is_some_and(|(awaited, _)| awaited <= key) {
             self.ask_again();
@@ -391,20 +391,20 @@ impl Conversation {
     }
 
     fn undelivered(&mut self, key: u64, sent: bool) -> anyhow::Result<()> {
-        self.well = false;
+        self.all_succeeded = false;
         self.undelivered += 1;
         let said = self.said.get(&key);
         let (excerpt, bytes) = said.map(|said| (said.excerpt.clone(), said.bytes)).unwrap_or_default();
         self.settle(key);
         let how = if sent {
-            "not acknowledged, so it may not have arrived"
+            "not acknowledged: it may or may not have arrived"
         } else {
             "not delivered"
         };
         match self.mode {
             Mode::Prompt => output::line(&format!("✗ {how}: {excerpt}"))?,
             Mode::Json => output::json(&json!({ "event": "undelivered", "sent": sent, "bytes": bytes }))?,
-            // There may be very many: they are counted.
+            // There can be many: the summary counts them.
             Mode::Text | Mode::Raw => {}
         }
         self.prompt_after(key);
@@ -412,7 +412,7 @@ impl Conversation {
     }
 
     fn refused(&mut self, key: u64, why: Unsaid) -> anyhow::Result<()> {
-        self.well &= self.mode == Mode::Prompt;
+        self.all_succeeded &= self.mode == Mode::Prompt;
         self.settle(key);
         let why = format::unsaid(why);
         self.tell(
@@ -434,7 +434,7 @@ impl Conversation {
         };
         self.tell(line, || json!({ "event": "ended", "why": why }))?;
         if !self.driver.is_client() {
-            self.well &= by_choice;
+            self.all_succeeded &= by_choice;
             self.over = self.once;
             return Ok(());
         }
@@ -442,7 +442,7 @@ impl Conversation {
         if again && may_begin_again(failure.as_ref()) {
             return Ok(self.driver.connect().await?);
         }
-        self.well &= by_choice;
+        self.all_succeeded &= by_choice;
         self.failed = !by_choice;
         self.over = true;
         Ok(())
@@ -467,7 +467,7 @@ impl Conversation {
     }
 }
 
-/// Whether the server has forgotten the session, or does so: another one can be begun.
+/// Whether the server has forgotten the session or is about to, so that a new one can begin.
 const fn may_begin_again(failure: Option<&Failure>) -> bool {
     matches!(
         failure,

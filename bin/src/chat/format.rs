@@ -1,18 +1,18 @@
-//! What is seen of a chat, by people and by programs.
+//! Texts of a chat for people.
 
 use echosphere_core::chat::Unsaid;
 
 use crate::escape;
 use crate::values::counted;
 
-/// Characters of a message that a terminal is shown.
+/// The most characters of a message on a terminal.
 const SHOWN: usize = 4000;
-/// Characters that tell a message from others.
+/// The characters of an excerpt.
 const EXCERPT: usize = 24;
 
-/// A message for a terminal: cut where it is too long.
+/// A message for a terminal, cut if it is long.
 pub(super) fn for_terminal(body: &[u8]) -> String {
-    // No character is longer than four bytes; and one more shows that there are more.
+    // A character has at most four bytes. One more than SHOWN shows that the message is longer.
     let mut text = escape::lines(&body[..body.len().min(4 * SHOWN + 4)]);
     if let Some((end, _)) = text.char_indices().nth(SHOWN) {
         text.truncate(end);
@@ -21,7 +21,7 @@ pub(super) fn for_terminal(body: &[u8]) -> String {
     text
 }
 
-/// The first characters of a message, in one line.
+/// The first characters of a message in one line.
 pub(super) fn excerpt(body: &[u8]) -> String {
     escape::start(body, EXCERPT)
 }
@@ -30,7 +30,7 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 pub(super) const fn unsaid(why: Unsaid) -> &'static str {
     match why {
         Unsaid::NoPeer => "no peer is connected",
-        Unsaid::Leaving => "this side is leaving",
+        Unsaid::Leaving => "this chat is ending",
         Unsaid::QueueFull => "more than 16 MiB wait for their acknowledgements; try again later",
         Unsaid::TooLong => "it is longer than 1 MiB",
     }

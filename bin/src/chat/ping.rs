@@ -1,4 +1,4 @@
-//! Round trips of messages one after another, and of bare bytes beside them.
+//! Measures round trips of messages, and of bare bytes for comparison.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,7 +24,7 @@ use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
 use crate::values::{count, counted, in_memory, size, time_out, yes_or_no};
 
-/// Round trips that are not counted, at the beginning.
+/// The first round trips, which are not counted.
 const WARM_UP: u64 = 100;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -39,19 +39,19 @@ be reached, was lost or took longer than --timeout; 2 it could not start; 130 in
 pub(crate) struct Args {
     /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
     #[arg(value_name = "HOST[:PORT]", conflicts_with = "to")]
-    address: Option<Address>,
+    pub(crate) address: Option<Address>,
 
     /// Send to this server; the same as the argument
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
-    to: Option<Address>,
+    pub(crate) to: Option<Address>,
 
     /// Send this many messages, one after another
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value = "1000", value_parser = count::<u64>(1..=u64::MAX))]
-    count: u64,
+    pub(crate) count: u64,
 
     /// Make every message this long
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_SIZE", default_value = "64B", value_parser = size(1..=MAX_BODY as u64))]
-    size: ByteSize,
+    pub(crate) size: ByteSize,
 
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
@@ -59,14 +59,14 @@ pub(crate) struct Args {
 
     /// Measure two blocking sockets on the loopback address as well, which exchange the same number of bytes
     #[arg(long)]
-    baseline: bool,
+    pub(crate) baseline: bool,
 
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
 }
 
 impl Args {
@@ -98,7 +98,7 @@ impl Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let size = in_memory(args.size);
-    // One thread: a second would be scheduled between a message and its acknowledgement.
+    // On two threads, a context switch would stand between a message and its acknowledgement.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let trips = runtime.block_on(async {
         let mut signals = Signals::catch()?;
@@ -131,7 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
     let own = match args.to() {
         Some(_) => None,
-        None => Some(OwnServer::start(deaf_server(args)?)?),
+        None => Some(OwnServer::start(silent_server(args)?)?),
     };
     let to = match (args.to(), &own) {
         (Some(to), _) => to.clone().or_port(PORT),
@@ -155,8 +155,8 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
     trips.context("the round trips took longer than --timeout")?
 }
 
-/// A server that hears and tells nobody.
-fn deaf_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
+/// A server that acknowledges messages without printing them.
+fn silent_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
     let server = Server::new(args.own_server());
     Ok(ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links()?))
 }
@@ -165,7 +165,7 @@ fn state(endpoint: &ServerEndpoint) -> State {
     State::of(endpoint, endpoint.machine().counters().iter(), None)
 }
 
-/// Sends one message after another, each when the one before is acknowledged.
+/// Sends messages one by one, each after the acknowledgement of the one before.
 async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
     let mut trips = Latencies::new()?;
     let last = count + WARM_UP;
@@ -200,7 +200,7 @@ async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::
     bail!("the client's driver has ended")
 }
 
-/// What two blocking sockets need that send as many bytes to and fro as a message and its acknowledgement have.
+/// Measures two blocking sockets that exchange as many bytes as a message and its acknowledgement have.
 fn ping_pong(count: u64, size: usize) -> anyhow::Result<Latencies> {
     const MESSAGE_HEAD: usize = 7;
     const ACKNOWLEDGEMENT: usize = 7;
@@ -212,7 +212,7 @@ fn ping_pong(count: u64, size: usize) -> anyhow::Result<Latencies> {
     let mut message = vec![b'x'; MESSAGE_HEAD + size];
     let mut heard = message.clone();
     let answering = thread::Builder::new().name("answers".to_owned()).spawn(move || {
-        // The end of the stream ends it.
+        // The end of the stream ends the loop.
         while far.read_exact(&mut heard).is_ok() && far.write_all(&[b'x'; ACKNOWLEDGEMENT]).is_ok() {}
     })?;
     let mut trips = Latencies::new()?;
@@ -242,7 +242,7 @@ fn report(args: &Args, trips: &Latencies, bare: Option<&Latencies>) -> anyhow::R
         }));
     }
     let mut text = format!(
-        "{} of {}, one after another\n{}",
+        "{} of {}, one at a time\n{}",
         counted(trips.count(), "message"),
         counted(args.size.as_u64(), "byte"),
         found.to_text(beside.as_ref())

@@ -34,23 +34,25 @@ Examples:
   echosphere echo send --file picture.png --to 192.0.2.7:8000
   head -c 1000 /dev/urandom | echosphere echo send --json
 
-While it waits it answers what it is sent, as every client does. Prints `ok X` when X is acknowledged.")]
+Prints `ok X` when X is acknowledged. Until then it acknowledges the messages that it receives, as every client does.
+
+Exit codes: 0 acknowledged; 1 not acknowledged, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// What to send; - or nothing reads it from stdin, to its end
-    message: Option<String>,
+    /// Send this text; without it, or with -, send stdin to its end
+    pub(crate) message: Option<String>,
 
-    /// Send what this file holds, whatever bytes they are
+    /// Send the bytes of this file
     #[arg(long, value_name = "PATH", conflicts_with = "message")]
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
-    /// The server
+    /// Connect to this server
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_TO",
         default_value = "127.0.0.1:8000"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
@@ -59,17 +61,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) retry: RetryArgs,
 
-    /// Disconnect and try again if no ok comes within this time
+    /// Disconnect and try again if no ok arrives within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     response_timeout: Duration,
 
-    /// Wait before answering what is received: 2s, 0..5s, exp:2s
+    /// Wait before acknowledging a received message: 2s, 0..5s (uniform), exp:2s (exponential)
     #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
     ack_delay: DelayArg,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Args {
@@ -174,7 +176,7 @@ fn report(args: &Args, remote: &Remote, x: &Bytes, outcome: Notice) -> anyhow::R
     }
 }
 
-/// X in one line, if that is not long.
+/// X in one line, or its length if it is long.
 fn printed(x: &[u8]) -> String {
     if x.len() <= PRINTED {
         escape::line(x)

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) tcp: TcpServeArgs,
 
-    /// Make the random choices from this seed [default: the system's randomness]
+    /// Make the random choices from this seed instead of the system's randomness
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
     pub(crate) seed: Option<u64>,
 

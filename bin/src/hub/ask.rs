@@ -1,4 +1,4 @@
-//! The commands that ask one thing.
+//! The commands that send one request: `identity`, `list` and `relay`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,28 +16,33 @@ use crate::{output, stdin};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  echosphere hub identity --to 192.0.2.7:1234")]
+Examples:
+  echosphere hub identity
+  echosphere hub identity --to 192.0.2.7:1234
+
+Exit codes: 0 answered; 1 no answer, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct IdentityArgs {
     #[command(flatten)]
     pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  echosphere hub list | wc -l")]
+  echosphere hub list | wc -l
+
+Exit codes: 0 answered; 1 no answer, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,28 +52,28 @@ Examples:
   echosphere hub relay 2 --file picture.png
   head -c 1000 /dev/urandom | echosphere hub relay 2,3 --json
 
-Exit code 0 only if it was sent to every receiver.")]
+Exit codes: 0 sent to every receiver; 1 not so; 2 it could not start; 130 interrupted.")]
 pub(crate) struct RelayArgs {
-    /// The receivers' user ids, 1 to 255, with commas between them
+    /// Send to the users with these ids: 1 to 255 ids, separated by commas
     #[arg(value_name = "IDS")]
-    receivers: Ids,
+    pub(crate) receivers: Ids,
 
-    /// What to send; - or nothing reads it from stdin, to its end
-    body: Option<String>,
+    /// Send this text; without it, or with -, send stdin to its end
+    pub(crate) body: Option<String>,
 
-    /// Send what this file holds, whatever bytes they are
+    /// Send the bytes of this file
     #[arg(long, value_name = "PATH", conflicts_with = "body")]
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
-/// Connects, asks, and has `tell` print the answer and choose the exit code.
+/// Connects and sends a request. `tell` prints the answer and chooses the exit code.
 fn ask(
     hub: &HubArgs,
     json: bool,
@@ -83,7 +88,7 @@ fn ask(
             biased;
             answer = user.answer(request) => answer,
             () = signals.next() => {
-                complain!("interrupted before the answer came");
+                complain!("interrupted before the answer arrived");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };

@@ -26,53 +26,55 @@ use crate::values::{count, time_out, yes_or_no};
 #[command(after_help = "\
 Examples:
   echosphere numbers get 5
-  echosphere numbers get --resume 1215 5                      the five after 1215
+  echosphere numbers get --resume 1215 5                      the five numbers after 1215
   echosphere numbers get --stateful 100
   echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 100
   echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 --resume 984080323 100
 
-Numbers go to stdout, one a line as they come, then their sum or checksum. Exit codes: 0 all have come, and a checksum \
-matches; 1 not so, which is said; 130 interrupted.")]
+Numbers go to stdout as they arrive, one per line, and then their sum or checksum.
+
+Exit codes: 0 all numbers arrived, and a checksum matches; 1 not so, with the reason on stderr; 2 it could not start; 130 \
+interrupted.")]
 pub(crate) struct Args {
-    /// How many numbers; of a session, how many it has in all
+    /// Get this many numbers; with a session, the number of all of its numbers
     #[arg(value_name = "N", value_parser = count::<u16>(1..=65_535))]
-    n: u16,
+    pub(crate) n: u16,
 
-    /// Get a session, which the server keeps while the connection is lost, and its checksum
+    /// Get a session with a checksum; the server keeps it while the connection is lost
     #[arg(long, env = "ECHOSPHERE_STATEFUL", value_parser = yes_or_no)]
-    stateful: bool,
+    pub(crate) stateful: bool,
 
-    /// The session's name, which decides its numbers; a random one unless said
+    /// Get the session with this UUID, which determines its numbers [default: a random one]
     #[arg(long, value_name = "UUID")]
-    uuid: Option<Uuid>,
+    pub(crate) uuid: Option<Uuid>,
 
-    /// Go on after this number, which is the last that came before
+    /// Continue after this number, the last one that arrived before
     #[arg(long, value_name = "LAST")]
-    resume: Option<u64>,
+    pub(crate) resume: Option<u64>,
 
-    /// The server; port 1337 over gRPC and 1338 over TCP unless it says another
+    /// Connect to this server; the default port is 1337 over gRPC and 1338 over TCP
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_NUMBERS_TO",
         default_value = "127.0.0.1"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
-    /// How to reach it
+    /// Use this transport
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
-    transport: Transport,
+    pub(crate) transport: Transport,
 
     #[command(flatten)]
     pub(crate) retry: RetryArgs,
 
-    /// Give up if nothing comes for so long, whatever is tried
+    /// Give up if no number arrives for this long, over all attempts
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_TIMEOUT", default_value = "60s", value_parser = time_out)]
     timeout: Duration,
 
-    /// Print one JSON object for each event
+    /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Args {
@@ -89,13 +91,13 @@ impl Args {
         if !self.stateful && self.uuid.is_none() {
             anyhow::ensure!(
                 after != Some(0),
-                "0 is in no stream; --resume takes the last number that came"
+                "no stream contains 0; --resume takes the last number that arrived"
             );
             return Ok(Want::Plain { n, after });
         }
         anyhow::ensure!(
             after.is_none() || self.uuid.is_some(),
-            "which session to resume? Say --uuid, as it was said when it began"
+            "--resume of a session also needs its --uuid"
         );
         let uuid = self.uuid.map_or_else(random_uuid, Ok)?;
         Ok(Want::Session { uuid, n, after })
@@ -103,7 +105,7 @@ impl Args {
 }
 
 fn random_uuid() -> anyhow::Result<Uuid> {
-    let bytes = seed::bytes().context("no uuid; choose one with --uuid")?;
+    let bytes = seed::bytes().context("cannot choose a UUID; set one with --uuid")?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
@@ -125,7 +127,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Gets the numbers over connections of this kind.
+/// Gets the numbers over this transport.
 async fn get<C>(
     args: &Args,
     want: Want,
@@ -167,7 +169,7 @@ where
                     break ExitCode::from(u8::from(!well));
                 }
             }
-            // A loss may be noticed later than that.
+            // A silent connection may be noticed later than that.
             () = sleep_until(silent_since + args.timeout) => {
                 printer.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
                 client.abort();

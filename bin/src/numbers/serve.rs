@@ -21,7 +21,7 @@ use crate::signals::Signals;
 use crate::values::{count, duration, time_out};
 use crate::{limits, seed};
 
-/// The part of a drain's time in which HTTP/2 connections close after their calls have ended: one in so many.
+/// The drain time is divided by this for HTTP/2 connections to close in after their calls have ended.
 const FOR_CONNECTIONS: u32 = 10;
 /// The longest request.
 const MAX_MESSAGE: usize = MAX_LINE as usize;
@@ -37,35 +37,38 @@ Examples:
   echosphere numbers serve --grpc 0.0.0.0:1337 --tcp 127.0.0.1:1338
   nc 127.0.0.1 1338                        then type: START
 
-A session that was begun over one transport can be resumed over the other. Over gRPC, the server also answers health \
-checks and reflection. Ctrl-C or SIGTERM drains: sessions under way are sent to their end, other streams end. A second \
-one ends at once.")]
+A session can be resumed over another transport than it began with. Over gRPC, the server also answers health checks and \
+reflection. Ctrl-C or SIGTERM drains: sessions continue to their end within the time of --drain, and other streams end. A \
+second signal ends the server at once.
+
+Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
+second signal ended it.")]
 pub(crate) struct Args {
-    /// Send streams whose clients keep their place (stateless), sessions (stateful), or both
+    /// Serve streams whose place the client keeps (stateless), sessions (stateful), or both
     #[arg(long, value_enum, env = "ECHOSPHERE_NUMBERS_MODE", default_value = "both")]
     mode: ModeArg,
 
-    /// Serve gRPC on this address and port; port 0 takes a free one [default: 127.0.0.1:1337, or none with --tcp]
+    /// Serve gRPC on this address and port; port 0 chooses a free one [default: 127.0.0.1:1337, or none with --tcp]
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
-    grpc: Option<Address>,
+    pub(crate) grpc: Option<Address>,
 
     /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [port: 1338]
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
-    tcp: Option<Address>,
+    pub(crate) tcp: Option<Address>,
 
-    /// Wait this long from one number of a stream to the next
+    /// Send the numbers of a stream at this interval
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// Keep a session this long after its connection is known to be lost, or its client has closed at its end. Clients
-    /// notice a silent loss within 25s: with less than 30s, sessions can be lost
+    /// Keep a session this long after its connection is lost, or after its client has closed it at the end. Clients notice a
+    /// silent loss within 25s: with less than 30s, sessions can be lost
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 
-    /// Draw the first numbers of streams from this seed [default: the system's randomness]
+    /// Draw the first numbers of streams from this seed instead of the system's randomness
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
     pub(crate) seed: Option<u64>,
 
@@ -73,8 +76,8 @@ pub(crate) struct Args {
     bounds: Bounds,
 }
 
-/// Bounds of the server. Numbers have defaults of their own: they wait for a peer that does not read, so silence is what ends
-/// such a connection.
+/// Bounds of a numbers server. Some defaults differ from those of other servers: numbers wait for a client that does not read,
+/// so that the idle time-out ends such a connection.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     next_help_heading = "Bounds",
@@ -89,10 +92,10 @@ pub(crate) struct Args {
     mut_arg("backlog_timeout", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_BACKLOG_TIMEOUT")
-            .help("Drop a connection whose numbers have waited for this time")
+            .help("Drop a connection whose numbers have waited for this long")
     }),
     mut_arg("handshake_timeout", |arg| {
-        arg.help("Close a connection that sends no whole line or frame within this time; over gRPC, no HTTP/2 handshake, and a call no first message")
+        arg.help("Close a connection that sends no complete line or frame within this time; over gRPC, no HTTP/2 handshake, or no first message of a call")
     }),
     mut_arg("idle_timeout", |arg| {
         arg.help("Close a TCP connection in length framing that sends nothing for this long, and an HTTP/2 connection that has no call")
@@ -100,12 +103,12 @@ pub(crate) struct Args {
     mut_arg("idle_timeout_text", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
-            .help("Close a TCP connection in lines that sends nothing for this long; people who only read are silent")
+            .help("Close a TCP connection in lines that sends nothing for this long; a person who only reads sends nothing")
     }),
     mut_arg("keepalive", |arg| {
         arg.default_value("10s")
             .env("ECHOSPHERE_NUMBERS_KEEPALIVE")
-            .help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often. Clients take 25s of silence for a loss")
+            .help("Send an empty frame after sending nothing for this long; over gRPC, send a ping at this interval. Clients treat 25s of silence as a loss")
     })
 )]
 struct Bounds {
@@ -119,7 +122,7 @@ struct Bounds {
     )]
     max_sessions: usize,
 
-    /// Let one HTTP/2 connection have this many calls at once; one more waits
+    /// Allow this many calls at once on one HTTP/2 connection; further calls wait
     #[arg(
         long,
         value_name = "COUNT",
@@ -189,7 +192,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     args.bounds.links.lower_to_open_files(files, IoThreads::ONE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Whoever reads where it listens may send one at once.
+        // A reader of the address may send a signal at once.
         let signals = Signals::catch()?;
         let grpc = args.grpc_address();
         let (calls, serving) = match grpc {

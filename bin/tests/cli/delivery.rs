@@ -285,7 +285,11 @@ fn whoever_listens_at_a_hub_says_that_something_may_be_missing() {
     assert_eq!(next()["text"], "x");
     let output = listener.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("was lost in between"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("was lost and made again"),
+        "{}",
+        stderr(&output)
+    );
     hub.signal(Signal::INT);
     assert_eq!(json(&hub.wait())["zero"], true);
 }

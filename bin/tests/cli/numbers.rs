@@ -260,8 +260,8 @@ fn wrong_use_says_what_to_do() {
         (&["0"][..], "from 1 to 65,535"),
         (&["65536"], "from 1 to 65,535"),
         (&["5", "--uuid", "x"], "--uuid"),
-        (&["5", "--stateful", "--resume", "7"], "Say --uuid"),
-        (&["5", "--resume", "0"], "0 is in no stream"),
+        (&["5", "--stateful", "--resume", "7"], "also needs its --uuid"),
+        (&["5", "--resume", "0"], "no stream contains 0"),
     ] {
         let output = get("numbers-wrong-use", args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -1,35 +1,36 @@
-//! What was sent, what arrived, and what to send next.
+//! The books of a load: what to send next, what arrived, and the report.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use echosphere_core::hub::{Command, Ids, Notice, Reply, Request};
+use echosphere_core::hub::{Command, Ids, Notice, Reply, Request, Unsent};
 use echosphere_core::random::below;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::failure::Remote;
 use crate::latency::{Latencies, Percentiles};
 use crate::server::State;
 use crate::values::{counted, thousands};
 use crate::{output, verdict};
 
-/// What every body begins with: its sender, its number among the sender's, when it was sent in nanoseconds.
+/// The length of a body's header: its sender, its number among the sender's bodies, and its send time in nanoseconds.
 pub(super) const HEADER: usize = 4 + 4 + 8;
-/// Mistakes that are told; the others are counted.
-const TOLD: usize = 10;
+/// The most problems in a report; the others are counted.
+const LISTED: usize = 10;
 
-/// What was asked for.
+/// The options of a load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) users: u32,
-    pub(super) messages: u32,
-    pub(super) fan_out: u32,
-    pub(super) size: usize,
-    pub(super) window: u32,
-    pub(super) seed: u64,
+pub(crate) struct Plan {
+    pub(crate) users: u32,
+    pub(crate) messages: u32,
+    pub(crate) fan_out: u32,
+    pub(crate) size: usize,
+    pub(crate) window: u32,
+    pub(crate) seed: u64,
 }
 
 impl Plan {
@@ -46,21 +47,22 @@ impl Plan {
 struct User {
     id: u64,
     sent: u32,
-    /// Bodies that others have sent it, less those that the hub said it did not send on.
+    /// Bodies sent to it, without those that the hub refused to relay.
     expected: u64,
     received: u64,
 }
 
-/// What came of it so far.
+/// The results so far.
 pub(super) struct Tally {
     plan: Plan,
+    remote: Remote,
     rng: ChaCha8Rng,
-    /// None once all is done.
+    /// `None` at the end of the load.
     commands: Option<mpsc::UnboundedSender<Command>>,
     start: Instant,
     users: Vec<User>,
     by_id: BTreeMap<u64, u32>,
-    /// The last body's number, by receiver and sender.
+    /// The number of the last body, by receiver and sender.
     last: BTreeMap<(u32, u32), u32>,
     receipts: u64,
     delivered: u64,
@@ -72,9 +74,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(plan: Plan, rng: ChaCha8Rng, commands: mpsc::UnboundedSender<Command>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        plan: Plan,
+        remote: Remote,
+        rng: ChaCha8Rng,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             plan,
+            remote,
             rng,
             commands: Some(commands),
             start: Instant::now(),
@@ -109,25 +117,29 @@ impl Tally {
                     let receivers = u32::from(sent) + unsent.len() as u32;
                     if receivers != self.plan.fan_out {
                         self.wrong(format!(
-                            "a receipt names {receivers} receivers, not {}",
+                            "a receipt lists {receivers} receivers instead of {}",
                             self.plan.fan_out
                         ));
                     }
                     for (id, why) in unsent {
                         self.unsent += 1;
-                        self.wrong(format!("the hub did not send on to user {id}: {why:?}"));
+                        let why = match why {
+                            Unsent::Unknown => "it does not know that user",
+                            Unsent::TooSlow => "that user does not read",
+                        };
+                        self.wrong(format!("the hub did not relay to user {id}: {why}"));
                         if let Some(user) = self.by_id.get(&id) {
                             self.users[*user as usize].expected -= 1;
                         }
                     }
                     self.send(session as u32);
                 }
-                other => self.wrong(format!("an answer to nothing that was asked: {other:?}")),
+                _ => self.wrong("the hub sent an answer that does not fit its request".to_owned()),
             },
             Notice::Delivered { session, from, body } => self.arrived(session as u32, from, body),
             Notice::Ended {
                 failure: Some(failure), ..
-            } => self.wrong(format!("a session ended: {failure:?}")),
+            } => self.wrong(format!("a session ended: {}", self.remote.explain(&failure))),
             Notice::Retrying { .. } | Notice::Unanswered { .. } | Notice::Ended { .. } => {}
         }
         if self.receipts == self.plan.relays() && self.delivered + self.unsent == self.plan.deliveries() {
@@ -137,7 +149,7 @@ impl Tally {
 
     fn ask(&self, session: u64, request: Request) {
         if let Some(commands) = &self.commands {
-            // Whoever takes the commands has ended only if the load was interrupted.
+            // The receiver is gone only after an interruption.
             let _ = commands.send(Command::Ask {
                 session,
                 ask: 0,
@@ -161,7 +173,7 @@ impl Tally {
         }
     }
 
-    /// Has a user send its next body, if it has one left.
+    /// Sends a user's next body, if one is left.
     fn send(&mut self, user: u32) {
         let number = self.users[user as usize].sent;
         if number == self.plan.messages {
@@ -174,11 +186,11 @@ impl Tally {
         self.ask(user.into(), Request::Relay { to, body });
     }
 
-    /// So many different users as a body is sent to.
+    /// Chooses the receivers of a body.
     fn receivers(&mut self) -> Ids {
         let (users, count) = (self.plan.users, self.plan.fan_out);
         let mut chosen: Vec<u32> = Vec::with_capacity(count as usize);
-        // Floyd's sampling: as many draws as receivers.
+        // Floyd's algorithm: one draw for each receiver.
         for most in users - count..users {
             let drawn = below(&mut self.rng, most + 1);
             chosen.push(if chosen.contains(&drawn) { most } else { drawn });
@@ -195,16 +207,16 @@ impl Tally {
         self.users[receiver as usize].received += 1;
         let mut rest = whole;
         if rest.len() != self.plan.size {
-            self.wrong(format!("a body of {} bytes, not {}", rest.len(), self.plan.size));
+            self.wrong(format!("a body has {} bytes instead of {}", rest.len(), self.plan.size));
             return;
         }
         let (sender, number, sent) = (rest.get_u32(), rest.get_u32(), rest.get_u64());
         if self.by_id.get(&from) != Some(&sender) {
-            self.wrong(format!("a body of user {sender} is said to be from {from}"));
+            self.wrong(format!("a body of user {sender} has the sender id {from}"));
             return;
         }
         if rest != self.filling.of(sender, number) {
-            self.wrong(format!("body {number} of user {sender} is not what was sent"));
+            self.wrong(format!("body {number} of user {sender} arrived changed"));
         }
         if let Some(before) = self.last.insert((receiver, sender), number)
             && before >= number
@@ -217,7 +229,7 @@ impl Tally {
     }
 
     fn wrong(&mut self, what: String) {
-        if self.wrong.len() < TOLD {
+        if self.wrong.len() < LISTED {
             self.wrong.push(what);
         } else {
             self.more_wrong += 1;
@@ -239,7 +251,7 @@ impl Tally {
             self.wrong(format!("{} bodies did not arrive", thousands(lost)));
         }
         if twice > 0 {
-            self.wrong(format!("{} bodies arrived that should not have", thousands(twice)));
+            self.wrong(format!("{} bodies arrived that were not sent", thousands(twice)));
         }
         if self.receipts < self.plan.relays() {
             let missing = self.plan.relays() - self.receipts;
@@ -280,7 +292,7 @@ impl Tally {
     }
 }
 
-/// What fills bodies after their header: bytes that count up, from another one for each body.
+/// The bytes of bodies after their header: they count up, from a different start for each body.
 struct Filling {
     bytes: Vec<u8>,
     len: usize,
@@ -307,13 +319,13 @@ impl Filling {
     }
 }
 
-/// The whole report.
+/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     passed: bool,
-    /// What is missing or wrong, one sentence each; none if it passed.
+    /// A sentence for each broken promise.
     missing: Vec<String>,
-    /// How many more there are.
+    /// The number of sentences left out.
     more_missing: u64,
     users: u32,
     messages: u32,
@@ -329,7 +341,7 @@ pub(super) struct Report {
     relays_per_s: f64,
     deliveries_per_s: f64,
     delivered_bytes_per_s: f64,
-    /// From the sender to a receiver.
+    /// From sending to delivery.
     latency_us: Percentiles,
     server: Option<State>,
 }

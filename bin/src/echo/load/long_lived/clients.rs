@@ -1,4 +1,4 @@
-//! The connections of one process, and those of another that is told line by line what to do.
+//! Long-lived clients: those of this process, and those of a process that receives instructions on stdin.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -23,12 +23,12 @@ use crate::running::Running;
 use crate::stderr::status;
 use crate::{limits, output, seed, sources};
 
-/// How long all connections may take to open.
+/// The time for all connections to open.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long what is under way at the end may take to be answered.
+/// The time for the last acknowledgements at the end.
 const FINISHING: Duration = Duration::from_secs(10);
 
-/// What the connections of one process did.
+/// The results of one process.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Results {
     pub(super) opened: u64,
@@ -39,10 +39,10 @@ pub(super) struct Results {
     pub(super) answered: u64,
     pub(super) late: u64,
     pub(super) broken: BTreeMap<String, u64>,
-    /// Nanoseconds, and how many round trips took so long.
+    /// Round trips: nanoseconds, and the number of round trips that took as long.
     pub(super) round_trips: Vec<(u64, u64)>,
     pub(super) elapsed_s: f64,
-    /// The clients' own share of a core.
+    /// The share of a core that the clients used.
     pub(super) cpu: f64,
     pub(super) zero: bool,
 }
@@ -66,7 +66,7 @@ impl Counter {
 }
 
 impl Clients {
-    /// Starts to open them; `run` in `config` is drawn here.
+    /// Starts to open connections, with a new random `run` in `config`.
     pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
         let run = seed::draw()?;
         let from = if to.ip().is_loopback() && to.is_ipv4() {
@@ -85,11 +85,11 @@ impl Clients {
         })
     }
 
-    /// Waits until every connection is open, or has failed to, but not for ever. Returns how many are.
+    /// Waits until every connection is open or has failed to open, for a bounded time. Returns the number of open ones.
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
         match timeout(OPENING, self.wait_for(Notice::Open)).await {
             Ok(result) => result?,
-            Err(_) => status!("not all connections are open after {}", seconds(OPENING)),
+            Err(_) => status!("some connections are not open after {}", seconds(OPENING)),
         }
         Ok(self
             .clients
@@ -106,7 +106,7 @@ impl Clients {
         Counter(self.clients.clone())
     }
 
-    /// Waits until every connection is gone.
+    /// Waits until every connection is closed.
     pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
         self.wait_for(Notice::Gone).await
     }
@@ -116,11 +116,11 @@ impl Clients {
         Ok(self.clients.command(machine::Command::Stop).await?)
     }
 
-    /// Waits until all is answered, but not for ever: what is missing then is in the results.
+    /// Waits for the last acknowledgements, for a bounded time.
     pub(super) async fn done(&mut self) -> anyhow::Result<()> {
         match timeout(FINISHING, self.wait_for(Notice::Done)).await {
             Ok(result) => result?,
-            Err(_) => status!("not everything is answered after {}", seconds(FINISHING)),
+            Err(_) => status!("some messages have no ok after {}", seconds(FINISHING)),
         }
         self.note_time();
         Ok(())
@@ -165,13 +165,13 @@ fn seconds(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(duration)
 }
 
-/// CPU time of this thread, which the clients have for themselves.
+/// CPU time of this thread, which only the clients use.
 fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// What such a process is told to do.
+/// An instruction to a client process: a line of JSON on its stdin.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Instruction {
@@ -181,7 +181,7 @@ pub(super) enum Instruction {
     Close,
 }
 
-/// What it answers.
+/// A client process's answer: a line of JSON on its stdout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
@@ -191,7 +191,7 @@ enum Answer {
     Closed(Box<Results>),
 }
 
-/// Connections of a process that this one has started.
+/// A client process that this process has started.
 pub(super) struct Process {
     child: Child,
     input: ChildStdin,
@@ -200,10 +200,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it with these arguments after `echo load`.
+    /// Starts `echo load` with these arguments.
     pub(super) fn start(args: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
-        // With this program's own settings out of the way: all are in the arguments.
+        // Without this process's settings, as the arguments have all of them.
         command.args(["echo", "load"]).args(args).env_clear().current_dir("/");
         let mut child = command
             .stdin(Stdio::piped())
@@ -221,7 +221,7 @@ impl Process {
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
         match self.answer().await? {
             Answer::Opened(count) => Ok(count),
-            other => bail!("a process of clients said {other:?} before its connections were open"),
+            Answer::Gone | Answer::Done | Answer::Closed(_) => bail!("a client process answered out of order"),
         }
     }
 
@@ -231,7 +231,7 @@ impl Process {
         Ok(self.input.write_all(&line).await?)
     }
 
-    /// Waits until every connection is gone.
+    /// Waits until every connection is closed.
     pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
         while !self.is_gone {
             self.is_gone = matches!(self.answer().await?, Answer::Gone);
@@ -256,12 +256,12 @@ impl Process {
 
     async fn answer(&mut self) -> anyhow::Result<Answer> {
         let line = self.output.next_line().await?;
-        let line = line.context("a process of clients has ended before it should")?;
+        let line = line.context("a client process has ended too early")?;
         Ok(serde_json::from_str(&line)?)
     }
 }
 
-/// What such a process does: says how many connections are open, begins, stops and closes when it is told to.
+/// Runs a client process: follows the instructions on stdin and answers on stdout.
 pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
     let mut orders = BufReader::new(stdin()).lines();
     let opened = clients.opened().await?;
@@ -269,7 +269,7 @@ pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
     loop {
         let order = tokio::select! {
             biased;
-            order = orders.next_line() => order?.context("whoever started this has ended")?,
+            order = orders.next_line() => order?.context("the process that started this one has ended")?,
             gone = clients.gone() => {
                 gone?;
                 output::json(&Answer::Gone)?;

@@ -9,6 +9,7 @@ use echosphere_core::conn_set::ConnSet;
 use echosphere_core::echo::Message;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Time};
 
+use crate::failure::close_reason;
 use crate::latency::Latencies;
 
 /// Bytes of a message that make it unique: run, connection, place in its window, count.
@@ -22,18 +23,18 @@ const STEPS: u64 = 64;
 
 /// What the clients shall do.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Config {
-    pub(super) connections: u32,
+pub(crate) struct Config {
+    pub(crate) connections: u32,
     /// Messages under way on each connection, at most.
-    pub(super) window: u32,
+    pub(crate) window: u32,
     /// Bytes of each message.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// Messages a second of all connections; without it, as fast as it goes.
-    pub(super) rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// Messages of each connection; without it, until [`Command::Stop`].
-    pub(super) messages: Option<u32>,
+    pub(crate) messages: Option<u32>,
     /// Tells this run's messages from those of another.
-    pub(super) run: u32,
+    pub(crate) run: u32,
 }
 
 #[derive(Debug)]
@@ -327,7 +328,7 @@ impl LongLivedClients {
         };
         self.of_gone.push(conn.next);
         self.under_way -= conn.places.iter().filter(|place| place.under_way).count() as u64;
-        self.note(format!("{reason:?}"));
+        self.note(close_reason(reason));
         if self.conns.is_empty() && self.stage == Stage::Running {
             out.push(Action::Notify(Notice::Gone));
         }

@@ -19,19 +19,19 @@ const fn at_ten_a_second(connections: u32) -> Config {
     }
 }
 
-struct Bench {
-    stay: LongLivedClients,
+struct Fixture {
+    clients: LongLivedClients,
     out: Out,
 }
 
-impl Bench {
+impl Fixture {
     /// With all connections open.
     fn open(config: Config) -> (Self, Vec<ConnId>) {
-        let mut bench = Self {
-            stay: LongLivedClients::new(config).unwrap(),
+        let mut fixture = Self {
+            clients: LongLivedClients::new(config).unwrap(),
             out: Actions::new(),
         };
-        let dials = bench.at(0, Event::Command(Command::Open));
+        let dials = fixture.at(0, Event::Command(Command::Open));
         assert_eq!(dials.len(), config.connections as usize);
         let ids = (0..config.connections).map(|slot| ConnId { slot, generation: 0 });
         let ids: Vec<ConnId> = ids.collect();
@@ -44,20 +44,20 @@ impl Bench {
                 dial: Some(token),
                 text: false,
             };
-            last = bench.at(0, Event::Opened(*id, opened));
+            last = fixture.at(0, Event::Opened(*id, opened));
         }
         assert_eq!(last, [Action::Notify(Notice::Open)]);
-        (bench, ids)
+        (fixture, ids)
     }
 
     fn at(&mut self, millis: u64, event: Event<Message, Command>) -> Vec<Action<Message, Notice>> {
         let now = Time::ZERO + Duration::from_millis(millis);
-        self.stay.handle(now, event, &mut self.out);
+        self.clients.handle(now, event, &mut self.out);
         self.out.drain().collect()
     }
 
     fn latencies(&self) -> Vec<u64> {
-        let recorded = self.stay.counts.round_trips.recorded();
+        let recorded = self.clients.counts.round_trips.recorded();
         recorded.into_iter().map(|(nanos, _)| nanos / 1_000_000).collect()
     }
 }
@@ -77,24 +77,24 @@ fn ok((id, x): (ConnId, Bytes)) -> Event<Message, Command> {
 
 #[test]
 fn as_many_as_the_window_are_under_way_until_the_stop() {
-    let (mut bench, _) = Bench::open(CONFIG);
-    let mut under_way = sent(&bench.at(0, Event::Command(Command::Begin)));
+    let (mut fixture, _) = Fixture::open(CONFIG);
+    let mut under_way = sent(&fixture.at(0, Event::Command(Command::Begin)));
     assert_eq!(under_way.len(), 6);
     for _ in 0..20 {
         let answered = under_way.remove(0);
-        let next = sent(&bench.at(10, ok(answered.clone())));
+        let next = sent(&fixture.at(10, ok(answered.clone())));
         assert_eq!(next.len(), 1);
         assert_eq!(next[0].0, answered.0);
         assert!(!under_way.contains(&next[0]), "each is one of its own");
         under_way.extend(next);
     }
-    assert!(bench.at(11, Event::Command(Command::Stop)).is_empty());
+    assert!(fixture.at(11, Event::Command(Command::Stop)).is_empty());
     let last = under_way.pop().unwrap();
     for answered in under_way {
-        assert!(bench.at(12, ok(answered)).is_empty());
+        assert!(fixture.at(12, ok(answered)).is_empty());
     }
-    assert_eq!(bench.at(12, ok(last)), [Action::Notify(Notice::Done)]);
-    assert_eq!(bench.stay.counts.acknowledged, 26);
+    assert_eq!(fixture.at(12, ok(last)), [Action::Notify(Notice::Done)]);
+    assert_eq!(fixture.clients.counts.acknowledged, 26);
 }
 
 #[test]
@@ -104,103 +104,106 @@ fn each_sends_once_when_it_is_to_send_once() {
         messages: Some(1),
         ..CONFIG
     };
-    let (mut bench, ids) = Bench::open(config);
-    let under_way = sent(&bench.at(0, Event::Command(Command::Begin)));
+    let (mut fixture, ids) = Fixture::open(config);
+    let under_way = sent(&fixture.at(0, Event::Command(Command::Begin)));
     assert_eq!(under_way.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
-    assert!(bench.at(1, ok(under_way[0].clone())).is_empty());
-    assert_eq!(bench.at(1, ok(under_way[1].clone())), [Action::Notify(Notice::Done)]);
-    let closed = bench.at(2, Event::Command(Command::Close));
+    assert!(fixture.at(1, ok(under_way[0].clone())).is_empty());
+    assert_eq!(fixture.at(1, ok(under_way[1].clone())), [Action::Notify(Notice::Done)]);
+    let closed = fixture.at(2, Event::Command(Command::Close));
     let expected = ids.into_iter().map(|id| Action::Close(id, CloseReason::Finished));
     assert_eq!(closed, expected.collect::<Vec<_>>());
-    assert!(bench.stay.is_zero());
+    assert!(fixture.clients.is_zero());
 }
 
 #[test]
 fn at_a_rate_a_message_counts_from_its_moment_and_not_from_when_it_could_be_sent() {
     let config = at_ten_a_second(1);
-    let (mut bench, _) = Bench::open(config);
-    bench.at(0, Event::Command(Command::Begin));
-    let first = sent(&bench.at(0, Event::Deadline)).remove(0);
+    let (mut fixture, _) = Fixture::open(config);
+    fixture.at(0, Event::Command(Command::Begin));
+    let first = sent(&fixture.at(0, Event::Deadline)).remove(0);
     assert_eq!(
-        bench.stay.next_deadline(),
+        fixture.clients.next_deadline(),
         Some(Time::ZERO + Duration::from_millis(100))
     );
-    assert!(bench.at(100, Event::Deadline).is_empty(), "the window is full");
-    let second = sent(&bench.at(150, ok(first))).remove(0);
+    assert!(fixture.at(100, Event::Deadline).is_empty(), "the window is full");
+    let second = sent(&fixture.at(150, ok(first))).remove(0);
     assert!(
-        bench.at(170, ok(second)).is_empty(),
+        fixture.at(170, ok(second)).is_empty(),
         "the next one's moment has not come"
     );
-    assert_eq!(bench.latencies(), [70, 150], "100 to 170, and 0 to 150");
-    assert_eq!((bench.stay.counts.sent, bench.stay.counts.late), (2, 1));
+    assert_eq!(fixture.latencies(), [70, 150], "100 to 170, and 0 to 150");
+    assert_eq!((fixture.clients.counts.sent, fixture.clients.counts.late), (2, 1));
 }
 
 #[test]
 fn what_was_late_by_no_more_than_the_timer_counts_from_when_it_was_sent() {
     let config = at_ten_a_second(1);
-    let (mut bench, _) = Bench::open(config);
-    bench.at(0, Event::Command(Command::Begin));
-    let first = sent(&bench.at(2, Event::Deadline)).remove(0);
-    bench.at(7, ok(first));
-    assert_eq!((bench.latencies(), bench.stay.counts.late), (vec![5], 0));
+    let (mut fixture, _) = Fixture::open(config);
+    fixture.at(0, Event::Command(Command::Begin));
+    let first = sent(&fixture.at(2, Event::Deadline)).remove(0);
+    fixture.at(7, ok(first));
+    assert_eq!((fixture.latencies(), fixture.clients.counts.late), (vec![5], 0));
 }
 
 #[test]
-fn what_a_connection_takes_with_it_is_not_waited_for() {
-    let (mut bench, ids) = Bench::open(CONFIG);
-    bench.at(0, Event::Command(Command::Begin));
-    bench.at(1, Event::Command(Command::Stop));
-    assert!(bench.at(2, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
-    let done = bench.at(2, Event::Closed(ids[1], CloseReason::Reset));
+fn what_was_unanswered_on_a_closed_connection_is_not_waited_for() {
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    fixture.at(0, Event::Command(Command::Begin));
+    fixture.at(1, Event::Command(Command::Stop));
+    assert!(fixture.at(2, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
+    let done = fixture.at(2, Event::Closed(ids[1], CloseReason::Reset));
     assert_eq!(done, [Action::Notify(Notice::Done)]);
-    assert_eq!(bench.stay.counts.broken["Reset"], 2);
-    assert_eq!((bench.stay.counts.sent, bench.stay.counts.acknowledged), (6, 0));
+    assert_eq!(fixture.clients.counts.broken["it was reset"], 2);
+    assert_eq!(
+        (fixture.clients.counts.sent, fixture.clients.counts.acknowledged),
+        (6, 0)
+    );
 }
 
 #[test]
 fn an_ok_counts_once_and_only_on_its_own_connection() {
-    let (mut bench, ids) = Bench::open(CONFIG);
-    let (id, x) = sent(&bench.at(0, Event::Command(Command::Begin))).remove(0);
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    let (id, x) = sent(&fixture.at(0, Event::Command(Command::Begin))).remove(0);
     let other = ids[1];
     assert_ne!(id, other);
-    assert!(bench.at(1, ok((other, x.clone()))).is_empty());
-    assert_eq!(sent(&bench.at(1, ok((id, x.clone())))).len(), 1);
-    assert!(bench.at(1, ok((id, x))).is_empty());
-    assert_eq!(bench.stay.counts.broken["ok to something else"], 2);
-    assert_eq!(bench.stay.counts.acknowledged, 1);
+    assert!(fixture.at(1, ok((other, x.clone()))).is_empty());
+    assert_eq!(sent(&fixture.at(1, ok((id, x.clone())))).len(), 1);
+    assert!(fixture.at(1, ok((id, x))).is_empty());
+    assert_eq!(fixture.clients.counts.broken["ok to something else"], 2);
+    assert_eq!(fixture.clients.counts.acknowledged, 1);
 }
 
 #[test]
 fn what_is_due_at_the_stop_is_sent_still() {
     let config = at_ten_a_second(1);
-    let (mut bench, _) = Bench::open(config);
-    bench.at(0, Event::Command(Command::Begin));
-    let first = sent(&bench.at(0, Event::Deadline)).remove(0);
-    bench.at(100, Event::Deadline);
-    assert!(bench.at(250, Event::Command(Command::Stop)).is_empty());
-    assert_eq!(bench.stay.next_deadline(), None, "nothing more becomes due");
-    let second = sent(&bench.at(1000, ok(first))).remove(0);
-    let third = sent(&bench.at(1100, ok(second))).remove(0);
-    assert_eq!(bench.at(1200, ok(third)), [Action::Notify(Notice::Done)]);
-    assert_eq!(bench.latencies(), [1000], "each waited for a second");
-    bench.at(1300, Event::Command(Command::Close));
-    assert_eq!((bench.stay.counts.sent, bench.stay.counts.never_sent), (3, 0));
+    let (mut fixture, _) = Fixture::open(config);
+    fixture.at(0, Event::Command(Command::Begin));
+    let first = sent(&fixture.at(0, Event::Deadline)).remove(0);
+    fixture.at(100, Event::Deadline);
+    assert!(fixture.at(250, Event::Command(Command::Stop)).is_empty());
+    assert_eq!(fixture.clients.next_deadline(), None, "nothing more becomes due");
+    let second = sent(&fixture.at(1000, ok(first))).remove(0);
+    let third = sent(&fixture.at(1100, ok(second))).remove(0);
+    assert_eq!(fixture.at(1200, ok(third)), [Action::Notify(Notice::Done)]);
+    assert_eq!(fixture.latencies(), [1000], "each waited for a second");
+    fixture.at(1300, Event::Command(Command::Close));
+    assert_eq!((fixture.clients.counts.sent, fixture.clients.counts.never_sent), (3, 0));
 }
 
 #[test]
 fn what_was_due_and_never_sent_is_counted_and_has_waited_until_the_end() {
     let config = at_ten_a_second(2);
-    let (mut bench, ids) = Bench::open(config);
-    bench.at(0, Event::Command(Command::Begin));
-    bench.at(0, Event::Deadline);
-    bench.at(100, Event::Deadline);
+    let (mut fixture, ids) = Fixture::open(config);
+    fixture.at(0, Event::Command(Command::Begin));
+    fixture.at(0, Event::Deadline);
+    fixture.at(100, Event::Deadline);
     // Ten were due by now, and the connections stand still; one breaks.
-    bench.at(950, Event::Command(Command::Stop));
-    bench.at(960, Event::Closed(ids[0], CloseReason::Reset));
-    bench.at(1000, Event::Command(Command::Close));
-    let counts = &bench.stay.counts;
+    fixture.at(950, Event::Command(Command::Stop));
+    fixture.at(960, Event::Closed(ids[0], CloseReason::Reset));
+    fixture.at(1000, Event::Command(Command::Close));
+    let counts = &fixture.clients.counts;
     assert_eq!((counts.sent, counts.never_sent), (2, 8));
-    assert_eq!(bench.latencies(), [100, 200, 300, 400, 500, 600, 700, 800, 900]);
+    assert_eq!(fixture.latencies(), [100, 200, 300, 400, 500, 600, 700, 800, 900]);
 }
 
 #[test]
@@ -211,24 +214,24 @@ fn a_rate_that_is_far_too_high_takes_no_memory_and_one_far_too_low_never_comes_d
         rate: Some(rate),
         ..CONFIG
     };
-    let (mut bench, _) = Bench::open(at(1e12));
-    bench.at(0, Event::Command(Command::Begin));
-    assert_eq!(sent(&bench.at(3000, Event::Deadline)).len(), 1);
-    bench.at(3000, Event::Command(Command::Close));
-    assert_eq!(bench.stay.counts.never_sent, 3_000_000_000_000);
-    assert_eq!(bench.latencies().len() as u64, STEPS + 1);
+    let (mut fixture, _) = Fixture::open(at(1e12));
+    fixture.at(0, Event::Command(Command::Begin));
+    assert_eq!(sent(&fixture.at(3000, Event::Deadline)).len(), 1);
+    fixture.at(3000, Event::Command(Command::Close));
+    assert_eq!(fixture.clients.counts.never_sent, 3_000_000_000_000);
+    assert_eq!(fixture.latencies().len() as u64, STEPS + 1);
 
-    let (mut bench, _) = Bench::open(at(1e-300));
-    bench.at(0, Event::Command(Command::Begin));
-    assert_eq!(sent(&bench.at(0, Event::Deadline)).len(), 1);
-    assert_eq!(bench.stay.next_deadline(), Some(Time::FAR));
+    let (mut fixture, _) = Fixture::open(at(1e-300));
+    fixture.at(0, Event::Command(Command::Begin));
+    assert_eq!(sent(&fixture.at(0, Event::Deadline)).len(), 1);
+    assert_eq!(fixture.clients.next_deadline(), Some(Time::FAR));
 }
 
 #[test]
 fn a_run_whose_connections_are_all_gone_is_over() {
-    let (mut bench, ids) = Bench::open(CONFIG);
-    bench.at(0, Event::Command(Command::Begin));
-    assert!(bench.at(1, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
-    let gone = bench.at(1, Event::Closed(ids[1], CloseReason::Reset));
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    fixture.at(0, Event::Command(Command::Begin));
+    assert!(fixture.at(1, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
+    let gone = fixture.at(1, Event::Closed(ids[1], CloseReason::Reset));
     assert_eq!(gone, [Action::Notify(Notice::Gone)]);
 }
