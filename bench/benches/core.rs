@@ -1,4 +1,4 @@
-//! What the core does in a second, without sockets: the echo server's machine, its codec, and an endpoint with both.
+//! The throughput of the core without sockets: the echo server's machine, its codec, and an endpoint with both.
 //!
 //! `cargo bench -p bench`
 
@@ -6,17 +6,17 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::{Codec, Outbox};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Bytes of X.
+/// Lengths of X in bytes.
 const SIZES: [usize; 2] = [64, 1024];
-/// Bytes that come in one read.
+/// The number of bytes in one read.
 const READ: usize = 64 * 1024;
 
 fn server() -> Server<ChaCha8Rng> {
@@ -30,7 +30,7 @@ fn x(n: u64, size: usize) -> Bytes {
     x.into()
 }
 
-/// A message is forwarded, and its ok goes back: two events.
+/// Forwards a message and returns its ok: two events.
 fn machine(c: &mut Criterion) {
     let mut group = c.benchmark_group("machine");
     group.throughput(Throughput::Elements(2));
@@ -63,7 +63,7 @@ fn machine(c: &mut Criterion) {
     group.finish();
 }
 
-/// As many frames as come in one read, and their bytes.
+/// The number of frames in one read, and their bytes.
 fn encoded(size: usize, message: fn(Bytes) -> Message) -> (u64, Vec<u8>) {
     let count = (READ / (size + 12)) as u64;
     let mut codec = EchoCodec::dialled(MAX_MESSAGE);
@@ -105,14 +105,14 @@ fn codec(c: &mut Criterion) {
     group.finish();
 }
 
-/// A read of messages comes in and they are written, then the same for their oks. The connection is alone, so that it is
-/// known who receives what.
+/// Receives one read of messages and writes them, then does the same for their oks. With a single connection, the receiver is
+/// known.
 fn endpoint(c: &mut Criterion) {
     let mut group = c.benchmark_group("endpoint");
     for size in SIZES {
         let (count, messages) = encoded(size, Message::Message);
         let (_, oks) = encoded(size, Message::Ok);
-        let mut endpoint = Endpoint::new(server(), EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+        let mut endpoint = Endpoint::new(server(), EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
         let mut effects = Effects::default();
         let mut input = BytesMut::new();
         let id = endpoint.accept(Time::ZERO).expect("there is room");

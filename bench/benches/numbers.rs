@@ -1,4 +1,4 @@
-//! What it costs a numbers server to go on with a session, early or late in it.
+//! The cost of resuming a session of numbers, early and late in the session.
 //!
 //! `cargo bench -p bench --bench numbers`
 
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 const UUID: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
-/// Numbers that were sent and did not come before the connection was lost.
+/// The number of numbers that were sent but not received before the connection was lost.
 const LOST: u16 = 10;
 
 struct Session {
@@ -21,7 +21,7 @@ struct Session {
 }
 
 impl Session {
-    /// A session of which so many numbers were sent.
+    /// A session of which this many numbers were sent.
     fn at(place: u16) -> Self {
         let mut session = Self {
             server: Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1)),

@@ -1,20 +1,22 @@
-//! What a relay costs an endpoint of an echo server, without sockets and the same in each run, for counting instructions:
+//! Relays messages through an endpoint of an echo server, without sockets and identically in each run, for counting
+//! instructions:
 //!
 //! ```sh
 //! cargo build --release -p bench --example relays
 //! valgrind --tool=callgrind '--toggle-collect=relays::counted*' target/release/examples/relays 64
 //! ```
 //!
-//! 100 connections keep 16 messages of so many bytes under way each, and every receiver answers.
+//! The argument is the length of a message in bytes. Each of 100 connections keeps 16 messages in flight, and every receiver
+//! answers.
 
 #![allow(clippy::print_stdout)]
 
 use std::env;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -22,9 +24,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 const CONNECTIONS: usize = 100;
 const WINDOW: usize = 16;
-/// Times that every connection's bytes are read.
+/// The number of times that every connection is read.
 const TURNS: usize = 20;
-/// Bytes that come in one read.
+/// The number of bytes in one read.
 const READ: usize = 64 * 1024;
 
 type Notice = std::convert::Infallible;
@@ -43,7 +45,7 @@ fn main() {
         .nth(1)
         .map_or(64, |size| size.parse().expect("a number of bytes"));
     let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-    let mut endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+    let mut endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let mut peers: Vec<Peer> = (0..CONNECTIONS).map(|_| connect(&mut endpoint)).collect();
     let mut effects = Effects::default();
     let mut input = BytesMut::new();
@@ -92,7 +94,7 @@ fn counted_wrote(endpoint: &mut Echo, id: ConnId, written: usize) {
     endpoint.wrote(id, written);
 }
 
-/// Connections have their index as their slot.
+/// The slot of a connection is its index.
 fn connect(endpoint: &mut Echo) -> Peer {
     Peer {
         id: endpoint.accept(Time::ZERO).expect("there is room"),
@@ -103,7 +105,7 @@ fn connect(endpoint: &mut Echo) -> Peer {
 }
 
 impl Peer {
-    /// An ok for each message, a new message for each ok.
+    /// Answers each message with an ok, and each ok with a new message.
     fn answer(&mut self, sent: &mut u64, size: usize) {
         let mut received = self.received.split();
         let mut codec = self.codec.clone();
@@ -127,7 +129,7 @@ impl Peer {
     }
 }
 
-/// An X that was not sent yet.
+/// An X that has not been sent before.
 fn x(sent: &mut u64, size: usize) -> Bytes {
     *sent += 1;
     let mut x = vec![b'.'; size];

@@ -1,6 +1,7 @@
-//! The least that an echo server can be: one thread, one epoll instance, one read a ready socket and one write a
-//! connection a tick. It knows who waits for what and chooses receivers at random. What it leaves out: lines, limits,
-//! time-outs, keepalives, re-forwarding, draining, orderly closing, and recognising connections that are gone.
+//! The baseline: a minimal echo server with one thread and one epoll instance. Per iteration it does one read per ready
+//! socket and one write per connection. It records which connections wait for which X, and chooses receivers at random. It has
+//! no lines, limits, time-outs, keepalives, re-forwarding or draining, does not close cleanly, and does not detect connections
+//! that are gone.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::{io, iter};
@@ -16,14 +17,14 @@ use crate::process;
 use crate::sockets::{Conn, Poll, READ_BYTES};
 use crate::wire::{Incoming, echo};
 
-/// Connections that may wait in the kernel to be accepted.
+/// The maximum number of connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
-/// The listener's key; connections have their index.
+/// The key of the listener. The key of a connection is its index.
 const LISTENER: u32 = u32::MAX;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The port of 127.0.0.1 to listen on
+    /// Listen on this port of 127.0.0.1
     #[arg(long)]
     port: u16,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     process::raise_open_files();
     let listener = listen(args.port).with_context(|| format!("cannot listen on port {}", args.port))?;
-    Ok(Server::new(listener)?.run()?)
+    Ok(Baseline::new(listener)?.run()?)
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
@@ -43,25 +44,25 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-struct Server {
+struct Baseline {
     listener: TcpListener,
     poll: Poll,
     buffer: Vec<u8>,
     table: Table,
 }
 
-/// The connections, and who waits for what.
+/// The connections, and which of them wait for which X.
 struct Table {
     conns: Vec<Option<Conn>>,
     free: Vec<u32>,
-    /// The connections that wait for an X: the first of them, and the others.
+    /// The connections that wait for each X: the first one, and the others.
     waiting: HashMap<Vec<u8>, (u32, Vec<u32>)>,
-    /// The connections that have something to be written.
+    /// The connections with output to write.
     dirty: Vec<u32>,
     rng: SmallRng,
 }
 
-impl Server {
+impl Baseline {
     fn new(listener: TcpListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER)?;
@@ -164,7 +165,7 @@ impl Table {
         }
     }
 
-    /// What is to be written to a connection, which will be flushed.
+    /// The output buffer of a connection, which the next [`Table::flush`] writes.
     fn output(&mut self, key: u32) -> Option<&mut Vec<u8>> {
         let conn = self.conns[key as usize].as_mut()?;
         if !conn.dirty {

@@ -1,4 +1,4 @@
-//! One comparison: every server under every load, in turn, several times.
+//! The command `compare`: measures every server under every load, several times in turn.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,17 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::generator::{Generator, Load};
+use crate::loads::{IDLE, LOADS, LoadSpec};
 use crate::note;
-use crate::peers::{self, BASELINE, OURS, Peer};
 use crate::plot;
 use crate::process::{self, Pinned};
 use crate::report::{Report, Sample};
-use crate::shapes::{IDLE, SHAPES, Shape};
+use crate::servers::{self, BASELINE, OURS, Server};
 
-/// Between two looks at a server's memory; when they agree, it has settled.
+/// The time between two readings of a server's memory. The memory has settled when two readings agree.
 const SETTLING: Duration = Duration::from_millis(200);
-/// Looks at most.
-const LOOKS: u32 = 25;
+/// The maximum number of readings.
+const READINGS: u32 = 25;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -28,49 +28,49 @@ Examples:
   cargo run --release -p bench -- compare --quick
   cargo run --release -p bench -- compare --only nats --only 'w16' --json result.json --svg result.svg")]
 pub(crate) struct Args {
-    /// Three rounds of half a second instead of five of one second
+    /// Measure three rounds of half a second instead of five of one second
     #[arg(long)]
     quick: bool,
 
-    /// Only servers, or loads, whose name contains this; may be given several times. The baseline and Echosphere always run
+    /// Measure only servers or loads whose name contains this; repeatable. The baseline and Echosphere always run
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
-    /// Write all medians to this file
+    /// Write all medians to this file as JSON
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
 
-    /// Draw them into this file
+    /// Draw all medians into this file as SVG
     #[arg(long, value_name = "PATH")]
     svg: Option<PathBuf>,
 
-    /// Another build of the echosphere command line, measured beside this workspace's: to see what a change brought
+    /// Measure this build of echosphere too, to see the effect of a change
     #[arg(long, value_name = "PROGRAM")]
     before: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     process::raise_open_files();
-    let (all, missing) = peers::find(&build()?, args.before.as_deref())?;
+    let (all, missing) = servers::find(&build()?, args.before.as_deref())?;
     for line in &missing {
-        note!("left out: {line}");
+        note!("not measured: {line}");
     }
-    let (peers, shapes) = args.chosen(all);
+    let (servers, loads) = args.chosen(all);
     let (rounds, warm_up, duration) = if args.quick { (3, 200, 500) } else { (5, 300, 1000) };
     let time = (Duration::from_millis(warm_up), Duration::from_millis(duration));
 
-    let mut report = Report::new(&peers, &shapes, missing, rounds);
+    let mut report = Report::new(&servers, &loads, missing, rounds);
     for round in 1..=rounds {
-        for (at, shape) in shapes.iter().enumerate() {
-            note!("round {round} of {rounds}: {}", shape.name);
-            for (server, peer) in peers.iter().enumerate() {
-                report.note(at, server, measure(peer, shape, time));
+        for (at, load_spec) in loads.iter().enumerate() {
+            note!("round {round} of {rounds}: {}", load_spec.name);
+            for (number, server) in servers.iter().enumerate() {
+                report.note(at, number, measure(server, load_spec, time));
             }
         }
         if args.only.is_empty() || args.only.iter().any(|name| "idle".contains(name)) {
             note!("round {round} of {rounds}: {IDLE} idle connections");
-            for (server, peer) in peers.iter().enumerate() {
-                report.note_idle(server, idle_bytes(peer));
+            for (number, server) in servers.iter().enumerate() {
+                report.note_idle(number, idle_bytes(server));
             }
         }
     }
@@ -86,21 +86,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    /// Names that match no server choose among the loads, and the other way round.
-    fn chosen(&self, peers: Vec<Peer>) -> (Vec<Peer>, Vec<Shape>) {
+    /// The servers and loads that `--only` selects. A name that matches no server selects loads, and vice versa.
+    fn chosen(&self, servers: Vec<Server>) -> (Vec<Server>, Vec<LoadSpec>) {
         let named = |name: &str| self.only.iter().any(|only| name.contains(only.as_str()));
-        let some_peer = peers.iter().any(|peer| named(&peer.name));
-        let some_shape = SHAPES.iter().any(|shape| named(shape.name)) || named("idle");
-        let always = |peer: &Peer| [BASELINE, OURS, "before"].contains(&peer.name.as_str());
-        let peers = peers
+        let some_server = servers.iter().any(|server| named(&server.name));
+        let some_shape = LOADS.iter().any(|load_spec| named(load_spec.name)) || named("idle");
+        let always = |server: &Server| [BASELINE, OURS, "before"].contains(&server.name.as_str());
+        let servers = servers
             .into_iter()
-            .filter(|peer| always(peer) || !some_peer || named(&peer.name));
-        let shapes = SHAPES.into_iter().filter(|shape| !some_shape || named(shape.name));
-        (peers.collect(), shapes.collect())
+            .filter(|server| always(server) || !some_server || named(&server.name));
+        let loads = LOADS
+            .into_iter()
+            .filter(|load_spec| !some_shape || named(load_spec.name));
+        (servers.collect(), loads.collect())
     }
 }
 
-/// Builds the command line, and returns where it is: beside this program.
+/// Builds the command line. Returns its path, which is next to this program.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -110,46 +112,46 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("echosphere");
     ensure!(
         program.exists(),
-        "{} is missing: run this with --release",
+        "{} does not exist; run the bench with --release",
         program.display()
     );
     Ok(program)
 }
 
-fn measure(peer: &Peer, shape: &Shape, (warm_up, duration): (Duration, Duration)) -> anyhow::Result<Sample> {
-    let pinned = if shape.one_core {
+fn measure(server: &Server, load_spec: &LoadSpec, (warm_up, duration): (Duration, Duration)) -> anyhow::Result<Sample> {
+    let pinned = if load_spec.one_core {
         Some(Pinned::to_one_core()?)
     } else {
         None
     };
-    let server = peer.start()?;
-    let mut generator = Generator::connect(peer.wire(), server.addr, shape.connections)?;
+    let running = server.start()?;
+    let mut generator = Generator::connect(server.wire(), running.addr, load_spec.connections)?;
     let load = Load {
-        senders: shape.senders,
-        window: shape.window,
-        size: shape.size,
+        senders: load_spec.senders,
+        window: load_spec.window,
+        size: load_spec.size,
         warm_up,
         duration,
     };
-    let outcome = generator.run(&load, server.pid())?;
+    let outcome = generator.run(&load, running.pid())?;
     drop(pinned);
-    Sample::of(&outcome).context("no round trip was finished")
+    Sample::of(&outcome).context("no round trip completed")
 }
 
-/// What one more connection that does nothing costs a server in memory.
-fn idle_bytes(peer: &Peer) -> anyhow::Result<f64> {
-    let server = peer.start()?;
-    let warm_up = Generator::connect(peer.wire(), server.addr, 100)?;
-    let before = settled(server.pid())?;
-    let connections = Generator::connect(peer.wire(), server.addr, IDLE)?;
-    let after = settled(server.pid())?;
+/// The memory of a server per idle connection, in bytes.
+fn idle_bytes(server: &Server) -> anyhow::Result<f64> {
+    let running = server.start()?;
+    let warm_up = Generator::connect(server.wire(), running.addr, 100)?;
+    let before = settled(running.pid())?;
+    let connections = Generator::connect(server.wire(), running.addr, IDLE)?;
+    let after = settled(running.pid())?;
     drop((warm_up, connections));
     Ok(after.saturating_sub(before) as f64 / f64::from(IDLE))
 }
 
 fn settled(pid: u32) -> anyhow::Result<u64> {
     let mut last = process::resident(pid)?;
-    for _ in 0..LOOKS {
+    for _ in 0..READINGS {
         sleep(SETTLING);
         let next = process::resident(pid)?;
         if next == last {

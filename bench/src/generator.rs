@@ -1,4 +1,5 @@
-//! The load: connections that stay open, with so many round trips under way on each. One loop for all protocols.
+//! Generates the load: connections that stay open, with a fixed number of round trips in flight on each. One loop for all
+//! protocols.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -14,37 +15,37 @@ use crate::process::{cpu_time, now};
 use crate::sockets::{Conn, Poll, READ_BYTES};
 use crate::wire::{Incoming, Wire};
 
-/// Connections from one address of the loopback network.
+/// The number of connections from one address of the loopback network.
 const PER_ADDRESS: u32 = 2000;
-/// Connections made before the answers are waited for, so that no server's backlog overflows.
+/// The number of connections made before waiting for the answers, so that no server's backlog overflows.
 const AT_ONCE: u32 = 64;
-/// Nothing has come for so long: something was lost.
+/// If nothing arrives for this long, a message was lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Round trips for each place in each window before measuring.
+/// The number of round trips per place in each window before measuring.
 const WARM_UP_ROUND_TRIPS: u64 = 3;
-/// What makes an X one of its own: connection, place in its window, count.
+/// The bytes that make an X unique: connection, place in its window, sequence number.
 pub(crate) const LEAST_SIZE: usize = 16;
 
-/// What the generator shall do.
+/// The load to generate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Connections that send.
+    /// The number of connections that send.
     pub(crate) senders: u32,
-    /// Round trips under way on each of them.
+    /// The number of round trips in flight on each sender.
     pub(crate) window: u32,
-    /// Bytes of X.
+    /// The length of X in bytes.
     pub(crate) size: usize,
-    /// Not measured; longer where that is not enough for all connections to have been in use.
+    /// The time before measuring. It is longer if not all connections have been used by then.
     pub(crate) warm_up: Duration,
-    /// Measured.
+    /// The measured time.
     pub(crate) duration: Duration,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
-    /// In nanoseconds.
+    /// The round-trip times in nanoseconds.
     pub(crate) round_trips: Histogram<u64>,
     pub(crate) server_cpu: Duration,
     pub(crate) generator_cpu: Duration,
@@ -55,7 +56,7 @@ pub(crate) struct Generator {
     wire: Wire,
     poll: Poll,
     conns: Vec<Conn>,
-    /// What each is called by those who send to it.
+    /// The address of each connection, for senders.
     addresses: Vec<u64>,
     ready: u32,
     buffer: Vec<u8>,
@@ -64,11 +65,11 @@ pub(crate) struct Generator {
     flights: Flights,
 }
 
-/// The round trips under way.
+/// The round trips in flight.
 struct Flights {
     window: u32,
     x: Vec<u8>,
-    /// When each was sent, by connection and place in its window.
+    /// The time of sending, by connection and place in its window.
     sent: Vec<u64>,
     sequence: u64,
     round_trips: Histogram<u64>,
@@ -76,7 +77,7 @@ struct Flights {
 }
 
 impl Generator {
-    /// Opens so many connections, and waits until the server says that each can receive, where its protocol has a way to.
+    /// Opens this many connections. Waits until the server confirms that each can receive, if its protocol can do that.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// If a connection fails, the server says something unexpected, or nothing at all for ten seconds.
+    /// If a connection fails, the server sends something unexpected, or nothing arrives for ten seconds.
     pub(crate) fn run(&mut self, load: &Load, server: u32) -> anyhow::Result<Outcome> {
         ensure!(load.size >= LEAST_SIZE, "an X of less than {LEAST_SIZE} bytes");
         self.flights.begin(load);
@@ -140,8 +141,8 @@ impl Generator {
         })
     }
 
-    /// Until the time is over, and every place in a window has been used a few times on average: the first messages of
-    /// a connection have the kernel get memory for it.
+    /// Runs until the warm-up time is over and each place in each window has been used a few times on average. The kernel
+    /// allocates memory for a connection at its first messages.
     fn warm_up(&mut self, load: &Load) -> anyhow::Result<()> {
         self.turns_until(now() + load.warm_up.as_nanos() as u64)?;
         while self.flights.round_trips.len() < u64::from(load.senders * load.window) * WARM_UP_ROUND_TRIPS {
@@ -158,7 +159,7 @@ impl Generator {
         Ok(())
     }
 
-    /// Writes what there is, waits, and takes what has come.
+    /// Writes pending output, waits for input, and processes it.
     fn turn(&mut self) -> anyhow::Result<()> {
         while let Some(key) = self.dirty.pop() {
             self.conns[key as usize].flush(&self.poll, key).context("writing")?;
@@ -166,7 +167,7 @@ impl Generator {
         self.poll.wait(Some(PATIENCE), &mut self.keys)?;
         ensure!(
             !self.keys.is_empty(),
-            "nothing has come for {PATIENCE:?}: something was lost"
+            "nothing arrived for {PATIENCE:?}: a message was lost"
         );
         for at in 0..self.keys.len() {
             self.receive(self.keys[at])?;
@@ -200,7 +201,7 @@ impl Generator {
                 Incoming::Ok(x) => {
                     let (from, place) = names(x)?;
                     if from != key {
-                        bail!("connection {key} got the answer to what {from} sent");
+                        bail!("connection {key} received the answer to a message of connection {from}");
                     }
                     self.flights.record(from, place, now);
                     self.send(from, place, now);
@@ -252,7 +253,7 @@ impl Flights {
         self.sent = vec![0; (load.senders * load.window) as usize];
     }
 
-    /// Makes the X that a connection sends next, and draws who shall receive it where that is the sender's to say.
+    /// Makes the next X of a connection. Returns a random receiver, for protocols in which the sender chooses it.
     fn next(&mut self, from: u32, place: u32, connections: u32, now: u64) -> u32 {
         self.sent[(from * self.window + place) as usize] = now;
         self.sequence += 1;
@@ -268,14 +269,14 @@ impl Flights {
     }
 }
 
-/// Who sent an X, and its place in the sender's window.
+/// The sender of an X, and the place in the sender's window.
 fn names(x: &[u8]) -> anyhow::Result<(u32, u32)> {
     let (from, rest) = x.split_first_chunk::<4>().context("a short X")?;
     let (place, _) = rest.split_first_chunk::<4>().context("a short X")?;
     Ok((u32::from_be_bytes(*from), u32::from_be_bytes(*place)))
 }
 
-/// Connects from one of the loopback addresses. Closing resets, so that no port stays taken afterwards.
+/// Connects from one of the loopback addresses. Closing resets the connection, so that no port stays in use.
 fn connect_from(address: u32, server: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let from = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + address);

@@ -1,14 +1,14 @@
-//! Measures Echosphere's echo server beside a raw epoll loop and whatever other message brokers are installed. What it
-//! measures and how, and what came of it, is in `bench/README.md`.
+//! Measures Echosphere's servers next to a raw epoll loop and the message brokers that are installed. `bench/README.md` has
+//! methods and results.
 
 mod baseline;
 mod compare;
 mod generator;
-mod peers;
+mod loads;
 mod plot;
 mod process;
 mod report;
-mod shapes;
+mod servers;
 mod slow;
 mod sockets;
 mod wire;
@@ -17,18 +17,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measures the echo server beside its peers.
+/// Measure the echo server next to a raw epoll loop and other message brokers
 #[derive(Debug, Parser)]
 enum Cli {
-    /// Run every server under every load, in turn, and print the medians and their ratios
+    /// Measure every server under every load, and print the medians and their ratios
     Compare(compare::Args),
-    /// Have some send long bodies, some of them to users who do not read: does it disturb others, and what does it cost?
+    /// Measure whether long bodies and slow consumers disturb other users, and what they cost
     Slow(slow::Args),
-    /// Serve echo as a raw epoll loop does, until killed: what the others are measured against
+    /// Run the baseline, an echo server on a raw epoll loop, until killed
     Baseline(baseline::Args),
 }
 
-/// Prints a line to stderr, if that can be.
+/// Prints a line to stderr. A failed write is ignored.
 macro_rules! note {
     ($($what:tt)*) => { {
         use std::io::Write;

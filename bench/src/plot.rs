@@ -1,4 +1,4 @@
-//! A picture of the medians: bars of relays a second, one group a load.
+//! Draws the medians as bars of relays per second, one group per load.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ const BAR: f64 = 16.0;
 const GAP: f64 = 40.0;
 const TOP: f64 = 56.0;
 
-/// An SVG document. Each load has a scale of its own, and its longest bar fills the width.
+/// Returns an SVG document. Each load has its own scale; its longest bar fills the width.
 pub(crate) fn draw(summary: &Summary) -> String {
     let mut body = String::new();
     let mut y = TOP;
@@ -26,7 +26,7 @@ pub(crate) fn draw(summary: &Summary) -> String {
         &mut svg,
         12.0,
         22.0,
-        "Relays a second; server CPU a relay; round trip p50",
+        "Relays per second; server CPU per relay; round trip p50",
         "font-size=\"16\"",
     );
     text(

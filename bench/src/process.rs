@@ -1,4 +1,4 @@
-//! What the system says of a process: its CPU time, its memory; and where it may run.
+//! The CPU time and memory of a process, and the cores it may use.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Raises this process's limit of open files as far as it may, for it and its children.
+/// Raises the limit of open files of this process and its children to the hard limit.
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // If not, connections will be missing, and that is said.
+    // With a lower limit, connections fail, and that is reported.
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// Nanoseconds of a clock that only goes forward.
+/// Nanoseconds of a monotonic clock.
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
-/// CPU time that the process's threads have used, of those that still live.
+/// The CPU time of all live threads of a process.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(folder(pid).join("task"))? {
@@ -39,12 +39,12 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Bytes of the process that are in memory.
+/// The resident memory of a process in bytes.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
     status(pid, "VmRSS:")
 }
 
-/// The most of them that there have been at once.
+/// The peak of the resident memory in bytes.
 pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
     status(pid, "VmHWM:")
 }
@@ -63,11 +63,11 @@ fn folder(pid: u32) -> PathBuf {
     PathBuf::from("/proc").join(pid.to_string())
 }
 
-/// Keeps this thread, and what it starts, on one core until dropped.
+/// Pins this thread, and the threads and processes it starts, to one core until dropped.
 pub(crate) struct Pinned(CpuSet);
 
 impl Pinned {
-    /// To the last of the cores that this thread may use.
+    /// Pins to the last core that this thread may use.
     pub(crate) fn to_one_core() -> anyhow::Result<Self> {
         let before = sched_getaffinity(None)?;
         let last = (0..CpuSet::MAX_CPU).rev().find(|&core| before.is_set(core));

@@ -1,4 +1,4 @@
-//! What was measured: medians, ratios, and whether the gates are met.
+//! Medians, ratios, and whether the gates are met.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -7,15 +7,15 @@ use std::fs;
 use serde::Serialize;
 
 use crate::generator::Outcome;
-use crate::peers::{BASELINE, OURS, Peer};
-use crate::shapes::Shape;
+use crate::loads::LoadSpec;
+use crate::servers::{BASELINE, OURS, Server};
 
-/// Relays of one round trip: there, and the answer back.
+/// The number of relays in one round trip: the message and its answer.
 const RELAYS: f64 = 2.0;
-/// From this share of a core on, the generator is what limits the throughput.
+/// A generator that uses this share of a core limits the throughput.
 const BUSY: f64 = 0.95;
 
-/// One run of one server under one load.
+/// The result of one server under one load in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     relays: f64,
@@ -26,7 +26,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// `None` if nothing was relayed.
+    /// Returns `None` if no message was relayed.
     pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
         let relays = outcome.round_trips.len() as f64 * RELAYS;
         let at = |quantile| outcome.round_trips.value_at_quantile(quantile) as f64 / 1e3;
@@ -42,8 +42,8 @@ impl Sample {
 
 /// All samples, by load and server.
 pub(crate) struct Report {
-    peers: Vec<String>,
-    shapes: Vec<Shape>,
+    servers: Vec<String>,
+    loads: Vec<LoadSpec>,
     missing: Vec<String>,
     rounds: u32,
     samples: Vec<Vec<Vec<Option<Sample>>>>,
@@ -62,20 +62,20 @@ pub(crate) struct Row {
     pub(crate) rtt_p50_us: f64,
     pub(crate) rtt_p50_ratio: f64,
     pub(crate) rtt_p99_us: f64,
-    /// Of one core.
+    /// The CPU of the generator, as a share of one core.
     pub(crate) generator_cpu: f64,
-    /// How many times the server's relays a second Echosphere's are.
+    /// Echosphere's relays per second divided by this server's.
     pub(crate) ours_to_it: f64,
 }
 
-/// One load's rows.
+/// The rows of one load.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Table {
     pub(crate) load: String,
     pub(crate) rows: Vec<Row>,
 }
 
-/// A gate, and what was measured.
+/// A gate: a bound on a measured value.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Gate {
     what: String,
@@ -84,7 +84,7 @@ pub(crate) struct Gate {
     met: bool,
 }
 
-/// Everything, as it is written to a file.
+/// All medians, as they are written to a file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) machine: String,
@@ -98,71 +98,76 @@ pub(crate) struct Summary {
 }
 
 impl Report {
-    pub(crate) fn new(peers: &[Peer], shapes: &[Shape], missing: Vec<String>, rounds: u32) -> Self {
+    pub(crate) fn new(servers: &[Server], loads: &[LoadSpec], missing: Vec<String>, rounds: u32) -> Self {
         Self {
-            peers: peers.iter().map(|peer| peer.name.clone()).collect(),
-            shapes: shapes.to_vec(),
+            servers: servers.iter().map(|server| server.name.clone()).collect(),
+            loads: loads.to_vec(),
             missing,
             rounds,
-            samples: vec![vec![Vec::new(); peers.len()]; shapes.len()],
-            idle: vec![Vec::new(); peers.len()],
+            samples: vec![vec![Vec::new(); servers.len()]; loads.len()],
+            idle: vec![Vec::new(); servers.len()],
             failures: BTreeSet::new(),
         }
     }
 
-    /// Notes how a run went.
-    pub(crate) fn note(&mut self, shape: usize, peer: usize, result: anyhow::Result<Sample>) {
+    /// Adds the result of a measurement.
+    pub(crate) fn note(&mut self, load_spec: usize, server: usize, result: anyhow::Result<Sample>) {
         if let Err(error) = &result {
-            self.failures
-                .insert(format!("{}, {}: {error:#}", self.peers[peer], self.shapes[shape].name));
+            self.failures.insert(format!(
+                "{}, {}: {error:#}",
+                self.servers[server], self.loads[load_spec].name
+            ));
         }
-        self.samples[shape][peer].push(result.ok());
+        self.samples[load_spec][server].push(result.ok());
     }
 
-    /// Notes what an idle connection costs a server.
-    pub(crate) fn note_idle(&mut self, peer: usize, result: anyhow::Result<f64>) {
+    /// Adds the memory of a server per idle connection.
+    pub(crate) fn note_idle(&mut self, server: usize, result: anyhow::Result<f64>) {
         match result {
-            Ok(bytes) => self.idle[peer].push(bytes),
+            Ok(bytes) => self.idle[server].push(bytes),
             Err(error) => {
-                self.failures.insert(format!("{}, idle: {error:#}", self.peers[peer]));
+                self.failures
+                    .insert(format!("{}, idle: {error:#}", self.servers[server]));
             }
         }
     }
 
-    fn row(&self, shape: usize, peer: usize) -> Option<Row> {
-        let samples = &self.samples[shape];
-        let value = |of: fn(&Sample) -> f64| median(samples[peer].iter().flatten().map(of));
+    fn row(&self, load_spec: usize, server: usize) -> Option<Row> {
+        let samples = &self.samples[load_spec];
+        let value = |of: fn(&Sample) -> f64| median(samples[server].iter().flatten().map(of));
         let ratio = |one: usize, other: usize, of: fn(&Sample) -> f64| {
             let rounds = samples[one].iter().zip(&samples[other]);
             median(rounds.filter_map(|(one, other)| Some(of(one.as_ref()?) / of(other.as_ref()?))))
         };
         let (baseline, ours) = (self.find(BASELINE), self.find(OURS));
         Some(Row {
-            server: self.peers[peer].clone(),
+            server: self.servers[server].clone(),
             relays_per_s: value(|sample| sample.relays)?,
-            relays_ratio: ratio(peer, baseline, |sample| sample.relays)?,
+            relays_ratio: ratio(server, baseline, |sample| sample.relays)?,
             cpu_us_per_relay: value(|sample| sample.cpu)?,
-            cpu_ratio: ratio(peer, baseline, |sample| sample.cpu)?,
+            cpu_ratio: ratio(server, baseline, |sample| sample.cpu)?,
             rtt_p50_us: value(|sample| sample.p50)?,
-            rtt_p50_ratio: ratio(peer, baseline, |sample| sample.p50)?,
+            rtt_p50_ratio: ratio(server, baseline, |sample| sample.p50)?,
             rtt_p99_us: value(|sample| sample.p99)?,
             generator_cpu: value(|sample| sample.generator)?,
-            ours_to_it: ratio(ours, peer, |sample| sample.relays)?,
+            ours_to_it: ratio(ours, server, |sample| sample.relays)?,
         })
     }
 
     fn find(&self, name: &str) -> usize {
-        self.peers.iter().position(|peer| peer == name).unwrap_or(0)
+        self.servers.iter().position(|server| server == name).unwrap_or(0)
     }
 
     /// The medians.
     pub(crate) fn summary(&self) -> Summary {
-        let table = |(at, shape): (usize, &Shape)| Table {
-            load: shape.name.to_owned(),
-            rows: (0..self.peers.len()).filter_map(|peer| self.row(at, peer)).collect(),
+        let table = |(at, load_spec): (usize, &LoadSpec)| Table {
+            load: load_spec.name.to_owned(),
+            rows: (0..self.servers.len())
+                .filter_map(|server| self.row(at, server))
+                .collect(),
         };
-        let tables: Vec<Table> = self.shapes.iter().enumerate().map(table).collect();
-        let idle = self.peers.iter().zip(&self.idle);
+        let tables: Vec<Table> = self.loads.iter().enumerate().map(table).collect();
+        let idle = self.servers.iter().zip(&self.idle);
         let idle: Vec<_> = idle
             .filter_map(|(name, bytes)| Some((name.clone(), median(bytes.iter().copied())?)))
             .collect();
@@ -182,7 +187,7 @@ impl Report {
         self.summary().gates.iter().all(|gate| gate.met)
     }
 
-    /// All of it as tables of Markdown.
+    /// All medians as Markdown tables.
     pub(crate) fn to_text(&self) -> String {
         let summary = self.summary();
         let mut text = format!("{}; medians of {}\n", summary.machine, summary.rounds);
@@ -191,12 +196,12 @@ impl Report {
             let _ = write!(text, "\n{}", table_text(table));
         }
         if !summary.idle_bytes.is_empty() {
-            text.push_str("\n| server | bytes for an idle connection |\n|---|--:|\n");
+            text.push_str("\n| server | bytes per idle connection |\n|---|--:|\n");
         }
         for (server, bytes) in &summary.idle_bytes {
             let _ = writeln!(text, "| {server} | {bytes:.0} |");
         }
-        text.push_str("\n| gate | measured | is to be | |\n|---|--:|--:|---|\n");
+        text.push_str("\n| gate | measured | bound | |\n|---|--:|--:|---|\n");
         for gate in &summary.gates {
             let verdict = if gate.met { "met" } else { "**missed**" };
             let _ = writeln!(
@@ -214,7 +219,7 @@ impl Report {
 
 fn table_text(table: &Table) -> String {
     let mut text = format!(
-        "| {} | relays/s | to epoll | ours to it | CPU µs a relay | to epoll | RTT p50 µs | to epoll | p99 µs | generator |\n\
+        "| {} | relays/s | to epoll | echosphere to it | CPU µs per relay | to epoll | RTT p50 µs | to epoll | p99 µs | generator |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         table.load
     );
@@ -238,7 +243,7 @@ fn table_text(table: &Table) -> String {
     text
 }
 
-/// What must hold of Echosphere's server.
+/// The bounds that Echosphere's server must meet.
 fn gates(tables: &[Table], idle: &[(String, f64)]) -> Vec<Gate> {
     let mut gates = Vec::new();
     let mut gate = |what: String, measured: f64, bound: f64, at_least: bool| {
@@ -255,28 +260,28 @@ fn gates(tables: &[Table], idle: &[(String, f64)]) -> Vec<Gate> {
         for row in &table.rows {
             if row.server == OURS {
                 gate(
-                    format!("{load}: relays/s to epoll, at least"),
+                    format!("{load}: relays/s to epoll, minimum"),
                     row.relays_ratio,
                     0.7,
                     true,
                 );
                 gate(
-                    format!("{load}: CPU a relay to epoll, at most"),
+                    format!("{load}: CPU per relay to epoll, maximum"),
                     row.cpu_ratio,
                     1.6,
                     false,
                 );
                 if load == "alone, one core" {
                     gate(
-                        format!("{load}: RTT p50 to epoll, at most"),
+                        format!("{load}: RTT p50 to epoll, maximum"),
                         row.rtt_p50_ratio,
                         1.5,
                         false,
                     );
                 }
             }
-            let peer = row.server.split(' ').next().unwrap_or_default();
-            let bound = match (peer, load.as_str()) {
+            let name = row.server.split(' ').next().unwrap_or_default();
+            let bound = match (name, load.as_str()) {
                 ("nats", "100 w16") => 3.0,
                 ("nats", "100 w1") => 2.0,
                 ("nats", "100 w16 1KiB") => 1.6,
@@ -284,7 +289,7 @@ fn gates(tables: &[Table], idle: &[(String, f64)]) -> Vec<Gate> {
                 _ => continue,
             };
             gate(
-                format!("{load}: relays/s to {}, at least", row.server),
+                format!("{load}: relays/s to {}, minimum", row.server),
                 row.ours_to_it,
                 bound,
                 true,
@@ -292,12 +297,12 @@ fn gates(tables: &[Table], idle: &[(String, f64)]) -> Vec<Gate> {
         }
     }
     for (_, bytes) in idle.iter().filter(|(server, _)| server == OURS) {
-        gate("bytes for an idle connection, at most".to_owned(), *bytes, 900.0, false);
+        gate("bytes per idle connection, maximum".to_owned(), *bytes, 900.0, false);
     }
     gates
 }
 
-/// The middle one, or the mean of the two in the middle; `None` of nothing.
+/// The median. `None` if there are no values.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -310,7 +315,7 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     })
 }
 
-/// The processor, how many of it, and the kernel.
+/// The processor, its number of cores, and the kernel.
 fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
@@ -326,7 +331,7 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shapes::SHAPES;
+    use crate::loads::LOADS;
 
     fn sample(relays: f64, cpu: f64) -> Option<Sample> {
         Some(Sample {
@@ -340,8 +345,8 @@ mod tests {
 
     fn report(baseline: Vec<Option<Sample>>, ours: Vec<Option<Sample>>) -> Report {
         Report {
-            peers: vec![BASELINE.to_owned(), OURS.to_owned()],
-            shapes: vec![SHAPES[0]],
+            servers: vec![BASELINE.to_owned(), OURS.to_owned()],
+            loads: vec![LOADS[0]],
             missing: Vec::new(),
             rounds: 3,
             samples: vec![vec![baseline, ours]],
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_the_same_round_and_gates_look_at_them() {
+    fn ratios_compare_the_same_round_and_decide_the_gates() {
         // The second round was slow for both, and the baseline's third failed.
         let baseline = vec![sample(1000.0, 1.0), sample(100.0, 10.0), None];
         let ours = vec![sample(800.0, 1.5), sample(80.0, 15.0), sample(1.0, 99.0)];
@@ -362,7 +367,7 @@ mod tests {
             (row.relays_ratio - 0.8).abs() < 1e-9 && (row.cpu_ratio - 1.5).abs() < 1e-9,
             "{row:?}"
         );
-        assert!((row.relays_per_s - 80.0).abs() < 1e-9, "the one in the middle: {row:?}");
+        assert!((row.relays_per_s - 80.0).abs() < 1e-9, "the median: {row:?}");
         let met: Vec<bool> = summary.gates.iter().map(|gate| gate.met).collect();
         assert_eq!(met, [true, true, false], "901 bytes are too many: {:?}", summary.gates);
         assert!(!report.gates_met());
@@ -370,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_has_a_bar_for_each_server_and_the_longest_fills_it() {
+    fn the_drawing_has_a_bar_for_each_server_and_the_longest_fills_the_width() {
         let report = report(vec![sample(1000.0, 1.0)], vec![sample(500.0, 2.0)]);
         let svg = crate::plot::draw(&report.summary());
         let widths: Vec<f64> = svg
@@ -383,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_middle_value() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
         assert_eq!(median([].into_iter()), None);

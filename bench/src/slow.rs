@@ -1,7 +1,8 @@
-//! Whether those who send long bodies, and those who do not read, disturb others; and what they cost the server in memory.
+//! The command `slow`: measures whether long bodies and slow consumers disturb other users of a hub, and what they cost the
+//! hub in memory.
 //!
-//! At the hub, where the sender names the receiver: with echo, a connection that does not read is chosen for others' X,
-//! and whoever sent those waits for it.
+//! It uses the hub, because there the sender names the receiver. An echo server would choose a slow consumer as the receiver
+//! of other clients' messages, and those clients would wait for it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,67 +17,67 @@ use anyhow::{Context, anyhow, bail, ensure};
 use crate::compare::build;
 use crate::generator::{Generator, Load};
 use crate::note;
-use crate::peers::{self, HUB, Peer};
 use crate::process;
+use crate::servers::{self, HUB, Server};
 use crate::wire::{Incoming, Wire};
 
-/// Well-behaved users, and how many of them send.
+/// The number of measured users, and how many of them send.
 const USERS: u32 = 100;
 const SENDERS: u32 = 10;
 const SMALL: usize = 64;
-/// Before the kind of each message: its first byte.
+/// The length of a long body without its first byte, which is the kind of message.
 const BODY: usize = 1024 * 1024 - 1;
-/// Bodies to each user that does not read, as fast as they go: more than may wait for it.
+/// The number of bodies sent to each slow consumer: more than may wait for it.
 const FLOOD: u32 = 256;
-/// What waits for a user at a hub at most before its bodies are refused, by default, and one more of them.
+/// The maximum number of bytes waiting for one user of a hub by default, plus one more body.
 const MAX_BACKLOG: u64 = 17 * 1024 * 1024;
-/// A hub takes so much at most besides: what is being read from those who send, and what all have in common.
+/// The memory a hub may use besides: bodies that are being received, and everything shared.
 const ALLOWANCE: u64 = 64 * 1024 * 1024;
-/// The frame that tells a user's id.
+/// The length of the frame with a user's id.
 const IDENTITY_BYTES: usize = 4 + 1 + 8;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Senders of 1 MiB bodies, and as many users who get them
+    /// Run this many senders of 1 MiB bodies, and as many receivers
     #[arg(long, value_name = "COUNT", default_value_t = 4)]
     others: u32,
 
-    /// Bodies a second of all of them together
+    /// Send this many bodies per second, all senders together
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 
-    /// Rounds; the median of each figure counts
+    /// Measure this many rounds and report the medians
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 
-    /// Seconds that are measured in each
+    /// Measure this many seconds in each round
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     seconds: u64,
 }
 
-/// What the others do.
+/// The load beside the measured users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Others {
+enum Background {
     Absent,
-    /// They are users of another hub: what they cost the machine, and not this hub.
+    /// Long bodies at another hub, which show the cost to the machine rather than to the hub.
     Elsewhere,
-    /// Their bodies are read.
+    /// Long bodies that their receivers read.
     Read,
-    /// They are not.
-    DoNot,
+    /// Long bodies that their receivers do not read.
+    Unread,
 }
 
-const CASES: [(Others, &str); 4] = [
-    (Others::Absent, "nobody else"),
-    (Others::Elsewhere, "bodies of 1 MiB, at another hub"),
-    (Others::Read, "bodies of 1 MiB"),
-    (Others::DoNot, "to users who do not read"),
+const CASES: [(Background, &str); 4] = [
+    (Background::Absent, "no others"),
+    (Background::Elsewhere, "bodies of 1 MiB, at another hub"),
+    (Background::Read, "bodies of 1 MiB"),
+    (Background::Unread, "bodies of 1 MiB to slow consumers"),
 ];
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     process::raise_open_files();
-    let (all, _) = peers::find(&build()?, None)?;
-    let hub = all.into_iter().find(|peer| peer.name == HUB).context("no hub")?;
+    let (all, _) = servers::find(&build()?, None)?;
+    let hub = all.into_iter().find(|server| server.name == HUB).context("no hub")?;
     let mut rounds: [Vec<[f64; 3]>; CASES.len()] = Default::default();
     for round in 1..=args.rounds {
         note!("round {round} of {}", args.rounds);
@@ -97,21 +98,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!fits)))
 }
 
-/// Round trips a second of the well-behaved, and microseconds of the median and the 99th percentile.
-fn measure(hub: &Peer, others: Others, args: &Args) -> anyhow::Result<[f64; 3]> {
+/// Measures the round trips per second of the measured users, and the median and 99th percentile in microseconds.
+fn measure(hub: &Server, others: Background, args: &Args) -> anyhow::Result<[f64; 3]> {
     let server = hub.start()?;
     let mut generator = Generator::connect(Wire::Hub, server.addr, USERS)?;
-    let elsewhere = if others == Others::Elsewhere {
+    let elsewhere = if others == Background::Elsewhere {
         Some(hub.start()?)
     } else {
         None
     };
     let to = elsewhere.as_ref().map_or(server.addr, |other| other.addr);
-    let crowd = if others == Others::Absent {
+    let background_load = if others == Background::Absent {
         None
     } else {
         let pause = Duration::from_secs(1) / args.rate;
-        Some(Crowd::start(to, args.others, others != Others::DoNot, pause)?)
+        Some(BackgroundLoad::start(
+            to,
+            args.others,
+            others != Background::Unread,
+            pause,
+        )?)
     };
     let load = Load {
         senders: SENDERS,
@@ -121,8 +127,8 @@ fn measure(hub: &Peer, others: Others, args: &Args) -> anyhow::Result<[f64; 3]> 
         duration: Duration::from_secs(args.seconds),
     };
     let outcome = generator.run(&load, server.pid())?;
-    if let Some(crowd) = crowd {
-        crowd.end()?;
+    if let Some(background_load) = background_load {
+        background_load.end()?;
     }
     let at = |quantile| outcome.round_trips.value_at_quantile(quantile) as f64 / 1e3;
     Ok([
@@ -138,14 +144,14 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// Senders and receivers of long bodies.
-struct Crowd {
+struct BackgroundLoad {
     ended: Arc<AtomicBool>,
     sending: JoinHandle<io::Result<()>>,
     receivers: Vec<TcpStream>,
     reading: Vec<JoinHandle<io::Result<u64>>>,
 }
 
-impl Crowd {
+impl BackgroundLoad {
     fn start(hub: SocketAddr, count: u32, read: bool, pause: Duration) -> anyhow::Result<Self> {
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
@@ -180,23 +186,26 @@ impl Crowd {
 
     fn end(self) -> anyhow::Result<()> {
         self.ended.store(true, Ordering::Relaxed);
-        ensure!(joined(self.sending)?.is_ok(), "who sends long bodies was cut off");
+        ensure!(
+            joined(self.sending)?.is_ok(),
+            "a sender of long bodies was disconnected"
+        );
         for receiver in &self.receivers {
             // It may have been dropped as a slow consumer.
             let _ = receiver.shutdown(Shutdown::Both);
         }
         for reading in self.reading {
-            ensure!(joined(reading)?? > 0, "no long body has arrived");
+            ensure!(joined(reading)?? > 0, "no long body arrived");
         }
         Ok(())
     }
 }
 
-/// Sends users who do not read more than may wait for them, and says what that cost. `false`: more than the bound.
-fn flood(hub: &Peer, count: u32) -> anyhow::Result<bool> {
+/// Sends slow consumers more than may wait for them, and prints the memory that costs. Returns whether it is within the bound.
+fn flood(hub: &Server, count: u32) -> anyhow::Result<bool> {
     let server = hub.start()?;
     let mut receivers = Vec::new();
-    let mut sent_on = 0;
+    let mut accepted = 0;
     for _ in 0..count {
         let (receiver, id) = join(server.addr)?;
         let (mut sender, _) = join(server.addr)?;
@@ -206,25 +215,25 @@ fn flood(hub: &Peer, count: u32) -> anyhow::Result<bool> {
             sender.write_all(&frame)?;
         }
         for _ in 0..FLOOD {
-            sent_on += u32::from(receipt(&mut sender)?);
+            accepted += u32::from(receipt(&mut sender)?);
         }
     }
     let all = count * FLOOD;
-    ensure!(sent_on < all, "users that do not read were sent everything");
+    ensure!(accepted < all, "the hub accepted every body for slow consumers");
     let peak = process::peak(server.pid())?;
     let bound = u64::from(count) * MAX_BACKLOG + ALLOWANCE;
     let mib = |bytes: u64| bytes / 1024 / 1024;
     writeln!(
         io::stdout(),
-        "\n{all} MiB to {count} users who do not read: {sent_on} were taken, the receipts said of the others why not, and the hub \
-         had {} MiB at its peak; the bound is {}",
+        "\n{all} MiB to {count} slow consumers: the hub accepted {accepted} and refused the others in its receipts; its peak memory \
+         was {} MiB, the bound is {} MiB",
         mib(peak),
         mib(bound)
     )?;
     Ok(peak <= bound)
 }
 
-/// The next receipt: how many users its body is on its way to.
+/// Reads the next receipt. Returns the number of users its body is sent to.
 fn receipt(sender: &mut TcpStream) -> io::Result<u8> {
     let mut length = [0; 4];
     sender.read_exact(&mut length)?;
@@ -233,7 +242,7 @@ fn receipt(sender: &mut TcpStream) -> io::Result<u8> {
     Ok(payload.get(1).copied().unwrap_or_default())
 }
 
-/// A new user, and its id.
+/// Connects a new user. Returns its connection and its id.
 fn join(hub: SocketAddr) -> anyhow::Result<(TcpStream, u64)> {
     let mut user = TcpStream::connect(hub)?;
     let mut hello = Vec::new();
@@ -243,11 +252,11 @@ fn join(hub: SocketAddr) -> anyhow::Result<(TcpStream, u64)> {
     user.read_exact(&mut answer)?;
     match Wire::Hub.decode(&answer)? {
         Some((_, Incoming::Named(id))) => Ok((user, id)),
-        _ => bail!("the hub did not tell an id"),
+        _ => bail!("the hub did not send an id"),
     }
 }
 
-/// The frame that has the hub send a body of 1 MiB to this user.
+/// The frame that relays a body of 1 MiB to this user.
 fn relay_to(id: u64) -> Vec<u8> {
     let mut frame = Vec::new();
     Wire::Hub.message(id, &vec![b'.'; BODY], &mut frame);

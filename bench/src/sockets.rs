@@ -1,4 +1,4 @@
-//! Sockets on an epoll instance, with their bytes: what the baseline and the generator have in common.
+//! Sockets on an epoll instance with their buffers, for the baseline and the generator.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,9 +9,9 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// Bytes of a buffer to read into.
+/// The size of a read buffer in bytes.
 pub(crate) const READ_BYTES: usize = 256 * 1024;
-/// Events taken in one call.
+/// The maximum number of events of one wait.
 const EVENTS: usize = 1024;
 
 /// A level-triggered epoll instance.
@@ -28,7 +28,7 @@ impl Poll {
         })
     }
 
-    /// Watches a socket for input, under this key.
+    /// Watches a socket for input. `key` identifies it in [`Poll::wait`].
     pub(crate) fn add(&self, socket: impl AsFd, key: u32) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
@@ -38,8 +38,8 @@ impl Poll {
         )?)
     }
 
-    /// Waits for input, or room for output where that was asked for, and returns the keys. An interrupted wait returns
-    /// none.
+    /// Waits for input, and for writable sockets that are watched for output. Sets `keys` to the ready sockets; none if the
+    /// wait was interrupted.
     pub(crate) fn wait(&mut self, at_most: Option<Duration>, keys: &mut Vec<u32>) -> io::Result<()> {
         let timeout = at_most.map(|time| Timespec {
             tv_sec: time.as_secs().cast_signed(),
@@ -70,14 +70,14 @@ impl Poll {
     }
 }
 
-/// A connection: what is left of what was read, and what is to be written.
+/// A connection with its unprocessed input and unwritten output.
 pub(crate) struct Conn {
     stream: TcpStream,
     partial: Vec<u8>,
     pub(crate) output: Vec<u8>,
     written: usize,
     blocked: bool,
-    /// For the owner: whether it is on the list of those to be flushed.
+    /// For the owner: whether the connection is in the list of connections to flush.
     pub(crate) dirty: bool,
 }
 
@@ -96,8 +96,8 @@ impl Conn {
         })
     }
 
-    /// Reads once into `buffer`, behind what was left of earlier reads. Returns how many bytes of the buffer are to be
-    /// looked at: none if nothing has come. Hand what is not used yet to [`Conn::keep`].
+    /// Reads once into `buffer`, after the bytes kept from earlier reads. Returns the number of valid bytes in the buffer, 0 if
+    /// nothing arrived. Pass bytes that are not used yet to [`Conn::keep`].
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Conn {
         }
     }
 
-    /// Writes what it can of the output, and has `poll` watch for room if there is too little.
+    /// Writes as much output as the socket accepts. If some is left, `poll` watches until the socket is writable.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Whether it waits for room.
+    /// Whether output waits until the socket is writable.
     pub(crate) const fn is_blocked(&self) -> bool {
         self.blocked
     }

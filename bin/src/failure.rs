@@ -2,47 +2,12 @@
 
 use std::fmt::Display;
 
+use echosphere_core::DialError;
+use echosphere_core::failure::Failure;
 use echosphere_core::wire::{ErrorCode, Protocol};
-use echosphere_core::{CloseReason, DialError, chat, echo, hub, numbers};
 
 use crate::escape;
 use crate::net::Target;
-
-/// Why a client of any of the four systems failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Failure<'a> {
-    Dial(DialError),
-    Closed(CloseReason),
-    Rejected(ErrorCode, &'a [u8]),
-    TimedOut,
-    Confused,
-    Replaced,
-    ShuttingDown,
-    OtherProtocol(Option<Protocol>),
-}
-
-macro_rules! from_system {
-    ($system:ident $(, $own:ident)*) => {
-        impl<'a> From<&'a $system::Failure> for Failure<'a> {
-            fn from(failure: &'a $system::Failure) -> Self {
-                match failure {
-                    $system::Failure::Dial(error) => Self::Dial(*error),
-                    $system::Failure::Closed(reason) => Self::Closed(*reason),
-                    $system::Failure::Rejected(code, text) => Self::Rejected(*code, text),
-                    $system::Failure::TimedOut => Self::TimedOut,
-                    $system::Failure::ShuttingDown => Self::ShuttingDown,
-                    $system::Failure::OtherProtocol(protocol) => Self::OtherProtocol(*protocol),
-                    $($system::Failure::$own => Self::$own,)*
-                }
-            }
-        }
-    };
-}
-
-from_system!(echo);
-from_system!(hub, Confused);
-from_system!(numbers, Confused);
-from_system!(chat, Confused, Replaced);
 
 /// The other end of a client's connection, as error messages name it.
 #[derive(Clone, Debug)]
@@ -88,9 +53,9 @@ impl Remote {
     }
 
     /// What failed, why, and what to do.
-    pub(crate) fn explain<'a>(&self, failure: impl Into<Failure<'a>>) -> String {
+    pub(crate) fn explain(&self, failure: &Failure) -> String {
         let Self { name, expected, .. } = self;
-        match failure.into() {
+        match failure {
             Failure::Dial(DialError::Refused) => {
                 format!("no server listens at {name} (start one with `{}`)", self.start)
             }
@@ -98,16 +63,15 @@ impl Remote {
                 format!("the server at {name} accepts no connections now: it is full or shutting down")
             }
             Failure::Dial(DialError::OtherProtocol(protocol)) | Failure::OtherProtocol(protocol) => {
-                self.other_protocol(protocol)
+                self.other_protocol(*protocol)
             }
             Failure::Dial(DialError::Unreachable) if self.over_grpc => format!("cannot connect to {name} over gRPC"),
             Failure::Dial(DialError::Unreachable) => format!("cannot connect to {name}"),
-            Failure::Closed(reason) => format!("the connection to {name} was lost: {}", close_reason(reason)),
-            Failure::Rejected(code, text) => format!("{name} reports {}", protocol_error(code, text)),
+            Failure::Closed(reason) => format!("the connection to {name} was lost: {reason}"),
+            Failure::Rejected(code, text) => format!("{name} reports {}", protocol_error(*code, text)),
             Failure::TimedOut => format!("{name} did not answer in time ({})", self.timeout_flag),
-            Failure::Confused => format!("{name} sent an unexpected answer; is it {expected}?"),
-            Failure::Replaced => format!("{name} was lost, and another client has connected"),
-            Failure::ShuttingDown => "this program is shutting down".to_owned(),
+            Failure::ProtocolViolation => format!("{name} sent an unexpected answer; is it {expected}?"),
+            Failure::Replaced | Failure::ShuttingDown => failure.to_string(),
         }
     }
 
@@ -141,28 +105,11 @@ fn other_protocol(to: impl Display, protocol: Option<Protocol>, expected: &str) 
     format!("{to} is {protocol}, not {expected} (use `echosphere {command}`)")
 }
 
-/// Why a connection ended.
-pub(crate) fn close_reason(reason: CloseReason) -> String {
-    match reason {
-        CloseReason::Finished => "it was complete".to_owned(),
-        CloseReason::PeerClosed => "the other side closed it".to_owned(),
-        CloseReason::Reset => "it was reset".to_owned(),
-        CloseReason::Malformed(code) => format!("the other side sent invalid data ({code})"),
-        CloseReason::HandshakeTimeout => "the other side sent no complete message in time".to_owned(),
-        CloseReason::IdleTimeout => "the other side sent nothing for the idle time-out".to_owned(),
-        CloseReason::TimedOut => "the other side did not answer in time".to_owned(),
-        CloseReason::SlowConsumer => "the other side does not read".to_owned(),
-        CloseReason::PartialLimit => "unfinished messages exceeded the memory limit".to_owned(),
-        CloseReason::Rejected(code) => format!("it was rejected ({code})"),
-        CloseReason::ShuttingDown => "this side is shutting down".to_owned(),
-        CloseReason::OtherProtocol(Some(protocol)) => format!("the other side is {protocol}"),
-        CloseReason::OtherProtocol(None) => "the other side speaks another protocol".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use echosphere_core::CloseReason;
 
     use super::*;
 
@@ -186,27 +133,24 @@ mod tests {
     fn each_failure_is_explained_in_words_of_its_own() {
         let to = "127.0.0.1:1".parse::<crate::net::Address>().unwrap().or_port(1);
         let remote = Remote::server(&to, "a hub", "hub serve --listen", "--timeout");
-        let failures = [
+        let failures = vec![
             Failure::Dial(DialError::Refused),
             Failure::Dial(DialError::Unavailable),
             Failure::Dial(DialError::Unreachable),
-            Failure::Rejected(ErrorCode::Busy, b"no room\x1b[2J"),
+            Failure::Rejected(ErrorCode::Busy, (&b"no room\x1b[2J"[..]).into()),
             Failure::TimedOut,
-            Failure::Confused,
+            Failure::ProtocolViolation,
             Failure::Replaced,
             Failure::ShuttingDown,
         ];
         let closed = EVERY_CLOSE_REASON.map(Failure::Closed);
-        let texts: BTreeSet<String> = failures
-            .into_iter()
-            .chain(closed)
-            .map(|failure| remote.explain(failure))
-            .collect();
-        assert_eq!(texts.len(), failures.len() + closed.len(), "{texts:#?}");
+        let all: Vec<Failure> = failures.into_iter().chain(closed).collect();
+        let texts: BTreeSet<String> = all.iter().map(|failure| remote.explain(failure)).collect();
+        assert_eq!(texts.len(), all.len(), "{texts:#?}");
         for text in &texts {
             // Names of variants are for programmers.
             let words = text.split(|c: char| !c.is_ascii_alphabetic());
-            let camel = |word: &str| word.chars().skip(1).any(char::is_uppercase) && word != "SSH";
+            let camel = |word: &str| word.chars().skip(1).any(char::is_uppercase) && !["SSH", "FIN"].contains(&word);
             assert!(!words.clone().any(camel), "{text}");
             assert!(!text.contains('\x1b'), "{text}");
         }
@@ -251,11 +195,11 @@ mod tests {
         let to = to.parse::<crate::net::Address>().unwrap().or_port(1);
         let grpc = Remote::server(&to, "a numbers server (gRPC)", "numbers serve --grpc", "--timeout").over_grpc();
         assert_eq!(
-            grpc.explain(Failure::OtherProtocol(Some(Protocol::Http2))),
+            grpc.explain(&Failure::OtherProtocol(Some(Protocol::Http2))),
             "127.0.0.1:1 is an HTTP/2 server without the gRPC service grpc.Comms"
         );
         assert_eq!(
-            grpc.explain(Failure::Dial(DialError::Unreachable)),
+            grpc.explain(&Failure::Dial(DialError::Unreachable)),
             "cannot connect to 127.0.0.1:1 over gRPC"
         );
     }

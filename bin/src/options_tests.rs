@@ -355,7 +355,7 @@ fn numbers() -> [Tested; 2] {
         ),
         ("transport", "tcp", "Tcp", args.transport),
         ("retry", "true", "true", args.client().retry_refused),
-        ("timeout", "104s", "104s", args.client().give_up),
+        ("timeout", "104s", "104s", args.client().give_up_after),
         ("json", "true", "true", args.json),
     ]];
     [
@@ -385,7 +385,7 @@ fn chat() -> [Tested; 4] {
                 "\"127.0.0.2:112\"",
                 args.listen.or_port(1).to_string()
             ),
-            ("keep", "113s", "113s", args.server().keep),
+            ("keep", "113s", "113s", args.server().session_ttl),
             ("once", "true", "true", args.once),
         ],
         chat_output_rows!(

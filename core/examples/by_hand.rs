@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::random::Delay;
 use echosphere_core::{ConnId, Machine, Time};
 use rand_chacha::ChaCha8Rng;
@@ -66,7 +66,7 @@ fn main() {
 fn side<M: Machine<Message = Message>>(name: &'static str, machine: M, codec: EchoCodec) -> Side<M> {
     Side {
         name,
-        endpoint: Endpoint::new(machine, codec, LinkConfig::default()),
+        endpoint: Endpoint::new(machine, codec, ConnectionConfig::default()),
         effects: Effects::default(),
         conn: None,
     }
@@ -80,20 +80,20 @@ where
 {
     let (conn, peer) = (from.conn.expect("connected"), to.conn.expect("connected"));
     let label = format!("{:>6?}  {} > {}", now.since(Time::ZERO), from.name, to.name);
-    match from.endpoint.want(conn) {
-        Want::Write => {
+    match from.endpoint.socket_action(conn) {
+        SocketAction::Write => {
             let outbox = from.endpoint.outbox(conn).expect("connected");
             let mut bytes: BytesMut = outbox.chunks().flatten().collect();
             println!("{label}  {}", bytes.escape_ascii());
             from.endpoint.wrote(conn, bytes.len());
             to.endpoint.receive(now, peer, &mut bytes, &mut to.effects);
         }
-        Want::Shutdown => {
+        SocketAction::Shutdown => {
             println!("{label}  FIN");
             from.endpoint.shut_down(now, conn, &mut from.effects);
             to.endpoint.peer_closed(now, peer, &mut to.effects);
         }
-        Want::Nothing => return false,
+        SocketAction::Nothing => return false,
     }
     true
 }

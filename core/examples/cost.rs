@@ -8,8 +8,8 @@ use std::error::Error;
 use std::hint::black_box;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, Machine, Time, chat, echo, hub, numbers};
 use rand_chacha::ChaCha8Rng;
@@ -68,9 +68,9 @@ struct World<M: Machine, C: Codec<Message = M::Message>> {
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> World<M, C> {
     fn new(machine: M, codec: C) -> Self {
-        let links = LinkConfig {
+        let links = ConnectionConfig {
             max_partial_bytes: usize::MAX,
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         };
         Self {
             endpoint: Endpoint::new(machine, codec, links),
@@ -104,7 +104,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> World<M, C> {
                 let length = outbox.len();
                 self.endpoint.wrote(id, length);
             }
-            if self.endpoint.want(id) == Want::Shutdown {
+            if self.endpoint.socket_action(id) == SocketAction::Shutdown {
                 self.endpoint.shut_down(self.now, id, &mut self.effects);
             }
         }

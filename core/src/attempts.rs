@@ -1,5 +1,7 @@
-//! How clients connect: one rule for all of them. An attempt that fails is followed by another after a pause that grows,
-//! until a connection has *proven* its use or the time is over.
+//! How every client connects, retries, times out and gives up.
+//!
+//! A failed attempt is followed by another after a growing pause, until a connection is *proven* useful or the time
+//! limit passes (PROTOCOL.md, "How a client connects").
 
 use core::time::Duration;
 
@@ -12,146 +14,144 @@ use crate::random::Backoff;
 use crate::timers::{SHORTEST, TimerId, Timers};
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// When a client tries again to connect, and when it gives up.
+/// When a client retries a connection, and when it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The pause before each attempt but the first. It grows with every attempt that fails, and begins anew after a
-    /// connection that has proven its use.
+    /// The pause before each retry. It grows with every failed attempt and starts over after a proven connection.
     pub backoff: Backoff,
-    /// How long one attempt may take; after it the attempt has failed.
+    /// The limit of one attempt, in time.
     pub attempt_timeout: Duration,
-    /// How long all attempts may take: from the begin, or from the loss of a connection that had proven its use. `None`:
-    /// without end.
+    /// The limit of all attempts, in time: from the start, or from the loss of a proven connection. `None`: no limit.
     pub give_up_after: Option<Duration>,
-    /// Whether another attempt follows when one is refused before any has connected. If not, the client gives up at once:
-    /// most likely nobody will be there later either.
+    /// Whether to retry if an attempt is refused before any attempt has connected. If not, the client gives up: most
+    /// likely no server will listen later either.
     pub retry_refused: bool,
 }
 
-/// Connections that a client wants, each for a `T`, and the attempts to get them.
+/// The connections that a client needs, each for a value `T`, and the attempts to make them.
 ///
-/// A machine passes on what it hears of connections, and is told which `T` that is about. It says when a connection has
-/// [proven](Attempts::proven) its use, and what has [failed](Attempts::failed).
+/// Each entry has a key. The client's machine forwards events about connections to this type, which returns the key
+/// that each event concerns. The machine calls [`Attempts::mark_proven`] and [`Attempts::failed`].
 #[derive(Debug)]
 pub struct Attempts<T> {
     rule: Retry,
-    wishes: Slab<Wish<T>>,
+    entries: Slab<Entry<T>>,
     conns: ConnSet<u32>,
     timers: Timers<u32>,
-    made: u64,
-    /// Some attempt, for whatever, has connected.
+    total: u64,
+    /// Whether any attempt, for any entry, has connected.
     connected: bool,
 }
 
 #[derive(Debug)]
-struct Wish<T> {
-    of: T,
-    stage: Stage,
+struct Entry<T> {
+    value: T,
+    state: State,
     timer: Option<TimerId>,
-    /// The begin, or the loss of the last connection that had proven its use.
+    /// When the entry started, or when its last proven connection was lost.
     since: Time,
-    /// Attempts that failed since then.
+    /// Failed attempts since `since`.
     failures: u32,
-    /// Attempts since the begin.
+    /// Attempts since the entry started.
     attempts: u32,
-    /// Its last attempt did not connect.
+    /// Whether its last attempt did not connect.
     refused: bool,
-    /// Its connection has proven its use.
+    /// Whether its connection is proven.
     proven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// For the end of the pause, if there is a timer; else for what its machine decides.
+enum State {
+    /// Until the timer, if there is one; without one, until its machine decides.
     Waiting,
     Dialling(DialToken),
     Open(ConnId),
 }
 
 impl<T> Attempts<T> {
-    /// No connections wanted.
+    /// No entries.
     #[must_use]
     pub const fn new(rule: Retry) -> Self {
         Self {
             rule,
-            wishes: Slab::new(),
+            entries: Slab::new(),
             conns: ConnSet::new(),
             timers: Timers::new(),
-            made: 0,
+            total: 0,
             connected: false,
         }
     }
 
-    /// How many connections are wanted.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.wishes.len()
+        self.entries.len()
     }
 
-    /// Whether no connection is wanted, and nothing is left of those that were.
+    /// Whether there are no entries, connections and timers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.wishes.is_empty() && self.conns.is_empty() && self.timers.is_empty()
+        self.entries.is_empty() && self.conns.is_empty() && self.timers.is_empty()
     }
 
-    /// The earliest moment at which [`Attempts::expired`] has something to say.
+    /// The earliest time at which [`Attempts::pop_expired`] can return a key or start an attempt.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
     }
 
-    /// All that want a connection, with their keys.
+    /// All entries with their keys, in key order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.wishes.iter().map(|(key, wish)| (key as u32, &wish.of))
+        self.entries.iter().map(|(key, entry)| (key as u32, &entry.value))
     }
 
-    /// What wants a connection under this key.
+    /// The value of an entry.
     #[must_use]
     pub fn get(&self, key: u32) -> Option<&T> {
-        self.wishes.get(key as usize).map(|wish| &wish.of)
+        self.entries.get(key as usize).map(|entry| &entry.value)
     }
 
-    /// The same, to be changed.
+    /// The value of an entry, mutable.
     pub fn get_mut(&mut self, key: u32) -> Option<&mut T> {
-        self.wish(key).map(|wish| &mut wish.of)
+        self.entry(key).map(|entry| &mut entry.value)
     }
 
-    /// Its connection, if it has one.
+    /// The entry's connection, if it has one.
     #[must_use]
     pub fn conn(&self, key: u32) -> Option<ConnId> {
-        match self.wishes.get(key as usize)?.stage {
-            Stage::Open(conn) => Some(conn),
-            Stage::Waiting | Stage::Dialling(_) => None,
+        match self.entries.get(key as usize)?.state {
+            State::Open(conn) => Some(conn),
+            State::Waiting | State::Dialling(_) => None,
         }
     }
 
-    /// Whose connection this is.
+    /// The key of the entry that owns a connection.
     #[must_use]
-    pub fn on(&self, conn: ConnId) -> Option<u32> {
+    pub fn key_of(&self, conn: ConnId) -> Option<u32> {
         self.conns.get(conn).copied()
     }
 
-    /// How many attempts were made at all.
+    /// Attempts made for all entries so far.
     #[must_use]
-    pub const fn made(&self) -> u64 {
-        self.made
+    pub const fn total_attempts(&self) -> u64 {
+        self.total
     }
 
-    /// How many attempts were made for it.
+    /// Attempts made for one entry so far.
     #[must_use]
     pub fn attempts(&self, key: u32) -> u32 {
-        self.wishes.get(key as usize).map_or(0, |wish| wish.attempts)
+        self.entries.get(key as usize).map_or(0, |entry| entry.attempts)
     }
 
-    fn wish(&mut self, key: u32) -> Option<&mut Wish<T>> {
-        self.wishes.get_mut(key as usize)
+    fn entry(&mut self, key: u32) -> Option<&mut Entry<T>> {
+        self.entries.get_mut(key as usize)
     }
 
-    /// Wants a connection for `of`, and makes the first attempt. Returns the key that it has until it ends.
-    pub fn begin<M, N>(&mut self, now: Time, of: T, out: &mut Actions<M, N>) -> u32 {
-        let wish = Wish {
-            of,
-            stage: Stage::Waiting,
+    /// Adds an entry and starts its first attempt. Returns its key, which is valid until [`Attempts::end`].
+    pub fn begin<M, N>(&mut self, now: Time, value: T, out: &mut Actions<M, N>) -> u32 {
+        let entry = Entry {
+            value,
+            state: State::Waiting,
             timer: None,
             since: now,
             failures: 0,
@@ -159,124 +159,127 @@ impl<T> Attempts<T> {
             refused: false,
             proven: false,
         };
-        let key = self.wishes.insert(wish) as u32;
+        let key = self.entries.insert(entry) as u32;
         self.dial(now, key, out);
         key
     }
 
     fn dial<M, N>(&mut self, now: Time, key: u32, out: &mut Actions<M, N>) {
-        // The upper half counts attempts: it tells this one from an earlier one under the same key.
-        let token = DialToken(self.made << 32 | u64::from(key));
-        self.made += 1;
-        if let Some(wish) = self.wish(key) {
-            wish.stage = Stage::Dialling(token);
-            wish.attempts += 1;
+        // The upper half counts attempts: it distinguishes this attempt from earlier ones of the same key.
+        let token = DialToken(self.total << 32 | u64::from(key));
+        self.total += 1;
+        if let Some(entry) = self.entry(key) {
+            entry.state = State::Dialling(token);
+            entry.attempts += 1;
         }
-        self.await_answer(now, key);
+        self.restart_timeout(now, key);
         out.push(Action::Dial(token));
     }
 
-    /// Has the attempt fail unless its machine says within the time of one attempt what it waits for instead.
-    pub fn await_answer(&mut self, now: Time, key: u32) {
+    /// Starts the time-out of an attempt anew, as long as the attempt's own, but no later than
+    /// [`Attempts::gives_up_at`].
+    pub fn restart_timeout(&mut self, now: Time, key: u32) {
         let until = now + self.rule.attempt_timeout.max(SHORTEST);
-        let last = self.last_moment(key).max(now + SHORTEST);
-        self.wait_until(key, Some(until.min(last)));
+        let last = self.gives_up_at(key).max(now + SHORTEST);
+        self.set_deadline(key, Some(until.min(last)));
     }
 
-    /// When the time for all attempts is over; the far end of time if it never is.
+    /// When the limit of all attempts is reached; [`Time::FAR`] if there is no limit.
     #[must_use]
-    pub fn last_moment(&self, key: u32) -> Time {
-        match (self.wishes.get(key as usize), self.rule.give_up_after) {
-            (Some(wish), Some(after)) => wish.since + after,
+    pub fn gives_up_at(&self, key: u32) -> Time {
+        match (self.entries.get(key as usize), self.rule.give_up_after) {
+            (Some(entry), Some(after)) => entry.since + after,
             _ => Time::FAR,
         }
     }
 
-    /// Has [`Attempts::expired`] speak of it at this moment, and at no other.
-    pub fn wait_until(&mut self, key: u32, until: Option<Time>) {
-        let Some(wish) = self.wishes.get_mut(key as usize) else {
+    /// Sets the entry's deadline, which replaces the one before.
+    pub fn set_deadline(&mut self, key: u32, until: Option<Time>) {
+        let Some(entry) = self.entries.get_mut(key as usize) else {
             return;
         };
-        if wish.timer.map(TimerId::at) == until {
+        if entry.timer.map(TimerId::at) == until {
             return;
         }
-        if let Some(timer) = wish.timer.take() {
+        if let Some(timer) = entry.timer.take() {
             self.timers.cancel(timer);
         }
-        wish.timer = until.map(|until| self.timers.set(until, key));
+        entry.timer = until.map(|until| self.timers.set(until, key));
     }
 
-    /// A connection has opened. Returns whose it is; one that nobody wants any more is closed. What [`Attempts::begin`] or
-    /// [`Attempts::await_answer`] waits for goes on.
+    /// A connection has opened. Returns its entry's key; closes a connection whose entry has ended. The entry's
+    /// deadline stays.
     pub fn opened<M, N>(&mut self, conn: ConnId, dial: Option<DialToken>, out: &mut Actions<M, N>) -> Option<u32> {
-        let Some((key, wish)) = dial.and_then(|token| self.dialling(token)) else {
+        let Some((key, entry)) = dial.and_then(|token| self.dialling(token)) else {
             out.push(Action::Close(conn, CloseReason::Finished));
             return None;
         };
-        wish.stage = Stage::Open(conn);
+        entry.state = State::Open(conn);
         self.connected = true;
         self.conns.insert(conn, key);
         Some(key)
     }
 
-    /// An attempt has failed. Returns whose it was.
+    /// An attempt has failed. Returns its entry's key; `None` if the attempt was abandoned.
     pub fn dial_failed(&mut self, token: DialToken, error: DialError) -> Option<u32> {
-        let (key, wish) = self.dialling(token)?;
-        wish.stage = Stage::Waiting;
-        wish.refused = true;
-        // A server that takes no connections now is there, as is one that closes a connection at once.
+        let (key, entry) = self.dialling(token)?;
+        entry.state = State::Waiting;
+        entry.refused = true;
+        // A server that accepts no connections now does listen there.
         self.connected |= error == DialError::Unavailable;
-        self.wait_until(key, None);
+        self.set_deadline(key, None);
         Some(key)
     }
 
-    fn dialling(&mut self, token: DialToken) -> Option<(u32, &mut Wish<T>)> {
+    fn dialling(&mut self, token: DialToken) -> Option<(u32, &mut Entry<T>)> {
         let key = token.0 as u32;
-        let wish = self.wish(key)?;
-        (wish.stage == Stage::Dialling(token)).then_some((key, wish))
+        let entry = self.entry(key)?;
+        (entry.state == State::Dialling(token)).then_some((key, entry))
     }
 
-    /// A connection has ended. Returns whose it was.
+    /// A connection has ended. Returns its entry's key.
     pub fn closed(&mut self, conn: ConnId) -> Option<u32> {
         let key = self.conns.remove(conn)?;
-        if let Some(wish) = self.wish(key) {
-            wish.stage = Stage::Waiting;
+        if let Some(entry) = self.entry(key) {
+            entry.state = State::Waiting;
         }
-        self.wait_until(key, None);
+        self.set_deadline(key, None);
         Some(key)
     }
 
-    /// Its connection has proven its use: something came on it that only what was looked for can say. With the next loss,
-    /// pauses and the time for attempts begin anew.
-    pub fn proven(&mut self, key: u32) {
-        if let Some(wish) = self.wish(key) {
-            wish.proven = true;
+    /// The peer has sent something that only a working server of the right protocol sends. After the next loss, pauses
+    /// and the time limit start over.
+    pub fn mark_proven(&mut self, key: u32) {
+        if let Some(entry) = self.entry(key) {
+            entry.proven = true;
         }
     }
 
-    /// Whether its present connection has.
+    /// Whether the entry's connection is proven.
     #[must_use]
     pub fn is_proven(&self, key: u32) -> bool {
-        self.wishes.get(key as usize).is_some_and(|wish| wish.proven)
+        self.entries.get(key as usize).is_some_and(|entry| entry.proven)
     }
 
-    /// The next whose moment has come, after those whose pause is over have been dialled for.
-    pub fn expired<M, N>(&mut self, now: Time, out: &mut Actions<M, N>) -> Option<u32> {
+    /// Starts the attempts whose pause is over, then returns the next entry whose attempt or connection has reached its
+    /// deadline.
+    pub fn pop_expired<M, N>(&mut self, now: Time, out: &mut Actions<M, N>) -> Option<u32> {
         while let Some((_, key)) = self.timers.pop_due(now) {
-            let Some(wish) = self.wish(key) else {
+            let Some(entry) = self.entry(key) else {
                 continue;
             };
-            wish.timer = None;
-            match wish.stage {
-                Stage::Waiting => self.dial(now, key, out),
-                Stage::Dialling(_) | Stage::Open(_) => return Some(key),
+            entry.timer = None;
+            match entry.state {
+                State::Waiting => self.dial(now, key, out),
+                State::Dialling(_) | State::Open(_) => return Some(key),
             }
         }
         None
     }
 
-    /// The attempt, or the connection, is of no use: it is abandoned, or closed for this reason, and another follows. Returns
-    /// after what pause; `None` if there is no more time for one, or the first is refused and that is enough.
+    /// Ends the entry's attempt, or closes its connection for `reason`, and schedules the next attempt. Returns the
+    /// pause before it. Returns `None`, and schedules nothing, if the time limit leaves no room or a first refusal is
+    /// final ([`Retry::retry_refused`]).
     pub fn failed<M, N>(
         &mut self,
         now: Time,
@@ -285,44 +288,44 @@ impl<T> Attempts<T> {
         rng: &mut impl Rng,
         out: &mut Actions<M, N>,
     ) -> Option<Duration> {
-        self.let_go(key, reason, out);
+        self.disconnect(key, reason, out);
         let (rule, connected) = (self.rule, self.connected);
-        let wish = self.wish(key)?;
-        if core::mem::take(&mut wish.proven) {
-            wish.since = now;
-            wish.failures = 0;
+        let entry = self.entry(key)?;
+        if core::mem::take(&mut entry.proven) {
+            entry.since = now;
+            entry.failures = 0;
         }
-        let refused = core::mem::take(&mut wish.refused);
+        let refused = core::mem::take(&mut entry.refused);
         if refused && !connected && !rule.retry_refused {
             return None;
         }
-        let after = rule.backoff.draw(wish.failures, rng).max(SHORTEST);
-        wish.failures += 1;
-        let late = |limit| now.since(wish.since) + after > limit;
+        let after = rule.backoff.draw(entry.failures, rng).max(SHORTEST);
+        entry.failures += 1;
+        let late = |limit| now.since(entry.since) + after > limit;
         if rule.give_up_after.is_some_and(late) {
             return None;
         }
-        self.wait_until(key, Some(now + after));
+        self.set_deadline(key, Some(now + after));
         Some(after)
     }
 
-    /// It wants no connection any more: what it has is abandoned, or closed for this reason.
+    /// Removes an entry; abandons its attempt, or closes its connection for `reason`.
     pub fn end<M, N>(&mut self, key: u32, reason: CloseReason, out: &mut Actions<M, N>) -> Option<T> {
-        self.let_go(key, reason, out);
-        let wish = self.wishes.try_remove(key as usize)?;
-        Some(wish.of)
+        self.disconnect(key, reason, out);
+        let entry = self.entries.try_remove(key as usize)?;
+        Some(entry.value)
     }
 
-    /// Leaves it with neither attempt nor connection nor timer.
-    fn let_go<M, N>(&mut self, key: u32, reason: CloseReason, out: &mut Actions<M, N>) {
-        self.wait_until(key, None);
-        let Some(wish) = self.wish(key) else {
+    /// Leaves the entry without attempt, connection and timer.
+    fn disconnect<M, N>(&mut self, key: u32, reason: CloseReason, out: &mut Actions<M, N>) {
+        self.set_deadline(key, None);
+        let Some(entry) = self.entry(key) else {
             return;
         };
-        match core::mem::replace(&mut wish.stage, Stage::Waiting) {
-            Stage::Waiting => {}
-            Stage::Dialling(token) => out.push(Action::AbandonDial(token)),
-            Stage::Open(conn) => {
+        match core::mem::replace(&mut entry.state, State::Waiting) {
+            State::Waiting => {}
+            State::Dialling(token) => out.push(Action::AbandonDial(token)),
+            State::Open(conn) => {
                 self.conns.remove(conn);
                 out.push(Action::Close(conn, reason));
             }

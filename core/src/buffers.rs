@@ -1,16 +1,16 @@
-//! Empty outbox buffers, kept for the next connections that write.
+//! A pool of empty outbox buffers.
 
 use alloc::vec::Vec;
 
 use crate::wire::Outbox;
 
-/// Kept at most.
+/// The most buffers in the pool.
 const BUFFERS: usize = 4096;
-/// All of those kept together.
+/// The most bytes in the pool.
 const BYTES: usize = 4 * 1024 * 1024;
-/// Larger ones go back to the allocator.
+/// Larger buffers are freed.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// What a new one has room for: a few small frames.
+/// The capacity of a new buffer: a few small frames.
 const NEW_BYTES: usize = 128;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Buffers {
         }
     }
 
-    /// Gives one to an outbox that has none.
+    /// Gives a buffer to an outbox without one.
     pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
         if !outbox.has_no_buffer() {
             return;
@@ -37,7 +37,7 @@ impl Buffers {
         outbox.give_buffer(spare.unwrap_or_else(|| Vec::with_capacity(NEW_BYTES)));
     }
 
-    /// Takes that of an outbox that is empty.
+    /// Takes the buffer of an empty outbox.
     pub(crate) fn take_back(&mut self, outbox: &mut Outbox) {
         let Some(buffer) = outbox.take_buffer() else {
             return;

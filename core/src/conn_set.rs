@@ -1,4 +1,4 @@
-//! The live connections and what is known of each.
+//! A map of live connections with a uniformly random choice.
 
 use alloc::vec::Vec;
 
@@ -7,16 +7,16 @@ use rand_core::Rng;
 use crate::ConnId;
 use crate::random::below;
 
-/// A map from live connections to `T` with insert, remove, look-up and a uniform random pick in O(1): the entries are
-/// dense, and a table by slot says where each one is.
+/// A map from live connections to `T`. Insert, remove, look-up and uniform random choice are O(1): entries are dense,
+/// and a table by slot has the index of each.
 #[derive(Debug)]
 pub struct ConnSet<T> {
     entries: Vec<(ConnId, T)>,
-    by_slot: Vec<Place>,
+    by_slot: Vec<Position>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Position {
     generation: u32,
     index: u32,
 }
@@ -33,11 +33,11 @@ impl<T> ConnSet<T> {
         }
     }
 
-    /// Adds a connection. `false`, and nothing changes, if its slot is taken.
+    /// Adds a connection. Returns `false` and changes nothing if its slot is in use.
     pub fn insert(&mut self, id: ConnId, value: T) -> bool {
         let slot = id.slot as usize;
         if slot >= self.by_slot.len() {
-            let empty = Place {
+            let empty = Position {
                 generation: 0,
                 index: NOWHERE,
             };
@@ -46,7 +46,7 @@ impl<T> ConnSet<T> {
         if self.by_slot[slot].index != NOWHERE {
             return false;
         }
-        self.by_slot[slot] = Place {
+        self.by_slot[slot] = Position {
             generation: id.generation,
             index: self.entries.len() as u32,
         };
@@ -54,7 +54,7 @@ impl<T> ConnSet<T> {
         true
     }
 
-    /// Takes a connection out; `None` if the id is stale or unknown.
+    /// Removes a connection; `None` if the id is stale or unknown.
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
         let index = self.index(id)?;
         self.by_slot[id.slot as usize].index = NOWHERE;
@@ -68,13 +68,13 @@ impl<T> ConnSet<T> {
         Some(value)
     }
 
-    /// What is known of a connection; `None` if the id is stale or unknown.
+    /// The value of a connection; `None` if the id is stale or unknown.
     #[must_use]
     pub fn get(&self, id: ConnId) -> Option<&T> {
         self.index(id).map(|index| &self.entries[index].1)
     }
 
-    /// What is known of a connection, to change it; `None` if the id is stale or unknown.
+    /// The value of a connection, mutable; `None` if the id is stale or unknown.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
         self.index(id).map(|index| &mut self.entries[index].1)
     }
@@ -85,24 +85,24 @@ impl<T> ConnSet<T> {
         self.index(id).is_some()
     }
 
-    /// One of the connections, each as likely as any other; `None` if there is none.
+    /// A uniformly random connection; `None` if there are none.
     pub fn pick(&self, rng: &mut impl Rng) -> Option<ConnId> {
         let count = u32::try_from(self.entries.len()).ok()?;
         (count > 0).then(|| self.entries[below(rng, count) as usize].0)
     }
 
-    /// Every connection, in an order that depends only on the inserts and removes so far.
+    /// All connections, in an order that depends only on the inserts and removes so far.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         self.entries.iter().map(|(id, value)| (*id, value))
     }
 
-    /// How many connections are live.
+    /// The number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no connection is live.
+    /// Whether there are no connections.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -1,4 +1,4 @@
-//! Counters of what was done and dropped.
+//! Counters.
 
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
@@ -9,7 +9,7 @@ macro_rules! counters {
         }
 
         impl $name {
-            /// Every counter with its name, in the order of their declaration.
+            /// Every counter with its name, in order of declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)*].into_iter()
             }
@@ -19,35 +19,35 @@ macro_rules! counters {
 pub(crate) use counters;
 
 counters! {
-    /// What an endpoint's connections did, since it was made.
-    LinkCounters {
-        /// Connections that peers opened.
+    /// What an endpoint's connections have done.
+    ConnectionCounters {
+        /// Connections accepted.
         accepted,
-        /// Connections that peers opened and that were refused: too many, or draining.
+        /// Connections refused: too many, or draining.
         refused,
-        /// Connections that we opened.
+        /// Connections made by this side.
         dialled,
         /// Attempts to connect that failed.
         dials_failed,
-        /// Connections closed in order by the peer.
+        /// Connections that the peer closed cleanly.
         closed_by_peer,
         /// Connections that broke.
         resets,
-        /// Connections closed because the machine asked for it or this side shut down.
+        /// Connections that the machine closed, or that a shutdown closed.
         closed_by_us,
-        /// Connections whose peer sent nothing complete in time.
+        /// Connections without a complete frame in time.
         handshake_timeouts,
-        /// Connections whose peer was silent for too long.
+        /// Connections closed by the idle time-out.
         idle_timeouts,
         /// Connections dropped because the peer did not read.
         slow_consumers,
-        /// Connections closed because partial messages held too many bytes, and theirs was the largest.
+        /// Connections closed because partial messages exceeded their limit and theirs was the largest.
         refused_partial,
-        /// Connections closed because their stream could not be read on.
+        /// Connections closed because their bytes could not be decoded.
         malformed,
-        /// Requests answered with an error on a connection that stayed.
+        /// Requests answered with an error, on connections that stayed open.
         invalid,
-        /// Connections that did not close in order within the linger time.
+        /// Connections that did not close cleanly within the linger time.
         lingered,
         /// Messages received.
         messages_in,

@@ -1,4 +1,4 @@
-//! Everything of one side but its sockets: a machine, its connections and their time-outs. What a driver drives.
+//! A machine with its connections, their codecs, buffers and time-outs: everything between a socket and a machine.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -7,9 +7,9 @@ use core::mem;
 use bytes::BytesMut;
 
 use crate::buffers::Buffers;
-use crate::counters::LinkCounters;
-use crate::link::{Expiry, Link, LinkConfig, Want};
-use crate::links::Links;
+use crate::connection::{Connection, ConnectionConfig, Expiry, SocketAction};
+use crate::connections::Connections;
+use crate::counters::ConnectionCounters;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine, Opened};
 use crate::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
@@ -21,32 +21,32 @@ mod effects;
 mod finishing;
 mod partial;
 
-/// A machine with its connections. Pure: bytes and times come in, bytes and [`Effects`] come out.
+/// A machine with its connections. Pure: takes bytes and times, returns bytes and [`Effects`].
 #[derive(Debug)]
 pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     machine: M,
     codec: C,
-    links: Links<C>,
+    connections: Connections<C>,
     dialling: BTreeSet<DialToken>,
     draining: bool,
-    counters: LinkCounters,
+    counters: ConnectionCounters,
     actions: Actions<M::Message, M::Notice>,
-    /// Kept for its memory.
+    /// Reused for its memory.
     applied: Vec<Action<M::Message, M::Notice>>,
     overflowed: Vec<ConnId>,
     buffers: Buffers,
 }
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
-    /// `codec` is cloned for each connection.
-    pub fn new(machine: M, codec: C, config: LinkConfig) -> Self {
+    /// Each connection gets a clone of `codec`.
+    pub fn new(machine: M, codec: C, config: ConnectionConfig) -> Self {
         Self {
             machine,
             codec,
-            links: Links::new(config),
+            connections: Connections::new(config),
             dialling: BTreeSet::new(),
             draining: false,
-            counters: LinkCounters::default(),
+            counters: ConnectionCounters::default(),
             actions: Actions::new(),
             applied: Vec::new(),
             overflowed: Vec::new(),
@@ -54,23 +54,23 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// A peer has connected.
+    /// Adds a connection that a peer has made.
     ///
     /// # Errors
     ///
-    /// What to tell the peer before its socket is dropped, see [`Codec::encode_error`]: there are
-    /// [`LinkConfig::max_connections`] already, or this side is shutting down.
+    /// The error to send to the peer (see [`Codec::encode_error`]) before dropping its socket: the endpoint has
+    /// [`ConnectionConfig::max_connections`], or is draining.
     pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
-        self.accept_speaking(now, self.codec.clone())
+        self.accept_with_codec(now, self.codec.clone())
     }
 
-    /// A peer has connected that speaks as `codec` does, and not as the others do.
+    /// As [`Endpoint::accept`], with another codec than the other connections.
     ///
     /// # Errors
     ///
     /// As [`Endpoint::accept`].
-    pub fn accept_speaking(&mut self, now: Time, codec: C) -> Result<ConnId, WireError> {
-        if self.draining || self.links.len() >= self.links.config().max_connections {
+    pub fn accept_with_codec(&mut self, now: Time, codec: C) -> Result<ConnId, WireError> {
+        if self.draining || self.connections.len() >= self.connections.config().max_connections {
             self.counters.refused += 1;
             let code = if self.draining {
                 ErrorCode::ShuttingDown
@@ -80,17 +80,17 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             return Err(code.into());
         }
         self.counters.accepted += 1;
-        Ok(self.links.insert(Link::accepted(codec, now)))
+        Ok(self.connections.insert(Connection::accepted(codec, now)))
     }
 
-    /// An attempt to connect that [`Effects::dial`] asked for has succeeded.
+    /// An attempt of [`Effects::dial`] has connected.
     pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
         self.counters.dialled += 1;
         self.dialling.remove(&token);
-        let mut link = Link::dialled(self.codec.clone(), now);
-        self.buffers.lend(&mut link.outbox);
-        link.say_hello();
-        let id = self.links.insert(link);
+        let mut connection = Connection::dialled(self.codec.clone(), now);
+        self.buffers.lend(&mut connection.outbox);
+        connection.send_hello();
+        let id = self.connections.insert(connection);
         self.mark_for_flush(id, effects);
         let opened = Opened {
             dial: Some(token),
@@ -100,42 +100,50 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         id
     }
 
-    /// An attempt to connect that [`Effects::dial`] asked for has failed.
+    /// An attempt of [`Effects::dial`] has failed.
     pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, effects: &mut Effects<M::Notice>) {
         self.counters.dials_failed += 1;
         self.dialling.remove(&token);
         self.handle(now, Event::DialFailed(token, error), effects);
     }
 
-    /// Bytes have come from the peer. Takes all of `input`.
+    /// Handles bytes from the peer. Consumes all of `input`.
     pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut, effects: &mut Effects<M::Notice>) {
         self.counters.bytes_in += input.len() as u64;
-        if let Some(link) = self.links.get_mut(id) {
-            link.heard(now);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.note_received(now);
         }
         let mut any = false;
         loop {
-            let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else {
-                // Closed, perhaps by what came just before: what follows is nobody's.
+            let Some(connection) = self
+                .connections
+                .get_mut(id)
+                .filter(|connection| !connection.is_closing())
+            else {
+                // An earlier message has closed the connection: the rest is ignored.
                 input.clear();
                 return;
             };
-            let unmet = link.is_unmet();
-            let speaks = if unmet { link.peer_speaks(input) } else { None };
-            let next = match speaks {
+            let undecoded = connection.is_undecoded();
+            let protocol = if undecoded {
+                connection.peer_protocol(input)
+            } else {
+                None
+            };
+            let next = match protocol {
                 Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
-                _ => link.next(input),
+                _ => connection.next(input),
             };
             match next {
                 Ok(None) => break,
-                Ok(Some(Decoded::Invalid(_))) | Err(_) if unmet => {
+                Ok(Some(Decoded::Invalid(_))) | Err(_) if undecoded => {
                     self.counters.malformed += 1;
-                    self.lose(now, id, CloseReason::OtherProtocol(speaks), None, effects);
+                    self.lose(now, id, CloseReason::OtherProtocol(protocol), None, effects);
                 }
                 Ok(Some(decoded)) => {
                     any = true;
                     if let Decoded::Message(_) = decoded {
-                        link.meet();
+                        connection.note_decoded();
                     }
                     self.decoded(now, id, decoded, effects);
                 }
@@ -149,25 +157,25 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.note_partial(now, id, any, effects);
     }
 
-    /// Bytes that this endpoint was given at an earlier time may have come as late as `by`: its silence counts from then.
-    /// For drivers that read a clock, and later the peer's bytes.
-    pub fn heard(&mut self, by: Time, id: ConnId) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.heard(by);
+    /// Bytes that were received before may have arrived as late as `by`: the idle time-out counts from then. For
+    /// drivers that read the clock first and the bytes later.
+    pub fn note_received(&mut self, by: Time, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.note_received(by);
         }
     }
 
-    /// A whole frame has come.
+    /// Handles a complete frame.
     fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
-        if let Some(link) = self.links.get_mut(id)
-            && link.complete_handshake()
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.complete_handshake()
         {
-            let text = link.is_text();
+            let text = connection.is_text();
             let opened = Opened { dial: None, text };
             // The other time-outs may be shorter than the handshake's.
-            self.links.arm_if_sooner(id);
+            self.connections.arm_if_sooner(id);
             self.handle(now, Event::Opened(id, opened), effects);
-            if !self.links.get(id).is_some_and(Link::is_known) {
+            if !self.connections.get(id).is_some_and(Connection::is_in_use) {
                 return;
             }
         }
@@ -179,59 +187,61 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             }
             Decoded::Invalid(error) => {
                 self.counters.invalid += 1;
-                self.append(now, id, effects, |link| link.send_error(now, &error));
+                self.append(now, id, effects, |connection| connection.send_error(now, &error));
                 self.drop_overflowed(now, effects);
             }
         }
     }
 
-    /// The socket has failed: reset, or any other error of reading or writing.
+    /// The socket has failed: reset, or another error of reading or writing.
     pub fn failed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
-        let Some(link) = self.links.get_mut(id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let known = link.is_known();
-        if !link.is_closing() {
+        let in_use = connection.is_in_use();
+        if !connection.is_closing() {
             self.counters.resets += 1;
         }
         self.release(id, CloseReason::Reset, effects);
-        if known {
+        if in_use {
             self.handle(now, Event::Closed(id, CloseReason::Reset), effects);
         }
     }
 
-    /// What the connection wants its socket to do.
+    /// What to do next with the connection's socket.
     #[must_use]
-    pub fn want(&self, id: ConnId) -> Want {
-        self.links.get(id).map_or(Want::Nothing, Link::want)
+    pub fn socket_action(&self, id: ConnId) -> SocketAction {
+        self.connections
+            .get(id)
+            .map_or(SocketAction::Nothing, Connection::socket_action)
     }
 
-    /// Notes that the driver now does what the connection wants; it will be told again when there is more.
+    /// The driver starts to flush the connection: it is listed in [`Effects::flush`] again when there is more.
     pub fn begin_flush(&mut self, id: ConnId) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.flush_due = false;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.flush_scheduled = false;
         }
     }
 
-    /// What waits to be written to the connection; `None` if it is gone.
+    /// What waits to be written to the connection; `None` if it has ended.
     #[must_use]
     pub fn outbox(&self, id: ConnId) -> Option<&Outbox> {
-        self.links.get(id).map(|link| &link.outbox)
+        self.connections.get(id).map(|connection| &connection.outbox)
     }
 
-    /// The first `written` bytes of the connection's outbox were written.
+    /// The first `written` bytes of the outbox were written.
     pub fn wrote(&mut self, id: ConnId, written: usize) {
-        let Some((link, config)) = self.links.with_config(id) else {
+        let Some((connection, config)) = self.connections.with_config(id) else {
             return;
         };
-        if link.wrote(written, config) {
-            self.actions.set_behind(id, false);
+        if connection.wrote(written, config) {
+            self.actions.set_backlogged(id, false);
         }
-        self.buffers.take_back(&mut link.outbox);
+        self.buffers.take_back(&mut connection.outbox);
         self.counters.bytes_out += written as u64;
     }
 
-    /// The local caller asks for something.
+    /// Handles a command of the local caller.
     pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
         self.handle(now, Event::Command(command), effects);
     }
@@ -239,33 +249,33 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// When to call [`Endpoint::expire`] at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        match (self.links.next_deadline(), self.machine.next_deadline()) {
-            (Some(links), Some(machine)) => Some(links.min(machine)),
-            (links, machine) => links.or(machine),
+        match (self.connections.next_deadline(), self.machine.next_deadline()) {
+            (Some(connections), Some(machine)) => Some(connections.min(machine)),
+            (connections, machine) => connections.or(machine),
         }
     }
 
-    /// Whether a deadline is due at `now` that ends something, and is more than a keepalive. If so, whatever has arrived
-    /// by then must be given to this endpoint before [`Endpoint::expire`], and what can be written must be, however long
-    /// that takes: the peers were in time. Until then `now` stays the time of every call.
+    /// Whether a deadline is due at `now` that can end something (other than a keepalive). If so, the driver must first
+    /// read everything that has arrived by `now` and write what can be written, however long that takes, and pass `now`
+    /// as the time of every call until then: the peers were in time.
     #[must_use]
     pub fn must_settle(&self, now: Time) -> bool {
-        self.machine.next_deadline().is_some_and(|due| due <= now) || self.links.is_judged(now)
+        self.machine.next_deadline().is_some_and(|due| due <= now) || self.connections.must_end(now)
     }
 
-    /// Does all that is due at `now`. See [`Endpoint::must_settle`] for what comes before.
+    /// Handles everything that is due at `now`. See [`Endpoint::must_settle`] for what must be done before.
     pub fn expire(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
-        let config = *self.links.config();
-        while let Some(id) = self.links.pop_due(now) {
-            let Some(link) = self.links.get_mut(id) else {
+        let config = *self.connections.config();
+        while let Some(id) = self.connections.pop_due(now) {
+            let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
-            match link.expire(now, &config) {
-                Expiry::Nothing => self.links.arm(id),
+            match connection.expire(now, &config) {
+                Expiry::Nothing => self.connections.arm(id),
                 Expiry::Keepalive => {
                     self.counters.keepalives += 1;
                     self.mark_for_flush(id, effects);
-                    self.links.arm(id);
+                    self.connections.arm(id);
                 }
                 Expiry::Close(reason) => {
                     match reason {
@@ -294,31 +304,31 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Whether the machine is at zero and no connection, attempt to connect or timer is left.
+    /// Whether the machine is at zero, and no connection, attempt or timer is left.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        self.machine.is_zero() && self.links.is_empty() && self.dialling.is_empty()
+        self.machine.is_zero() && self.connections.is_empty() && self.dialling.is_empty()
     }
 
-    /// Connections held, those in handshake and those still closing included.
+    /// The number of connections, including those in handshake and those that are closing.
     #[must_use]
     pub const fn connections(&self) -> usize {
-        self.links.len()
+        self.connections.len()
     }
 
-    /// Timers set for connections.
+    /// The number of timers of connections.
     #[must_use]
     pub fn timers(&self) -> usize {
-        self.links.timer_count()
+        self.connections.timer_count()
     }
 
-    /// What the connections did so far.
+    /// What the connections have done.
     #[must_use]
-    pub const fn counters(&self) -> &LinkCounters {
+    pub const fn counters(&self) -> &ConnectionCounters {
         &self.counters
     }
 
-    /// What connections speak by default.
+    /// The codec of new connections.
     #[must_use]
     pub const fn codec(&self) -> &C {
         &self.codec
@@ -345,9 +355,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             match action {
                 Action::Send(id, message) => self.send(now, id, &message, effects),
                 Action::Close(id, reason) => {
-                    if let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) {
-                        self.counters.closed_by_us += u64::from(!link.is_finishing());
-                        self.close(now, id, reason, reason.told_as().map(WireError::from), effects);
+                    if let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) {
+                        self.counters.closed_by_us += u64::from(!connection.is_finishing());
+                        self.close(now, id, reason, reason.error_code().map(WireError::from), effects);
                     }
                 }
                 Action::Finish(id) => self.finish(now, id, effects),
@@ -366,41 +376,49 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     fn send(&mut self, now: Time, id: ConnId, message: &M::Message, effects: &mut Effects<M::Notice>) {
-        if self.append(now, id, effects, |link| link.send(now, message)) {
+        if self.append(now, id, effects, |connection| connection.send(now, message)) {
             self.counters.messages_out += 1;
         }
     }
 
-    /// Has `put` append to the outbox of a connection that is open, has that flushed, and notes if it is too much. `false`
-    /// if it is not open.
+    /// Calls `put` to append to the outbox of an open connection, schedules a flush, and checks the limits of the
+    /// outbox. `false` if the connection is not open.
     fn append(
         &mut self,
         now: Time,
         id: ConnId,
         effects: &mut Effects<M::Notice>,
-        put: impl FnOnce(&mut Link<C>),
+        put: impl FnOnce(&mut Connection<C>),
     ) -> bool {
-        let Some((link, config)) = self.links.with_config(id).filter(|(link, _)| link.is_open()) else {
+        let Some((connection, config)) = self
+            .connections
+            .with_config(id)
+            .filter(|(connection, _)| connection.is_open())
+        else {
             return false;
         };
-        self.buffers.lend(&mut link.outbox);
-        put(link);
-        if !mem::replace(&mut link.flush_due, true) {
+        self.buffers.lend(&mut connection.outbox);
+        put(connection);
+        if !mem::replace(&mut connection.flush_scheduled, true) {
             effects.flush.push(id);
         }
-        if link.outbox.len() > config.max_outbox {
+        if connection.outbox.len() > config.max_outbox {
             self.overflowed.push(id);
-        } else if link.note_backlog(now, config) {
-            self.links.arm(id);
-            self.actions.set_behind(id, true);
+        } else if connection.note_backlog(now, config) {
+            self.connections.arm(id);
+            self.actions.set_backlogged(id, true);
         }
         true
     }
 
-    /// Drops the connections whose outbox is over its cap. The machine hears of it and may send more elsewhere.
+    /// Drops the connections whose outbox is over its limit. The machine is notified and may send more on others.
     fn drop_overflowed(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
         while let Some(id) = self.overflowed.pop() {
-            if self.links.get(id).is_some_and(|link| !link.is_closing()) {
+            if self
+                .connections
+                .get(id)
+                .is_some_and(|connection| !connection.is_closing())
+            {
                 self.drop_slow_consumer(now, id, effects);
             }
         }
@@ -414,8 +432,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.apply(now, effects);
     }
 
-    /// Ends a connection that is not closing yet, without the machine having asked for it. `error` says more than the
-    /// reason does.
+    /// Ends a connection that the machine has not closed. `error` is more specific than `reason`.
     fn lose(
         &mut self,
         now: Time,
@@ -424,15 +441,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         error: Option<WireError>,
         effects: &mut Effects<M::Notice>,
     ) {
-        let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
+        let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
         };
-        let known = link.is_known();
-        let by_us = reason == CloseReason::ShuttingDown && !link.is_finishing();
+        let in_use = connection.is_in_use();
+        let by_us = reason == CloseReason::ShuttingDown && !connection.is_finishing();
         self.counters.closed_by_us += u64::from(by_us);
-        let error = error.or_else(|| reason.told_as().map(WireError::from));
+        let error = error.or_else(|| reason.error_code().map(WireError::from));
         self.close(now, id, reason, error, effects);
-        if known {
+        if in_use {
             self.handle(now, Event::Closed(id, reason), effects);
         }
     }
@@ -445,36 +462,40 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         error: Option<WireError>,
         effects: &mut Effects<M::Notice>,
     ) {
-        let Some(link) = self.links.get_mut(id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        // After the end of stream nothing can be said.
-        if let Some(error) = error.filter(|_| !link.is_finishing()) {
-            link.send_error(now, &error);
+        // Nothing can be sent after the end of stream.
+        if let Some(error) = error.filter(|_| !connection.is_finishing()) {
+            connection.send_error(now, &error);
         }
-        link.start_closing(now, reason);
-        if link.is_over() {
+        connection.start_closing(now, reason);
+        if connection.is_over() {
             self.release(id, reason, effects);
             return;
         }
-        self.links.forget_partial(id);
-        self.links.arm(id);
+        self.connections.forget_partial(id);
+        self.connections.arm(id);
         self.mark_for_flush(id, effects);
     }
 
     fn mark_for_flush(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
-        if let Some(link) = self.links.get_mut(id)
-            && !mem::replace(&mut link.flush_due, true)
+        if let Some(connection) = self.connections.get_mut(id)
+            && !mem::replace(&mut connection.flush_scheduled, true)
         {
             effects.flush.push(id);
         }
     }
 
-    /// Forgets a connection at once; its id is stale from here on. `reason` is why, if it was not closing.
+    /// Removes a connection; its id becomes stale. `reason` applies if the connection was not closing.
     fn release(&mut self, id: ConnId, reason: CloseReason, effects: &mut Effects<M::Notice>) {
-        let reason = self.links.get(id).and_then(Link::why).unwrap_or(reason);
-        if self.links.remove(id) {
-            self.actions.set_behind(id, false);
+        let reason = self
+            .connections
+            .get(id)
+            .and_then(Connection::closing_reason)
+            .unwrap_or(reason);
+        if self.connections.remove(id) {
+            self.actions.set_backlogged(id, false);
             effects.release.push((id, reason));
         }
     }

@@ -1,28 +1,29 @@
 //! The state machines of the Echosphere relay, without IO.
 //!
-//! This crate contains no networking code, reads no clock, draws from no global RNG, starts no thread and depends on
-//! no map's iteration order. It is told what happened and when, and says what to do; the same events with the same
-//! seed give the same actions, byte for byte. It needs `alloc` and no `std`.
+//! This crate contains no networking code, reads no clock, uses no global RNG, starts no threads and does not depend on
+//! the iteration order of maps. Its input is events with their times, its output is actions. The same events with the
+//! same seed give the same actions, byte for byte. It needs `alloc` but not `std`.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`machine`] | the contract: [`Machine`], [`Event`], [`Action`], [`Time`], [`ConnId`] |
+//! | [`machine`] | the interface of a protocol: [`Machine`], [`Event`], [`Action`], [`Time`], [`ConnId`] |
 //! | [`echo`] | the echo protocol: server, client, wire format |
-//! | [`chat`] | the chat protocol: server, client, wire format |
 //! | [`hub`] | the hub protocol: server, client, wire format |
+//! | [`chat`] | the chat protocol: server, client, wire format |
 //! | [`numbers`] | the numbers protocol: server, client, wire format |
-//! | [`wire`] | the two framings, the [`Codec`](wire::Codec) contract, the outbox |
-//! | [`endpoint`] | a machine with all its connections: what a driver drives |
-//! | [`link`] | one connection's time-outs and bounds |
-//! | [`attempts`] | how clients connect, try again and give up |
-//! | [`conn_set`] | live connections with an O(1) uniform pick |
-//! | [`counters`] | what was done and dropped |
+//! | [`wire`] | the two framings, the [`Codec`](wire::Codec) trait, the outbox, the table of errors |
+//! | [`endpoint`] | a machine with its connections: what a driver runs |
+//! | [`connection`] | the time-outs and limits of connections |
+//! | [`attempts`] | how clients connect, retry and give up |
+//! | [`failure`] | why a client failed |
+//! | [`conn_set`] | a map of live connections with an O(1) uniform random choice |
+//! | [`counters`] | counters of connections |
 //! | [`timers`] | deadlines |
 //! | [`random`] | uniform choice, delays, backoff |
 //!
-//! To embed it, give an [`Endpoint`](endpoint::Endpoint) the bytes your sockets read and write what it puts into its
-//! outboxes: `examples/by_hand.rs` does so with `std` alone. To carry typed messages without bytes, drive a
-//! [`Machine`] yourself.
+//! To embed it, pass the bytes that your sockets read to an [`Endpoint`](endpoint::Endpoint), and write its outboxes to
+//! them, as `examples/by_hand.rs` does with `std` alone. To use typed messages without bytes, drive a [`Machine`]
+//! directly.
 
 #![no_std]
 
@@ -32,12 +33,13 @@ pub mod attempts;
 mod buffers;
 pub mod chat;
 pub mod conn_set;
+pub mod connection;
+mod connections;
 pub mod counters;
 pub mod echo;
 pub mod endpoint;
+pub mod failure;
 pub mod hub;
-pub mod link;
-mod links;
 pub mod machine;
 pub mod numbers;
 mod partial;

@@ -1,25 +1,26 @@
-//! The contract between a protocol and whatever drives it: [`Event`]s in, [`Action`]s out.
+//! The interface between a protocol and its driver: [`Event`]s in, [`Action`]s out.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::{self, Vec};
+use core::error::Error;
 use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
 
 use crate::wire::{ErrorCode, Protocol};
 
-/// A moment, in nanoseconds since the driver started. Only drivers mint one; machines compare and add.
+/// A point in time, in nanoseconds since the driver started. Drivers create times; machines compare and add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
 impl Time {
-    /// The moment the driver started.
+    /// When the driver started.
     pub const ZERO: Self = Self(0);
 
-    /// The far end of time.
+    /// Later than every deadline.
     pub const FAR: Self = Self(u64::MAX);
 
-    /// The moment `nanos` nanoseconds after the driver started.
+    /// `nanos` nanoseconds after the driver started.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -31,14 +32,14 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this moment is; zero if it is not after it.
+    /// The time from `earlier` to this; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Saturates at the far end of time, some 584 years after the start.
+/// Saturates at [`Time::FAR`], some 584 years after the start.
 impl Add<Duration> for Time {
     type Output = Self;
 
@@ -48,13 +49,13 @@ impl Add<Duration> for Time {
     }
 }
 
-/// Names one connection for its whole life. Minted by the driver; `slot` is dense and reused, `generation` is not, so
-/// that an id kept past its connection's end is recognised as stale instead of reaching the slot's next owner.
+/// Identifies one connection for its whole life. Assigned by the endpoint. Slots are dense and reused; generations are
+/// not, so an id that outlives its connection is detected as stale.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    /// Index into tables of live connections.
+    /// An index into tables of live connections.
     pub slot: u32,
-    /// How often the slot had been used before.
+    /// How often the slot was used before.
     pub generation: u32,
 }
 
@@ -64,64 +65,79 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// Names one attempt to connect. Minted by the machine, unique for the machine's life, echoed by the driver.
+/// Identifies one attempt to connect. Assigned by the machine, unique for the machine's life, returned by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialToken(pub u64);
 
-/// What a machine is told about a connection when it opens.
+/// A connection that has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opened {
-    /// The attempt that led to it; `None` if the peer connected to us.
+    /// The attempt that made it; `None` if the peer connected to this side.
     pub dial: Option<DialToken>,
-    /// The peer speaks lines of text: it cannot be sent a body that holds a line break.
+    /// Whether the peer speaks lines of text: a body with a line break cannot be sent to it.
     pub text: bool,
 }
 
 /// Why an attempt to connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DialError {
-    /// Nobody listens there.
+    /// No server listens there.
     Refused,
-    /// A server is there, but takes no connections now: it is full, or shutting down.
+    /// The server accepts no connections now: it is full or shutting down.
     Unavailable,
-    /// Any other failure of the network or of this host (out of descriptors, no route).
+    /// Any other failure of the network or of this host (no route, no file descriptors left).
     Unreachable,
-    /// Something else listens there than what is spoken to; what, if that can be told.
+    /// The server speaks another protocol; which one, if its first bytes show it.
     OtherProtocol(Option<Protocol>),
 }
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused: no server listens there"),
+            Self::Unavailable => f.write_str("the server accepts no connections now: it is full or shutting down"),
+            Self::Unreachable => f.write_str("the server cannot be reached"),
+            Self::OtherProtocol(None) => f.write_str("the peer speaks another protocol"),
+            Self::OtherProtocol(Some(protocol)) => write!(f, "the peer speaks another protocol: it is {protocol}"),
+        }
+    }
+}
+
+impl Error for DialError {}
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
-    /// The protocol's own natural end.
+    /// The protocol's normal end.
     Finished,
-    /// The peer closed its side in order (FIN).
+    /// The peer closed its side cleanly (FIN).
     PeerClosed,
-    /// The connection broke: reset by the peer, or an error of the network.
+    /// The connection broke: reset by the peer, or a network error.
     Reset,
-    /// The peer sent bytes after which the stream cannot be read on.
+    /// The peer sent bytes that cannot be decoded; the rest of the stream is lost.
     Malformed(ErrorCode),
     /// The peer sent nothing within the handshake time-out.
     HandshakeTimeout,
-    /// The peer was silent for the idle time-out.
+    /// The peer sent nothing within the idle time-out.
     IdleTimeout,
-    /// The peer did not read, and what waited for it exceeded the outbox's cap.
+    /// The peer did not read, and more bytes waited for it than
+    /// [`ConnectionConfig`](crate::connection::ConnectionConfig) allows.
     SlowConsumer,
-    /// Partial messages held more bytes than they may, and this peer's was the largest.
+    /// Partial messages of all connections exceeded their limit, and this connection's was the largest.
     PartialLimit,
-    /// What was awaited from the peer did not come in time.
+    /// The peer did not answer in time.
     TimedOut,
     /// The peer answered with an error.
     Rejected(ErrorCode),
     /// This side is shutting down.
     ShuttingDown,
-    /// The first that came on a connection that this side made makes no sense: the peer speaks something else; what, if that
-    /// can be told.
+    /// The first bytes on a connection that this side made are not of its protocol; which protocol it is, if they show
+    /// it.
     OtherProtocol(Option<Protocol>),
 }
 
 impl CloseReason {
-    /// A name for logs, which stays the same from version to version.
+    /// A name for logs. Names do not change between versions.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -140,9 +156,9 @@ impl CloseReason {
         }
     }
 
-    /// The error the peer is told before a connection closes for this reason; `None` where there is nothing to tell.
+    /// The error that is sent to the peer before the connection closes; `None` if no error is sent.
     #[must_use]
-    pub const fn told_as(self) -> Option<ErrorCode> {
+    pub const fn error_code(self) -> Option<ErrorCode> {
         match self {
             Self::Malformed(code) => Some(code),
             Self::HandshakeTimeout => Some(ErrorCode::HandshakeTimeout),
@@ -160,51 +176,72 @@ impl CloseReason {
     }
 }
 
-/// What happened. `M` is the protocol's message, `C` what the local caller can ask for.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "the protocol finished",
+            Self::PeerClosed => "the peer closed it",
+            Self::Reset => "it broke (reset by the peer, or a network error)",
+            Self::Malformed(code) => return write!(f, "the peer sent bytes that cannot be decoded ({code})"),
+            Self::HandshakeTimeout => "the peer sent nothing within the handshake time-out",
+            Self::IdleTimeout => "the peer sent nothing within the idle time-out",
+            Self::SlowConsumer => "the peer did not read for too long",
+            Self::PartialLimit => "the unfinished message of the peer exceeded the memory limit",
+            Self::TimedOut => "the peer did not answer in time",
+            Self::Rejected(code) => return write!(f, "the peer answered with the error {code}"),
+            Self::ShuttingDown => "this side is shutting down",
+            Self::OtherProtocol(protocol) => return DialError::OtherProtocol(*protocol).fmt(f),
+        })
+    }
+}
+
+impl Error for CloseReason {}
+
+/// An input of a machine. `M` is the protocol's message, `C` the local caller's command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event<M, C> {
-    /// A connection can be used: the peer has shown its framing, or our dial succeeded.
+    /// A connection is ready: the peer has shown its framing, or this side's attempt succeeded.
     Opened(ConnId, Opened),
     /// The peer sent a message.
     Received(ConnId, M),
-    /// The connection ended and not by [`Action::Close`]. Heard at most once; nothing follows for this id. After
-    /// [`Action::Finish`] it is always heard, with the reasons that are listed there.
+    /// The connection ended, other than by [`Action::Close`]. Sent at most once; no event follows for this id. Always
+    /// sent after [`Action::Finish`], with the reasons listed there.
     Closed(ConnId, CloseReason),
-    /// The peer has sent its end of stream (FIN), and [`Machine::goes_on_after_fin`] has said that the connection goes on.
+    /// The peer has sent its end of stream (FIN), and [`Machine::keeps_open_after_fin`] returned true.
     PeerFinished(ConnId),
     /// An attempt to connect failed.
     DialFailed(DialToken, DialError),
-    /// The local caller asks for something.
+    /// A command of the local caller.
     Command(C),
-    /// Take on nothing new, and close every connection once it has finished what it had begun.
+    /// Accept no new work, and close every connection once its work in progress is done.
     Drain,
-    /// The moment that [`Machine::next_deadline`] named has come (or something near it: spurious ones are harmless).
-    /// Everything that had arrived by then was given before, however late that is.
+    /// The time of [`Machine::next_deadline`] has come. May be sent at other times; that is harmless. Everything that
+    /// had arrived by then was sent before, however late this is.
     Deadline,
 }
 
-/// What the driver shall do. `M` is the protocol's message, `N` what the local caller is told.
+/// An output of a machine. `M` is the protocol's message, `N` the notice to the local caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action<M, N> {
-    /// Connect to the address the driver was given. Answered by `Opened` or `DialFailed` with the same token.
+    /// Connect to the address of the driver. Answered by [`Event::Opened`] or [`Event::DialFailed`] with the same
+    /// token.
     Dial(DialToken),
-    /// Forget that attempt: neither answer will come.
+    /// Abandon an attempt: no answer follows.
     AbandonDial(DialToken),
-    /// Send a message; ignored if the connection is gone.
+    /// Send a message. Ignored if the connection has ended.
     Send(ConnId, M),
     /// Flush, then close. No event follows for this id.
     Close(ConnId, CloseReason),
-    /// Tell the local caller.
+    /// Notify the local caller.
     Notify(N),
-    /// Flush, send the end of stream (FIN), and wait for the peer to close. Nothing can be sent any more, and what the peer
-    /// still sends is received. `Closed` follows with one of these reasons: `PeerClosed`, the peer has closed too;
-    /// `Reset`, the connection broke; `TimedOut`, neither happened within the idle time-out; `Finished`, the peer had
-    /// finished sending before, so nothing shows whether it received everything. Any other reason of `Closed` may come as well.
+    /// Flush, send the end of stream (FIN), and wait for the peer to close. Nothing more can be sent; what the peer
+    /// still sends is received. [`Event::Closed`] follows: `PeerClosed` if the peer closes too, `Reset` if the
+    /// connection breaks, `TimedOut` if neither happens within the idle time-out, `Finished` if the peer had finished
+    /// before, so that nothing shows whether it received everything. Other reasons of `Closed` are possible too.
     Finish(ConnId),
 }
 
-/// The caller's buffer that a machine writes its actions into, in the order they are to be done; and what the machine may
-/// want to know of connections before it sends more.
+/// The buffer into which a machine appends its actions, in order. Also tells which connections are backlogged.
 #[derive(Debug)]
 pub struct Actions<M, N> {
     list: Vec<Action<M, N>>,
@@ -226,7 +263,7 @@ impl<M, N> Actions<M, N> {
         self.list.push(action);
     }
 
-    /// Takes all actions out, oldest first.
+    /// Takes all actions, oldest first.
     pub fn drain(&mut self) -> vec::Drain<'_, Action<M, N>> {
         self.list.drain(..)
     }
@@ -236,27 +273,28 @@ impl<M, N> Actions<M, N> {
         mem::swap(&mut self.list, list);
     }
 
-    /// The actions not yet taken, oldest first.
+    /// The actions, oldest first.
     #[must_use]
     pub fn as_slice(&self) -> &[Action<M, N>] {
         &self.list
     }
 
-    /// Whether nothing is left to take.
+    /// Whether there is no action.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Whether more waits to be written to the connection than may wait for long, so that it will be dropped unless
-    /// its peer reads on soon. Machines that can do without sending ask this first.
+    /// Whether more bytes wait to be written to the connection than
+    /// [`ConnectionConfig::max_backlog`](crate::connection::ConnectionConfig::max_backlog). It is dropped unless its
+    /// peer reads on soon. A machine that can hold a message back asks this first.
     #[must_use]
-    pub fn is_behind(&self, id: ConnId) -> bool {
+    pub fn is_backlogged(&self, id: ConnId) -> bool {
         self.behind.contains(&id)
     }
 
-    /// For drivers: says whether so much waits to be written to the connection.
-    pub fn set_behind(&mut self, id: ConnId, behind: bool) {
+    /// For endpoints: marks a connection as backlogged or not.
+    pub fn set_backlogged(&mut self, id: ConnId, behind: bool) {
         if behind {
             self.behind.insert(id);
         } else if !self.behind.is_empty() {
@@ -271,16 +309,16 @@ impl<M, N> Default for Actions<M, N> {
     }
 }
 
-/// A protocol as a pure state machine. It never fails, blocks, reads a clock or draws from a global RNG.
+/// A protocol as a pure state machine: it does not fail, block, read a clock or use a global RNG.
 pub trait Machine {
-    /// What travels on the wire.
+    /// A message on the wire.
     type Message;
-    /// What the local caller can ask for.
+    /// A command of the local caller.
     type Command;
-    /// What the local caller is told.
+    /// A notice to the local caller.
     type Notice;
 
-    /// Takes one event and appends what follows from it to `actions`. `now` never decreases between calls.
+    /// Handles one event and appends the resulting actions to `actions`. `now` never decreases between calls.
     fn handle(
         &mut self,
         now: Time,
@@ -288,23 +326,24 @@ pub trait Machine {
         actions: &mut Actions<Self::Message, Self::Notice>,
     );
 
-    /// Whether a connection stays open whose peer has sent its end of stream (FIN), because the peer may still read what
-    /// there is to come. Asked once, when the FIN comes; if so, the machine hears [`Event::PeerFinished`], is to close the
-    /// connection itself, and hears [`Event::Closed`] only if the connection breaks. By default it hears that it is closed.
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
+    /// Whether a connection stays open after its peer's end of stream (FIN), because there is more to send. Called
+    /// once, when the FIN arrives. If true, the machine receives [`Event::PeerFinished`] and must close the connection
+    /// itself; [`Event::Closed`] follows only if the connection breaks. If false, the default, the machine receives
+    /// [`Event::Closed`].
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
         let _ = id;
         false
     }
 
-    /// Bytes of memory that the machine holds of a message that this connection has sent in parts and not ended. None once
-    /// the connection has ended or was closed. They count against
-    /// [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes).
+    /// Bytes of memory that the machine holds for an unfinished message of this connection; 0 once the connection has
+    /// ended. They count against
+    /// [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes).
     fn partial_bytes(&self, id: ConnId) -> usize {
         let _ = id;
         0
     }
 
-    /// When to call again with [`Event::Deadline`] at the latest; `None` if there is nothing to wait for.
+    /// When to call [`Machine::handle`] with [`Event::Deadline`] at the latest; `None` without deadlines.
     fn next_deadline(&self) -> Option<Time>;
 
     /// Whether every map, queue, set and timer is empty.

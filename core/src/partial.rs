@@ -1,4 +1,4 @@
-//! Partial messages: what connections hold of messages that have not arrived whole.
+//! Partial messages: received in part, and held until the rest arrives.
 
 use alloc::collections::BTreeSet;
 use core::cmp::Reverse;
@@ -10,13 +10,13 @@ use crate::{ConnId, Time};
 /// The smallest buffer of a partial message, in bytes.
 const SMALLEST: usize = 64;
 
-/// How much memory `len` bytes of a partial message take: the next power of two, and at least 64 bytes.
+/// The buffer for `len` bytes of a partial message: the next power of two, at least 64 bytes.
 const fn room_for(len: usize) -> usize {
     let room = len.next_power_of_two();
     if room < SMALLEST { SMALLEST } else { room }
 }
 
-/// Appends `bytes` to a buffer of which nothing was taken, and which grows as [`room_for`] says.
+/// Appends to a buffer from which nothing was taken; its capacity grows as in [`room_for`].
 pub(crate) fn append(buffer: &mut BytesMut, bytes: &[u8]) {
     let len = buffer.len() + bytes.len();
     if len > buffer.capacity() {
@@ -28,19 +28,19 @@ pub(crate) fn append(buffer: &mut BytesMut, bytes: &[u8]) {
 /// One connection's partial message.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
-    /// What has arrived of it and was not taken by the codec.
+    /// The received bytes that the codec has not taken.
     pub(crate) bytes: BytesMut,
-    /// The bytes of memory that it is counted with.
+    /// The bytes of memory that it counts.
     held: usize,
     /// When its first byte arrived.
     since: Time,
 }
 
-/// Those of all connections of an endpoint.
+/// The partial messages of all connections of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Partials {
     held: usize,
-    /// The largest last, and of equals the oldest.
+    /// Ordered by size, then from newest to oldest.
     by_size: BTreeSet<(usize, Reverse<Time>, Reverse<ConnId>)>,
 }
 
@@ -52,7 +52,7 @@ impl Partials {
         }
     }
 
-    /// The bytes of memory that all of them hold.
+    /// Bytes of memory of all partial messages.
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
@@ -61,8 +61,7 @@ impl Partials {
         self.by_size.last().map(|&(.., Reverse(id))| id)
     }
 
-    /// Notes that a connection's partial message holds this many bytes now. `begun` says that it is another message than
-    /// before.
+    /// Sets the size of a connection's partial message. `begun`: it is another message than before.
     pub(crate) fn note(&mut self, now: Time, id: ConnId, partial: &mut Partial, held: usize, begun: bool) {
         let since = if begun || partial.held == 0 { now } else { partial.since };
         if (held, since) != (partial.held, partial.since) {
@@ -74,7 +73,7 @@ impl Partials {
         }
     }
 
-    /// Notes that a connection has no partial message any more.
+    /// Removes a connection's partial message.
     pub(crate) fn forget(&mut self, id: ConnId, partial: &Partial) {
         if partial.held > 0 {
             self.held -= partial.held;

@@ -1,14 +1,15 @@
-//! What the machines draw from their injected RNG. Our own arithmetic, so that a seed outlives an upgrade of `rand`.
+//! Random draws from an RNG that is passed in. The arithmetic is our own, so that seeds stay valid over upgrades of
+//! `rand`.
 
 use core::time::Duration;
 
 use rand_core::Rng;
 
-/// A uniform draw from `0..n`. Lemire's multiplication with rejection (arXiv:1805.10941): exactly uniform.
+/// A uniform draw from `0..n`. Exactly uniform: Lemire's multiplication with rejection (arXiv:1805.10941).
 ///
 /// # Panics
 ///
-/// If `n` is 0: there is nothing to choose from.
+/// If `n` is 0.
 pub fn below(rng: &mut impl Rng, n: u32) -> u32 {
     assert!(n > 0, "below(0): nothing to choose from");
     let threshold = n.wrapping_neg() % n;
@@ -26,22 +27,22 @@ pub fn unit(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / STEPS
 }
 
-/// How long to wait, as a distribution to draw from.
+/// A distribution of delays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delay {
-    /// Not at all. Draws nothing from the RNG.
+    /// No delay. Draws nothing from the RNG.
     #[default]
     None,
-    /// Always the same.
+    /// A fixed delay.
     Constant(Duration),
-    /// Anything from the first to the second.
+    /// A uniform draw between two delays.
     Uniform(Duration, Duration),
-    /// Memoryless, with this mean; cut off at [`Delay::EXPONENTIAL_CUT`] times the mean.
+    /// An exponential distribution with this mean, cut off at [`Delay::EXPONENTIAL_CUT`] times the mean.
     Exponential(Duration),
 }
 
 impl Delay {
-    /// The longest exponential delay, in means. One draw in 480 million would be longer.
+    /// The longest exponential delay, in multiples of the mean. One draw in 480 million would be longer.
     pub const EXPONENTIAL_CUT: u32 = 20;
 
     /// One draw.
@@ -58,8 +59,8 @@ impl Delay {
     }
 }
 
-/// How long to wait before trying again: exponential with full jitter ("Exponential Backoff And Jitter", AWS
-/// Architecture Blog, 2015): a uniform draw between half the step and the step, the step doubling up to a maximum.
+/// The pauses before retries: exponential backoff with jitter ("Exponential Backoff And Jitter", AWS Architecture Blog,
+/// 2015). Each is a uniform draw between half a step and the step; steps double up to a maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The first step.
@@ -69,7 +70,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait before try number `retry` (0 is the first retry).
+    /// The pause before retry number `retry`; 0 is the first.
     pub fn draw(self, retry: u32, rng: &mut impl Rng) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(retry.min(31)));
         let step = doubled.min(self.max);

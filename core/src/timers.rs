@@ -1,14 +1,14 @@
-//! Deadlines in order. Cancelling removes at once, so `is_empty` tells the truth about the zero state.
+//! Deadlines in order. Cancelling removes a deadline at once, so that `is_empty` is exact.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::Time;
 
-/// Clients' time-outs and pauses are at least this long, or doing what is due now would never end.
+/// The shortest time-out or pause of a client: with zero, handling what is due would never end.
 pub(crate) const SHORTEST: Duration = Duration::from_nanos(1);
 
-/// Names one deadline that was set.
+/// Identifies a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimerId {
     at: Time,
@@ -23,7 +23,7 @@ impl TimerId {
     }
 }
 
-/// A set of deadlines, each with what it is for. Deadlines of the same moment come in the order they were set.
+/// A set of deadlines, each with a key. Deadlines at the same time come in the order in which they were set.
 #[derive(Debug)]
 pub struct Timers<K> {
     due: BTreeMap<TimerId, K>,
@@ -51,7 +51,7 @@ impl<K> Timers<K> {
         id
     }
 
-    /// Removes a deadline; `None` if it was taken or cancelled before.
+    /// Removes a deadline; `None` if it was taken or cancelled.
     pub fn cancel(&mut self, id: TimerId) -> Option<K> {
         self.due.remove(&id)
     }
@@ -68,7 +68,7 @@ impl<K> Timers<K> {
         (first.key().at <= now).then(|| first.remove_entry())
     }
 
-    /// What is due at `now`, the earliest first.
+    /// The keys of all deadlines that are due at `now`, earliest first.
     pub fn due(&self, now: Time) -> impl Iterator<Item = &K> {
         let last = TimerId {
             at: now,
@@ -77,13 +77,13 @@ impl<K> Timers<K> {
         self.due.range(..=last).map(|(_, key)| key)
     }
 
-    /// How many deadlines are set.
+    /// The number of deadlines.
     #[must_use]
     pub fn len(&self) -> usize {
         self.due.len()
     }
 
-    /// Whether no deadline is set.
+    /// Whether there are no deadlines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.due.is_empty()

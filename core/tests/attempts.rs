@@ -101,7 +101,7 @@ impl Play {
     /// The next deadline comes. Returns whose attempt has timed out, if one has.
     fn wait(&mut self) -> Option<u32> {
         self.now = self.attempts.next_deadline().unwrap();
-        self.with(|attempts, now, _, out| attempts.expired(now, out))
+        self.with(|attempts, now, _, out| attempts.pop_expired(now, out))
     }
 }
 
@@ -136,7 +136,7 @@ fn pauses_double_up_to_the_longest_whatever_the_failure_is() {
         assert_eq!(play.dialled.len(), number + 2);
     }
     assert_eq!(play.attempts.attempts(key), 7);
-    assert_eq!(play.attempts.made(), 7);
+    assert_eq!(play.attempts.total_attempts(), 7);
 }
 
 #[test]
@@ -175,14 +175,14 @@ fn with_the_loss_of_a_connection_that_was_of_use_all_begins_anew() {
         play.wait();
     }
     let conn = play.open();
-    play.attempts.proven(key);
-    play.attempts.wait_until(key, None);
+    play.attempts.mark_proven(key);
+    play.attempts.set_deadline(key, None);
     assert_eq!(play.attempts.next_deadline(), None, "for as long as it lasts");
     play.now = play.now + Duration::from_secs(1000);
     let lost = play.now;
     assert!(is_step(play.lose(conn).unwrap(), FIRST));
     assert!(!play.attempts.is_proven(key));
-    assert_eq!(play.attempts.last_moment(key), lost + RULE.give_up_after.unwrap());
+    assert_eq!(play.attempts.gives_up_at(key), lost + RULE.give_up_after.unwrap());
     play.wait();
     // The next one is of no use again.
     let conn = play.open();
@@ -360,7 +360,7 @@ impl World {
             }
         }
         for conn in self.known.values().filter_map(|known| known.conn) {
-            assert!(self.play.attempts.on(conn).is_some());
+            assert!(self.play.attempts.key_of(conn).is_some());
         }
     }
 
@@ -462,8 +462,8 @@ impl World {
             }
             Step::Prove(which) => {
                 let key = self.pick(&which, |known| known.conn.is_some())?;
-                self.play.attempts.proven(key);
-                self.play.attempts.wait_until(key, None);
+                self.play.attempts.mark_proven(key);
+                self.play.attempts.set_deadline(key, None);
                 self.known.get_mut(&key)?.proven = true;
             }
             Step::Pass(time) => self.pass(time),

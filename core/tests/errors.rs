@@ -116,8 +116,8 @@ fn chat_client(code: ErrorCode, welcomed: bool) -> Does {
 
 fn numbers_client(code: ErrorCode) -> Does {
     let mut client = numbers::Client::new(numbers::ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
-    let want = numbers::Want::Plain { n: 3, after: None };
-    connected(&mut client, numbers::Command::Get { key: 1, want });
+    let want = numbers::StreamSpec::Stateless { n: 3, after: None };
+    connected(&mut client, numbers::Command::Get { key: 1, stream: want });
     let said = numbers::Message::Error(code, Bytes::new());
     let did = handle(&mut client, Event::Received(CONN, said));
     let told = did.iter().find_map(|action| match action {

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::numbers::Uuid;
 use echosphere_core::wire::{Codec, ErrorCode, Protocol};
 use echosphere_core::{ConnId, Machine, Time, chat, echo, hub, numbers};
@@ -56,7 +56,7 @@ fn written<M: Machine, C: Codec<Message = M::Message> + Clone>(
     };
     endpoint.begin_flush(conn);
     endpoint.wrote(conn, bytes.len());
-    (bytes, endpoint.want(conn) == Want::Shutdown)
+    (bytes, endpoint.socket_action(conn) == SocketAction::Shutdown)
 }
 
 fn serve<M, C>(machine: M, codec: C) -> Box<dyn Peer>
@@ -64,7 +64,7 @@ where
     M: Machine<Message: 'static, Command: 'static, Notice: 'static> + 'static,
     C: Codec<Message = M::Message> + Clone + 'static,
 {
-    let mut endpoint = Endpoint::new(machine, codec, LinkConfig::default());
+    let mut endpoint = Endpoint::new(machine, codec, ConnectionConfig::default());
     let conn = endpoint.accept(Time::ZERO).unwrap();
     let effects = Effects::default();
     Box::new(Server {
@@ -100,7 +100,7 @@ where
     C: Codec<Message = M::Message> + Clone,
 {
     let mut effects = Effects::default();
-    let mut endpoint = Endpoint::new(machine, codec, LinkConfig::default());
+    let mut endpoint = Endpoint::new(machine, codec, ConnectionConfig::default());
     for command in commands {
         endpoint.command(Time::ZERO, command, &mut effects);
     }
@@ -191,7 +191,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             }
         }
         Protocol::Numbers => {
-            let want = numbers::Want::Session {
+            let want = numbers::StreamSpec::Session {
                 uuid: Uuid::from_u128(1),
                 n: 3,
                 after: None,
@@ -200,7 +200,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             let told = meet(
                 machine,
                 numbers::NumbersCodec::dialled(),
-                vec![numbers::Command::Get { key: 1, want }],
+                vec![numbers::Command::Get { key: 1, stream: want }],
                 server,
             );
             match told.last() {
@@ -260,9 +260,9 @@ fn each_client_knows_what_else_may_listen_there() {
 fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
     let mut effects = Effects::default();
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
-    let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), LinkConfig::default());
-    let want = numbers::Want::Plain { n: 3, after: None };
-    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, want }, &mut effects);
+    let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
+    let want = numbers::StreamSpec::Stateless { n: 3, after: None };
+    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream: want }, &mut effects);
     let conn = endpoint.dialled(Time::ZERO, effects.dial.pop().unwrap(), &mut effects);
     let mut input = BytesMut::from(&b"\0\0\0\x0212"[..5]);
     endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);
@@ -295,10 +295,10 @@ fn first_bytes_tell_what_they_can() {
         (b"\0\0\x1e\x04\x01\0\0\0\0", None),
         (b"\0\0\x1f\x04\0\0\0\0\0", None),
     ] {
-        assert_eq!(Protocol::of_first(bytes), protocol, "{}", bytes.escape_ascii());
+        assert_eq!(Protocol::from_first_bytes(bytes), protocol, "{}", bytes.escape_ascii());
     }
     // Other errors are said by several.
     let busy = b"somebody else talks with this server; connect again later";
-    assert_eq!(Protocol::of_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
-    assert_eq!(Protocol::of_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
+    assert_eq!(Protocol::from_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
+    assert_eq!(Protocol::from_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
 }

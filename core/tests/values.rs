@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{Client, ClientConfig, Command};
-use echosphere_core::wire::{ErrorCode, Framer, MAX_FRAME, Outbox, WireError, keep};
+use echosphere_core::wire::{ErrorCode, Framer, MAX_FRAME, Outbox, WireError, detach};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time, chat, echo, hub, numbers};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -36,7 +36,7 @@ fn an_error_reads_as_on_the_wire() {
 fn short_bodies_are_copied_to_be_kept_and_long_ones_shared() {
     for (length, shared) in [(32 * 1024 - 1, false), (32 * 1024, true)] {
         let body = Bytes::from(vec![b'x'; length]);
-        let kept = keep(&body);
+        let kept = detach(&body);
         assert_eq!(kept, body);
         assert_eq!(kept.as_ptr() == body.as_ptr(), shared, "{length} bytes");
     }

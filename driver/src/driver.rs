@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::SocketAction;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::Want;
 use echosphere_core::wire::Codec;
 use echosphere_core::{CloseReason, ConnId, DialToken, Machine, Time};
 use slab::Slab;
@@ -87,7 +87,7 @@ struct Conn<S> {
 
 impl<S> Conn<S> {
     fn log_end(&self, reason: CloseReason) {
-        let (peer, told) = (self.peer.map(display), reason.told_as().map(display));
+        let (peer, told) = (self.peer.map(display), reason.error_code().map(display));
         tracing::info!(conn = ?self.id, peer, reason = reason.name(), told, "connection closed");
     }
 }
@@ -389,13 +389,13 @@ where
         while !conn.write_blocked {
             let mut cx = Context::from_waker(&conn.waker);
             let stream = Pin::new(&mut conn.stream);
-            let result = match self.endpoint.want(id) {
-                Want::Nothing => return,
-                Want::Write => match self.endpoint.outbox(id) {
+            let result = match self.endpoint.socket_action(id) {
+                SocketAction::Nothing => return,
+                SocketAction::Write => match self.endpoint.outbox(id) {
                     Some(outbox) => poll_write(stream, &mut cx, outbox.chunks()),
                     None => return,
                 },
-                Want::Shutdown => stream.poll_shutdown(&mut cx).map_ok(|()| None),
+                SocketAction::Shutdown => stream.poll_shutdown(&mut cx).map_ok(|()| None),
             };
             match result {
                 Poll::Pending => conn.write_blocked = true,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
 use echosphere_core::chat::{
-    self, ChatCodec, ClientConfig, Command, Message, Notice, ServerCommand, ServerConfig, TalkConfig,
+    self, ChatCodec, ClientConfig, Command, ExchangeConfig, Message, Notice, ServerCommand, ServerConfig,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -76,14 +76,14 @@ fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
     }
 }
 
-fn talk(settings: &Settings) -> TalkConfig {
-    TalkConfig {
+fn talk(settings: &Settings) -> ExchangeConfig {
+    ExchangeConfig {
         max_body: settings.max_waiting_bytes.into(),
         max_queued: settings.max_bytes.into(),
         window: usize::from(settings.max_waiting) * 16,
         part: usize::from(settings.max_flights) * 16,
         max_unread: usize::from(settings.max_delayed_acks) * 16,
-        unattended: settings.ack_delay & 4 != 0,
+        acknowledge_on_receipt: settings.ack_delay & 4 != 0,
     }
 }
 
@@ -95,9 +95,9 @@ impl Subject for Server {
 
     fn new(settings: &Settings) -> Self {
         Self::new(ServerConfig {
-            keep: settings.time(0),
+            session_ttl: settings.time(0),
             begin_timeout: settings.time(1),
-            talk: talk(settings),
+            exchange: talk(settings),
         })
     }
 
@@ -123,12 +123,12 @@ impl Subject for Server {
                 let (session, id) = read(what);
                 ServerCommand::Read { session, id }
             }
-            _ => ServerCommand::Say { key, body: body(what) },
+            _ => ServerCommand::Send { key, body: body(what) },
         })
     }
 
     fn is_awaited(command: &ServerCommand) -> bool {
-        matches!(command, ServerCommand::Say { .. })
+        matches!(command, ServerCommand::Send { .. })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {
@@ -151,7 +151,7 @@ impl Subject for Client {
             welcome_timeout: settings.time(0),
             backoff: settings.backoff(),
             retry_refused: settings.insists(),
-            talk: talk(settings),
+            exchange: talk(settings),
         };
         Self::new(config, settings.rng())
     }
@@ -181,12 +181,12 @@ impl Subject for Client {
                 let (session, id) = read(what);
                 Command::Read { session, id }
             }
-            _ => Command::Say { key, body: body(what) },
+            _ => Command::Send { key, body: body(what) },
         })
     }
 
     fn is_awaited(command: &Command) -> bool {
-        matches!(command, Command::Say { .. })
+        matches!(command, Command::Send { .. })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {
@@ -200,7 +200,9 @@ impl Subject for Client {
 
 fn ended(notice: &Notice) -> Option<u64> {
     match notice {
-        Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } => Some(*key),
+        Notice::Acknowledged { key, .. } | Notice::Unacknowledged { key, .. } | Notice::Refused { key, .. } => {
+            Some(*key)
+        }
         _ => None,
     }
 }

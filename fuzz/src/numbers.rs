@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use echosphere_core::numbers::{
-    self, Checksum, ClientConfig, Command, Message, Mode, Notice, NumbersCodec, Sequence, ServerConfig, Uuid, Want,
+    self, Checksum, ClientConfig, Command, Message, Mode, Notice, NumbersCodec, Sequence, ServerConfig, StreamSpec,
+    Uuid,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -142,7 +143,7 @@ impl Subject for Client {
     fn new(settings: &Settings) -> Self {
         let config = ClientConfig {
             response_timeout: settings.time(0),
-            give_up: settings.time(3),
+            give_up_after: settings.time(3),
             backoff: settings.backoff(),
             retry_refused: settings.insists(),
         };
@@ -190,13 +191,13 @@ impl Subject for Client {
         let after = what / 32 % 4;
         let want = if what < 1 << 15 {
             let after = Some(after.into()).filter(|after| *after != 0);
-            Want::Plain { n, after }
+            StreamSpec::Stateless { n, after }
         } else {
             let uuid = uuid(name);
             let after = last_of(uuid, after);
-            Want::Session { uuid, n, after }
+            StreamSpec::Session { uuid, n, after }
         };
-        Some(Command::Get { key, want })
+        Some(Command::Get { key, stream: want })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::random::Backoff;
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
@@ -39,9 +39,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn link(&self) -> LinkConfig {
+    pub(crate) fn link(&self) -> ConnectionConfig {
         let [handshake, idle, idle_text, keepalive, linger, backlog] = self.times.map(|time| Tenths(time).into());
-        LinkConfig {
+        ConnectionConfig {
             handshake_timeout: handshake,
             idle_timeout: idle,
             idle_timeout_text: idle_text,

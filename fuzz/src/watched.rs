@@ -57,8 +57,8 @@ impl<M: Machine> Machine for Watched<M> {
         );
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn partial_bytes(&self, id: ConnId) -> usize {

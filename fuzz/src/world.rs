@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use bytes::BytesMut;
+use echosphere_core::connection::SocketAction;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::Want;
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
@@ -15,7 +15,7 @@ use crate::peer::Peer;
 use crate::plan::{Settings, Step, Which};
 use crate::watched::Watched;
 
-/// What may wait over [`LinkConfig::max_outbox`](echosphere_core::link::LinkConfig::max_outbox): an error that is
+/// What may wait over [`ConnectionConfig::max_outbox`](echosphere_core::connection::ConnectionConfig::max_outbox): an error that is
 /// told to a peer that is given up.
 const FAREWELL: usize = 200;
 /// Deadlines that one step lets come: pauses between retries may be as short as a nanosecond.
@@ -202,23 +202,23 @@ impl<M: Subject> World<M> {
     fn write(&mut self, id: ConnId, most: usize) {
         self.endpoint.begin_flush(id);
         let Some(socket) = self.sockets.get_mut(&id) else {
-            assert_eq!(self.endpoint.want(id), Want::Nothing, "{id:?} is gone");
+            assert_eq!(self.endpoint.socket_action(id), SocketAction::Nothing, "{id:?} is gone");
             return;
         };
-        if self.endpoint.want(id) == Want::Write {
+        if self.endpoint.socket_action(id) == SocketAction::Write {
             let outbox = self.endpoint.outbox(id).expect("it wants to be written");
             let mut bytes = outbox.chunks().collect::<Vec<_>>().concat();
             bytes.truncate(most);
             socket.peer.read(&bytes);
             self.endpoint.wrote(id, bytes.len());
         }
-        if self.endpoint.want(id) == Want::Shutdown {
+        if self.endpoint.socket_action(id) == SocketAction::Shutdown {
             assert!(!socket.shut_down, "{id:?} is shut down twice");
             assert!(socket.peer.has_read_all(), "the stream ends inside a frame");
             socket.shut_down = true;
             self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
-        socket.due = self.endpoint.want(id) != Want::Nothing;
+        socket.due = self.endpoint.socket_action(id) != SocketAction::Nothing;
     }
 
     fn pass(&mut self, time: Duration) {
@@ -290,8 +290,11 @@ impl<M: Subject> World<M> {
             "each connection has one timer"
         );
         for (&id, socket) in &self.sockets {
-            let want = self.endpoint.want(id);
-            assert!(want == Want::Nothing || socket.due, "nobody was told to flush {id:?}");
+            let want = self.endpoint.socket_action(id);
+            assert!(
+                want == SocketAction::Nothing || socket.due,
+                "nobody was told to flush {id:?}"
+            );
             let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
             assert!(waiting == 0 || !socket.shut_down, "{id:?} is sent to after its end");
             assert!(waiting <= max_outbox + FAREWELL, "{waiting} bytes wait for {id:?}");

@@ -6,8 +6,8 @@
 use std::env;
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::ClientConfig;
-use echosphere_core::link::LinkConfig;
 use sim::hosts::CLIENTS;
 use sim::marks::Mark;
 use sim::oracle::echo::Echo;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let scenario = Scenario {
         latency: (Duration::from_millis(1), Duration::from_millis(50)),
-        link: LinkConfig::default(),
+        link: ConnectionConfig::default(),
         safety: WINDOW,
         deep: false,
         ..Scenario::calm(seed, CLIENTS.len())

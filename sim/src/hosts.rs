@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use echosphere_core::counters::LinkCounters;
+use echosphere_core::counters::ConnectionCounters;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::machine::Machine;
 use echosphere_core::wire::Codec;
@@ -55,7 +55,7 @@ pub(crate) struct Shared<S: System> {
     /// Who shall drain, and how long what is under way there may take to finish.
     pub(crate) drain: BTreeMap<&'static str, Duration>,
     /// Whose driver has ended, with its counters.
-    pub(crate) ended: BTreeMap<&'static str, LinkCounters>,
+    pub(crate) ended: BTreeMap<&'static str, ConnectionCounters>,
     lives: BTreeMap<&'static str, u32>,
     /// What the drivers run on.
     threads: BTreeMap<&'static str, Thread>,

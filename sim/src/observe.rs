@@ -94,8 +94,8 @@ where
         (self.observer)(&self.inner, &seen, &actions.as_slice()[before..]);
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn partial_bytes(&self, id: ConnId) -> usize {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::Machine;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::wire::Codec;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -49,13 +49,13 @@ pub trait System: Send + Sync + 'static {
     fn size(message: &<Self::Server as Machine>::Message) -> (usize, Carried);
     /// `link` with the bounds that this run is to have.
     #[must_use]
-    fn link(&self, link: LinkConfig) -> LinkConfig {
+    fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
         link
     }
     /// The same for clients, which hold as much of half-received messages as there may be.
     #[must_use]
-    fn client_link(&self, link: LinkConfig) -> LinkConfig {
-        LinkConfig {
+    fn client_link(&self, link: ConnectionConfig) -> ConnectionConfig {
+        ConnectionConfig {
             max_partial_bytes: link.max_partial_bytes,
             ..self.link(link)
         }
@@ -83,7 +83,7 @@ pub trait System: Send + Sync + 'static {
 
     /// Whether a connection may go on whose peer has finished sending.
     #[must_use]
-    fn goes_on_after_fin() -> bool {
+    fn keeps_open_after_fin() -> bool {
         false
     }
 

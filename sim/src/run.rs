@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use echosphere_core::counters::LinkCounters;
+use echosphere_core::counters::ConnectionCounters;
 use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
@@ -35,7 +35,7 @@ pub struct Report<O> {
     /// What the run has been through.
     pub marks: Marks,
     /// What each host's connections did in the host's last life.
-    pub links: BTreeMap<&'static str, LinkCounters>,
+    pub links: BTreeMap<&'static str, ConnectionCounters>,
     /// The model, at the end.
     pub oracle: O,
 }
@@ -204,7 +204,7 @@ pub fn run<S: System>(scenario: &Scenario, system: S) -> Result<Report<S::Oracle
         system: Arc::new(system),
         marks: marks.clone(),
         healed: Arc::default(),
-        rules: Arc::new(Rules::new(scenario.link.linger, S::goes_on_after_fin(), tight)),
+        rules: Arc::new(Rules::new(scenario.link.linger, S::keeps_open_after_fin(), tight)),
         shared: Arc::new(Mutex::new(Shared::new(oracle, Lines::Recent.or_print()))),
     };
     let mut run = Run {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Budgets;
 
 use crate::dice::{Dice, Purpose};
@@ -29,7 +29,7 @@ pub struct Scenario {
     /// How streams are chopped.
     pub chop: Chop,
     /// Time-outs of both sides' connections.
-    pub link: LinkConfig,
+    pub link: ConnectionConfig,
     /// How long there may be faults.
     pub safety: Duration,
     /// How long all may take from the end of the faults to the zero state; see [`patience`].
@@ -51,7 +51,7 @@ pub struct Scenario {
 /// The time-outs that the runs use, a fraction of the defaults so that a run is seconds and not minutes. Nothing
 /// depends on their absolute length, only on their order: a keepalive or two and the longest latency fit into the idle
 /// time-out.
-pub const LINK: LinkConfig = LinkConfig {
+pub const LINK: ConnectionConfig = ConnectionConfig {
     handshake_timeout: Duration::from_millis(1000),
     idle_timeout: Duration::from_millis(2000),
     idle_timeout_text: Duration::from_millis(3000),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::marks::{Mark, Marks};
@@ -136,7 +136,7 @@ pub(crate) struct Stranger {
 
 impl Stranger {
     /// Somebody who comes to a server of `S`, whose connections have these bounds.
-    pub(crate) fn new<S: System>(talk: Talk, link: &LinkConfig) -> Self {
+    pub(crate) fn new<S: System>(talk: Talk, link: &ConnectionConfig) -> Self {
         // Where a line begins a talk, what a browser says is no mistake.
         let talk = match talk {
             Talk::Web if S::greets() => Talk::Unknown,

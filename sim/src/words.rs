@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use echosphere_core::failure::Failure;
 use echosphere_core::wire::Protocol;
 use echosphere_core::{Action, CloseReason, ConnId, DialError, Event, Time};
 
@@ -99,25 +100,20 @@ pub(crate) fn other(protocol: Option<Protocol>) -> String {
     )
 }
 
-/// Implements [`Brief`] for a client's reasons to fail, of which all systems have these.
-macro_rules! failures {
-    ($failure:ident { $($variant:ident => $words:literal,)* }) => {
-        impl $crate::trace::Brief for $failure {
-            fn brief(&self, line: &mut String) {
-                match self {
-                    Self::Dial(error) => *line += &$crate::words::not_connected(*error),
-                    Self::Closed(reason) => *line += &format!("connection ended, {}", $crate::words::why(*reason)),
-                    Self::Rejected(code, _) => *line += &format!("told {code}"),
-                    Self::OtherProtocol(protocol) => *line += &$crate::words::other(*protocol),
-                    Self::TimedOut => line.push_str("no answer in time"),
-                    Self::ShuttingDown => line.push_str("shutting down"),
-                    $(Self::$variant => line.push_str($words),)*
-                }
-            }
-        }
-    };
+impl Brief for Failure {
+    fn brief(&self, line: &mut String) {
+        *line += &match self {
+            Self::Dial(error) => not_connected(*error),
+            Self::Closed(reason) => format!("connection ended, {}", why(*reason)),
+            Self::Rejected(code, _) => format!("told {code}"),
+            Self::OtherProtocol(protocol) => other(*protocol),
+            Self::TimedOut => "no answer in time".to_owned(),
+            Self::ShuttingDown => "shutting down".to_owned(),
+            Self::ProtocolViolation => "the peer broke the protocol".to_owned(),
+            Self::Replaced => "replaced by another session".to_owned(),
+        };
+    }
 }
-pub(crate) use failures;
 
 /// Names connections so that no two of a run have the same name: a host calls its own `c4.0`, and so may another host, or
 /// the same one in another life.

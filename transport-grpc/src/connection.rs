@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -48,7 +48,7 @@ const MIN_PING_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) struct Http {
     http: Builder<TokioExecutor>,
     services: Services,
-    links: LinkConfig,
+    links: ConnectionConfig,
     drain: Drain,
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::sync::oneshot;
@@ -43,7 +43,7 @@ impl Services {
     /// # Errors
     ///
     /// If the method's descriptors are none.
-    pub(crate) fn new<M: Method>(drain: Drain, links: LinkConfig) -> io::Result<Self> {
+    pub(crate) fn new<M: Method>(drain: Drain, links: ConnectionConfig) -> io::Result<Self> {
         let health = HealthServer::new(Health::new(M::SERVICE, drain.clone()));
         let reflection = reflection::server(M::DESCRIPTORS, links.idle_timeout, drain.clone())?;
         Ok(Self {

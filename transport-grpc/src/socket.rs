@@ -12,7 +12,7 @@ impl First {
     /// What the server speaks instead of HTTP/2; `None` if it speaks that, or has said nothing.
     pub(crate) fn other(&self) -> Option<Option<Protocol>> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let speaks = Protocol::of_first(&bytes);
+        let speaks = Protocol::from_first_bytes(&bytes);
         (!bytes.is_empty() && speaks != Some(Protocol::Http2)).then_some(speaks)
     }
 

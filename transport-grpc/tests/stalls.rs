@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use echosphere_core::DialToken;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{Message, Server, ServerConfig, Uuid};
 use echosphere_core::wire::{Codec, Outbox};
 use echosphere_driver::{Connector, Driver};
@@ -63,7 +63,7 @@ async fn sessions_are_gone_on_with_by_calls_that_came_in_a_stall() {
         ..ServerConfig::default()
     };
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
-    let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), LinkConfig::default());
+    let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), ConnectionConfig::default());
     let bound = GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), GrpcConfig::default());
     let (listener, serving) = bound.unwrap();
     let addr = listener.local_addr();

@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Server, ServerConfig};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpListener;
 use rand_chacha::ChaCha12Rng;
@@ -68,7 +68,7 @@ fn connect(server: SocketAddr, counts: &[String]) -> Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn serve(connections: u64) -> Result<()> {
     let server = Server::new(ServerConfig::default(), ChaCha12Rng::seed_from_u64(1));
-    let endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default());
+    let endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let addr = listener.local_addr()?;
     let (driver, handle) = Driver::serve(endpoint, listener);

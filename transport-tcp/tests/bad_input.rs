@@ -3,7 +3,7 @@
 
 mod support;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_transport_tcp::TcpListener;
 use support::{Bystander, Framing, Peer, Relay, frame, localhost};
 use tokio::io::AsyncWriteExt;
@@ -16,7 +16,7 @@ const BOTH: [Framing; 2] = [Framing::Length, Framing::Lines];
 
 #[tokio::test]
 async fn a_frame_longer_than_the_limit() {
-    let relay = Relay::with_limit(LinkConfig::default(), SMALL_X);
+    let relay = Relay::with_limit(ConnectionConfig::default(), SMALL_X);
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.round_trip([b'x'; SMALL_X as usize]).await;
@@ -33,7 +33,7 @@ async fn a_frame_longer_than_the_limit() {
 
 #[tokio::test]
 async fn a_first_frame_longer_than_any_limit() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.write(b"\0\xff\xff\xffand all the rest of it").await;
@@ -51,7 +51,7 @@ async fn a_first_frame_longer_than_any_limit() {
 #[tokio::test]
 async fn a_line_longer_than_the_limit() {
     for end in ["", "\n"] {
-        let relay = Relay::with_limit(LinkConfig::default(), SMALL_X);
+        let relay = Relay::with_limit(ConnectionConfig::default(), SMALL_X);
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, Framing::Lines).await;
         peer.round_trip([b'x'; SMALL_X as usize]).await;
@@ -74,7 +74,7 @@ async fn a_stream_cut_short_by_a_close() {
         (Framing::Length, b"\0\0\0\x0amessage"),
         (Framing::Lines, b"message without an end"),
     ] {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         peer.write(cut_short).await;
@@ -101,7 +101,7 @@ async fn not_a_request() {
         "GET / HTTP/1.1",
     ];
     for framing in BOTH {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         for payload in nonsense {
@@ -122,7 +122,7 @@ async fn not_a_request() {
 
 #[tokio::test]
 async fn an_error_is_not_answered() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.send("error unknown-request I did not understand that").await;
@@ -145,7 +145,7 @@ async fn any_bytes_that_the_framing_can_carry_are_an_x() {
         (Framing::Length, b"line\nline\r\n\0\0\0\0\n\0"),
         (Framing::Length, b"message ok error"),
     ] {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         // So often that it surely goes to both.
@@ -163,7 +163,7 @@ async fn any_bytes_that_the_framing_can_carry_are_an_x() {
 
 #[tokio::test]
 async fn what_a_line_cannot_carry_goes_to_nobody_who_speaks_lines() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut person = Peer::connect(relay.addr, Framing::Lines).await;
     person.send("an error tells me that I am known").await;
@@ -185,7 +185,7 @@ async fn what_a_line_cannot_carry_goes_to_nobody_who_speaks_lines() {
 #[tokio::test]
 async fn an_ok_for_something_never_forwarded_to_it() {
     for framing in BOTH {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         for ok in ["ok nothing", "ok "] {
@@ -205,7 +205,7 @@ async fn an_ok_for_something_never_forwarded_to_it() {
 #[tokio::test]
 async fn ten_thousand_messages_in_one_write() {
     for framing in BOTH {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         let burst: Vec<u8> = (0..10_000)
@@ -230,7 +230,7 @@ async fn ten_thousand_messages_in_one_write() {
 
 #[tokio::test]
 async fn ten_thousand_mistakes_in_one_write() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.write(frame(Framing::Length, "nonsense").repeat(10_000)).await;
@@ -246,7 +246,7 @@ async fn ten_thousand_mistakes_in_one_write() {
 #[tokio::test]
 async fn one_byte_a_write() {
     for framing in BOTH {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         let mut peer = Peer::connect(relay.addr, framing).await;
         dribble(&relay, &mut peer, framing, "").await;
@@ -284,7 +284,7 @@ async fn dribble(relay: &Relay, peer: &mut Peer, framing: Framing, payload: &str
 
 #[tokio::test]
 async fn a_port_that_is_taken() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let error = TcpListener::bind(relay.addr).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);

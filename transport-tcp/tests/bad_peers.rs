@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Listener;
 use socket2::SockRef;
 use support::{Bystander, Framing, Peer, Relay, frame, localhost};
@@ -64,9 +64,9 @@ async fn half_a_frame_and_then_waiting() {
 
 #[tokio::test]
 async fn half_a_line_and_then_silence_long_after_the_hello() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         idle_timeout_text: Duration::from_millis(500),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Lines).await;
@@ -92,9 +92,9 @@ async fn idle_error(peer: &mut Peer) -> String {
 
 #[tokio::test]
 async fn a_peer_that_never_closes_its_side() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         linger: Duration::from_millis(200),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let relay = Relay::with_limit(config, 100);
     let bystander = Bystander::join(&relay).await;
@@ -111,7 +111,7 @@ async fn a_peer_that_never_closes_its_side() {
 
 #[tokio::test]
 async fn a_reset_in_mid_frame() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.round_trip("hello").await;
@@ -142,7 +142,7 @@ async fn a_reset_in_mid_frame() {
 
 #[tokio::test]
 async fn a_hundred_resets_at_once() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     for n in 0..100 {
         let mut peer = Peer::connect(relay.addr, Framing::Length).await;
@@ -163,9 +163,9 @@ async fn a_slow_consumer() {
     socket.bind(localhost()).unwrap();
     let listener = SmallBuffers(socket.listen(16).unwrap());
     let addr = listener.0.local_addr().unwrap();
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_outbox: 64 * 1024,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let mut relay = Relay::over(listener, config, support::MAX_MESSAGE);
     relay.addr = addr;
@@ -240,9 +240,9 @@ impl Listener for SmallBuffers {
 
 #[tokio::test]
 async fn a_leaver_that_held_much() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         max_backlog: 64 * 1024,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let mut leaver = Peer::hello(relay.addr, Framing::Length).await;
     relay.until(|endpoint| endpoint.machine().counters().opened == 1).await;
@@ -280,9 +280,9 @@ fn message(n: u64, bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn one_connection_too_many() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         max_connections: 2,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
@@ -306,9 +306,9 @@ async fn one_connection_too_many() {
     assert_eq!((endpoint.counters().accepted, endpoint.counters().refused), (3, 10));
 }
 
-fn impatient() -> LinkConfig {
-    LinkConfig {
+fn impatient() -> ConnectionConfig {
+    ConnectionConfig {
         handshake_timeout: Duration::from_secs(1),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     }
 }

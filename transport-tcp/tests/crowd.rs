@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::ClientConfig;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Delay;
 use echosphere_transport_tcp::TcpConnector;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -20,7 +20,7 @@ async fn two_thousand_clients_that_take_their_time_to_answer() {
     const CLIENTS: u64 = 2000;
 
     allow_files();
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let config = ClientConfig {
         ack_delay: Delay::Uniform(Duration::ZERO, Duration::from_millis(200)),
         ..patient()
@@ -48,7 +48,7 @@ async fn two_hundred_connections_with_many_messages_under_way() {
     const PEERS: usize = 200;
     const MESSAGES: usize = 500;
 
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let all_there = Arc::new(Barrier::new(PEERS));
     let all_done = Arc::new(Barrier::new(PEERS));
     let talks: Vec<_> = (0..PEERS)

@@ -8,8 +8,8 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use echosphere_core::DialError;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Failure, Notice};
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Gone;
 use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use support::{Bystander, Dialler, Framing, Peer, Relay, frame, localhost, patient, soon};
@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(600);
 #[tokio::test]
 async fn a_message_that_comes_with_its_fin_is_handled() {
     for framing in [Framing::Length, Framing::Lines] {
-        let relay = Relay::start(LinkConfig::default());
+        let relay = Relay::start(ConnectionConfig::default());
         let bystander = Bystander::join(&relay).await;
         // The runtime has one thread, which is here: the relay finds message and FIN together.
         let mut stream = std::net::TcpStream::connect(relay.addr).unwrap();
@@ -38,7 +38,7 @@ async fn a_message_that_comes_with_its_fin_is_handled() {
 
 #[tokio::test]
 async fn an_ok_that_comes_with_its_fin_counts() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     let mut peer = Peer::hello(relay.addr, Framing::Length).await;
     let (trip, message) = loop {
@@ -63,7 +63,7 @@ async fn an_ok_that_comes_with_its_fin_counts() {
 
 #[tokio::test]
 async fn draining_lets_what_is_under_way_finish() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let (mut originator, mut holder, x) = one_waits_for_the_other(&relay).await;
     let idle = Peer::hello(relay.addr, Framing::Lines).await;
     let mute = Peer::connect(relay.addr, Framing::Lines).await;
@@ -96,7 +96,7 @@ async fn draining_lets_what_is_under_way_finish() {
 
 #[tokio::test]
 async fn draining_closes_what_does_not_finish() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
     relay.handle.drain(Duration::from_millis(100)).await.unwrap();
     // When the holder is closed first, the originator is sent its own message before its turn comes.
@@ -113,9 +113,9 @@ async fn draining_closes_what_does_not_finish() {
 
 #[tokio::test]
 async fn draining_does_not_wait_for_a_peer_that_never_closes() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         linger: Duration::from_millis(100),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let (originator, holder, _) = one_waits_for_the_other(&relay).await;
     let endpoint = relay.drain(Duration::ZERO).await;
@@ -144,7 +144,7 @@ async fn one_waits_for_the_other(relay: &Relay) -> (Peer, Peer, Vec<u8>) {
 
 #[tokio::test]
 async fn requests_made_before_the_driver_noticed_the_drain_are_answered() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let bystander = Bystander::join(&relay).await;
     bystander.leave().await;
     relay.connections(0).await;
@@ -162,7 +162,7 @@ async fn requests_made_before_the_driver_noticed_the_drain_are_answered() {
 
 #[tokio::test]
 async fn a_command_that_was_taken_is_answered_even_when_draining() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
     dialler.handle.drain(LONG).await.unwrap();
     dialler.send(5, "too late").await;
@@ -178,9 +178,9 @@ async fn a_command_that_was_taken_is_answered_even_when_draining() {
 
 #[tokio::test]
 async fn no_keepalive_interval_is_too_short() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         keepalive_interval: Duration::ZERO,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let mut peer = Peer::hello(relay.addr, Framing::Length).await;
     relay.until(|endpoint| endpoint.counters().keepalives >= 3).await;
@@ -191,7 +191,7 @@ async fn no_keepalive_interval_is_too_short() {
 
 #[tokio::test]
 async fn a_server_needs_no_handle_to_serve() {
-    let Relay { addr, handle, driver } = Relay::start(LinkConfig::default());
+    let Relay { addr, handle, driver } = Relay::start(ConnectionConfig::default());
     let second = handle.clone();
     drop(handle);
     let mut peer = Peer::connect(addr, Framing::Length).await;
@@ -206,7 +206,7 @@ async fn a_server_needs_no_handle_to_serve() {
 
 #[tokio::test]
 async fn dropping_the_driver_closes_its_sockets() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
     relay.driver.abort();
     assert!(soon(relay.driver).await.unwrap_err().is_cancelled());
@@ -219,7 +219,7 @@ async fn dropping_the_driver_closes_its_sockets() {
 
 #[tokio::test]
 async fn a_dialling_driver_ends_when_its_last_handle_is_gone_and_all_is_done() {
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
     for id in 0..10 {
         dialler.send(id, format!("x {id}")).await;
@@ -257,7 +257,7 @@ async fn a_refused_dial_is_tried_again_until_a_server_appears() {
     }
     let mut relay = Relay::over(
         TcpListener::bind(addr).unwrap(),
-        LinkConfig::default(),
+        ConnectionConfig::default(),
         support::MAX_MESSAGE,
     );
     relay.addr = addr;
@@ -270,9 +270,9 @@ async fn a_refused_dial_is_tried_again_until_a_server_appears() {
 
 #[tokio::test]
 async fn a_client_too_many_gets_in_once_there_is_room() {
-    let relay = Relay::start(LinkConfig {
+    let relay = Relay::start(ConnectionConfig {
         max_connections: 1,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     });
     let mut peer = Peer::connect(relay.addr, Framing::Length).await;
     peer.round_trip("the only one").await;
@@ -296,7 +296,7 @@ async fn clients_take_their_source_addresses_in_turn() {
     use echosphere_core::DialToken;
     use echosphere_driver::Connector;
 
-    let relay = Relay::start(LinkConfig::default());
+    let relay = Relay::start(ConnectionConfig::default());
     let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from);
     let connector = TcpConnector::from_addresses(relay.addr, from.to_vec());
     for attempt in 0..4 {

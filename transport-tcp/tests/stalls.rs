@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use echosphere_core::chat::{ChatCodec, Server, ServerConfig};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Budgets, Driver, Listener};
 use echosphere_transport_tcp::{TcpConnector, TcpListener, ThreadedListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -44,15 +44,15 @@ fn stall_beyond(timeout: Duration, act: impl FnOnce()) {
     thread::sleep(timeout * 3 / 4);
 }
 
-fn idle_after(timeout: Duration) -> LinkConfig {
-    LinkConfig {
+fn idle_after(timeout: Duration) -> ConnectionConfig {
+    ConnectionConfig {
         idle_timeout: timeout,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     }
 }
 
 /// Over sockets of the driver's own thread, and over those of other threads.
-fn both(config: LinkConfig) -> [Relay; 2] {
+fn both(config: ConnectionConfig) -> [Relay; 2] {
     allow_files();
     [Relay::start(config), Relay::threaded(config, 3)]
 }
@@ -103,9 +103,9 @@ async fn only_silent_peers_are_given_up_after_a_stall() {
 async fn only_those_who_have_not_begun_are_given_up_after_a_stall() {
     // Beside all of them connecting.
     const TIMEOUT: Duration = Duration::from_secs(3);
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         handshake_timeout: TIMEOUT,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     for relay in both(config) {
         let mut peers = connect(&relay, MANY + SILENT).await;
@@ -120,9 +120,9 @@ async fn only_those_who_have_not_begun_are_given_up_after_a_stall() {
 
 #[tokio::test]
 async fn an_end_of_stream_that_came_in_a_stall_closes_in_order() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         linger: TIMEOUT,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     for relay in both(config) {
         let mut peers = connect(&relay, MANY).await;
@@ -198,7 +198,7 @@ async fn an_ok_behind_much_else_is_in_time() {
         ..patient()
     };
     let client = Client::new(config, rng(1));
-    let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
+    let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
     let (notify, mut notices) = tokio::sync::mpsc::unbounded_channel();
     let connector = TcpConnector::new(server.local_addr().unwrap());
     let (driver, handle) = Driver::dial(endpoint, connector, move |notice| notify.send(notice).unwrap());
@@ -229,14 +229,14 @@ async fn an_ok_behind_much_else_is_in_time() {
 #[tokio::test]
 async fn a_session_is_resumed_by_who_came_back_in_a_stall() {
     let config = ServerConfig {
-        keep: TIMEOUT,
+        session_ttl: TIMEOUT,
         ..ServerConfig::default()
     };
     for threads in [None, NonZeroUsize::new(3)] {
         let endpoint = Endpoint::new(
             Server::new(config.clone()),
             ChatCodec::accepted(),
-            LinkConfig::default(),
+            ConnectionConfig::default(),
         );
         let (addr, (running, handle)) = match threads {
             None => {
@@ -283,10 +283,10 @@ async fn a_session_is_resumed_by_who_came_back_in_a_stall() {
 /// Its socket is full when the server stops, and then it reads.
 #[tokio::test]
 async fn a_peer_that_reads_is_not_slow_because_the_server_was_kept_from_writing() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_backlog: 256 * 1024,
         backlog_timeout: TIMEOUT,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     for relay in both(config) {
         // Alone, it is sent what it sends.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::{Driver, Listener, Stream};
 use rand_chacha::rand_core::Rng;
 use support::{Dialler, Framing, MAX_MESSAGE, Network, NetworkListener, Peer, Relay, echo_server, patient, rng};
@@ -27,7 +27,7 @@ async fn a_mebibyte_passes_both_ways_through_narrow_pipes() {
     for vectored in [true, false] {
         // Odd, so that no frame ever ends where a pipe is full.
         let (network, listener) = Network::new(1021, vectored);
-        let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+        let relay = Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE);
         let mut clients = Dialler::start(network.clone(), patient());
         let mut rng = rng(1);
         for id in 0..20 {
@@ -49,7 +49,7 @@ async fn a_mebibyte_passes_both_ways_through_narrow_pipes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_conversation_passes_through_a_pipe_of_one_byte() {
     let (network, listener) = Network::new(1, true);
-    let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE);
     let mut clients = Dialler::start(network.clone(), patient());
     for id in 0..50 {
         clients.send(id, format!("{id} of fifty")).await;
@@ -68,7 +68,7 @@ async fn a_conversation_passes_through_a_pipe_of_one_byte() {
 #[tokio::test]
 async fn a_listener_that_fails_now_and_then_serves_all_the_same() {
     let (connect, listener) = queue();
-    let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE);
     for n in 0..3 {
         connect.send(Err(io::Error::from_raw_os_error(EMFILE))).unwrap();
         connect.send(Err(io::ErrorKind::ConnectionAborted.into())).unwrap();
@@ -84,7 +84,7 @@ async fn a_listener_that_fails_now_and_then_serves_all_the_same() {
 #[tokio::test]
 async fn draining_does_not_wait_for_a_listener_that_fails() {
     let (connect, listener) = queue();
-    let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE);
     for _ in 0..1_000_000 {
         connect.send(Err(io::Error::from_raw_os_error(EMFILE))).unwrap();
     }
@@ -104,7 +104,7 @@ async fn the_next_owner_of_a_broken_connections_slot_is_served() {
         connect.send(Ok(Either::Whole(there))).unwrap();
         peers.push(Peer::over(here, Framing::Length));
     }
-    let relay = Relay::over(OneATurn(listener), LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(OneATurn(listener), ConnectionConfig::default(), MAX_MESSAGE);
     relay.connections(100).await;
     for mut peer in peers {
         // Nobody else has said anything yet, so what it sends comes back to it.
@@ -125,7 +125,7 @@ async fn streams_that_never_rest_do_not_starve_the_others() {
     for _ in 0..1500 {
         connect.send(Ok(Either::Endless)).unwrap();
     }
-    let relay = Relay::over(listener, LinkConfig::default(), MAX_MESSAGE);
+    let relay = Relay::over(listener, ConnectionConfig::default(), MAX_MESSAGE);
     relay.connections(1500).await;
     let (here, there) = duplex(64);
     connect.send(Ok(Either::Whole(there))).unwrap();
@@ -145,7 +145,7 @@ fn a_driver_that_is_dropped_leaves_nothing_behind() {
     let _entered = runtime.enter();
     let (connect, listener) = queue::<Either>();
     connect.send(Ok(Either::Endless)).unwrap();
-    let (driver, handle) = Driver::serve(echo_server(LinkConfig::default(), MAX_MESSAGE), listener);
+    let (driver, handle) = Driver::serve(echo_server(ConnectionConfig::default(), MAX_MESSAGE), listener);
     let root = Arc::new(Root::default());
     {
         let mut run = pin!(driver.run());

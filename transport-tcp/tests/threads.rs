@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Listener;
 use echosphere_transport_tcp::{TcpConnector, TcpListener, ThreadedListener, ThreadedStream};
 use rand_chacha::rand_core::Rng;
@@ -23,7 +23,7 @@ const MUCH: usize = 64 * 1024 * 1024;
 
 #[tokio::test]
 async fn every_connection_of_every_thread_is_one_to_the_machine() {
-    let relay = Relay::threaded(LinkConfig::default(), 2);
+    let relay = Relay::threaded(ConnectionConfig::default(), 2);
     let mut peers = Vec::new();
     for n in 0..32 {
         let framing = if n % 2 == 0 { Framing::Length } else { Framing::Lines };
@@ -48,7 +48,7 @@ async fn every_connection_of_every_thread_is_one_to_the_machine() {
 
 #[tokio::test]
 async fn mebibytes_pass_both_ways() {
-    let relay = Relay::threaded(LinkConfig::default(), 2);
+    let relay = Relay::threaded(ConnectionConfig::default(), 2);
     let mut clients = Dialler::start(TcpConnector::new(relay.addr), patient());
     let mut rng = rng(1);
     for id in 0..20 {
@@ -71,7 +71,7 @@ async fn mebibytes_pass_both_ways() {
 #[tokio::test]
 async fn a_message_that_comes_with_its_fin_is_handled() {
     for framing in [Framing::Length, Framing::Lines] {
-        let relay = Relay::threaded(LinkConfig::default(), 2);
+        let relay = Relay::threaded(ConnectionConfig::default(), 2);
         let bystander = Bystander::join(&relay).await;
         let mut stream = std::net::TcpStream::connect(relay.addr).unwrap();
         stream.write_all(&frame(framing, "message last words")).unwrap();
@@ -88,7 +88,7 @@ async fn a_message_that_comes_with_its_fin_is_handled() {
 
 #[tokio::test]
 async fn resets_are_noticed() {
-    let relay = Relay::threaded(LinkConfig::default(), 2);
+    let relay = Relay::threaded(ConnectionConfig::default(), 2);
     let bystander = Bystander::join(&relay).await;
     for n in 0..100 {
         let mut peer = Peer::connect(relay.addr, Framing::Length).await;
@@ -105,11 +105,11 @@ async fn resets_are_noticed() {
 
 #[tokio::test]
 async fn a_slow_consumer_is_dropped() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_backlog: 256 * 1024,
         // What the sloth held comes to the bystander at once, and a busy machine may keep that from reading for a while.
         backlog_timeout: Duration::from_secs(2),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let relay = Relay::threaded(config, 2);
     let socket = TcpSocket::new_v4().unwrap();
@@ -144,9 +144,9 @@ async fn a_slow_consumer_is_dropped() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_connections: 1,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let relay = Relay::threaded(config, 2);
     let bystander = Bystander::join(&relay).await;

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Framing, Peer, Relay, soon};
 
@@ -23,7 +23,7 @@ async fn each_has_its_own_descriptors_and_all_end_when_the_last_connection_has()
     let (threads_before, files_before) = (threads(), files());
 
     // Twice as many sockets as a process may have files.
-    let relay = Relay::threaded(LinkConfig::default(), 4);
+    let relay = Relay::threaded(ConnectionConfig::default(), 4);
     let mut peers = Vec::new();
     for _ in 0..PEERS {
         peers.push(Peer::hello(relay.addr, Framing::Length).await);

@@ -1,4 +1,4 @@
-//! Echo, framed by length.
+//! Echo in length framing.
 
 use anyhow::bail;
 

@@ -1,4 +1,4 @@
-//! The hub, framed by length: users send to each other by their ids.
+//! The hub in length framing. Users send to each other by id.
 
 use anyhow::{Context, bail};
 
@@ -10,7 +10,7 @@ const OWN_ID: u8 = 0x81;
 const RECEIPT: u8 = 0x84;
 const DELIVERY: u8 = 0x85;
 
-/// Asks for the connection's user id.
+/// Requests the connection's user id.
 pub(super) fn hello(output: &mut Vec<u8>) {
     output.extend_from_slice(&1_u32.to_be_bytes());
     output.push(IDENTITY);
@@ -36,7 +36,7 @@ pub(super) fn decode(input: &[u8]) -> Decoded<'_> {
     let incoming = match payload {
         [] => Incoming::Nothing,
         [OWN_ID, bytes @ ..] => Incoming::Named(id(bytes)?),
-        // To one, and so all is said in two bytes if it was sent on.
+        // A receipt for one receiver has two bytes if the body was sent on.
         [RECEIPT, 1] => Incoming::Nothing,
         [DELIVERY, bytes @ ..] => published(bytes.get(8..).context("no sender")?)?,
         other => bail!("received: {}", other.escape_ascii()),

@@ -1,4 +1,4 @@
-//! What the generator says to each kind of server, and what it understands of the answers.
+//! The protocols of the servers, as far as the generator uses them.
 
 pub(crate) mod echo;
 mod hub;
@@ -8,26 +8,26 @@ mod redis;
 
 use anyhow::bail;
 
-/// What came, of a round trip.
+/// A received unit of a protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
-    /// The connection can receive from now on.
+    /// The connection is ready to receive.
     Ready,
-    /// The same, by this address.
+    /// The connection is ready to receive at this address.
     Named(u64),
-    /// Somebody sent this X; it is to be answered.
+    /// A client sent this X, which must be answered.
     Message(&'a [u8]),
     /// This X was answered.
     Ok(&'a [u8]),
-    /// Nothing to do.
+    /// A unit that needs no action.
     Nothing,
 }
 
-/// A whole unit that was found at the front of the input, with its length; `None` if there is none yet.
+/// The first unit of the input with its length; `None` if it is not complete.
 pub(crate) type Decoded<'a> = anyhow::Result<Option<(usize, Incoming<'a>)>>;
 
-/// A server's protocol. With echo the server chooses the receiver; at the hub each connection is a user; with the others each
-/// subscribes to a subject of its own. What is sent there says in its first byte whether it is a message or its answer.
+/// A server's protocol. An echo server chooses the receiver. Each connection to a hub is a user. With the others, each
+/// connection subscribes to its own subject. The first byte of a published payload says whether it is a message or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     Echo,
@@ -41,8 +41,8 @@ const MESSAGE: u8 = b'm';
 const OK: u8 = b'o';
 
 impl Wire {
-    /// Appends what connection `me` says first. With echo there is no answer to it; with the others [`Incoming::Ready`]
-    /// or [`Incoming::Named`].
+    /// Appends the first bytes of connection `me`. The server answers with [`Incoming::Ready`] or [`Incoming::Named`]; an echo
+    /// server does not answer.
     pub(crate) fn hello(self, me: u32, output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::hello(output),
@@ -53,7 +53,7 @@ impl Wire {
         }
     }
 
-    /// Appends X, for the connection whose address is `to`.
+    /// Appends message X to the connection at address `to`.
     pub(crate) fn message(self, to: u64, x: &[u8], output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::message(x, output),
@@ -61,7 +61,7 @@ impl Wire {
         }
     }
 
-    /// Appends the answer to X, for the connection whose address is `to`.
+    /// Appends the answer to X to the connection at address `to`.
     pub(crate) fn ok(self, to: u64, x: &[u8], output: &mut Vec<u8>) {
         match self {
             Self::Echo => echo::ok(x, output),
@@ -79,11 +79,11 @@ impl Wire {
         }
     }
 
-    /// Takes one unit off the front of `input`.
+    /// Decodes the first unit of `input`.
     ///
     /// # Errors
     ///
-    /// If it makes no sense, or is an error of the server's.
+    /// If the unit is invalid, or is an error from the server.
     pub(crate) fn decode(self, input: &[u8]) -> Decoded<'_> {
         match self {
             Self::Echo => echo::decode(input),
@@ -95,16 +95,16 @@ impl Wire {
     }
 }
 
-/// What was published, by its first byte.
+/// Decodes a published payload.
 fn published(payload: &[u8]) -> anyhow::Result<Incoming<'_>> {
     match payload {
         [MESSAGE, x @ ..] => Ok(Incoming::Message(x)),
         [OK, x @ ..] => Ok(Incoming::Ok(x)),
-        _ => bail!("something was received that nobody sent"),
+        _ => bail!("received a payload that no connection sent"),
     }
 }
 
-/// The line at the front of the input, without its CR LF.
+/// The first line of the input, without its CR LF.
 fn line(input: &[u8]) -> Option<&[u8]> {
     let end = memchr::memchr(b'\n', input)?;
     input[..end].strip_suffix(b"\r")

@@ -68,7 +68,7 @@ fn put_text(text: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(text);
 }
 
-/// Seven bits a byte, the lowest first.
+/// Appends a length: seven bits per byte, lowest first.
 fn put_length(length: usize, output: &mut Vec<u8>) {
     let mut left = length;
     while left >= 128 {
@@ -78,7 +78,7 @@ fn put_length(length: usize, output: &mut Vec<u8>) {
     output.push(left as u8);
 }
 
-/// A length, and how many bytes it took.
+/// Decodes a length. Returns it with the number of bytes it takes.
 fn length(input: &[u8]) -> anyhow::Result<Option<(usize, usize)>> {
     let mut length = 0;
     for (at, &byte) in input.iter().take(4).enumerate() {

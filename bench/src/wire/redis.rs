@@ -31,8 +31,8 @@ fn put_text(text: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(b"\r\n");
 }
 
-/// A push of three is a message or the answer to subscribing. Of a map, which is the answer to HELLO, each line is taken
-/// as a unit by itself.
+/// A push of three is a message or the answer to a subscription. The answer to HELLO is a map; each of its lines counts as a
+/// unit of its own.
 pub(super) fn decode(input: &[u8]) -> Decoded<'_> {
     let Some(first) = line(input) else {
         return Ok(None);
@@ -67,7 +67,7 @@ fn push(input: &[u8], head: usize) -> Decoded<'_> {
     }
 }
 
-/// The text at `from`, and where it ends; `None` if it is not all there.
+/// The text at `from` and its end; `None` if it is not complete.
 fn text(input: &[u8], from: usize) -> anyhow::Result<Option<(&[u8], usize)>> {
     let Some(head) = line(&input[from..]) else {
         return Ok(None);

@@ -3,7 +3,7 @@ use super::*;
 const ALL: [Wire; 5] = [Wire::Echo, Wire::Hub, Wire::Nats, Wire::Mqtt, Wire::Redis];
 
 #[test]
-fn what_is_cut_short_is_waited_for() {
+fn a_cut_unit_is_incomplete() {
     let inputs: [(Wire, &[u8]); 5] = [
         (Wire::Echo, b"\0\0\0\x0amessage hi"),
         (Wire::Hub, b"\0\0\0\x0c\x85\0\0\0\0\0\0\0\x05mhi"),
@@ -21,7 +21,7 @@ fn what_is_cut_short_is_waited_for() {
 }
 
 #[test]
-fn what_is_published_is_well_formed() {
+fn published_payloads_are_well_formed() {
     let encoded = |wire: Wire| {
         let mut output = Vec::new();
         wire.ok(107, b"hi", &mut output);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use echosphere_core::chat::{MAX_BODY, TalkConfig};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::chat::{ExchangeConfig, MAX_BODY};
+use echosphere_core::connection::ConnectionConfig;
 
 use crate::server::PartialBound;
 use crate::values::{in_memory, size, time_out};
@@ -37,22 +37,22 @@ impl Bounds {
     /// # Errors
     ///
     /// If they do not allow the longest body.
-    pub(crate) fn links(&self) -> anyhow::Result<LinkConfig> {
-        Ok(LinkConfig {
+    pub(crate) fn links(&self) -> anyhow::Result<ConnectionConfig> {
+        Ok(ConnectionConfig {
             idle_timeout: self.idle_timeout,
             keepalive_interval: self.keepalive,
             max_connections: MAX_CONNECTIONS,
             // The parts of a body, and beside them a frame that may be as long.
             max_partial_bytes: self.partial.bytes(2 * MAX_BODY)?,
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         })
     }
 
     /// The bounds of a session.
-    pub(crate) fn session(&self) -> TalkConfig {
-        TalkConfig {
+    pub(crate) fn session(&self) -> ExchangeConfig {
+        ExchangeConfig {
             window: in_memory(self.window),
-            ..TalkConfig::default()
+            ..ExchangeConfig::default()
         }
     }
 }

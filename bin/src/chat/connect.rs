@@ -67,7 +67,7 @@ impl Args {
             reconnect: self.reconnect,
             connect_timeout: self.timeout,
             retry_refused: self.retry.retry,
-            talk: self.bounds.session(),
+            exchange: self.bounds.session(),
             ..ClientConfig::default()
         }
     }

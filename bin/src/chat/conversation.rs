@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{ClientConfig, Failure, Notice, Unsaid};
+use echosphere_core::chat::{ClientConfig, Notice, SendError};
+use echosphere_core::failure::Failure;
 use echosphere_core::wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, sleep_until};
 use super::driver::ChatDriver;
 use super::format;
 use super::input::{Input, InputEvent};
-use crate::failure::close_reason;
 use crate::latency::{Latencies, micros, milliseconds};
 use crate::prompt::Prompt;
 use crate::retry::FailedAttempts;
@@ -289,13 +289,13 @@ impl Conversation {
 
     async fn take(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
-            Notice::Heard { session, id, body } => {
+            Notice::Received { session, id, body } => {
                 self.heard(id, &body)?;
                 // The driver may have ended already.
                 let _ = self.driver.read(session, id).await;
             }
-            Notice::Delivered { key, id, round_trip } => self.delivered(key, id, round_trip)?,
-            Notice::Undelivered { key, sent } => self.undelivered(key, sent)?,
+            Notice::Acknowledged { key, id, round_trip } => self.delivered(key, id, round_trip)?,
+            Notice::Unacknowledged { key, sent } => self.undelivered(key, sent)?,
             Notice::Refused { key, why } => self.refused(key, why)?,
             Notice::Ended { failure } => self.ended(failure).await?,
             Notice::Connected { resumed } => {
@@ -311,7 +311,7 @@ impl Conversation {
                 self.tell(line.to_owned(), || json!({ "event": "connected", "resumed": resumed }))?;
             }
             Notice::Lost(reason) => {
-                let why = close_reason(reason);
+                let why = reason.to_string();
                 let waiting = self.said.len();
                 let more = match waiting {
                     0 => String::new(),
@@ -329,7 +329,7 @@ impl Conversation {
                     self.remark(&format!("○ {line}"))?;
                 }
             }
-            Notice::TurnedAway => {
+            Notice::PeerRefused => {
                 let line = "○ another client connected and was refused: this chat is busy";
                 self.tell(line.to_owned(), || json!({ "event": "turned_away" }))?;
             }
@@ -411,7 +411,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn refused(&mut self, key: u64, why: Unsaid) -> anyhow::Result<()> {
+    fn refused(&mut self, key: u64, why: SendError) -> anyhow::Result<()> {
         self.all_succeeded &= self.mode == Mode::Prompt;
         self.settle(key);
         let why = format::unsaid(why);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Gone;
 use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
@@ -35,7 +35,7 @@ pub(super) struct ChatDriver {
 
 impl ChatDriver {
     /// Starts to connect to `to`. Must be called within a runtime.
-    pub(super) async fn client(to: &Target, config: ClientConfig, links: LinkConfig) -> anyhow::Result<Self> {
+    pub(super) async fn client(to: &Target, config: ClientConfig, links: ConnectionConfig) -> anyhow::Result<Self> {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
         let client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
@@ -48,7 +48,7 @@ impl ChatDriver {
     }
 
     /// Starts to listen. Must be called within a runtime.
-    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: LinkConfig) -> Self {
+    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: ConnectionConfig) -> Self {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         Self {
             machine: Machine::Server(Running::serve(endpoint, listener)),
@@ -84,8 +84,8 @@ impl ChatDriver {
     /// Sends a message. Notices about it have this `key`.
     pub(super) async fn say(&self, key: u64, body: Bytes) -> Result<(), Gone> {
         match &self.machine {
-            Machine::Client(client) => client.command(Command::Say { key, body }).await,
-            Machine::Server(server) => server.command(ServerCommand::Say { key, body }).await,
+            Machine::Client(client) => client.command(Command::Send { key, body }).await,
+            Machine::Server(server) => server.command(ServerCommand::Send { key, body }).await,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Texts of a chat for people.
 
-use echosphere_core::chat::Unsaid;
+use echosphere_core::chat::SendError;
 
 use crate::escape;
 use crate::values::counted;
@@ -27,12 +27,12 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 }
 
 /// Why a message was not sent.
-pub(super) const fn unsaid(why: Unsaid) -> &'static str {
+pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
-        Unsaid::NoPeer => "no peer is connected",
-        Unsaid::Leaving => "this chat is ending",
-        Unsaid::QueueFull => "more than 16 MiB wait for their acknowledgements; try again later",
-        Unsaid::TooLong => "it is longer than 1 MiB",
+        SendError::NoPeer => "no peer is connected",
+        SendError::Leaving => "this chat is ending",
+        SendError::QueueFull => "more than 16 MiB wait for their acknowledgements; try again later",
+        SendError::TooLong => "it is longer than 1 MiB",
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use bytesize::ByteSize;
-use echosphere_core::chat::{ChatCodec, ClientConfig, MAX_BODY, Notice, Server, ServerConfig, TalkConfig};
+use echosphere_core::chat::{ChatCodec, ClientConfig, ExchangeConfig, MAX_BODY, Notice, Server, ServerConfig};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -79,18 +79,18 @@ impl Args {
         ClientConfig {
             connect_timeout: self.timeout,
             retry_refused: false,
-            talk: self.bounds.session(),
+            exchange: self.bounds.session(),
             ..ClientConfig::default()
         }
     }
 
     pub(crate) fn own_server(&self) -> ServerConfig {
-        let talk = TalkConfig {
-            unattended: true,
+        let exchange = ExchangeConfig {
+            acknowledge_on_receipt: true,
             ..self.bounds.session()
         };
         ServerConfig {
-            talk,
+            exchange,
             ..ServerConfig::default()
         }
     }
@@ -172,7 +172,7 @@ async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::
     while let Some(notice) = driver.next().await {
         match notice {
             Notice::Connected { .. } => driver.say(1, body.clone()).await?,
-            Notice::Delivered { key, round_trip, .. } => {
+            Notice::Acknowledged { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip.filter(|_| key > WARM_UP) {
                     trips.record(round_trip);
                 }
@@ -181,7 +181,7 @@ async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::
                 }
                 driver.say(key + 1, body.clone()).await?;
             }
-            Notice::Heard { session, id, .. } => driver.read(session, id).await?,
+            Notice::Received { session, id, .. } => driver.read(session, id).await?,
             Notice::Ended { failure } => {
                 let explain = |failure| driver.remote().explain(failure);
                 bail!(
@@ -192,9 +192,9 @@ async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::
             }
             Notice::Retrying { .. }
             | Notice::Lost(_)
-            | Notice::Undelivered { .. }
+            | Notice::Unacknowledged { .. }
             | Notice::Refused { .. }
-            | Notice::TurnedAway => {}
+            | Notice::PeerRefused => {}
         }
     }
     bail!("the client's driver has ended")

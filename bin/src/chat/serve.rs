@@ -50,8 +50,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn server(&self) -> ServerConfig {
         ServerConfig {
-            keep: self.keep,
-            talk: self.bounds.session(),
+            session_ttl: self.keep,
+            exchange: self.bounds.session(),
             ..ServerConfig::default()
         }
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bytes::Bytes;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::MAX_FRAME;
 use echosphere_transport_tcp::TcpConnector;
 use serde_json::json;
@@ -97,7 +97,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     to.resolve().await?;
     let mut signals = Signals::catch()?;
     let client = Client::new(args.client(), seed::generator(None)?);
-    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), LinkConfig::default());
+    let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), ConnectionConfig::default());
     let mut client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
     client.command(Command::Send { id: 0, x: x.clone() }).await?;
 

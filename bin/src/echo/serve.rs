@@ -1,9 +1,9 @@
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::MAX_FRAME;
 use rand_chacha::ChaCha8Rng;
 
@@ -110,7 +110,7 @@ impl Bounds {
     /// # Errors
     ///
     /// If they do not allow the longest message.
-    pub(crate) fn links(&self) -> anyhow::Result<LinkConfig> {
+    pub(crate) fn links(&self) -> anyhow::Result<ConnectionConfig> {
         self.links.config(self.max_message() as usize)
     }
 

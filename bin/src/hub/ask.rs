@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use echosphere_core::hub::{Ids, MAX_BODY, Reply, Request, receipt};
+use echosphere_core::hub::{MAX_BODY, Reply, Request, UserIds, receipt};
 use serde_json::json;
 
 use super::format;
@@ -56,7 +56,7 @@ Exit codes: 0 sent to every receiver; 1 not so; 2 it could not start; 130 interr
 pub(crate) struct RelayArgs {
     /// Send to the users with these ids: 1 to 255 ids, separated by commas
     #[arg(value_name = "IDS")]
-    pub(crate) receivers: Ids,
+    pub(crate) receivers: UserIds,
 
     /// Send this text; without it, or with -, send stdin to its end
     pub(crate) body: Option<String>,

@@ -6,7 +6,7 @@ use echosphere_core::hub::{Notice, Reply, Request};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::commands::{Commands, HELP, Input, LONGEST};
+use super::commands::{Commands, HELP, LONGEST, Parsed};
 use super::format;
 use super::user::{HubArgs, User};
 use crate::prompt::{Prompt, Typed};
@@ -254,12 +254,12 @@ impl Session {
     }
 
     /// Runs a command, or reports why it cannot run.
-    async fn execute(&mut self, input: anyhow::Result<Input>, line: Option<u64>) -> anyhow::Result<()> {
+    async fn execute(&mut self, input: anyhow::Result<Parsed>, line: Option<u64>) -> anyhow::Result<()> {
         match input {
-            Ok(Input::Nothing) => {}
-            Ok(Input::Help) => self.say(HELP)?,
-            Ok(Input::Quit) => self.leave().await?,
-            Ok(Input::Ask(request)) => {
+            Ok(Parsed::Nothing) => {}
+            Ok(Parsed::Help) => self.say(HELP)?,
+            Ok(Parsed::Quit) => self.leave().await?,
+            Ok(Parsed::Ask(request)) => {
                 self.user.ask(request).await?;
             }
             Err(error) => {
@@ -287,8 +287,8 @@ impl Session {
                 }
                 output::line(&format::answer(&reply))
             }
-            Notice::Delivered { from, body, .. } if self.json => output::json(&format::delivery_event(from, &body)),
-            Notice::Delivered { from, body, .. } => output::line(&format::delivery(from, &body)),
+            Notice::Received { from, body, .. } if self.json => output::json(&format::delivery_event(from, &body)),
+            Notice::Received { from, body, .. } => output::line(&format::delivery(from, &body)),
             Notice::Unanswered { .. } => {
                 self.all_succeeded = false;
                 let line = "no answer: the request may or may not have been carried out";

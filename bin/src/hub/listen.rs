@@ -131,7 +131,7 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                 }
                 other => status!("{}", format::answer(&other)),
             },
-            Notice::Delivered { from, body, .. } => {
+            Notice::Received { from, body, .. } => {
                 left = left.map(|left| left - 1);
                 out.delivery(from, &body)?;
             }

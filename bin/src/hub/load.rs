@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, MAX_BODY, MAX_RECEIVERS, Notice};
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
@@ -142,7 +142,7 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let to = elsewhere.or_else(|| Some(hub.as_ref()?.addr)).context("no hub")?;
 
     let client = Client::new(args.client(), rng.fork());
-    let users = Endpoint::new(client, HubCodec::dialled(), LinkConfig::default());
+    let users = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
     let plan = args.plan(seed);
     let remote = Remote::server(&to.into(), "a hub", "hub serve --listen", "--timeout");
     let (commands, mut asked) = mpsc::unbounded_channel();

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::hub::{Client, ClientConfig, Command, Failure, HubCodec, Notice, Reply, Request};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::failure::Failure;
+use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Notice, Reply, Request};
 use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
 
@@ -67,7 +68,7 @@ impl User {
         let to = hub.to.clone().or_port(PORT);
         to.resolve().await?;
         let client = Client::new(hub.client(reconnect), seed::generator(None)?);
-        let endpoint = Endpoint::new(client, HubCodec::dialled(), LinkConfig::default());
+        let endpoint = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
         let user = Self {
             remote: Remote::server(&to, "a hub", "hub serve --listen", "--timeout"),
             client: Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port)),
@@ -102,7 +103,7 @@ impl User {
                         complain!("{line}");
                     }
                 }
-                Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Delivered { .. } => {}
+                Notice::Connected { .. } | Notice::Unanswered { .. } | Notice::Received { .. } => {}
             }
         }
     }

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
+use echosphere_core::failure::Failure;
 use echosphere_core::numbers::{
-    Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, Uuid, Want, client_links,
+    Client, ClientConfig, Command, Message, Notice, NumbersCodec, StreamSpec, Uuid, client_connection_config,
 };
 use echosphere_core::wire::Codec;
 use echosphere_driver::Connector;
@@ -80,27 +81,27 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn client(&self) -> ClientConfig {
         ClientConfig {
-            give_up: self.timeout,
+            give_up_after: self.timeout,
             retry_refused: self.retry.retry,
             ..ClientConfig::default()
         }
     }
 
-    pub(crate) fn want(&self) -> anyhow::Result<Want> {
+    pub(crate) fn stream(&self) -> anyhow::Result<StreamSpec> {
         let (n, after) = (self.n, self.resume);
         if !self.stateful && self.uuid.is_none() {
             anyhow::ensure!(
                 after != Some(0),
                 "no stream contains 0; --resume takes the last number that arrived"
             );
-            return Ok(Want::Plain { n, after });
+            return Ok(StreamSpec::Stateless { n, after });
         }
         anyhow::ensure!(
             after.is_none() || self.uuid.is_some(),
             "--resume of a session also needs its --uuid"
         );
         let uuid = self.uuid.map_or_else(random_uuid, Ok)?;
-        Ok(Want::Session { uuid, n, after })
+        Ok(StreamSpec::Session { uuid, n, after })
     }
 }
 
@@ -110,19 +111,19 @@ fn random_uuid() -> anyhow::Result<Uuid> {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let want = args.want()?;
+    let stream = args.stream()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let to = args.to.clone().or_port(args.transport.port());
         to.resolve().await?;
         let connector = TcpConnector::to_host(&*to.host, to.port);
-        let printer = Printer::new(to.clone(), args.transport, want, args.json, args.timeout);
+        let printer = Printer::new(to.clone(), args.transport, stream, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
                 let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
-                get(&args, want, connector, NumbersGrpcCodec::dialled(), printer).await
+                get(&args, stream, connector, NumbersGrpcCodec::dialled(), printer).await
             }
-            Transport::Tcp => get(&args, want, connector, NumbersCodec::dialled(), printer).await,
+            Transport::Tcp => get(&args, stream, connector, NumbersCodec::dialled(), printer).await,
         }
     })
 }
@@ -130,7 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Gets the numbers over this transport.
 async fn get<C>(
     args: &Args,
-    want: Want,
+    stream: StreamSpec,
     connector: impl Connector + 'static,
     codec: C,
     mut printer: Printer,
@@ -139,9 +140,9 @@ where
     C: Codec<Message = Message> + Clone + Send + 'static,
 {
     let client = Client::new(args.client(), seed::generator(None)?);
-    let mut client = Running::dial(Endpoint::new(client, codec, client_links()), connector);
+    let mut client = Running::dial(Endpoint::new(client, codec, client_connection_config()), connector);
     let mut signals = Signals::catch()?;
-    client.command(Command::Get { key: 1, want }).await?;
+    client.command(Command::Get { key: 1, stream }).await?;
     if args.uuid.is_none() {
         printer.begin();
     }

@@ -1,8 +1,9 @@
-//! What is seen of a stream, by people and by programs.
+//! Prints a stream of numbers as text or as JSON.
 
 use std::time::Duration;
 
-use echosphere_core::numbers::{Failure, Notice, Total, Want};
+use echosphere_core::failure::Failure;
+use echosphere_core::numbers::{Notice, StreamSpec, Total};
 use echosphere_core::wire::ErrorCode;
 use serde_json::json;
 
@@ -14,11 +15,11 @@ use crate::retry::FailedAttempts;
 use crate::stderr::{complain, status};
 use crate::values::counted;
 
-/// Shows what comes of one stream.
+/// Prints one stream.
 pub(super) struct Printer {
     to: Target,
     transport: Transport,
-    want: Want,
+    stream: StreamSpec,
     last: Option<u64>,
     over: bool,
     json: bool,
@@ -27,8 +28,8 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// For a stream from the server at `to`, without which `give_up` passes at most.
-    pub(super) fn new(to: Target, transport: Transport, want: Want, json: bool, give_up: Duration) -> Self {
+    /// A printer for the server at `to`, whose client gives up after `give_up`.
+    pub(super) fn new(to: Target, transport: Transport, stream: StreamSpec, json: bool, give_up: Duration) -> Self {
         let expected = match transport {
             Transport::Grpc => "a numbers server (gRPC)",
             Transport::Tcp => "a numbers server (TCP)",
@@ -40,7 +41,7 @@ impl Printer {
         Self {
             to,
             transport,
-            want,
+            stream,
             last: None,
             over: false,
             json,
@@ -49,18 +50,18 @@ impl Printer {
         }
     }
 
-    /// Says what is about to come, where it is not what was typed.
+    /// Prints the UUID of a new session.
     pub(super) fn begin(&self) {
-        if let Want::Session { uuid, after: None, .. } = self.want {
+        if let StreamSpec::Session { uuid, after: None, .. } = self.stream {
             status!("session {uuid}");
         }
     }
 
-    /// Shows what the client tells. Returns whether all went well, once it is over or nobody looks any more.
+    /// Prints a notice. Returns whether the stream succeeded, once it has ended.
     pub(super) fn notice(&mut self, notice: Notice) -> anyhow::Result<Option<bool>> {
         match notice {
             Notice::Number { place, number, .. } => {
-                self.say_failures();
+                self.print_failed_attempts();
                 self.last = Some(number);
                 if self.json {
                     let number = output::exactly(number);
@@ -79,20 +80,20 @@ impl Printer {
                 }
             }
             Notice::Resumed { count, .. } => {
-                self.say_failures();
+                self.print_failed_attempts();
                 if self.json {
                     output::json(&json!({ "event": "resumed", "count": count }))?;
                 } else if count > 0 {
-                    status!("going on after {}", counted(count.into(), "number"));
+                    status!("continuing after {}", counted(count.into(), "number"));
                 }
             }
             Notice::Done { total, .. } => {
-                self.say_failures();
+                self.print_failed_attempts();
                 self.over = true;
                 return self.done(total).map(Some);
             }
             Notice::Failed { failure, .. } => {
-                self.say_failures();
+                self.print_failed_attempts();
                 self.over = true;
                 let why = self.remote.explain(&failure);
                 if self.json {
@@ -107,8 +108,8 @@ impl Printer {
         Ok(None)
     }
 
-    /// Says how many attempts failed, if that was not said.
-    fn say_failures(&mut self) {
+    /// Prints the number of failed attempts, if it is not printed yet.
+    fn print_failed_attempts(&mut self) {
         if let Some(line) = self.failed.finish() {
             complain!("{line}");
         }
@@ -129,17 +130,15 @@ impl Printer {
                 }
                 Ok(true)
             }
-            Total::Checksum { said, valid } => {
+            Total::Checksum { value, valid } => {
                 if self.json {
-                    output::json(&json!({ "event": "done", "checksum": said, "valid": valid }))?;
+                    output::json(&json!({ "event": "done", "checksum": value, "valid": valid }))?;
                 } else {
                     let verdict = if valid { "valid" } else { "NOT valid" };
-                    output::bytes(format!("checksum {said} {verdict}\n").as_bytes())?;
+                    output::bytes(format!("checksum {value} {verdict}\n").as_bytes())?;
                 }
                 if !valid {
-                    complain!(
-                        "error: the numbers that came do not have this checksum; was the session begun with another N?"
-                    );
+                    complain!("error: the checksum of the numbers differs; did the session begin with another N?");
                 }
                 Ok(valid)
             }
@@ -148,35 +147,37 @@ impl Printer {
 
     fn hint(&self, failure: &Failure) {
         match failure {
-            // The session is lost: there is nothing to go on with.
+            // The session is lost and cannot be resumed.
             Failure::Rejected(ErrorCode::UnknownSession, _) => {
-                if let Want::Session { uuid, n, .. } = self.want {
-                    complain!("The server has restarted or waited too long. From the start, with the same numbers:");
-                    complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.whereto());
+                if let StreamSpec::Session { uuid, n, .. } = self.stream {
+                    complain!(
+                        "the server has restarted, or it kept the session for too short a time; to start again with the same numbers:"
+                    );
+                    complain!("  echosphere numbers get --uuid {uuid}{} {n}", self.server_options());
                 }
             }
-            Failure::Rejected(..) | Failure::Confused | Failure::OtherProtocol(_) => {}
+            Failure::Rejected(..) | Failure::ProtocolViolation | Failure::OtherProtocol(_) => {}
             _ => self.how_to_resume(),
         }
     }
 
-    /// Prints the command that resumes the stream, if a number has come.
+    /// Prints the command that resumes the stream, if a number has arrived.
     pub(super) fn how_to_resume(&self) {
         let Some(last) = self.last else {
             return;
         };
-        let (which, n) = match self.want {
-            Want::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
-            Want::Plain { .. } => (String::new(), "N".to_owned()),
+        let (which, n) = match self.stream {
+            StreamSpec::Session { uuid, n, .. } => (format!(" --uuid {uuid}"), n.to_string()),
+            StreamSpec::Stateless { .. } => (String::new(), "N".to_owned()),
         };
         complain!(
-            "to go on: echosphere numbers get{which} --resume {last}{} {n}",
-            self.whereto()
+            "to resume: echosphere numbers get{which} --resume {last}{} {n}",
+            self.server_options()
         );
     }
 
-    /// The flags that say where the server is, if they are needed.
-    fn whereto(&self) -> String {
+    /// The options for the server's address, if they are needed.
+    fn server_options(&self) -> String {
         let port = self.transport.port();
         let to = (self.to != Address::loopback(port).or_port(port)).then(|| format!(" --to {}", self.to));
         let tcp = (self.transport == Transport::Tcp).then_some(" --transport tcp");

@@ -3,8 +3,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
 use echosphere_driver::{Both, Driver};
@@ -153,7 +153,7 @@ impl Args {
         }
     }
 
-    pub(crate) fn links(&self) -> anyhow::Result<LinkConfig> {
+    pub(crate) fn links(&self) -> anyhow::Result<ConnectionConfig> {
         self.bounds.links.config(MAX_MESSAGE)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bytesize::ByteSize;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 
 use crate::limits::OTHER_FILES;
 use crate::stderr::complain;
@@ -127,8 +127,8 @@ impl LinkBounds {
     /// # Errors
     ///
     /// If the bounds do not allow a message of that length.
-    pub(crate) fn config(&self, max_message: usize) -> anyhow::Result<LinkConfig> {
-        Ok(LinkConfig {
+    pub(crate) fn config(&self, max_message: usize) -> anyhow::Result<ConnectionConfig> {
+        Ok(ConnectionConfig {
             handshake_timeout: self.handshake_timeout,
             idle_timeout: self.idle_timeout,
             idle_timeout_text: self.idle_timeout_text,

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use echosphere_core::Machine;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::wire::Codec;
 use echosphere_driver::{Driver, Handle, Stream};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
@@ -149,7 +149,7 @@ pub(crate) fn cannot_listen(error: io::Error, addr: SocketAddr, flag: &str) -> a
     anyhow!("cannot listen on {addr}: {error}; {advice}")
 }
 
-/// Runs a server's driver until a signal, then drains it. `shown` is the drain time that the user is told, `within` what
+/// Runs a server's driver until a signal, then drains it. `shown` is the drain time in the message to the user, `within` what
 /// the driver gets of it. Returns what is left.
 pub(crate) async fn until_drained<M, C, S>(
     driver: Driver<M, C, S>,
@@ -242,7 +242,7 @@ where
 
     /// Ends the server once it is at zero, or after the linger time-out. Returns its state from before the end.
     pub(crate) async fn finish(self, state: fn(&Endpoint<M, C>) -> State) -> anyhow::Result<State> {
-        let patience = Instant::now() + LinkConfig::default().linger;
+        let patience = Instant::now() + ConnectionConfig::default().linger;
         let state = loop {
             let state = self.handle.inspect(state).await?;
             if state.zero || Instant::now() > patience {

@@ -202,7 +202,7 @@ fn numbers_that_stop_coming_are_a_loss() {
                 "{transport} {kind:?}: {}",
                 stderr(&output)
             );
-            assert!(stderr(&output).contains("to go on: "), "{}", stderr(&output));
+            assert!(stderr(&output).contains("to resume: "), "{}", stderr(&output));
         }
         server.kill().unwrap();
         server.wait().unwrap();

@@ -102,7 +102,7 @@ fn a_load_that_does_not_fit_is_refused_with_the_arithmetic() {
     let output = echosphere("load-too-many", &args).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
-    assert!(text.contains("18,000,064 open files needed"), "{text}");
+    assert!(text.contains("needs 18,000,064 open files"), "{text}");
 }
 
 #[test]

@@ -115,8 +115,8 @@ fn a_load_tells_what_a_server_does_wrong() {
         let number = |name: &str| report[name].as_u64().unwrap();
         let (sent, acknowledged, lost) = (number("sent"), number("acknowledged"), number("lost"));
         let broken = |how: &str| report["broken"][how].as_u64().unwrap_or(0);
-        let unexpected = broken("ok to something else");
-        let closed = broken("the other side closed it");
+        let unexpected = broken("ok for an unknown message");
+        let closed = broken("the peer closed it");
         assert!(sent > 0, "{server:?}: {report}");
         assert_eq!(sent, acknowledged + lost, "{server:?}: {report}");
         let expected = match server {

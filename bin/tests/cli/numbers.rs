@@ -151,7 +151,7 @@ fn a_session_begun_over_one_transport_is_gone_on_with_over_the_other() {
         stdout(&output),
         format!("{}checksum {CHECKSUM} valid\n", lines(&FIRST[2..]))
     );
-    assert_eq!(stderr(&output), "going on after 2 numbers\n");
+    assert_eq!(stderr(&output), "continuing after 2 numbers\n");
 
     let output = serving.get("numbers-both", &["--uuid", UUID, "5"]);
     assert_eq!(output.status.code(), Some(1));

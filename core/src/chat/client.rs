@@ -1,12 +1,14 @@
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice, Unsaid};
+use super::api::{Command, Notice, SendError};
+use super::config::ClientConfig;
+use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
-use super::talk::{ChatCounters, Talk};
 use crate::attempts::{Attempts, Retry};
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// The side of a chat that connects.
@@ -15,7 +17,7 @@ pub struct Client<R> {
     config: ClientConfig,
     rng: R,
     attempts: Attempts<Session>,
-    /// The session's key among the attempts, if there is one.
+    /// The session's key in `attempts`, if there is a session.
     key: Option<u32>,
     draining: bool,
     counters: ChatCounters,
@@ -23,22 +25,22 @@ pub struct Client<R> {
 
 #[derive(Debug)]
 struct Session {
-    /// 0 if it will not be resumed.
+    /// 0 if the session is not resumed after a loss.
     number: u64,
-    /// The server knows it.
+    /// Whether the server has welcomed the session on any connection.
     welcomed: bool,
-    /// The server's welcome has come on the present connection.
+    /// Whether the server has welcomed the current connection.
     open: bool,
     leaving: bool,
-    /// The server's last words.
-    told: Option<(ErrorCode, Bytes)>,
-    talk: Talk,
+    /// The last error on the current connection.
+    last_error: Option<(ErrorCode, Bytes)>,
+    exchange: Exchange,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl<R: Rng> Client<R> {
-    /// A client that draws its sessions' numbers and pauses from `rng`.
+    /// A client that draws session numbers and pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
         let retry = Retry {
             backoff: config.backoff,
@@ -56,20 +58,21 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ChatCounters {
         &self.counters
     }
 
-    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
+    /// Checks the invariants that hold after every event: sums are right and limits are kept. O(n): for tests and
+    /// simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
         let session = self.key.and_then(|key| self.attempts.get(key));
-        session.map_or(Ok(()), |session| session.talk.audit())
+        session.map_or(Ok(()), |session| session.exchange.audit())
     }
 
     fn connect(&mut self, now: Time, out: &mut Out) {
@@ -92,19 +95,18 @@ impl<R: Rng> Client<R> {
             welcomed: false,
             open: false,
             leaving: false,
-            told: None,
-            talk: Talk::new(self.config.talk, self.counters.sessions, false),
+            last_error: None,
+            exchange: Exchange::new(self.config.exchange, self.counters.sessions, false),
         };
         self.key = Some(self.attempts.begin(now, session, out));
     }
 
-    /// The session.
     fn session(&mut self) -> Option<&mut Session> {
         self.attempts.get_mut(self.key?)
     }
 
-    /// The connection on which the session is talked in.
-    fn talks_on(&self) -> Option<ConnId> {
+    /// The connection, if the server has welcomed it.
+    fn open_conn(&self) -> Option<ConnId> {
         let key = self.key?;
         let conn = self.attempts.conn(key);
         conn.filter(|_| self.attempts.get(key).is_some_and(|session| session.open))
@@ -114,11 +116,11 @@ impl<R: Rng> Client<R> {
         let Some(key) = self.attempts.opened(conn, dial, out) else {
             return;
         };
-        self.attempts.await_answer(now, key);
+        self.attempts.restart_timeout(now, key);
         if let Some(entry) = self.attempts.get_mut(key) {
             let session = entry.number;
             let greeting = if entry.welcomed {
-                let received = entry.talk.rejoin();
+                let received = entry.exchange.rejoin();
                 Message::Resume { session, received }
             } else {
                 Message::Begin { session }
@@ -134,33 +136,33 @@ impl<R: Rng> Client<R> {
         let Some(session) = self.attempts.get_mut(key) else {
             return;
         };
-        if session.talk.may_resume(received).is_err() {
-            self.end(Some(Failure::Confused), out);
+        if session.exchange.may_resume(received).is_err() {
+            self.end(Some(Failure::ProtocolViolation), out);
             return;
         }
-        session.talk.resume(received, &mut self.counters, out);
+        session.exchange.resume(received, &mut self.counters, out);
         let resumed = session.welcomed;
         self.counters.resumed += u64::from(resumed);
         session.welcomed = true;
         session.open = true;
         out.push(Action::Notify(Notice::Connected { resumed }));
-        session.talk.pump(now, conn, out);
-        self.attempts.wait_until(key, None);
-        self.attempts.proven(key);
+        session.exchange.pump(now, conn, out);
+        self.attempts.set_deadline(key, None);
+        self.attempts.mark_proven(key);
         self.settle(out);
     }
 
-    fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
-        let conn = self.talks_on();
-        let said = match self.session() {
-            None => Err(Unsaid::NoPeer),
-            Some(session) if session.leaving => Err(Unsaid::Leaving),
-            Some(session) => session.talk.say(key, body).map(|()| session),
+    fn send(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
+        let conn = self.open_conn();
+        let queued = match self.session() {
+            None => Err(SendError::NoPeer),
+            Some(session) if session.leaving => Err(SendError::Leaving),
+            Some(session) => session.exchange.queue_message(key, body).map(|()| session),
         };
-        match said {
+        match queued {
             Ok(session) => {
                 if let Some(conn) = conn {
-                    session.talk.pump(now, conn, out);
+                    session.exchange.pump(now, conn, out);
                 }
                 self.counters.said += 1;
             }
@@ -174,7 +176,7 @@ impl<R: Rng> Client<R> {
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
         let conn = self.key.and_then(|key| self.attempts.conn(key));
         if let Some(session) = self.session() {
-            session.talk.read(conn, of, id, out);
+            session.exchange.read(conn, of, id, out);
             self.settle(out);
         }
     }
@@ -182,76 +184,75 @@ impl<R: Rng> Client<R> {
     fn leave(&mut self, out: &mut Out) {
         if let Some(session) = self.session() {
             session.leaving = true;
-            session.talk.leave();
+            session.exchange.leave();
             self.settle(out);
         }
     }
 
-    /// Ends a session that is to end and in which everything is acknowledged, on both sides.
+    /// Ends a session that is leaving once everything is acknowledged, in both directions.
     fn settle(&mut self, out: &mut Out) {
         let session = self.session();
-        if session.is_some_and(|session| session.leaving && session.talk.is_done()) {
+        if session.is_some_and(|session| session.leaving && session.exchange.is_done()) {
             self.end(None, out);
         }
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let key = self.attempts.on(conn);
+        let key = self.attempts.key_of(conn);
         let Some(session) = key.and_then(|key| self.attempts.get_mut(key)) else {
             return;
         };
         let open = session.open;
         let counters = &mut self.counters;
-        let heard = match message {
+        let result = match message {
             Message::Welcome { received } if !open => {
                 self.welcomed(now, conn, received, out);
                 return;
             }
-            Message::Part { id, body, last } if open => session.talk.hear(conn, id, &body, last, counters, out),
+            Message::Part { id, body, last } if open => {
+                session.exchange.receive_part(conn, id, &body, last, counters, out)
+            }
             Message::Taken { id, last } if open => {
-                let taken = session.talk.taken(now, id, last, counters, out);
-                session.talk.pump(now, conn, out);
+                let taken = session.exchange.part_answered(now, id, last, counters, out);
+                session.exchange.pump(now, conn, out);
                 taken
             }
             Message::Error(code, text) => {
-                match Protocol::of_error(code, &text) {
-                    Some(other) if other != Protocol::Chat => {
-                        self.end(Some(Failure::OtherProtocol(Some(other))), out);
-                    }
-                    _ => session.told = Some((code, text)),
+                match Failure::rejected(code, text, Protocol::Chat) {
+                    Failure::Rejected(code, text) => session.last_error = Some((code, text)),
+                    failure => self.end(Some(failure), out),
                 }
                 return;
             }
             _ => Err(ErrorCode::UnknownRequest.into()),
         };
-        match heard {
+        match result {
             Ok(()) => self.settle(out),
-            Err(_) => self.end(Some(Failure::Confused), out),
+            Err(_) => self.end(Some(Failure::ProtocolViolation), out),
         }
     }
 
-    /// The connection is gone, or of no use any more.
+    /// Handles a connection that has ended or timed out.
     fn lost(&mut self, now: Time, reason: CloseReason, out: &mut Out) {
         let draining = self.draining;
         let Some(session) = self.session() else {
             return;
         };
         let open = core::mem::take(&mut session.open);
-        let (why, passes) = match (session.told.take(), reason) {
-            // A server that ends has begun nothing with a client that it has not welcomed.
+        let (why, passes) = match (session.last_error.take(), reason) {
+            // A server that shuts down keeps no session with a client that it has not welcomed.
             (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
                 (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
             }
-            (Some((code, text)), _) if !is_of_the_connection(code, open) => (Failure::Rejected(code, text), false),
-            (_, CloseReason::OtherProtocol(protocol)) => (Failure::OtherProtocol(protocol), false),
+            (Some((code, text)), _) if !keeps_session(code, open) => (Failure::Rejected(code, text), false),
             (_, CloseReason::TimedOut) => (Failure::TimedOut, true),
-            (_, reason) => (Failure::Closed(reason), true),
+            (_, reason) => (reason.into(), !matches!(reason, CloseReason::OtherProtocol(_))),
         };
         if session.number == 0 || draining || !passes {
             self.end(Some(why), out);
             return;
         }
-        session.talk.lost();
+        session.exchange.lost();
         if open {
             self.counters.lost += 1;
             out.push(Action::Notify(Notice::Lost(reason)));
@@ -259,7 +260,7 @@ impl<R: Rng> Client<R> {
         self.retry(now, why, reason, out);
     }
 
-    /// Tries again after a pause, if there is time for it.
+    /// Schedules the next attempt, or ends the session if the time limit leaves no room.
     fn retry(&mut self, now: Time, why: Failure, reason: CloseReason, out: &mut Out) {
         let Some(key) = self.key else {
             return;
@@ -271,7 +272,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(key) = self.attempts.expired(now, out) {
+        while let Some(key) = self.attempts.pop_expired(now, out) {
             match self.attempts.conn(key) {
                 Some(_) => self.lost(now, CloseReason::TimedOut, out),
                 None => self.retry(now, Failure::TimedOut, CloseReason::TimedOut, out),
@@ -279,39 +280,35 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Tells the caller of everything that is left, and forgets the session.
+    /// Removes the session and sends its remaining notices.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
         let Some(key) = self.key.take() else {
             return;
         };
-        let confused = matches!(failure, Some(Failure::Confused | Failure::OtherProtocol(_)));
+        let confused = matches!(failure, Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)));
         if let Some(conn) = self.attempts.conn(key).filter(|_| !confused) {
             out.push(Action::Send(conn, Message::Bye));
         }
         if let Some(mut session) = self.attempts.end(key, CloseReason::Finished, out) {
-            session.talk.end(&mut self.counters, out);
+            session.exchange.end(&mut self.counters, out);
             out.push(Action::Notify(Notice::Ended { failure }));
         }
     }
 
-    /// A session that is connected may have its messages acknowledged; any other ends.
+    /// A connected session ends once its messages are acknowledged; any other ends now.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        match self.talks_on() {
+        match self.open_conn() {
             Some(_) => self.leave(out),
             None => self.end(Some(Failure::ShuttingDown), out),
         }
     }
 }
 
-/// Whether an error ends the connection and not the session, so that another connection may do better. `open` says that the
-/// server had welcomed this side: then it is not busy with somebody else, but holds too much of unfinished messages.
-const fn is_of_the_connection(code: ErrorCode, open: bool) -> bool {
-    match code {
-        ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Truncated | ErrorCode::Full => true,
-        ErrorCode::Busy => open,
-        _ => false,
-    }
+/// Whether the session outlives an error that ends its connection. `open`: the server has welcomed this connection, so
+/// `busy` is about unfinished messages and not about another client's session.
+fn keeps_session(code: ErrorCode, open: bool) -> bool {
+    code.class() == ErrorClass::Connection || (open && code == ErrorCode::Busy)
 }
 
 impl<R: Rng> Machine for Client<R> {
@@ -322,7 +319,7 @@ impl<R: Rng> Machine for Client<R> {
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
             Event::Command(Command::Connect) => self.connect(now, out),
-            Event::Command(Command::Say { key, body }) => self.say(now, key, body, out),
+            Event::Command(Command::Send { key, body }) => self.send(now, key, body, out),
             Event::Command(Command::Read { session, id }) => self.read(session, id, out),
             Event::Command(Command::Leave) => self.leave(out),
             Event::Command(Command::HangUp) => self.end(None, out),
@@ -350,7 +347,7 @@ impl<R: Rng> Machine for Client<R> {
     fn partial_bytes(&self, id: ConnId) -> usize {
         let key = self.key.filter(|key| self.attempts.conn(*key) == Some(id));
         let session = key.and_then(|key| self.attempts.get(key));
-        session.map_or(0, |session| session.talk.partial_bytes())
+        session.map_or(0, |session| session.exchange.partial_bytes())
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -4,7 +4,7 @@ use core::fmt::Display;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::message::{MAX_FRAME_BODY, Message};
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError, parse_error, parse_error_line};
 
 /// The first byte of a payload in length framing.
 mod kind {
@@ -19,15 +19,14 @@ mod kind {
     pub(super) const ERROR: u8 = 0xFF;
 }
 
-/// Bytes of the longest number: 7 bits in each.
+/// Bytes of the longest number, at 7 bits each.
 const MAX_NUMBER: usize = 10;
 
-/// The chat's wire format: compact in length framing, lines for people.
+/// The chat's wire format: binary in length framing, text in lines (PROTOCOL.md, "Chat").
 #[derive(Clone, Debug)]
 pub struct ChatCodec {
     framer: Framer,
-    accepted: bool,
-    /// Messages typed so far: lines have no ids, they are counted.
+    /// Messages read in lines so far. They have no ids on the wire.
     typed: u64,
 }
 
@@ -37,7 +36,6 @@ impl ChatCodec {
     pub const fn accepted() -> Self {
         Self {
             framer: Framer::accepted((1 + MAX_NUMBER + MAX_FRAME_BODY) as u32),
-            accepted: true,
             typed: 0,
         }
     }
@@ -47,12 +45,11 @@ impl ChatCodec {
     pub const fn dialled() -> Self {
         Self {
             framer: Framer::dialled((1 + MAX_NUMBER + MAX_FRAME_BODY) as u32),
-            accepted: false,
             typed: 0,
         }
     }
 
-    /// A line that somebody typed: `ok 3`, or a message.
+    /// A line as a message: `ok 3`, or text.
     fn typed(&mut self, line: Bytes) -> Message {
         let answered = line
             .strip_prefix(b"ok ")
@@ -82,8 +79,7 @@ impl ChatCodec {
             Message::Taken { id, last: true } => (Head::new(kind::TAKEN).number(*id), &nothing),
             Message::Bye => (Head::new(kind::BYE), &nothing),
             Message::Error(code, text) => {
-                let head = [&[kind::ERROR], code.as_str().as_bytes(), b" "].concat();
-                self.framer.write(&head, text, output);
+                self.framer.write_error(&[kind::ERROR], *code, text, output);
                 return;
             }
         };
@@ -110,7 +106,7 @@ impl Head {
         self
     }
 
-    /// Seven bits a byte, the lowest first; all but the last have the highest bit set.
+    /// Seven bits per byte, lowest first; all bytes but the last have the highest bit set.
     fn number(mut self, mut number: u64) -> Self {
         while number > 0x7F {
             self.bytes[self.length] = number as u8 | 0x80;
@@ -134,17 +130,17 @@ impl Codec for ChatCodec {
             return Ok(Some(Decoded::Keepalive));
         }
         let lines = self.framer.receives(input) == Some(Framing::Lines);
-        let message = match (lines, self.accepted) {
+        let message = match (lines, self.framer.is_dialled()) {
             (false, _) => binary(payload)?,
-            (true, true) => self.typed(payload),
-            // Only a farewell comes in lines.
-            (true, false) => farewell(&payload)?,
+            (true, false) => self.typed(payload),
+            // In lines, a server sends only an error before it closes.
+            (true, true) => farewell(&payload)?,
         };
         Ok(Some(Decoded::Message(message)))
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        let lines = self.accepted && self.framer.ends_in_lines(input);
+        let lines = !self.framer.is_dialled() && self.framer.ends_in_lines(input);
         if !lines || input.is_empty() {
             return None;
         }
@@ -160,20 +156,16 @@ impl Codec for ChatCodec {
         }
     }
 
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        self.framer.write(b"", &Bytes::new(), output);
-    }
-
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told: the connection closes.
-        if self.accepted {
+        // An error of a client would reach no one: the connection closes.
+        if !self.framer.is_dialled() {
             let text = Bytes::copy_from_slice(text.as_bytes());
             self.encode(&Message::Error(code, text), output);
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
-        self.framer.framing()
+    fn framer(&self) -> Option<&Framer> {
+        Some(&self.framer)
     }
 }
 
@@ -202,7 +194,10 @@ fn binary(mut payload: Bytes) -> Result<Message, WireError> {
             last: kind == kind::TAKEN,
         },
         kind::BYE => Message::Bye,
-        kind::ERROR => return Ok(error(&payload)),
+        kind::ERROR => {
+            let (code, text) = parse_error(&payload);
+            return Ok(Message::Error(code, text));
+        }
         _ => return Err(unknown(format!("a message of kind {kind}"))),
     };
     if !payload.is_empty() {
@@ -214,7 +209,7 @@ fn binary(mut payload: Bytes) -> Result<Message, WireError> {
     Ok(message)
 }
 
-/// Reads what [`Head::number`] writes; `None` if it is cut, or over 64 bits.
+/// Reads what [`Head::number`] writes; `None` if it is incomplete or exceeds 64 bits.
 fn number(payload: &mut Bytes) -> Option<u64> {
     let mut number = 0;
     for at in 0..MAX_NUMBER {
@@ -231,7 +226,7 @@ fn number(payload: &mut Bytes) -> Option<u64> {
     None
 }
 
-/// Appends a message for somebody who reads lines. Bodies stand there as they are.
+/// Appends a message as a line. A body is written unchanged.
 fn write_line(message: &Message, output: &mut Outbox) {
     match message {
         Message::Part { id, body, .. } => {
@@ -248,19 +243,10 @@ fn write_line(message: &Message, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-/// What a server says in a line to a client that speaks frames: its last words.
+/// Reads the line that a server sends before it closes a connection on which it has read nothing: an error.
 fn farewell(line: &Bytes) -> Result<Message, WireError> {
-    match line.strip_prefix(b"error ") {
-        Some(rest) => Ok(error(&line.slice_ref(rest))),
-        None => Err(unknown("not an error in words")),
-    }
-}
-
-/// Reads `<code> <text>`.
-fn error(rest: &Bytes) -> Message {
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let text = rest.slice((end + 1).min(rest.len())..);
-    Message::Error(ErrorCode::parse(&rest[..end]), text)
+    let (code, text) = parse_error_line(line).ok_or_else(|| unknown("not an error in words"))?;
+    Ok(Message::Error(code, text))
 }
 
 fn unknown(what: impl Display) -> WireError {

@@ -5,49 +5,48 @@ use crate::wire::ErrorCode;
 /// The longest body: 1 MiB.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// The most bytes of a body that one frame may carry. (Echosphere's own sides send less, see
-/// [`TalkConfig::part`](super::TalkConfig::part).)
+/// The most bytes of a body in one frame. This implementation sends at most
+/// [`ExchangeConfig::part`](super::ExchangeConfig::part).
 pub const MAX_FRAME_BODY: usize = MAX_BODY;
 
-/// What travels between the two sides. The messages of each direction of a session are numbered 1, 2, 3, …: their ids.
+/// A message of the chat protocol. The ids of each direction of a session are 1, 2, 3, …
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// The first message of a client that begins a session. Answered by [`Message::Welcome`].
+    /// Begins a session; the client's first message. Answered by [`Message::Welcome`].
     Begin {
-        /// Chosen by the client at random; 0 if it will not come back after a loss.
+        /// A random number chosen by the client; 0 if the session is not resumed after a loss.
         session: u64,
     },
-    /// The first message of a client that comes back to its session on another connection. Answered by
-    /// [`Message::Welcome`].
+    /// Resumes a session on another connection; the client's first message there. Answered by [`Message::Welcome`].
     Resume {
-        /// The number that the session was begun with.
+        /// The number of the session.
         session: u64,
-        /// The id of the last message that the client has got.
+        /// The id of the last message that the client has received.
         received: u64,
     },
-    /// The server's answer to a client that it talks with.
+    /// The server accepts the session.
     Welcome {
-        /// The id of the last message that the server has got in this session.
+        /// The id of the last message that the server has received in this session.
         received: u64,
     },
-    /// A message, or a part of one. Answered by [`Message::Taken`].
+    /// A message or a part of one. Answered by [`Message::Taken`].
     Part {
         /// The message's id: one more than that of the message before.
         id: u64,
-        /// The next bytes of it.
+        /// The next bytes of the message.
         body: Bytes,
-        /// Nothing of it follows.
+        /// Whether this is the last part.
         last: bool,
     },
-    /// The answer to a part; to the last one, the acknowledgement of the message.
+    /// Answers a part. For a last part, it is the acknowledgement of the message.
     Taken {
         /// The message's id.
         id: u64,
-        /// It is there whole.
+        /// Whether it answers the last part.
         last: bool,
     },
-    /// The client leaves: the session has ended.
+    /// The client ends the session.
     Bye,
-    /// The connection is about to end: the code and a sentence for people.
+    /// The connection is about to end: the code, and a sentence for people.
     Error(ErrorCode, Bytes),
 }

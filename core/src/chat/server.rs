@@ -2,23 +2,25 @@ use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::caller::{Failure, Notice, ServerCommand, ServerConfig, Unsaid};
+use super::api::{Notice, SendError, ServerCommand};
+use super::config::ServerConfig;
+use super::exchange::{ChatCounters, Exchange};
 use super::message::Message;
-use super::talk::{ChatCounters, Talk};
+use crate::failure::Failure;
 use crate::machine::{Actions, Event, Machine};
 use crate::timers::{TimerId, Timers};
 use crate::wire::{ErrorCode, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// The side of a chat that listens: it talks with one peer at a time, and then with the next. Makes no random choice.
+/// The side of a chat that listens. It has one session at a time. Deterministic: it makes no random choices.
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
-    /// Connections that have not said yet what they want.
-    strangers: BTreeMap<ConnId, TimerId>,
+    /// Connections that have not begun or resumed a session.
+    unintroduced: BTreeMap<ConnId, TimerId>,
     session: Option<Session>,
-    /// A session that has ended, and in which the caller has not read everything.
-    behind: Option<Talk>,
+    /// An ended session with messages that the caller has not read.
+    unread: Option<Exchange>,
     timers: Timers<Due>,
     draining: bool,
     counters: ChatCounters,
@@ -26,75 +28,76 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Session {
-    /// 0 if the peer will not come back.
+    /// 0 if the peer cannot resume it.
     number: u64,
-    link: Link,
-    /// A peer that types has sent its end of stream, and gets what there is to come.
+    peer: PeerState,
+    /// A peer that speaks lines has sent its end of stream; the rest is still sent to it.
     finished: bool,
-    talk: Talk,
+    exchange: Exchange,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Link {
-    Open(ConnId),
-    /// Until the peer is back, or the timer is due.
+enum PeerState {
+    Connected(ConnId),
+    /// The session ends when this timer is due.
     Lost(TimerId),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// The connection has not said in time what it wants.
-    Stranger(ConnId),
-    /// The lost peer has not come back.
+    /// A connection has not begun or resumed a session in time.
+    Unintroduced(ConnId),
+    /// A lost session was not resumed in time.
     Session,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl Server {
-    /// A server with nobody to talk to yet.
+    /// A server without a session.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         Self {
             config,
-            strangers: BTreeMap::new(),
+            unintroduced: BTreeMap::new(),
             session: None,
-            behind: None,
+            unread: None,
             timers: Timers::new(),
             draining: false,
             counters: ChatCounters::default(),
         }
     }
 
-    /// What it did so far.
+    /// What the server has done.
     #[must_use]
     pub const fn counters(&self) -> &ChatCounters {
         &self.counters
     }
 
-    /// The connection of the peer that it talks with; `None` if there is none, or it was lost.
+    /// The peer's connection; `None` without a session, or if its connection is lost.
     #[must_use]
     pub fn peer(&self) -> Option<ConnId> {
-        match self.session.as_ref()?.link {
-            Link::Open(conn) => Some(conn),
-            Link::Lost(_) => None,
+        match self.session.as_ref()?.peer {
+            PeerState::Connected(conn) => Some(conn),
+            PeerState::Lost(_) => None,
         }
     }
 
-    /// Checks what must hold after every step: the books' sums are right and within bounds. O(n): for tests and simulation.
+    /// Checks the invariants that hold after every event: sums are right and limits are kept. O(n): for tests and
+    /// simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        let mut talks = self.session.iter().map(|session| &session.talk).chain(&self.behind);
-        talks.try_for_each(Talk::audit)
+        let mut talks = self.session.iter().map(|session| &session.exchange).chain(&self.unread);
+        talks.try_for_each(Exchange::audit)
     }
 
-    /// Whether it can talk with somebody new. What nobody reads is bounded by that.
+    /// Whether no new session can begin. Counts unread messages of an earlier session too, which limits their memory.
     fn is_busy(&self) -> bool {
-        let unread = |session: &Session| !session.talk.is_read();
-        self.peer().is_some() || self.behind.is_some() || self.session.as_ref().is_some_and(unread)
+        let has_unread = |session: &Session| !session.exchange.is_read();
+        self.peer().is_some() || self.unread.is_some() || self.session.as_ref().is_some_and(has_unread)
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, text: bool, out: &mut Out) {
@@ -103,38 +106,40 @@ impl Server {
         } else if text {
             self.begin(conn, 0, text, out);
         } else {
-            let timer = self.timers.set(now + self.config.begin_timeout, Due::Stranger(conn));
-            self.strangers.insert(conn, timer);
+            let timer = self
+                .timers
+                .set(now + self.config.begin_timeout, Due::Unintroduced(conn));
+            self.unintroduced.insert(conn, timer);
         }
     }
 
-    /// Talks with the peer of this connection from now on, unless there is one.
+    /// Begins a session on this connection, unless the server is busy.
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
         if self.is_busy() {
             self.counters.turned_away += 1;
-            out.push(Action::Notify(Notice::TurnedAway));
-            let told = WireError::new(
+            out.push(Action::Notify(Notice::PeerRefused));
+            let error = WireError::new(
                 ErrorCode::Busy,
                 "somebody else talks with this server; connect again later",
             );
-            refuse(conn, told, out);
+            refuse(conn, error, out);
             return;
         }
         self.end(Some(Failure::Replaced), out);
         self.counters.sessions += 1;
         self.session = Some(Session {
             number,
-            link: Link::Open(conn),
+            peer: PeerState::Connected(conn),
             finished: false,
-            talk: Talk::new(self.config.talk, self.counters.sessions, text),
+            exchange: Exchange::new(self.config.exchange, self.counters.sessions, text),
         });
         out.push(Action::Send(conn, Message::Welcome { received: 0 }));
         out.push(Action::Notify(Notice::Connected { resumed: false }));
     }
 
-    /// The first message of a connection.
-    fn introduced(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
-        if let Some(timer) = self.strangers.remove(&conn) {
+    /// Handles the first message of a connection.
+    fn first_message(&mut self, now: Time, conn: ConnId, message: &Message, out: &mut Out) {
+        if let Some(timer) = self.unintroduced.remove(&conn) {
             self.timers.cancel(timer);
         }
         let known = |number: u64| number != 0 && self.session.as_ref().is_some_and(|session| session.number == number);
@@ -150,53 +155,53 @@ impl Server {
         }
     }
 
-    /// The session's peer is back, on this connection. The one before may not have been noticed to be gone.
+    /// Resumes the session on this connection. The loss of the connection before may not have been noticed.
     fn resume(&mut self, now: Time, conn: ConnId, received: u64, out: &mut Out) {
         let Some(session) = &mut self.session else {
             return;
         };
-        // On its way for so long that a newer connection has overtaken it, or from somebody confused.
-        if let Err(error) = session.talk.may_resume(received) {
+        // It was delayed until a newer connection overtook it, or its sender is faulty.
+        if let Err(error) = session.exchange.may_resume(received) {
             refuse(conn, error, out);
             return;
         }
-        match session.link {
-            Link::Open(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
-            Link::Lost(timer) => {
+        match session.peer {
+            PeerState::Connected(before) => out.push(Action::Close(before, CloseReason::TimedOut)),
+            PeerState::Lost(timer) => {
                 self.timers.cancel(timer);
             }
         }
-        session.link = Link::Open(conn);
-        session.talk.resume(received, &mut self.counters, out);
+        session.peer = PeerState::Connected(conn);
+        session.exchange.resume(received, &mut self.counters, out);
         self.counters.resumed += 1;
-        let received = session.talk.rejoin();
+        let received = session.exchange.rejoin();
         out.push(Action::Send(conn, Message::Welcome { received }));
         out.push(Action::Notify(Notice::Connected { resumed: true }));
-        session.talk.pump(now, conn, out);
+        session.exchange.pump(now, conn, out);
         self.settle(out);
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        if self.strangers.contains_key(&conn) {
-            self.introduced(now, conn, &message, out);
+        if self.unintroduced.contains_key(&conn) {
+            self.first_message(now, conn, &message, out);
             return;
         }
         if self.peer() != Some(conn) {
             return;
         }
-        let Some(Session { talk, .. }) = &mut self.session else {
+        let Some(Session { exchange, .. }) = &mut self.session else {
             return;
         };
         let counters = &mut self.counters;
-        let heard = match message {
-            Message::Part { id, body, last } => talk.hear(conn, id, &body, last, counters, out),
+        let result = match message {
+            Message::Part { id, body, last } => exchange.receive_part(conn, id, &body, last, counters, out),
             Message::Taken { id, last } => {
-                let taken = talk.taken(now, id, last, counters, out);
-                talk.pump(now, conn, out);
+                let taken = exchange.part_answered(now, id, last, counters, out);
+                exchange.pump(now, conn, out);
                 match taken {
-                    // People may be mistaken.
-                    Err(error) if talk.is_text() => {
-                        out.push(Action::Send(conn, told(error)));
+                    // A person may mistype an id.
+                    Err(error) if exchange.is_text() => {
+                        out.push(Action::Send(conn, error_message(error)));
                         Ok(())
                     }
                     taken => taken,
@@ -206,26 +211,26 @@ impl Server {
                 self.leave(None, CloseReason::Finished, out);
                 return;
             }
-            // Nobody answers an error with an error.
+            // An error is never answered by an error.
             Message::Error(..) => Ok(()),
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } => {
                 Err(WireError::new(ErrorCode::UnknownRequest, "the session has begun"))
             }
         };
-        match heard {
+        match result {
             Ok(()) => self.settle(out),
-            Err(error) => self.confused(conn, error, out),
+            Err(error) => self.protocol_violation(conn, error, out),
         }
     }
 
-    /// The peer broke the protocol: nothing that it says later can be trusted.
-    fn confused(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
-        out.push(Action::Send(conn, told(error)));
-        self.leave(Some(Failure::Confused), CloseReason::Finished, out);
+    /// The peer broke the protocol: ends the session.
+    fn protocol_violation(&mut self, conn: ConnId, error: WireError, out: &mut Out) {
+        out.push(Action::Send(conn, error_message(error)));
+        self.leave(Some(Failure::ProtocolViolation), CloseReason::Finished, out);
     }
 
     fn closed(&mut self, now: Time, conn: ConnId, reason: CloseReason, out: &mut Out) {
-        if let Some(timer) = self.strangers.remove(&conn) {
+        if let Some(timer) = self.unintroduced.remove(&conn) {
             self.timers.cancel(timer);
         }
         if self.peer() != Some(conn) {
@@ -235,29 +240,32 @@ impl Server {
             return;
         };
         if session.number == 0 || self.draining {
-            // That is how people leave; a program says bye.
-            let left = reason == CloseReason::PeerClosed && session.talk.is_text();
+            // People end a session by closing; programs send bye.
+            let left = reason == CloseReason::PeerClosed && session.exchange.is_text();
             self.end((!left).then_some(Failure::Closed(reason)), out);
             return;
         }
         self.counters.lost += 1;
-        session.talk.lost();
-        session.link = Link::Lost(self.timers.set(now + self.config.keep, Due::Session));
+        session.exchange.lost();
+        session.peer = PeerState::Lost(self.timers.set(now + self.config.session_ttl, Due::Session));
         out.push(Action::Notify(Notice::Lost(reason)));
     }
 
-    fn say(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
+    fn send(&mut self, now: Time, key: u64, body: Bytes, out: &mut Out) {
         let peer = self.peer();
-        let said = match &mut self.session {
-            _ if self.draining => Err(Unsaid::Leaving),
-            None => Err(Unsaid::NoPeer),
-            Some(session) => session.talk.say(key, body).map(|()| &mut session.talk),
+        let queued = match &mut self.session {
+            _ if self.draining => Err(SendError::Leaving),
+            None => Err(SendError::NoPeer),
+            Some(session) => session
+                .exchange
+                .queue_message(key, body)
+                .map(|()| &mut session.exchange),
         };
-        match said {
-            Ok(talk) => {
+        match queued {
+            Ok(exchange) => {
                 self.counters.said += 1;
                 if let Some(conn) = peer {
-                    talk.pump(now, conn, out);
+                    exchange.pump(now, conn, out);
                 }
             }
             Err(why) => {
@@ -268,31 +276,31 @@ impl Server {
     }
 
     fn read(&mut self, of: u64, id: u64, out: &mut Out) {
-        if let Some(talk) = &mut self.behind {
-            talk.read(None, of, id, out);
+        if let Some(exchange) = &mut self.unread {
+            exchange.read(None, of, id, out);
         }
-        self.behind.take_if(|talk| talk.is_read());
+        self.unread.take_if(|exchange| exchange.is_read());
         let peer = self.peer();
         if let Some(session) = &mut self.session {
-            session.talk.read(peer, of, id, out);
+            session.exchange.read(peer, of, id, out);
         }
         self.settle(out);
     }
 
-    /// Ends a session whose peer has finished once everything is read, and while draining one in which everything is said
-    /// and acknowledged.
+    /// Ends a session whose peer has finished once everything is read; while draining, a session in which everything is
+    /// acknowledged.
     fn settle(&mut self, out: &mut Out) {
         let Some(session) = &self.session else {
             return;
         };
-        if session.finished && session.talk.is_read() {
+        if session.finished && session.exchange.is_read() {
             self.leave(None, CloseReason::Finished, out);
-        } else if self.draining && (session.talk.is_done() || matches!(session.link, Link::Lost(_))) {
+        } else if self.draining && (session.exchange.is_done() || matches!(session.peer, PeerState::Lost(_))) {
             self.leave(Some(Failure::ShuttingDown), CloseReason::ShuttingDown, out);
         }
     }
 
-    /// A peer has sent its end of stream, see [`Machine::goes_on_after_fin`].
+    /// Handles the end of stream of a peer that speaks lines; see [`Machine::keeps_open_after_fin`].
     fn finished(&mut self, conn: ConnId, out: &mut Out) {
         if self.peer() == Some(conn)
             && let Some(session) = &mut self.session
@@ -302,7 +310,7 @@ impl Server {
         }
     }
 
-    /// Closes the peer's connection, and ends the session.
+    /// Closes the peer's connection and ends the session.
     fn leave(&mut self, failure: Option<Failure>, reason: CloseReason, out: &mut Out) {
         if let Some(conn) = self.peer() {
             out.push(Action::Close(conn, reason));
@@ -310,24 +318,24 @@ impl Server {
         self.end(failure, out);
     }
 
-    /// Forgets the session, whose connection is gone.
+    /// Ends the session, whose connection is closed.
     fn end(&mut self, failure: Option<Failure>, out: &mut Out) {
         let Some(mut session) = self.session.take() else {
             return;
         };
-        if let Link::Lost(timer) = session.link {
+        if let PeerState::Lost(timer) = session.peer {
             self.timers.cancel(timer);
         }
-        session.talk.end(&mut self.counters, out);
-        self.behind = Some(session.talk).filter(|talk| !self.draining && !talk.is_read());
+        session.exchange.end(&mut self.counters, out);
+        self.unread = Some(session.exchange).filter(|exchange| !self.draining && !exchange.is_read());
         out.push(Action::Notify(Notice::Ended { failure }));
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
         while let Some((_, due)) = self.timers.pop_due(now) {
             match due {
-                Due::Stranger(conn) => {
-                    self.strangers.remove(&conn);
+                Due::Unintroduced(conn) => {
+                    self.unintroduced.remove(&conn);
                     out.push(Action::Close(conn, CloseReason::HandshakeTimeout));
                 }
                 Due::Session => self.end(Some(Failure::TimedOut), out),
@@ -337,25 +345,25 @@ impl Server {
 
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
-        // Nobody new is taken any more.
-        self.behind = None;
-        while let Some((conn, timer)) = self.strangers.pop_first() {
+        // No session can begin any more.
+        self.unread = None;
+        while let Some((conn, timer)) = self.unintroduced.pop_first() {
             self.timers.cancel(timer);
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
         }
         if let Some(session) = &mut self.session {
-            session.talk.leave();
+            session.exchange.leave();
         }
         self.settle(out);
     }
 }
 
-fn told(error: WireError) -> Message {
+fn error_message(error: WireError) -> Message {
     Message::Error(error.code, Bytes::from(error.text.into_owned()))
 }
 
 fn refuse(conn: ConnId, error: WireError, out: &mut Out) {
-    out.push(Action::Send(conn, told(error)));
+    out.push(Action::Send(conn, error_message(error)));
     out.push(Action::Close(conn, CloseReason::Finished));
 }
 
@@ -370,24 +378,24 @@ impl Machine for Server {
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::PeerFinished(conn) => self.finished(conn, out),
-            Event::Command(ServerCommand::Say { key, body }) => self.say(now, key, body, out),
+            Event::Command(ServerCommand::Send { key, body }) => self.send(now, key, body, out),
             Event::Command(ServerCommand::Read { session, id }) => self.read(session, id, out),
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
-            // It dials nobody.
+            // A server makes no connections.
             Event::DialFailed(..) => {}
         }
     }
 
     fn partial_bytes(&self, id: ConnId) -> usize {
         let session = self.session.as_ref().filter(|_| self.peer() == Some(id));
-        session.map_or(0, |session| session.talk.partial_bytes())
+        session.map_or(0, |session| session.exchange.partial_bytes())
     }
 
-    /// Whoever types gets the acknowledgements of what is not read yet.
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        let unread = |session: &Session| session.talk.is_text() && !session.talk.is_read();
-        self.peer() == Some(id) && self.session.as_ref().is_some_and(unread)
+    /// A peer that speaks lines gets the acknowledgements of its unread messages.
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        let has_unread = |session: &Session| session.exchange.is_text() && !session.exchange.is_read();
+        self.peer() == Some(id) && self.session.as_ref().is_some_and(has_unread)
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -395,6 +403,6 @@ impl Machine for Server {
     }
 
     fn is_zero(&self) -> bool {
-        self.strangers.is_empty() && self.session.is_none() && self.behind.is_none() && self.timers.is_empty()
+        self.unintroduced.is_empty() && self.session.is_none() && self.unread.is_none() && self.timers.is_empty()
     }
 }

@@ -1,133 +1,24 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::Message;
+use super::api::{Command, Notice};
+use super::codec::Message;
+use super::config::ClientConfig;
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine};
-use crate::random::{Backoff, Delay};
+use crate::failure::Failure;
+use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::timers::{TimerId, Timers};
-use crate::wire::{ErrorCode, Protocol, keep};
+use crate::wire::{ErrorCode, Protocol, detach};
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// How an echo client behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// From the start of an attempt to connect to the `ok X`; after it the client disconnects and tries again.
-    /// Default 30 s.
-    pub response_timeout: Duration,
-    /// The wait before trying again.
-    pub backoff: Backoff,
-    /// From [`Command::Send`] on; after it the client gives up. `None`: never. Default 5 min.
-    pub give_up_after: Option<Duration>,
-    /// Try again also when an attempt is refused before any has connected; else give up then. Default yes.
-    pub retry_refused: bool,
-    /// Between receiving `message Y` and answering `ok Y`. Default none.
-    pub ack_delay: Delay,
-    /// Answers of one connection that may be delayed at once; over it, answers are sent at once. Default 65,536.
-    pub max_delayed_acks: usize,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            response_timeout: Duration::from_secs(30),
-            backoff: Backoff::default(),
-            give_up_after: Some(Duration::from_secs(300)),
-            retry_refused: true,
-            ack_delay: Delay::None,
-            max_delayed_acks: 64 * 1024,
-        }
-    }
-}
-
-/// What a caller can ask of an echo client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Command {
-    /// Connect, send `message X`, and stay until its `ok X`, however often that takes.
-    Send {
-        /// The caller's name for this message, echoed in notices.
-        id: u64,
-        /// X.
-        x: Bytes,
-    },
-}
-
-/// What the caller of an echo client is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Notice {
-    /// The `ok X` has come and the connection closes: the natural end. Nothing follows for this id.
-    Acknowledged {
-        /// The caller's name for the message.
-        id: u64,
-        /// From the `message X` on the connection that got the ok.
-        round_trip: Duration,
-        /// From the command.
-        total: Duration,
-        /// Attempts that failed before.
-        retries: u32,
-    },
-    /// An attempt has failed; another follows.
-    Retrying {
-        /// The caller's name for the message.
-        id: u64,
-        /// What was wrong with this one.
-        failure: Failure,
-        /// How long until the next.
-        after: Duration,
-    },
-    /// The message was not acknowledged, and the client does not try again. Nothing follows for this id.
-    GaveUp {
-        /// The caller's name for the message.
-        id: u64,
-        /// What was wrong with the last attempt.
-        failure: Failure,
-        /// Attempts made.
-        attempts: u32,
-    },
-}
-
-/// Why an attempt to have a message acknowledged failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// No connection.
-    Dial(DialError),
-    /// The connection ended before the ok.
-    Closed(CloseReason),
-    /// The server said no: its code and its words.
-    Rejected(ErrorCode, Bytes),
-    /// No ok in time.
-    TimedOut,
-    /// This side is shutting down.
-    ShuttingDown,
-    /// Something else listens there than an echo server; what, if that can be told. Trying again is of no use.
-    OtherProtocol(Option<Protocol>),
-}
-
-impl Failure {
-    const fn of_dial(error: DialError) -> Self {
-        match error {
-            DialError::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            error => Self::Dial(error),
-        }
-    }
-
-    const fn of_close(reason: CloseReason) -> Self {
-        match reason {
-            CloseReason::OtherProtocol(protocol) => Self::OtherProtocol(protocol),
-            reason => Self::Closed(reason),
-        }
-    }
-}
-
 counters! {
-    /// What an echo client did, since it was made.
+    /// What an echo client has done.
     ClientCounters {
-        /// Messages the caller asked to have acknowledged.
+        /// Commands received.
         commands,
         /// Attempts to connect.
         attempts,
@@ -135,31 +26,31 @@ counters! {
         sent,
         /// Messages acknowledged.
         acknowledged,
-        /// Attempts that failed and were followed by another.
+        /// Failed attempts that were followed by another.
         retries,
         /// Messages given up.
         gave_up,
-        /// Attempts that ended because no ok came in time.
+        /// Attempts that timed out.
         timeouts,
         /// `message Y` received.
         received,
         /// `ok Y` sent.
         answered,
-        /// `ok` for something else than the connection's own X; ignored.
+        /// `ok` for another X than the connection's own; ignored.
         oks_unexpected,
         /// `error` received.
         errors_received,
     }
 }
 
-/// Echo clients: each message has a connection of its own, so one value of this type is as many clients of the kata as
-/// there are messages under way.
+/// Echo clients. Each message has its own connection, so one value acts as one client of the protocol for each message
+/// in progress.
 #[derive(Debug)]
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
     deliveries: Attempts<Delivery>,
-    /// Answers that are delayed.
+    /// Delayed acknowledgements: the key of the message whose connection owes it, and X.
     acks: Timers<(u32, Bytes)>,
     draining: bool,
     counters: ClientCounters,
@@ -170,16 +61,16 @@ struct Delivery {
     id: u64,
     x: Bytes,
     since: Time,
-    /// When the message was sent on the present connection.
+    /// When the message was sent on the current connection.
     sent: Time,
-    /// Answers that the present connection still owes.
+    /// The delayed acknowledgements of the current connection.
     acks: BTreeSet<TimerId>,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl<R: Rng> Client<R> {
-    /// Clients that draw delays from `rng`.
+    /// A client that draws delays from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
         let retry = Retry {
             backoff: config.backoff,
@@ -197,7 +88,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ClientCounters {
         &self.counters
@@ -228,7 +119,7 @@ impl<R: Rng> Client<R> {
             acks: BTreeSet::new(),
         };
         self.deliveries.begin(now, delivery, out);
-        self.counters.attempts = self.deliveries.made();
+        self.counters.attempts = self.deliveries.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -241,7 +132,7 @@ impl<R: Rng> Client<R> {
     }
 
     fn received(&mut self, now: Time, conn: ConnId, message: Message, out: &mut Out) {
-        let Some(key) = self.deliveries.on(conn) else {
+        let Some(key) = self.deliveries.key_of(conn) else {
             return;
         };
         match message {
@@ -252,12 +143,8 @@ impl<R: Rng> Client<R> {
             Message::Ok(_) => self.counters.oks_unexpected += 1,
             Message::Error(code, text) => {
                 self.counters.errors_received += 1;
-                match Protocol::of_error(code, &text) {
-                    _ if code == ErrorCode::NotHeld => {}
-                    Some(other) if other != Protocol::Echo => {
-                        self.fail(now, key, Failure::OtherProtocol(Some(other)), out);
-                    }
-                    _ => self.fail(now, key, Failure::Rejected(code, text), out),
+                if code != ErrorCode::NotHeld {
+                    self.fail(now, key, Failure::rejected(code, text, Protocol::Echo), out);
                 }
             }
         }
@@ -268,7 +155,7 @@ impl<R: Rng> Client<R> {
         let delay = self.config.ack_delay.draw(&mut self.rng);
         match self.deliveries.get_mut(key) {
             Some(delivery) if !delay.is_zero() && delivery.acks.len() < self.config.max_delayed_acks => {
-                delivery.acks.insert(self.acks.set(now + delay, (key, keep(&y))));
+                delivery.acks.insert(self.acks.set(now + delay, (key, detach(&y))));
             }
             _ => {
                 self.counters.answered += 1;
@@ -291,7 +178,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// The answers that a connection still owed are not given any more.
+    /// Cancels the delayed acknowledgements of a connection that has ended.
     fn forget_acks(&mut self, key: u32) {
         if let Some(delivery) = self.deliveries.get_mut(key) {
             for ack in core::mem::take(&mut delivery.acks) {
@@ -300,7 +187,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Ends a delivery's attempt, and either waits for the next or gives up.
+    /// Ends an attempt, then schedules the next or gives up.
     fn fail(&mut self, now: Time, key: u32, failure: Failure, out: &mut Out) {
         self.forget_acks(key);
         let reason = match failure {
@@ -308,9 +195,9 @@ impl<R: Rng> Client<R> {
             _ => CloseReason::TimedOut,
         };
         let hopeless = match failure {
-            Failure::Rejected(code, _) => !code.is_temporary(),
-            Failure::OtherProtocol(_) | Failure::ShuttingDown => true,
+            Failure::Rejected(code, _) => !code.is_retryable(),
             Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut => false,
+            _ => true,
         };
         let after = if hopeless || self.draining {
             None
@@ -337,14 +224,14 @@ impl<R: Rng> Client<R> {
                 out.push(Action::Send(conn, Message::Ok(y)));
             }
         }
-        while let Some(key) = self.deliveries.expired(now, out) {
+        while let Some(key) = self.deliveries.pop_expired(now, out) {
             self.counters.timeouts += 1;
             self.fail(now, key, Failure::TimedOut, out);
         }
-        self.counters.attempts = self.deliveries.made();
+        self.counters.attempts = self.deliveries.total_attempts();
     }
 
-    /// What has no connection is given up; what has one may still be acknowledged.
+    /// Gives up messages without a connection. Those with one may still be acknowledged.
     fn drain(&mut self, now: Time, out: &mut Out) {
         self.draining = true;
         let all = self.deliveries.iter().map(|(key, _)| key);
@@ -366,13 +253,13 @@ impl<R: Rng> Machine for Client<R> {
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(key) = self.deliveries.dial_failed(token, error) {
-                    self.fail(now, key, Failure::of_dial(error), out);
+                    self.fail(now, key, error.into(), out);
                 }
             }
             Event::Received(conn, message) => self.received(now, conn, message, out),
             Event::Closed(conn, reason) => {
                 if let Some(key) = self.deliveries.closed(conn) {
-                    self.fail(now, key, Failure::of_close(reason), out);
+                    self.fail(now, key, reason.into(), out);
                 }
             }
             Event::Deadline => self.expire(now, out),

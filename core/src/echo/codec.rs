@@ -1,15 +1,14 @@
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, ERROR, ErrorCode, Framer, Outbox, WireError, parse_error_line};
 
 /// The default limit on X: 1 MiB.
 pub const MAX_MESSAGE: u32 = 1024 * 1024;
 
 const MESSAGE: &[u8] = b"message ";
 const OK: &[u8] = b"ok ";
-const ERROR: &[u8] = b"error ";
 
-/// What travels between an echo client and server, in both directions.
+/// A message of the echo protocol, in either direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// `message X`
@@ -20,14 +19,14 @@ pub enum Message {
     Error(ErrorCode, Bytes),
 }
 
-/// Echo's wire format: the same payloads in frames and in lines.
+/// Echo's wire format: the same payloads in frames and in lines (PROTOCOL.md, "Echo").
 #[derive(Clone, Debug)]
 pub struct EchoCodec {
     framer: Framer,
 }
 
 impl EchoCodec {
-    /// For accepted connections. `max_message` bounds X, in bytes; at most 16 MiB − 9.
+    /// For accepted connections. `max_message` limits X, in bytes; at most 16 MiB − 9.
     #[must_use]
     pub const fn accepted(max_message: u32) -> Self {
         Self {
@@ -55,23 +54,16 @@ impl Codec for EchoCodec {
         match message {
             Message::Message(x) => self.framer.write(MESSAGE, x, output),
             Message::Ok(x) => self.framer.write(OK, x, output),
-            Message::Error(code, text) => {
-                let head = [ERROR, code.as_str().as_bytes(), b" "].concat();
-                self.framer.write(&head, text, output);
-            }
+            Message::Error(code, text) => self.framer.write_error(ERROR, *code, text, output),
         }
-    }
-
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        self.framer.write(b"", &Bytes::new(), output);
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
         self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
     }
 
-    fn framing(&self) -> Option<Framing> {
-        self.framer.framing()
+    fn framer(&self) -> Option<&Framer> {
+        Some(&self.framer)
     }
 }
 
@@ -84,11 +76,8 @@ fn parse(mut payload: Bytes) -> Decoded<Message> {
     } else if payload.starts_with(OK) {
         payload.advance(OK.len());
         Decoded::Message(Message::Ok(payload))
-    } else if payload.starts_with(ERROR) {
-        let rest = payload.slice(ERROR.len()..);
-        let end = memchr::memchr(b' ', &rest).unwrap_or(rest.len());
-        let text = rest.slice((end + 1).min(rest.len())..);
-        Decoded::Message(Message::Error(ErrorCode::parse(&rest[..end]), text))
+    } else if let Some((code, text)) = parse_error_line(&payload) {
+        Decoded::Message(Message::Error(code, text))
     } else {
         Decoded::Invalid(WireError::new(
             ErrorCode::UnknownRequest,

@@ -1,18 +1,18 @@
-//! How the ledger keeps X.
+//! How the ledger stores X.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::wire::{is_copied, keep};
+use crate::wire::{detach, is_copied};
 
-/// Buffers of short X kept for the next ones, at most.
+/// The most spare buffers that are kept.
 const SPARE: usize = 1024;
-/// A spare buffer may have so many bytes more than X needs, and X's length besides.
+/// A spare buffer is used only if its capacity is at most twice the length of X plus this many bytes.
 const SLACK: usize = 64;
 
-/// An X: one that outboxes copy lies in a buffer of its own, one that they share is shared with them.
+/// A stored X. An X that outboxes copy is copied here too; a larger one is shared with them.
 #[derive(Debug)]
 pub(super) enum Kept {
     Copied(Vec<u8>),
@@ -20,15 +20,15 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    /// X, to be sent: `came` is the same X as it was just received.
-    pub(super) fn to_send(&self, came: Bytes) -> Bytes {
+    /// X for sending. `received` is an equal X that was just received.
+    pub(super) fn to_send(&self, received: Bytes) -> Bytes {
         match self {
-            Self::Copied(_) => came,
+            Self::Copied(_) => received,
             Self::Shared(x) => x.clone(),
         }
     }
 
-    /// X, to be sent when it has not just been received.
+    /// X for sending again, without a received copy at hand.
     pub(super) fn to_send_again(&self) -> Bytes {
         match self {
             Self::Copied(x) => Bytes::copy_from_slice(x),
@@ -48,7 +48,7 @@ impl Deref for Kept {
     }
 }
 
-/// Buffers to keep X in.
+/// Spare buffers for short X.
 #[derive(Debug, Default)]
 pub(super) struct Spare(Vec<Vec<u8>>);
 
@@ -57,12 +57,12 @@ impl Spare {
         Self(Vec::new())
     }
 
-    /// X, to be kept for longer than the event that brought it.
+    /// Stores X for longer than the event that brought it.
     pub(super) fn keep(&mut self, x: &Bytes) -> Kept {
         if !is_copied(x) {
-            return Kept::Shared(keep(x));
+            return Kept::Shared(detach(x));
         }
-        // Not one that is much too long, or what is kept could take far more than its bytes.
+        // An oversized buffer would hold far more memory than the limits on bytes count.
         let fits = |spare: &Vec<u8>| (x.len()..=2 * x.len() + SLACK).contains(&spare.capacity());
         let spare = self.0.pop().filter(fits);
         let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(x.len()));
@@ -70,7 +70,7 @@ impl Spare {
         Kept::Copied(buffer)
     }
 
-    /// X is not needed any more.
+    /// Releases an X; keeps its buffer as a spare one.
     pub(super) fn drop(&mut self, kept: Kept) {
         if let Kept::Copied(mut buffer) = kept
             && self.0.len() < SPARE

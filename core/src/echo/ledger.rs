@@ -1,8 +1,8 @@
-//! Who waits for which X and who holds it. Only book-keeping: every rule of the protocol is in `server`.
+//! Which connections wait for which X, and which hold it. Only bookkeeping: the rules of the protocol are in `server`.
 //!
-//! Each `message X` is one flight: from its originator, by way of X, to its holder. A flight stands in three lists, of
-//! its X, its originator and its holder, linked through the flights themselves, so that every step is O(1) for each
-//! flight it touches and an idle connection owns no memory but its place in the table.
+//! Each forwarded `message X` is a *flight*, with its X, its originator (which waits for the `ok`) and its holder
+//! (which owes it). A flight is in three linked lists: of its X, its originator and its holder. So every operation is
+//! O(1) per flight that it touches, and an idle connection needs no memory but its table entry.
 
 use alloc::format;
 use alloc::string::String;
@@ -19,32 +19,32 @@ use super::kept::{Kept, Spare};
 use crate::ConnId;
 use crate::conn_set::ConnSet;
 
-/// One forwarded message that has not been answered.
+/// A forwarded message that is not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight<'a> {
     /// What was sent.
     pub x: &'a [u8],
-    /// Who waits for its ok; `None` if it left while others still wait for the same X.
+    /// The connection that waits for the `ok`; `None` if it has closed while others wait for the same X.
     pub originator: Option<ConnId>,
-    /// Who was sent it and may answer.
+    /// The connection that was sent X and owes the `ok`.
     pub holder: ConnId,
 }
 
-/// What an ok turned out to be.
+/// What an `ok` refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Somebody waited and the answerer held it.
+    /// A flight that this connection holds.
     Counted,
-    /// Forwarded to the answerer once, but nobody waits any more.
+    /// A flight that this connection held, of an X that no connection waits for any more.
     Late,
-    /// Never forwarded to the answerer, or answered by it before.
+    /// Neither: never forwarded to this connection, or acknowledged by it before.
     Unexpected,
 }
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     conns: ConnSet<Conn>,
-    /// The connections that can be sent any bytes.
+    /// The connections to which any bytes can be sent.
     binary: ConnSet<()>,
     entries: Slab<Entry>,
     spare: Spare,
@@ -59,7 +59,7 @@ struct Conn {
     sent: List,
     held: List,
     sent_bytes: usize,
-    /// Answers of this connection that are still to come though nobody waits for them.
+    /// Late answers that this connection may still send.
     late: u32,
 }
 
@@ -76,11 +76,11 @@ struct Node {
     entry: u32,
     originator: Option<ConnId>,
     holder: ConnId,
-    links: [Links; 3],
+    neighbours: [Neighbours; 3],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Links {
+struct Neighbours {
     previous: u32,
     next: u32,
 }
@@ -100,7 +100,7 @@ enum By {
 }
 
 const NONE: u32 = u32::MAX;
-const UNLINKED: Links = Links {
+const UNLINKED: Neighbours = Neighbours {
     previous: NONE,
     next: NONE,
 };
@@ -122,7 +122,7 @@ impl Default for List {
 }
 
 impl Ledger {
-    /// `keys` make the hash of X unpredictable to those who choose X.
+    /// `keys` make the hash of X unpredictable to peers, who choose X.
     pub(super) const fn new(keys: (u64, u64)) -> Self {
         Self {
             conns: ConnSet::new(),
@@ -156,14 +156,14 @@ impl Ledger {
         self.conns.len()
     }
 
-    /// How many messages of a connection wait for their ok, and how many bytes they are.
+    /// The number of a connection's unacknowledged messages, and their bytes.
     pub(super) fn waiting(&self, id: ConnId) -> (usize, usize) {
         self.conns
             .get(id)
             .map_or((0, 0), |conn| (conn.sent.len as usize, conn.sent_bytes))
     }
 
-    /// Whether a connection neither waits for anything nor holds anything.
+    /// Whether a connection is neither originator nor holder of a flight.
     pub(super) fn is_idle(&self, id: ConnId) -> bool {
         self.conns
             .get(id)
@@ -182,7 +182,7 @@ impl Ledger {
         self.flights.len()
     }
 
-    /// Bytes of all messages that are kept: the same X counts as often as it was sent.
+    /// Bytes of all flights: an X that was sent twice counts twice.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -196,12 +196,12 @@ impl Ledger {
             && self.bytes == 0
     }
 
-    /// Whether a connection that is live can be sent `x`.
+    /// Whether `x` can be sent to a live connection.
     pub(super) fn can_be_sent(&self, id: ConnId, x: &[u8]) -> bool {
         self.binary.contains(id) || fits_in_a_line(x)
     }
 
-    /// One of the connections that can be sent `x`, each as likely as any other. Lines cannot carry line breaks.
+    /// A uniformly random choice among the connections to which `x` can be sent. A line cannot carry a line break.
     pub(super) fn pick(&self, x: &[u8], rng: &mut impl Rng) -> Option<ConnId> {
         if self.binary.len() < self.conns.len() && !fits_in_a_line(x) {
             self.binary.pick(rng)
@@ -210,7 +210,7 @@ impl Ledger {
         }
     }
 
-    /// Notes that `x` came from `originator` and is forwarded to `holder`; both are live. Returns X, to be sent.
+    /// Adds a flight of `x`. Both connections must be live. Returns X for sending.
     pub(super) fn add(&mut self, x: Bytes, originator: ConnId, holder: ConnId) -> Bytes {
         let entry = self.entry_or_insert(&x);
         let kept = &mut self.entries[entry as usize];
@@ -220,7 +220,7 @@ impl Ledger {
             entry,
             originator: Some(originator),
             holder,
-            links: [UNLINKED; 3],
+            neighbours: [UNLINKED; 3],
         }) as u32;
         push(&mut self.flights, By::X, &mut kept.flights, flight);
         if let Some(conn) = self.conns.get_mut(originator) {
@@ -233,8 +233,8 @@ impl Ledger {
         kept.x.to_send(x)
     }
 
-    /// `holder` says ok to `x`. If that counts, `each` is called for every message that it answers, with its
-    /// originator; `freed` collects every connection that waited for `x` or held it.
+    /// Handles `ok x` from `holder`. If `holder` holds `x`, calls `each` with every originator of `x`, and appends
+    /// every originator and holder of `x` to `freed`.
     pub(super) fn answer(
         &mut self,
         x: &Bytes,
@@ -256,8 +256,8 @@ impl Ledger {
         Answer::Counted
     }
 
-    /// Takes a connection out. What nobody else waits for goes with it, and `freed` collects who held that. Returns the
-    /// flights that it held and that need a new holder.
+    /// Removes a connection. Removes each X that no other connection waits for, and appends its holders to `freed`.
+    /// Returns the flights that the connection held and that need a new holder.
     pub(super) fn close(&mut self, id: ConnId, freed: &mut Vec<ConnId>) -> Option<Vec<u32>> {
         while let Some(flight) = self.conns.get(id)?.sent.first() {
             if let Some(conn) = self.conns.get_mut(id) {
@@ -290,12 +290,12 @@ impl Ledger {
         Some(to_forward)
     }
 
-    /// What a flight carries.
+    /// The X of a flight.
     pub(super) fn x(&self, flight: u32) -> &Kept {
         &self.entries[self.flights[flight as usize].entry as usize].x
     }
 
-    /// Gives a flight that has lost its holder a new one, who is live.
+    /// Sets the new holder, which must be live, of a flight that has lost its own.
     pub(super) fn hand_over(&mut self, flight: u32, holder: ConnId) {
         self.flights[flight as usize].holder = holder;
         if let Some(conn) = self.conns.get_mut(holder) {
@@ -303,7 +303,7 @@ impl Ledger {
         }
     }
 
-    /// Checks everything that must always hold of the books; O(n), for tests and simulation.
+    /// Checks the ledger's invariants. O(n): for tests and simulation.
     pub(super) fn audit(&self) -> Result<(), String> {
         let mut bytes = 0;
         let mut listed = 0;
@@ -366,7 +366,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Ends all flights of an X. Every holder but the one of `answered` has an answer under way that will be late.
+    /// Ends all flights of an X. Every holder except that of flight `answered` may still send a late answer.
     fn close_entry(
         &mut self,
         entry: u32,
@@ -426,7 +426,8 @@ impl Ledger {
         found.copied()
     }
 
-    /// A flight of `x` that `holder` holds, and its entry. Most answer in order: what came first needs no hash of X.
+    /// A flight of `x` that `holder` holds, and its entry. Most holders answer in order: checking the oldest first
+    /// often avoids hashing X.
     fn held(&self, x: &[u8], holder: ConnId) -> Option<(u32, u32)> {
         if let Some(first) = self.conns.get(holder)?.held.first()
             && **self.x(first) == *x
@@ -437,7 +438,7 @@ impl Ledger {
         Some((entry, self.held_by(entry, holder)?))
     }
 
-    /// A flight of `entry` that `holder` holds. Looks through whichever of the two lists is shorter.
+    /// A flight of `entry` that `holder` holds. Searches the shorter of the two lists.
     fn held_by(&self, entry: u32, holder: ConnId) -> Option<u32> {
         let of_x = &self.entries[entry as usize].flights;
         let of_holder = &self.conns.get(holder)?.held;
@@ -463,25 +464,25 @@ fn fits_in_a_line(x: &[u8]) -> bool {
 
 fn push(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
     let previous = mem::replace(&mut list.last, flight);
-    flights[flight as usize].links[by as usize] = Links { previous, next: NONE };
+    flights[flight as usize].neighbours[by as usize] = Neighbours { previous, next: NONE };
     match flights.get_mut(previous as usize) {
-        Some(node) => node.links[by as usize].next = flight,
+        Some(node) => node.neighbours[by as usize].next = flight,
         None => list.first = flight,
     }
     list.len += 1;
 }
 
 fn remove(flights: &mut Slab<Node>, by: By, list: &mut List, flight: u32) {
-    let Links { previous, next } = flights[flight as usize].links[by as usize];
+    let Neighbours { previous, next } = flights[flight as usize].neighbours[by as usize];
     if previous == NONE {
         list.first = next;
     } else {
-        flights[previous as usize].links[by as usize].next = next;
+        flights[previous as usize].neighbours[by as usize].next = next;
     }
     if next == NONE {
         list.last = previous;
     } else {
-        flights[next as usize].links[by as usize].previous = previous;
+        flights[next as usize].neighbours[by as usize].previous = previous;
     }
     list.len -= 1;
 }
@@ -490,7 +491,7 @@ fn iter<'a>(flights: &'a Slab<Node>, by: By, list: &List) -> impl Iterator<Item 
     let mut at = list.first;
     core::iter::from_fn(move || {
         let flight = (at != NONE).then_some(at)?;
-        at = flights[flight as usize].links[by as usize].next;
+        at = flights[flight as usize].neighbours[by as usize].next;
         Some(flight)
     })
 }

@@ -1,12 +1,19 @@
-//! Echo: every `message X` is forwarded to one connection chosen at random, and acknowledged by `ok X`.
+//! Echo: the server forwards each `message X` to one connection chosen at random, and each `ok X` back to every
+//! connection that waits for it.
 
+mod api;
 mod client;
 mod codec;
+mod config;
 mod kept;
 mod ledger;
 mod server;
 
-pub use client::{Client, ClientConfig, ClientCounters, Command, Failure, Notice};
+pub use api::{Command, Notice};
+pub use client::{Client, ClientCounters};
 pub use codec::{EchoCodec, MAX_MESSAGE, Message};
+pub use config::{ClientConfig, ServerConfig};
 pub use ledger::Flight;
-pub use server::{Server, ServerConfig, ServerCounters};
+pub use server::{Server, ServerCounters};
+
+pub use crate::failure::Failure;

@@ -6,63 +6,41 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
+use super::codec::Message;
+use super::config::ServerConfig;
+use super::ledger::Flight;
 use super::ledger::{Answer, Ledger};
-use super::{Flight, Message};
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
 use crate::wire::ErrorCode;
 use crate::{Action, CloseReason, ConnId, Time};
 
-/// Bounds of an echo server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Messages of one connection that may wait for their ok. Default 65,536.
-    pub max_waiting: usize,
-    /// Bytes of one connection's messages that may wait for their ok. Default 64 MiB.
-    pub max_waiting_bytes: usize,
-    /// Messages of all connections that are kept. Default 4 Mi.
-    pub max_flights: usize,
-    /// Bytes of all messages that are kept, the same X as often as it was sent. Default 1 GiB.
-    pub max_bytes: usize,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            max_waiting: 64 * 1024,
-            max_waiting_bytes: 64 * 1024 * 1024,
-            max_flights: 4 * 1024 * 1024,
-            max_bytes: 1024 * 1024 * 1024,
-        }
-    }
-}
-
 counters! {
-    /// What an echo server did, since it was made.
+    /// What an echo server has done.
     ServerCounters {
-        /// Connections that became live.
+        /// Connections opened.
         opened,
-        /// Connections that were live at once, at most.
+        /// The most connections at the same time.
         peak_connections,
-        /// `message X` taken.
+        /// `message X` accepted.
         messages,
-        /// `message X` refused: too many waiting, busy, shutting down, or not to be sent back to where it came from.
+        /// `message X` refused: too many waiting, busy, shutting down, or X cannot be sent back to its originator.
         messages_refused,
-        /// Forwards of `message X` to a receiver chosen at random, re-forwards not included.
+        /// `message X` forwarded to a connection chosen at random, without re-forwards.
         forwards,
-        /// Forwards that went back to their originator.
+        /// Forwards to the originator itself.
         forwards_to_self,
-        /// Forwards anew because the receiver left without answering.
+        /// Re-forwards, because the holder closed without acknowledging.
         reforwards,
-        /// `ok X` that counted.
+        /// `ok X` from a holder.
         oks,
-        /// `ok X` sent on to originators.
+        /// `ok X` forwarded to originators.
         oks_forwarded,
-        /// `ok X` from a receiver when nobody waited for X any more; ignored.
+        /// `ok X` from a former holder of an X that no connection waits for any more; ignored.
         oks_late,
-        /// `ok X` from a connection that X was not forwarded to; ignored, and the peer told.
+        /// `ok X` from a connection that does not hold X; answered by an error.
         oks_unexpected,
-        /// Messages whose originator left before their ok.
+        /// Messages whose originator closed before their `ok`.
         abandoned,
         /// `error` from clients; ignored.
         errors_received,
@@ -84,7 +62,7 @@ pub struct Server<R> {
 type Out = Actions<Message, Infallible>;
 
 impl<R: Rng> Server<R> {
-    /// A server that makes its choices with `rng`.
+    /// A server that draws its choices from `rng`.
     pub fn new(config: ServerConfig, mut rng: R) -> Self {
         let ledger = Ledger::new((rng.next_u64(), rng.next_u64()));
         Self {
@@ -97,34 +75,34 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the server has done.
     #[must_use]
     pub const fn counters(&self) -> &ServerCounters {
         &self.counters
     }
 
-    /// The live connections, in no particular but a reproducible order.
+    /// The live connections, in a reproducible but unspecified order.
     pub fn connections(&self) -> impl Iterator<Item = ConnId> {
         self.ledger.connections()
     }
 
-    /// The messages forwarded and not answered, in no particular but a reproducible order.
+    /// The unacknowledged messages, in a reproducible but unspecified order.
     pub fn flights(&self) -> impl Iterator<Item = Flight<'_>> {
         self.ledger.flights()
     }
 
-    /// How many messages are forwarded and not answered.
+    /// The number of unacknowledged messages.
     #[must_use]
     pub fn flight_count(&self) -> usize {
         self.ledger.flight_count()
     }
 
-    /// Checks what must hold after every step, above all that every waiting X is held by a live connection. O(n): for
+    /// Checks the invariants that hold after every event, above all: each unacknowledged X has a live holder. O(n): for
     /// tests and simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), String> {
         self.ledger.audit()
     }
@@ -205,7 +183,7 @@ impl<R: Rng> Server<R> {
         let mut freed = mem::take(&mut self.freed);
         self.counters.abandoned += self.ledger.waiting(id).0 as u64;
         for flight in self.ledger.close(id, &mut freed).unwrap_or_default() {
-            // The originator is live and can be sent its own X, so there is always somebody to pick.
+            // The originator is live and can be sent its own X, so there is always a choice.
             let Some(holder) = self.ledger.pick(self.ledger.x(flight), &mut self.rng) else {
                 continue;
             };
@@ -225,7 +203,7 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// While draining, closes those of the connections just freed of something that have nothing left to do.
+    /// While draining, closes those of `freed` that have nothing left to do.
     fn settle(&mut self, mut freed: Vec<ConnId>, out: &mut Out) {
         for id in freed.drain(..) {
             self.close_if_drained(id, out);
@@ -235,7 +213,7 @@ impl<R: Rng> Server<R> {
 
     fn close_if_drained(&mut self, id: ConnId, out: &mut Out) {
         if self.draining && self.ledger.is_idle(id) {
-            // Idle: nothing of it is left to forward.
+            // An idle connection holds nothing to re-forward.
             self.ledger.close(id, &mut Vec::new());
             out.push(Action::Close(id, CloseReason::ShuttingDown));
         }

@@ -3,19 +3,20 @@ use alloc::vec::Vec;
 use crate::machine::DialToken;
 use crate::{CloseReason, ConnId};
 
-/// What a driver has to do after calling an [`Endpoint`](super::Endpoint). Owned by the driver, appended to by every call.
+/// What a driver must do after calling an [`Endpoint`](super::Endpoint). Owned by the driver; every call appends to it.
 #[derive(Debug)]
 pub struct Effects<N> {
-    /// Connections to write to: do what [`want`](super::Endpoint::want) says until it wants nothing or the socket is full.
+    /// Connections to flush: follow [`socket_action`](super::Endpoint::socket_action) until it returns `Nothing` or the
+    /// socket is full.
     pub flush: Vec<ConnId>,
-    /// Connections whose sockets are to be dropped now, and why each ended, for logs.
+    /// Connections whose sockets must be dropped, and why each ended, for logs.
     pub release: Vec<(ConnId, CloseReason)>,
-    /// Attempts to connect to be started, and answered by [`dialled`](super::Endpoint::dialled) or
+    /// Attempts to start, each answered by [`dialled`](super::Endpoint::dialled) or
     /// [`dial_failed`](super::Endpoint::dial_failed).
     pub dial: Vec<DialToken>,
-    /// Attempts to connect to be given up, and not answered.
+    /// Attempts to abandon, without an answer.
     pub abandon: Vec<DialToken>,
-    /// What the local caller is told.
+    /// Notices to the local caller.
     pub notices: Vec<N>,
 }
 

@@ -7,20 +7,19 @@ const REFUSED: &str = "too many bytes of unfinished messages are held here, and 
                        connect again later and send it again";
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
-    /// Notes what the connection holds of a message that has not arrived whole. `begun` says that another message has
-    /// arrived whole since this was last noted. Then closes the connections with the largest partial messages until all
-    /// that are left are within the bound.
+    /// Notes the size of a connection's partial message. `begun`: a message was completed since the last call. Then
+    /// closes the connections with the largest partial messages until the rest are within the limit.
     pub(super) fn note_partial(&mut self, now: Time, id: ConnId, begun: bool, effects: &mut Effects<M::Notice>) {
-        let Some(link) = self.links.get(id).filter(|link| !link.is_closing()) else {
+        let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
         };
-        let held = link.partial_bytes() + self.machine.partial_bytes(id);
-        if held == 0 && link.partial.is_none() {
+        let held = connection.partial_bytes() + self.machine.partial_bytes(id);
+        if held == 0 && connection.partial.is_none() {
             return;
         }
-        self.links.note_partial(now, id, held, begun);
-        while self.links.partials().held() > self.links.config().max_partial_bytes
-            && let Some(largest) = self.links.partials().largest()
+        self.connections.note_partial(now, id, held, begun);
+        while self.connections.partials().held() > self.connections.config().max_partial_bytes
+            && let Some(largest) = self.connections.partials().largest()
         {
             self.counters.refused_partial += 1;
             let error = WireError::new(ErrorCode::Busy, REFUSED);
@@ -28,10 +27,10 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Bytes of memory that partial messages hold: at most
-    /// [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes).
+    /// Bytes of memory of all partial messages: at most
+    /// [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes).
     #[must_use]
     pub const fn partial_bytes(&self) -> usize {
-        self.links.partials().held()
+        self.connections.partials().held()
     }
 }

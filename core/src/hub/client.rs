@@ -5,17 +5,20 @@ use core::mem;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice};
-use super::message::{Ids, Message, Reply, Request};
+use super::api::{Command, Notice};
+use super::config::ClientConfig;
+use super::ids::UserIds;
+use super::message::{Message, Reply, Request};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
+use crate::failure::Failure;
 use crate::machine::{Actions, DialError, DialToken, Event, Machine};
 use crate::timers::SHORTEST;
-use crate::wire::{ErrorCode, Protocol};
+use crate::wire::{ErrorClass, ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
-    /// What a hub's users did, since they were made.
+    /// What a hub's client has done.
     ClientCounters {
         /// Sessions begun.
         sessions,
@@ -25,22 +28,22 @@ counters! {
         asked,
         /// Requests answered.
         answered,
-        /// Requests that were not answered.
+        /// Requests without an answer.
         unanswered,
         /// Bodies received from other users.
         delivered,
-        /// Sessions that ended otherwise than by the caller's wish.
+        /// Sessions that ended for another reason than the caller's command.
         failed,
     }
 }
 
-/// Users of a hub: each session has a connection, and with it a user id, of its own.
+/// Users of a hub. Each session has its own connection, and with it its own user id.
 #[derive(Debug)]
 pub struct Client<R> {
     config: ClientConfig,
     rng: R,
     attempts: Attempts<Session>,
-    /// The sessions' keys among the attempts.
+    /// The keys of the sessions in `attempts`.
     keys: BTreeMap<u64, u32>,
     draining: bool,
     counters: ClientCounters,
@@ -49,25 +52,25 @@ pub struct Client<R> {
 #[derive(Debug)]
 struct Session {
     session: u64,
-    /// Requests that are not answered, oldest first.
+    /// Unanswered requests, oldest first.
     asks: VecDeque<Ask>,
     leaving: bool,
-    /// The hub's last words on the present connection.
-    told: Option<(ErrorCode, Bytes)>,
+    /// The last error that ends the current connection.
+    last_error: Option<(ErrorCode, Bytes)>,
 }
 
 #[derive(Debug)]
 struct Ask {
     ask: u64,
     request: Request,
-    /// When it was sent; `None` before.
+    /// When it was sent; `None` while not connected.
     sent: Option<Time>,
 }
 
 type Out = Actions<Message, Notice>;
 
 impl<R: Rng> Client<R> {
-    /// Users that draw pauses from `rng`.
+    /// A client that draws pauses from `rng`.
     pub fn new(config: ClientConfig, rng: R) -> Self {
         let retry = Retry {
             backoff: config.backoff,
@@ -85,7 +88,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ClientCounters {
         &self.counters
@@ -106,11 +109,11 @@ impl<R: Rng> Client<R> {
             session,
             asks: VecDeque::new(),
             leaving: false,
-            told: None,
+            last_error: None,
         };
         let key = self.attempts.begin(now, new, out);
         self.keys.insert(session, key);
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -120,13 +123,13 @@ impl<R: Rng> Client<R> {
         let Some(entry) = self.attempts.get_mut(key) else {
             return;
         };
-        entry.told = None;
+        entry.last_error = None;
         let session = entry.session;
         out.push(Action::Notify(Notice::Connected { session }));
         for ask in &mut entry.asks {
             ask.sent = Some(now);
             self.counters.asked += 1;
-            let kept = kind_of(&ask.request);
+            let kept = without_body(&ask.request);
             let request = mem::replace(&mut ask.request, kept);
             out.push(Action::Send(conn, Message::Request(request)));
         }
@@ -142,10 +145,10 @@ impl<R: Rng> Client<R> {
             out.push(Action::Notify(Notice::Unanswered { session, ask }));
             return;
         };
-        // Kept without its body once it is sent: only its kind is needed to know the answer.
+        // A sent request is kept without its body: its kind is enough to match the answer.
         let kept = if let Some(conn) = conn {
             self.counters.asked += 1;
-            let kept = kind_of(&request);
+            let kept = without_body(&request);
             out.push(Action::Send(conn, Message::Request(request)));
             kept
         } else {
@@ -168,7 +171,7 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// Has the oldest request timed, and ends a session that is to end and has none.
+    /// Sets the deadline of the oldest request; ends a session that is leaving and has no requests left.
     fn settle(&mut self, key: u32, out: &mut Out) {
         let Some(entry) = self.attempts.get(key) else {
             return;
@@ -181,22 +184,22 @@ impl<R: Rng> Client<R> {
             return;
         }
         let limit = self.config.response_timeout.max(SHORTEST);
-        let last = self.attempts.last_moment(key);
+        let last = self.attempts.gives_up_at(key);
         let in_time = self.config.reconnect && !self.attempts.is_proven(key);
         let due = entry
             .asks
             .front()
             .and_then(|ask| ask.sent)
             .map(|sent| match sent + limit {
-                // What is asked after that, on a connection on which nothing was waited for, has its time.
+                // A request sent later than that has its full time.
                 due if in_time && sent < last => due.min(last),
                 due => due,
             });
-        self.attempts.wait_until(key, due);
+        self.attempts.set_deadline(key, due);
     }
 
-    fn heard(&mut self, now: Time, conn: ConnId, reply: Reply, out: &mut Out) {
-        let Some(key) = self.attempts.on(conn) else {
+    fn reply(&mut self, now: Time, conn: ConnId, reply: Reply, out: &mut Out) {
+        let Some(key) = self.attempts.key_of(conn) else {
             return;
         };
         let Some(entry) = self.attempts.get_mut(key) else {
@@ -205,21 +208,20 @@ impl<R: Rng> Client<R> {
         let session = entry.session;
         match reply {
             Reply::Delivery { from, body } => {
-                self.attempts.proven(key);
+                self.attempts.mark_proven(key);
                 self.counters.delivered += 1;
-                out.push(Action::Notify(Notice::Delivered { session, from, body }));
+                out.push(Action::Notify(Notice::Received { session, from, body }));
                 self.settle(key, out);
             }
-            // About the connection, which is about to end.
-            Reply::Error(code, text) if !is_answer(code) => entry.told = Some((code, text)),
-            Reply::Error(code, text) if is_anothers(code, &text) => {
-                let other = Protocol::of_error(code, &text);
-                self.fail(now, key, Failure::OtherProtocol(other), out);
+            // An error about the connection, which is about to end.
+            Reply::Error(code, text) if code.class() != ErrorClass::Request => entry.last_error = Some((code, text)),
+            Reply::Error(code, text) if is_of_another_protocol(code, &text) => {
+                self.fail(now, key, Failure::rejected(code, text, Protocol::Hub), out);
             }
             reply => match entry.asks.pop_front() {
-                Some(ask) if answers(&reply, &ask.request) => {
+                Some(ask) if is_answer(&reply, &ask.request) => {
                     if !matches!(reply, Reply::Error(..)) {
-                        self.attempts.proven(key);
+                        self.attempts.mark_proven(key);
                     }
                     self.counters.answered += 1;
                     out.push(Action::Notify(Notice::Answered {
@@ -232,7 +234,7 @@ impl<R: Rng> Client<R> {
                 }
                 other => {
                     entry.asks.extend(other);
-                    self.fail(now, key, Failure::Confused, out);
+                    self.fail(now, key, Failure::ProtocolViolation, out);
                 }
             },
         }
@@ -242,44 +244,41 @@ impl<R: Rng> Client<R> {
         let Some(key) = self.attempts.closed(conn) else {
             return;
         };
-        let told = self.attempts.get_mut(key).and_then(|entry| entry.told.take());
-        let failure = match (told, reason) {
-            (_, CloseReason::OtherProtocol(protocol)) => Failure::OtherProtocol(protocol),
-            (Some((code, text)), _) => Failure::Rejected(code, text),
-            (None, reason) => Failure::Closed(reason),
+        let last_error = self.attempts.get_mut(key).and_then(|entry| entry.last_error.take());
+        let failure = match (last_error, reason) {
+            (Some((code, text)), reason) if !matches!(reason, CloseReason::OtherProtocol(_)) => {
+                Failure::Rejected(code, text)
+            }
+            (_, reason) => reason.into(),
         };
         self.fail(now, key, failure, out);
     }
 
     fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, out: &mut Out) {
         if let Some(key) = self.attempts.dial_failed(token, error) {
-            let failure = match error {
-                DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                error => Failure::Dial(error),
-            };
-            self.fail(now, key, failure, out);
+            self.fail(now, key, error.into(), out);
         }
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(key) = self.attempts.expired(now, out) {
+        while let Some(key) = self.attempts.pop_expired(now, out) {
             self.fail(now, key, Failure::TimedOut, out);
         }
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
-    /// The attempt, or the connection, has failed: another attempt follows, or the session ends.
+    /// Handles a failed attempt or connection: schedules the next attempt or ends the session.
     fn fail(&mut self, now: Time, key: u32, failure: Failure, out: &mut Out) {
         let Some(entry) = self.attempts.get(key) else {
             return;
         };
-        let comes_back = self.config.reconnect && !entry.leaving;
+        let reconnects = self.config.reconnect && !entry.leaving;
         let hopeless = match &failure {
             Failure::Dial(_) => false,
-            Failure::TimedOut => self.attempts.conn(key).is_some() && !comes_back,
-            Failure::Closed(_) => !comes_back,
-            Failure::Rejected(code, _) => !comes_back || !code.is_temporary(),
-            Failure::Confused | Failure::ShuttingDown | Failure::OtherProtocol(_) => true,
+            Failure::TimedOut => self.attempts.conn(key).is_some() && !reconnects,
+            Failure::Closed(_) => !reconnects,
+            Failure::Rejected(code, _) => !reconnects || !code.is_retryable(),
+            _ => true,
         };
         let after = if hopeless {
             None
@@ -295,7 +294,7 @@ impl<R: Rng> Client<R> {
             return;
         };
         let session = entry.session;
-        // What was sent may have been done; what was not is sent on the next connection.
+        // The hub may have executed the requests that were sent. The others are sent on the next connection.
         let unsent = entry.asks.partition_point(|ask| ask.sent.is_some());
         for Ask { ask, .. } in entry.asks.drain(..unsent) {
             self.counters.unanswered += 1;
@@ -305,7 +304,7 @@ impl<R: Rng> Client<R> {
         out.push(Action::Notify(Notice::Retrying { session, why, after }));
     }
 
-    /// Tells the caller of everything that is left, and forgets the session.
+    /// Removes a session and sends its remaining notices.
     fn end(&mut self, key: u32, failure: Option<Failure>, out: &mut Out) {
         let reason = close_reason(failure.as_ref());
         let Some(Session { session, asks, .. }) = self.attempts.end(key, reason, out) else {
@@ -321,7 +320,7 @@ impl<R: Rng> Client<R> {
         out.push(Action::Notify(Notice::Ended { session, failure }));
     }
 
-    /// Sessions that are connected may have their requests answered; all others end.
+    /// Connected sessions end once their requests are answered; all others end now.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
         let all: Vec<(u64, u32)> = self.keys.iter().map(|(session, key)| (*session, *key)).collect();
@@ -335,35 +334,37 @@ impl<R: Rng> Client<R> {
     }
 }
 
-/// What a connection is closed for.
+/// The reason for closing a session's connection.
 const fn close_reason(failure: Option<&Failure>) -> CloseReason {
     match failure {
         None => CloseReason::Finished,
         Some(Failure::ShuttingDown) => CloseReason::ShuttingDown,
-        Some(Failure::Confused | Failure::OtherProtocol(_)) => CloseReason::Malformed(ErrorCode::UnknownRequest),
+        Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)) => {
+            CloseReason::Malformed(ErrorCode::UnknownRequest)
+        }
         Some(_) => CloseReason::TimedOut,
     }
 }
 
-/// Whether an error is in the words of another server than a hub.
-fn is_anothers(code: ErrorCode, text: &[u8]) -> bool {
-    Protocol::of_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
+/// Whether the text of an error shows another server than a hub.
+fn is_of_another_protocol(code: ErrorCode, text: &[u8]) -> bool {
+    Protocol::from_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
 }
 
-/// Enough of a request to know its answer by.
-fn kind_of(request: &Request) -> Request {
+/// A request reduced to its kind.
+fn without_body(request: &Request) -> Request {
     match request {
         Request::Identity => Request::Identity,
         Request::List => Request::List,
         Request::Echo(_) => Request::Echo(Bytes::new()),
         Request::Relay { .. } => Request::Relay {
-            to: Ids::default(),
+            to: UserIds::default(),
             body: Bytes::new(),
         },
     }
 }
 
-const fn answers(reply: &Reply, request: &Request) -> bool {
+const fn is_answer(reply: &Reply, request: &Request) -> bool {
     matches!(
         (reply, request),
         (Reply::Identity(_), Request::Identity)
@@ -371,19 +372,6 @@ const fn answers(reply: &Reply, request: &Request) -> bool {
             | (Reply::Echo(_), Request::Echo(_))
             | (Reply::Relayed { .. }, Request::Relay { .. })
             | (Reply::Error(..), _)
-    )
-}
-
-/// Whether an error answers a request, and does not end the connection.
-const fn is_answer(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UnknownRequest
-            | ErrorCode::NoReceivers
-            | ErrorCode::TooManyReceivers
-            | ErrorCode::BadReceiver
-            | ErrorCode::BodyTooLong
-            | ErrorCode::Unknown
     )
 }
 
@@ -399,8 +387,8 @@ impl<R: Rng> Machine for Client<R> {
             Event::Command(Command::Leave { session }) => self.leave(session, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => self.dial_failed(now, token, error, out),
-            Event::Received(conn, Message::Reply(reply)) => self.heard(now, conn, reply, out),
-            // The codec of a dialled connection makes no requests.
+            Event::Received(conn, Message::Reply(reply)) => self.reply(now, conn, reply, out),
+            // The codec of a dialled connection decodes no requests.
             Event::Received(_, Message::Request(_)) => {}
             Event::Closed(conn, reason) => self.closed(now, conn, reason, out),
             Event::Deadline => self.expire(now, out),

@@ -4,9 +4,10 @@ use core::fmt::Display;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
+use super::ids::{MAX_RECEIVERS, UserIds};
+use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
 use super::text::{self, Reading};
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, MAX_FRAME, Outbox, WireError};
+use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, MAX_FRAME, Outbox, WireError, parse_error};
 
 /// The first byte of a payload in length framing.
 mod kind {
@@ -14,7 +15,7 @@ mod kind {
     pub(super) const LIST: u8 = 0x02;
     pub(super) const ECHO: u8 = 0x03;
     pub(super) const RELAY: u8 = 0x04;
-    /// Of a reply, beside the kind of its request.
+    /// Combined with the kind of the request that a reply answers.
     pub(super) const REPLY: u8 = 0x80;
     pub(super) const DELIVERY: u8 = 0x85;
     pub(super) const ERROR: u8 = 0xFF;
@@ -23,14 +24,13 @@ mod kind {
 const UNKNOWN: u8 = 1;
 const TOO_SLOW: u8 = 2;
 
-/// A user may send frames of so many bytes: a relay of the longest body to as many receivers as there may be.
+/// The longest frame of a user, in bytes: a relay of the longest body to the most receivers.
 const MAX_REQUEST: u32 = (2 + MAX_RECEIVERS * 8 + MAX_BODY) as u32;
 
-/// The hub's wire format: compact in length framing, words in lines.
+/// The hub's wire format: binary in length framing, text in lines (PROTOCOL.md, "Hub").
 #[derive(Clone, Debug)]
 pub struct HubCodec {
     framer: Framer,
-    accepted: bool,
     reading: Reading,
 }
 
@@ -40,7 +40,6 @@ impl HubCodec {
     pub const fn accepted() -> Self {
         Self {
             framer: Framer::accepted(MAX_REQUEST),
-            accepted: true,
             reading: Reading::Command,
         }
     }
@@ -50,7 +49,6 @@ impl HubCodec {
     pub const fn dialled() -> Self {
         Self {
             framer: Framer::dialled(MAX_FRAME),
-            accepted: false,
             reading: Reading::Command,
         }
     }
@@ -78,10 +76,7 @@ impl HubCodec {
                 }
                 self.framer.write(&head, &nothing, output);
             }
-            Reply::Error(code, text) => {
-                let head = [&[kind::ERROR], code.as_str().as_bytes(), b" "].concat();
-                self.framer.write(&head, text, output);
-            }
+            Reply::Error(code, text) => self.framer.write_error(&[kind::ERROR], *code, text, output),
             Reply::Delivery { from, body } => {
                 let mut head = [0; 9];
                 head[0] = kind::DELIVERY;
@@ -112,7 +107,7 @@ impl Codec for HubCodec {
     type Message = Message;
 
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
-        if self.accepted && self.framer.receives(input) == Some(Framing::Lines) {
+        if !self.framer.is_dialled() && self.framer.receives(input) == Some(Framing::Lines) {
             return self.reading.next(&mut self.framer, input);
         }
         let Some(payload) = self.framer.next(input)? else {
@@ -121,12 +116,16 @@ impl Codec for HubCodec {
         if payload.is_empty() {
             return Ok(Some(Decoded::Keepalive));
         }
-        let parsed = if self.accepted {
+        let parsed = if !self.framer.is_dialled() {
             request(payload).map(Message::Request)
         } else {
-            // Only a farewell comes in lines.
+            // In lines, a hub sends only an error before it closes.
             let lines = self.framer.receives(input) == Some(Framing::Lines);
-            let reply = if lines { text::farewell(payload) } else { reply(payload) };
+            let reply = if lines {
+                text::farewell(&payload)
+            } else {
+                reply(payload)
+            };
             Ok(Message::Reply(reply?))
         };
         Ok(Some(match parsed {
@@ -136,7 +135,7 @@ impl Codec for HubCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        if self.accepted && self.framer.ends_in_lines(input) {
+        if !self.framer.is_dialled() && self.framer.ends_in_lines(input) {
             self.reading.finish(input)
         } else {
             None
@@ -151,20 +150,16 @@ impl Codec for HubCodec {
         }
     }
 
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        self.framer.write(b"", &Bytes::new(), output);
-    }
-
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A user has nobody to tell.
-        if self.accepted {
+        // An error of a user would reach no one: the connection closes.
+        if !self.framer.is_dialled() {
             let text = Bytes::copy_from_slice(text.as_bytes());
             self.encode(&Message::Reply(Reply::Error(code, text)), output);
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
-        self.framer.framing()
+    fn framer(&self) -> Option<&Framer> {
+        Some(&self.framer)
     }
 }
 
@@ -177,7 +172,7 @@ fn request(mut payload: Bytes) -> Result<Request, WireError> {
         ))),
         kind::IDENTITY => Ok(Request::Identity),
         kind::LIST => Ok(Request::List),
-        kind::ECHO if payload.len() > MAX_BODY => Err(too_long()),
+        kind::ECHO if payload.len() > MAX_BODY => Err(ErrorCode::BodyTooLong.into()),
         kind::ECHO => Ok(Request::Echo(payload)),
         kind::RELAY => relay(payload),
         _ => Err(unknown(format!("a request of kind {kind}"))),
@@ -195,20 +190,20 @@ fn relay(mut payload: Bytes) -> Result<Request, WireError> {
     if payload.len() < ids {
         return Err(unknown("a relay with fewer receivers than it says"));
     }
-    let to = Ids::from_wire(payload.split_to(ids)).unwrap_or_default();
+    let to = UserIds::from_wire(payload.split_to(ids)).unwrap_or_default();
     if payload.len() > MAX_BODY {
-        return Err(too_long());
+        return Err(ErrorCode::BodyTooLong.into());
     }
     Ok(Request::Relay { to, body: payload })
 }
 
-/// What a hub that keeps to the protocol sends.
+/// Decodes a hub's reply.
 fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
     let kind = payload.get_u8();
     let not_whole = || unknown(format!("a reply of kind {kind} that is not whole"));
     Ok(match kind ^ kind::REPLY {
         kind::IDENTITY => Reply::Identity(payload.try_get_u64().map_err(|_| not_whole())?),
-        kind::LIST => Reply::List(Ids::from_wire(payload).ok_or_else(not_whole)?),
+        kind::LIST => Reply::List(UserIds::from_wire(payload).ok_or_else(not_whole)?),
         kind::ECHO => Reply::Echo(payload),
         kind::RELAY => {
             let sent = payload.try_get_u8().map_err(|_| not_whole())?;
@@ -233,7 +228,10 @@ fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
             from: payload.try_get_u64().map_err(|_| not_whole())?,
             body: payload,
         },
-        _ if kind == kind::ERROR => text::error(&payload),
+        _ if kind == kind::ERROR => {
+            let (code, text) = parse_error(&payload);
+            Reply::Error(code, text)
+        }
         _ => return Err(unknown(format!("a reply of kind {kind}"))),
     })
 }
@@ -241,8 +239,4 @@ fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
 fn unknown(what: impl Display) -> WireError {
     let text = format!("{what}; a hub expects 1 identity, 2 list, 3 echo or 4 relay");
     WireError::new(ErrorCode::UnknownRequest, text)
-}
-
-pub(super) fn too_long() -> WireError {
-    ErrorCode::BodyTooLong.into()
 }

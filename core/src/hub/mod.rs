@@ -1,16 +1,21 @@
-//! The hub: every connection has a user id, can ask for its own and for all others, and can relay a body to up to 255
-//! users by their ids.
+//! The hub: each connection is a user with an id. A user can list the other users and send a body to up to 255 of them.
 
-mod caller;
+mod api;
 mod client;
 mod codec;
+mod config;
+mod ids;
 mod message;
 mod server;
 mod text;
 
-pub use caller::{ClientConfig, Command, Failure, Notice};
+pub use api::{Command, Notice};
 pub use client::{Client, ClientCounters};
 pub use codec::HubCodec;
-pub use message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
+pub use config::ClientConfig;
+pub use ids::{MAX_RECEIVERS, UserIds};
+pub use message::{MAX_BODY, Message, Reply, Request, Unsent};
 pub use server::{Server, ServerCounters};
 pub use text::receipt;
+
+pub use crate::failure::Failure;

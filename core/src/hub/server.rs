@@ -5,18 +5,19 @@ use core::mem;
 
 use bytes::Bytes;
 
-use super::message::{Ids, Message, Reply, Request, Unsent};
+use super::ids::UserIds;
+use super::message::{Message, Reply, Request, Unsent};
 use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
-    /// What a hub did, since it was made.
+    /// What a hub has done.
     ServerCounters {
-        /// Users that connected.
+        /// Users connected.
         opened,
-        /// Users that were connected at once, at most.
+        /// The most users at the same time.
         peak_users,
         /// `identity` answered.
         identities,
@@ -24,18 +25,18 @@ counters! {
         lists,
         /// `echo` answered.
         echoes,
-        /// Relays taken.
+        /// Relays accepted.
         relays,
-        /// Bodies sent on, one for each receiver.
+        /// Bodies sent, one for each receiver.
         deliveries,
-        /// Receivers of relays that were not connected.
+        /// Receivers that were not connected.
         unknown_receivers,
-        /// Receivers of relays that were left out because they did not read what waited for them.
+        /// Receivers that did not get a body because too many bytes waited for them.
         slow_receivers,
     }
 }
 
-/// The hub. Makes no random choice: the same events give the same actions.
+/// The hub. Deterministic: it makes no random choices.
 #[derive(Debug, Default)]
 pub struct Server {
     users: ConnSet<u64>,
@@ -49,34 +50,35 @@ pub struct Server {
 type Out = Actions<Message, Infallible>;
 
 impl Server {
-    /// A hub that has no users yet. The first gets the id 1; no id is given twice.
+    /// A hub without users. Ids start at 1 and are never reused.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What it did so far.
+    /// What the hub has done.
     #[must_use]
     pub const fn counters(&self) -> &ServerCounters {
         &self.counters
     }
 
-    /// The users that are connected, ascending by id.
+    /// The connected users, ascending by id.
     pub fn users(&self) -> impl Iterator<Item = (u64, ConnId)> {
         self.by_id.iter().map(|(id, conn)| (*id, *conn))
     }
 
-    /// How many users are connected.
+    /// The number of connected users.
     #[must_use]
     pub fn user_count(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Checks what must hold after every step: the two tables of users say the same. O(n): for tests and simulation.
+    /// Checks the invariant that holds after every event: both tables have the same users. O(n): for tests and
+    /// simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
         let known = |(id, conn): (&u64, &ConnId)| self.users.get(*conn) == Some(id);
         if self.users.len() != self.by_id.len() || !self.by_id.iter().all(known) {
@@ -105,7 +107,7 @@ impl Server {
         }
     }
 
-    fn asked(&mut self, conn: ConnId, request: Request, out: &mut Out) {
+    fn request(&mut self, conn: ConnId, request: Request, out: &mut Out) {
         let Some(&user) = self.users.get(conn) else {
             return;
         };
@@ -130,7 +132,7 @@ impl Server {
         out.push(Action::Send(conn, Message::Reply(reply)));
     }
 
-    fn relay(&mut self, from: u64, to: &Ids, body: &Bytes, out: &mut Out) -> Reply {
+    fn relay(&mut self, from: u64, to: &UserIds, body: &Bytes, out: &mut Out) -> Reply {
         let mut receivers = mem::take(&mut self.receivers);
         receivers.extend(to.iter());
         receivers.sort_unstable();
@@ -151,7 +153,7 @@ impl Server {
             self.counters.unknown_receivers += 1;
             return Err(Unsent::Unknown);
         };
-        if out.is_behind(conn) {
+        if out.is_backlogged(conn) {
             self.counters.slow_receivers += 1;
             return Err(Unsent::TooSlow);
         }
@@ -161,7 +163,7 @@ impl Server {
         Ok(())
     }
 
-    /// Nothing is ever under way inside a hub: all users can be closed, once what waits for them is written.
+    /// A hub has no work in progress, so it closes all connections; what waits to be written is flushed.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
         for conn in mem::take(&mut self.by_id).into_values() {
@@ -179,10 +181,10 @@ impl Machine for Server {
     fn handle(&mut self, _now: Time, event: Event<Message, Infallible>, out: &mut Out) {
         match event {
             Event::Opened(conn, _) => self.opened(conn, out),
-            Event::Received(conn, Message::Request(request)) => self.asked(conn, request, out),
+            Event::Received(conn, Message::Request(request)) => self.request(conn, request, out),
             Event::Closed(conn, _) => self.closed(conn),
             Event::Drain => self.drain(out),
-            // The codec of an accepted connection makes no replies.
+            // The codec of an accepted connection decodes no replies.
             Event::Received(_, Message::Reply(_)) => {}
             Event::DialFailed(..) | Event::Command(_) | Event::Deadline | Event::PeerFinished(_) => {}
         }

@@ -1,4 +1,4 @@
-//! The hub's words, for people: requests typed or pasted at `nc`, and the answers they see.
+//! The hub's protocol in lines, for people who type or paste requests.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,58 +7,58 @@ use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::codec::too_long;
-use super::message::{Ids, MAX_BODY, MAX_RECEIVERS, Message, Reply, Request, Unsent};
-use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError};
+use super::ids::{self, UserIds};
+use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
+use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError, parse_error_line};
 
-/// What comes next of a user who types. Nothing of a relay is taken off the input before all of it has come, so that
-/// what half a relay holds is in one buffer, its connection's; places are counted from the relay's first byte.
+/// The state of reading requests in lines. A relay stays in `input` until it is complete, so that an unfinished one is
+/// held in one buffer, the connection's. Offsets count from the relay's first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Reading {
     #[default]
     Command,
-    /// The line with the receivers of a relay, which begins here.
+    /// Next: the line with a relay's receivers, at this offset.
     Receivers(u32),
     Lines(Lines),
-    /// A body of this many bytes, and then the end of its line.
+    /// Next: a body of `length` bytes, then a line end.
     Bytes {
-        to: Place,
+        to: Span,
         body: u32,
         length: u32,
     },
-    /// The rest of a relay that was refused, up to two empty lines.
+    /// Skip the rest of a refused relay, up to two empty lines.
     SkipLines {
         empty: u8,
     },
-    /// The rest of a relay that was refused: as many bytes, and the end of the line.
+    /// Skip the rest of a refused relay: this many bytes and a line end.
     SkipBytes(usize),
 }
 
-/// Where the user ids of a relay stand.
+/// Where a relay's user ids are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Span {
     start: u32,
     end: u32,
 }
 
-/// The body of a relay in lines, as far as it has come.
+/// An unfinished relay whose body is in lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
-    to: Place,
+    to: Span,
     body: u32,
-    /// The next line.
+    /// The offset of the next line.
     next: u32,
-    /// Bytes of the body, the breaks between its lines included.
+    /// The length of the body so far, including line breaks between its lines.
     length: u32,
     any: bool,
-    /// Empty lines that came last, and are part of the body only if another line follows.
+    /// Empty lines at the end; part of the body only if another line follows.
     empty: u8,
 }
 
 type Next = Result<Option<Decoded<Message>>, WireError>;
 
 impl Reading {
-    /// Takes one request off the front of `input`, if it is all there.
+    /// Takes one request from the front of `input`, if it is complete.
     pub(super) fn next(&mut self, framer: &mut Framer, input: &mut BytesMut) -> Next {
         loop {
             let start = match *self {
@@ -70,7 +70,7 @@ impl Reading {
                     let to = to.read(input);
                     input.advance(body as usize);
                     let body = input.split_to(length as usize).freeze();
-                    // The end of its line, if it is not left out, is then an empty one.
+                    // The optional line end after the body is then read as an empty line.
                     *self = Self::Command;
                     return Ok(Some(relay(to, body)));
                 }
@@ -94,8 +94,8 @@ impl Reading {
         }
     }
 
-    /// The user's stream has ended, and `input` is what is left of it: the last line may lack its end, and a body in
-    /// lines its two empty ones.
+    /// Ends the stream: `input` is its rest. The last line needs no line end, and a body in lines needs no two empty
+    /// lines.
     pub(super) fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let start = match *self {
             Self::Lines(lines) => lines.next as usize,
@@ -116,7 +116,7 @@ impl Reading {
         last
     }
 
-    /// Reads a line; a request, an error or a keepalive if that is what it completes. It is taken off the input then.
+    /// Handles one line. Returns the request, error or keepalive that it completes, and then removes it from `input`.
     fn line(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         match self {
             Self::Lines(lines) => match lines.line(line) {
@@ -127,7 +127,7 @@ impl Reading {
                     *self = Self::Command;
                     Some(relay)
                 }
-                Ended::TooLong => Some(self.skip_lines(too_long(), line, input)),
+                Ended::TooLong => Some(self.skip_lines(ErrorCode::BodyTooLong.into(), line, input)),
             },
             Self::SkipLines { empty } => {
                 *empty = if line.end > line.start { 0 } else { *empty + 1 };
@@ -158,7 +158,7 @@ impl Reading {
             b"" if text.is_empty() => return Some(Decoded::Keepalive),
             b"identity" if rest.is_empty() => Request::Identity,
             b"list" if rest.is_empty() => Request::List,
-            b"echo" if rest.len() > MAX_BODY => return Some(Decoded::Invalid(too_long())),
+            b"echo" if rest.len() > MAX_BODY => return Some(Decoded::Invalid(ErrorCode::BodyTooLong.into())),
             b"echo" => Request::Echo(rest),
             _ => {
                 let expected = "expected `identity`, `list`, `echo TEXT`, `relay IDS TEXT`, or `relay` and then lines";
@@ -168,10 +168,10 @@ impl Reading {
         Some(Decoded::Message(Message::Request(request)))
     }
 
-    /// `relay 2,3 TEXT`, or `relay 2,3` with the body in the lines that follow. The user ids begin at `start`.
+    /// `relay 2,3 TEXT`, or `relay 2,3` followed by the body in lines. The user ids begin at `start`.
     fn relay_in_a_line(&mut self, start: usize, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let rest = &input[start..line.end];
-        let (to, after) = match ids(rest) {
+        let (to, after) = match ids::parse(rest) {
             Ok(parsed) => parsed,
             Err(error) if rest.contains(&b' ') => {
                 input.advance(line.next);
@@ -180,53 +180,55 @@ impl Reading {
             Err(error) => return Some(self.skip_lines(error, line, input)),
         };
         if after == rest.len() {
-            *self = Self::Lines(Lines::after(Place::new(start, line.end), line));
+            *self = Self::Lines(Lines::after(Span::new(start, line.end), line));
             return None;
         }
         let body = line.take(input).slice(start + after + 1..);
         if body.len() > MAX_BODY {
-            return Some(Decoded::Invalid(too_long()));
+            return Some(Decoded::Invalid(ErrorCode::BodyTooLong.into()));
         }
         Some(relay(to, body))
     }
 
-    /// `2,3`, or `2,3 LENGTH`. What follows a mistake is the body all the same, and skipped.
+    /// `2,3`, or `2,3 LENGTH`. If it is invalid, the body that follows is skipped.
     fn receivers(&mut self, line: Line, input: &mut BytesMut) -> Option<Decoded<Message>> {
         let text = &input[line.start..line.end];
-        let parsed = ids(text);
+        let parsed = ids::parse(text);
         let length = match &parsed {
             Ok((_, after)) => &text[*after..],
             Err(_) => last_word(text),
         };
         let length = length.trim_ascii();
-        let bytes = number(length).and_then(|length| usize::try_from(length).ok());
+        let bytes = ids::number(length).and_then(|length| usize::try_from(length).ok());
         match (parsed, bytes) {
             (Ok((_, after)), Some(bytes)) if bytes <= MAX_BODY => {
                 *self = Self::Bytes {
-                    to: Place::new(line.start, line.start + after),
+                    to: Span::new(line.start, line.start + after),
                     body: line.next as u32,
                     length: bytes as u32,
                 };
                 None
             }
             (Ok((_, after)), None) if length.is_empty() => {
-                *self = Self::Lines(Lines::after(Place::new(line.start, line.start + after), line));
+                *self = Self::Lines(Lines::after(Span::new(line.start, line.start + after), line));
                 None
             }
             (Ok(_), None) => {
-                let text = format!("\"{}\" is no length in bytes", shown(length));
+                let text = format!("\"{}\" is no length in bytes", ids::excerpt(length));
                 Some(self.skip_lines(WireError::new(ErrorCode::BadReceiver, text), line, input))
             }
             (Err(error), None) => Some(self.skip_lines(error, line, input)),
             (parsed, Some(bytes)) => {
                 *self = Self::SkipBytes(bytes);
                 input.advance(line.next);
-                Some(Decoded::Invalid(parsed.err().unwrap_or_else(too_long)))
+                Some(Decoded::Invalid(
+                    parsed.err().unwrap_or_else(|| ErrorCode::BodyTooLong.into()),
+                ))
             }
         }
     }
 
-    /// A relay was refused whose body follows in lines; all of it up to `line` is skipped already.
+    /// Refuses a relay whose body follows in lines; skips all of it up to `line`.
     fn skip_lines(&mut self, error: WireError, line: Line, input: &mut BytesMut) -> Decoded<Message> {
         *self = Self::SkipLines { empty: 0 };
         input.advance(line.next);
@@ -241,7 +243,7 @@ enum Ended {
     TooLong,
 }
 
-impl Place {
+impl Span {
     const fn new(start: usize, end: usize) -> Self {
         Self {
             start: start as u32,
@@ -249,14 +251,14 @@ impl Place {
         }
     }
 
-    /// The ids, which were read before.
-    fn read(self, input: &[u8]) -> Ids {
-        ids(&input[self.start as usize..self.end as usize]).map_or_else(|_| Ids::default(), |(ids, _)| ids)
+    /// Reads the ids, which were checked before.
+    fn read(self, input: &[u8]) -> UserIds {
+        ids::parse(&input[self.start as usize..self.end as usize]).map_or_else(|_| UserIds::default(), |(ids, _)| ids)
     }
 }
 
 impl Lines {
-    const fn after(to: Place, line: Line) -> Self {
+    const fn after(to: Span, line: Line) -> Self {
         Self {
             to,
             body: line.next as u32,
@@ -282,7 +284,7 @@ impl Lines {
         Ended::No
     }
 
-    /// The relay, whose last line has come.
+    /// Builds the relay after its last line.
     fn end(&self, input: &[u8]) -> Decoded<Message> {
         let lines = &input[self.body as usize..self.next as usize];
         let mut body = Vec::with_capacity(lines.len() + 1);
@@ -290,55 +292,17 @@ impl Lines {
             body.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
             body.push(b'\n');
         }
-        // Empty lines at the end, and the last line's end, are not part of it.
+        // Empty lines at the end and the last line end are not part of the body.
         body.truncate(self.length as usize);
         relay(self.to.read(input), body.into())
     }
 }
 
-fn relay(to: Ids, body: Bytes) -> Decoded<Message> {
+fn relay(to: UserIds, body: Bytes) -> Decoded<Message> {
     Decoded::Message(Message::Request(Request::Relay { to, body }))
 }
 
-/// Reads ids with commas between, and perhaps spaces after those; says where they end.
-pub(super) fn ids(text: &[u8]) -> Result<(Ids, usize), WireError> {
-    let mut ids = Vec::new();
-    let mut at = 0;
-    loop {
-        let rest = &text[at..];
-        let word = &rest[..rest.iter().position(|b| *b == b',' || *b == b' ').unwrap_or(rest.len())];
-        if word.is_empty() && ids.is_empty() {
-            return Err(ErrorCode::NoReceivers.into());
-        }
-        let Some(id) = number(word) else {
-            let text = format!(
-                "\"{}\" is no user id; expected numbers up to {} with commas between them",
-                shown(word),
-                u64::MAX
-            );
-            return Err(WireError::new(ErrorCode::BadReceiver, text));
-        };
-        ids.push(id);
-        at += word.len();
-        if text.get(at) != Some(&b',') {
-            break;
-        }
-        at += 1;
-        at += text[at..].iter().take_while(|b| **b == b' ').count();
-    }
-    if ids.len() > MAX_RECEIVERS {
-        let text = format!("{} receivers; at most {MAX_RECEIVERS} can be named", ids.len());
-        return Err(WireError::new(ErrorCode::TooManyReceivers, text));
-    }
-    Ok((ids.into_iter().collect(), at))
-}
-
-fn number(word: &[u8]) -> Option<u64> {
-    let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    digits.then(|| core::str::from_utf8(word).ok()?.parse().ok())?
-}
-
-/// The length that a line of receivers ends in, if it has one.
+/// The length at the end of a line of receivers, if there is one.
 fn last_word(line: &[u8]) -> &[u8] {
     let space = line.iter().rposition(|b| *b == b' ');
     match space {
@@ -347,17 +311,7 @@ fn last_word(line: &[u8]) -> &[u8] {
     }
 }
 
-/// A few bytes of what was typed, for an error's text.
-fn shown(word: &[u8]) -> String {
-    const SHOWN: usize = 24;
-    let mut shown: String = format!("{}", word[..word.len().min(SHOWN)].escape_ascii());
-    if word.len() > SHOWN {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Appends a reply in words. A body follows the line that gives its length, and ends its own line.
+/// Appends a reply as text. A body follows the line with its length, and ends with a line end.
 pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     match reply {
         Reply::Identity(id) => output.put(format!("identity {id}").as_bytes()),
@@ -380,7 +334,7 @@ pub(super) fn write(reply: &Reply, output: &mut Outbox) {
     output.put(b"\n");
 }
 
-/// The result of a relay, in one line for people: `relayed to 1 of 2 users; unknown: 9`. `sent` and `unsent` are as in
+/// The result of a relay in one line: `relayed to 1 of 2 users; unknown: 9`. For `sent` and `unsent` see
 /// [`Reply::Relayed`].
 #[must_use]
 pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
@@ -388,7 +342,7 @@ pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
     let users = if all == 1 { "user" } else { "users" };
     let mut line = format!("relayed to {sent} of {all} {users}");
     for (why, word) in [(Unsent::Unknown, "unknown"), (Unsent::TooSlow, "too slow")] {
-        let ids: Ids = unsent
+        let ids: UserIds = unsent
             .iter()
             .filter(|(_, what)| *what == why)
             .map(|(id, _)| *id)
@@ -400,17 +354,9 @@ pub fn receipt(sent: u8, unsent: &[(u64, Unsent)]) -> String {
     line
 }
 
-/// What a hub says in a line to a user that speaks frames: its last words.
-pub(super) fn farewell(line: Bytes) -> Result<Reply, WireError> {
-    match line.strip_prefix(b"error ") {
-        Some(rest) => Ok(error(&line.slice_ref(rest))),
-        None => Err(WireError::new(ErrorCode::UnknownRequest, "expected `error CODE TEXT`")),
-    }
-}
-
-/// Reads `<code> <text>`.
-pub(super) fn error(rest: &Bytes) -> Reply {
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let text = rest.slice((end + 1).min(rest.len())..);
-    Reply::Error(ErrorCode::parse(&rest[..end]), text)
+/// Reads the line that a hub sends before it closes a connection on which it has read nothing: an error.
+pub(super) fn farewell(line: &Bytes) -> Result<Reply, WireError> {
+    let (code, text) = parse_error_line(line)
+        .ok_or_else(|| WireError::new(ErrorCode::UnknownRequest, "expected `error CODE TEXT`"))?;
+    Ok(Reply::Error(code, text))
 }

@@ -4,39 +4,41 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rand_core::Rng;
 
-use super::caller::{ClientConfig, Command, Failure, Notice, Total, Want};
+use super::api::{Command, Notice, StreamSpec, Total};
+use super::config::ClientConfig;
 use super::message::Message;
 use super::progress::{Progress, Step};
 use crate::attempts::{Attempts, Retry};
 use crate::counters::counters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine};
+use crate::failure::Failure;
+use crate::machine::{Actions, DialToken, Event, Machine};
 use crate::wire::{ErrorCode, Protocol};
 use crate::{Action, CloseReason, ConnId, Time};
 
 counters! {
-    /// What a numbers client did, since it was made.
+    /// What a numbers client has done.
     ClientCounters {
-        /// Streams asked for.
+        /// Streams requested.
         asked,
         /// Attempts to connect.
         attempts,
-        /// Streams gone on with after a loss.
+        /// Streams resumed after a loss.
         resumed,
-        /// Numbers got.
+        /// Numbers received.
         numbers,
-        /// Streams of which all has come.
+        /// Streams completed.
         done,
-        /// Streams that broke off.
+        /// Streams failed.
         failed,
     }
 }
 
-/// The side that gets numbers: each stream has a connection of its own.
+/// The side that receives numbers. Each stream has its own connection.
 #[derive(Debug)]
 pub struct Client<R> {
     rng: R,
-    attempts: Attempts<Get>,
-    /// The streams' keys among the attempts, by those that the caller gave them.
+    attempts: Attempts<Request>,
+    /// The keys of the streams in `attempts`, by the caller's keys.
     keys: BTreeMap<u64, u32>,
     draining: bool,
     counters: ClientCounters,
@@ -44,7 +46,7 @@ pub struct Client<R> {
 
 /// One stream.
 #[derive(Debug)]
-struct Get {
+struct Request {
     key: u64,
     progress: Progress,
 }
@@ -57,7 +59,7 @@ impl<R: Rng> Client<R> {
         let retry = Retry {
             backoff: config.backoff,
             attempt_timeout: config.response_timeout,
-            give_up_after: Some(config.give_up),
+            give_up_after: Some(config.give_up_after),
             retry_refused: config.retry_refused,
         };
         Self {
@@ -69,13 +71,13 @@ impl<R: Rng> Client<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the client has done.
     #[must_use]
     pub const fn counters(&self) -> &ClientCounters {
         &self.counters
     }
 
-    fn get(&mut self, now: Time, key: u64, want: Want, out: &mut Out) {
+    fn get(&mut self, now: Time, key: u64, spec: StreamSpec, out: &mut Out) {
         if self.keys.contains_key(&key) {
             return;
         }
@@ -86,10 +88,10 @@ impl<R: Rng> Client<R> {
             out.push(Action::Notify(Notice::Failed { key, failure }));
             return;
         }
-        let progress = Progress::new(want);
-        let at = self.attempts.begin(now, Get { key, progress }, out);
+        let progress = Progress::new(spec);
+        let at = self.attempts.begin(now, Request { key, progress }, out);
         self.keys.insert(key, at);
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
     fn opened(&mut self, now: Time, conn: ConnId, dial: Option<DialToken>, out: &mut Out) {
@@ -103,16 +105,16 @@ impl<R: Rng> Client<R> {
 
     fn ask(&mut self, now: Time, at: u32, conn: ConnId, request: Message, out: &mut Out) {
         out.push(Action::Send(conn, request));
-        self.attempts.await_answer(now, at);
+        self.attempts.restart_timeout(now, at);
     }
 
-    fn heard(&mut self, conn: ConnId, value: u64, out: &mut Out) {
-        let Some(at) = self.attempts.on(conn) else {
+    fn reply(&mut self, conn: ConnId, value: u64, out: &mut Out) {
+        let Some(at) = self.attempts.key_of(conn) else {
             return;
         };
-        self.attempts.wait_until(at, None);
-        self.attempts.proven(at);
-        let Some(Get { key, progress }) = self.attempts.get_mut(at) else {
+        self.attempts.set_deadline(at, None);
+        self.attempts.mark_proven(at);
+        let Some(Request { key, progress }) = self.attempts.get_mut(at) else {
             return;
         };
         let key = *key;
@@ -122,7 +124,7 @@ impl<R: Rng> Client<R> {
             out.push(Action::Notify(Notice::Resumed { key, count }));
         }
         match progress.take(value) {
-            Step::On => {}
+            Step::Continue => {}
             Step::Number { place, number } => {
                 self.counters.numbers += 1;
                 let place = place.into();
@@ -133,12 +135,12 @@ impl<R: Rng> Client<R> {
                 }
             }
             Step::Done(total) => self.end(at, Ok(total), out),
-            Step::Confused => self.end(at, Err(Failure::Confused), out),
+            Step::Violation => self.end(at, Err(Failure::ProtocolViolation), out),
         }
     }
 
     fn refused(&mut self, now: Time, conn: ConnId, code: ErrorCode, text: Bytes, out: &mut Out) {
-        let Some(at) = self.attempts.on(conn) else {
+        let Some(at) = self.attempts.key_of(conn) else {
             return;
         };
         let Some(get) = self.attempts.get_mut(at) else {
@@ -150,21 +152,15 @@ impl<R: Rng> Client<R> {
             self.ask(now, at, conn, request, out);
             return;
         }
-        match Protocol::of_error(code, &text) {
-            Some(other) if other != Protocol::Numbers => {
-                self.end(at, Err(Failure::OtherProtocol(Some(other))), out);
-            }
-            _ if code.is_temporary() => {
-                self.retry(now, at, Failure::Rejected(code, text), CloseReason::Finished, out);
-            }
-            _ => self.end(at, Err(Failure::Rejected(code, text)), out),
-        }
+        let failure = Failure::rejected(code, text, Protocol::Numbers);
+        self.retry(now, at, failure, CloseReason::Finished, out);
     }
 
-    /// The attempt, or the connection, is of no use any more: tries again after a pause, if there is time for it.
+    /// Schedules the next attempt, or ends the stream if retrying cannot help or the time limit leaves no room.
     fn retry(&mut self, now: Time, at: u32, why: Failure, reason: CloseReason, out: &mut Out) {
         let after = match why {
             Failure::OtherProtocol(_) => None,
+            Failure::Rejected(code, _) if !code.is_retryable() => None,
             _ => self.attempts.failed(now, at, reason, &mut self.rng, out),
         };
         match (after, self.attempts.get(at)) {
@@ -177,15 +173,15 @@ impl<R: Rng> Client<R> {
     }
 
     fn expire(&mut self, now: Time, out: &mut Out) {
-        while let Some(at) = self.attempts.expired(now, out) {
+        while let Some(at) = self.attempts.pop_expired(now, out) {
             self.retry(now, at, Failure::TimedOut, CloseReason::TimedOut, out);
         }
-        self.counters.attempts = self.attempts.made();
+        self.counters.attempts = self.attempts.total_attempts();
     }
 
-    /// Forgets the stream, and tells the caller how it ended.
+    /// Removes a stream and notifies the caller of its outcome.
     fn end(&mut self, at: u32, outcome: Result<Total, Failure>, out: &mut Out) {
-        let Some(Get { key, .. }) = self.attempts.end(at, CloseReason::Finished, out) else {
+        let Some(Request { key, .. }) = self.attempts.end(at, CloseReason::Finished, out) else {
             return;
         };
         self.keys.remove(&key);
@@ -202,7 +198,7 @@ impl<R: Rng> Client<R> {
         out.push(Action::Notify(notice));
     }
 
-    /// Streams may be endless, and can be gone on with: they end at once.
+    /// Streams can be endless and can be resumed: all end now.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
         let all: Vec<u32> = self.keys.values().copied().collect();
@@ -219,28 +215,20 @@ impl<R: Rng> Machine for Client<R> {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
-            Event::Command(Command::Get { key, want }) => self.get(now, key, want, out),
+            Event::Command(Command::Get { key, stream }) => self.get(now, key, stream, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(at) = self.attempts.dial_failed(token, error) {
-                    let why = match error {
-                        DialError::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        error => Failure::Dial(error),
-                    };
-                    self.retry(now, at, why, CloseReason::Finished, out);
+                    self.retry(now, at, error.into(), CloseReason::Finished, out);
                 }
             }
-            Event::Received(conn, Message::Number(value)) => self.heard(conn, value, out),
+            Event::Received(conn, Message::Number(value)) => self.reply(conn, value, out),
             Event::Received(conn, Message::Error(code, text)) => self.refused(now, conn, code, text, out),
-            // The codec of a dialled connection makes no requests.
+            // The codec of a dialled connection decodes no requests.
             Event::Received(..) => {}
             Event::Closed(conn, reason) => {
                 if let Some(at) = self.attempts.closed(conn) {
-                    let why = match reason {
-                        CloseReason::OtherProtocol(protocol) => Failure::OtherProtocol(protocol),
-                        reason => Failure::Closed(reason),
-                    };
-                    self.retry(now, at, why, reason, out);
+                    self.retry(now, at, reason.into(), reason, out);
                 }
             }
             Event::Deadline => self.expire(now, out),

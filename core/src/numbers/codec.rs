@@ -7,16 +7,15 @@ use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::message::Message;
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+use crate::wire::{Codec, Decoded, ERROR, ErrorCode, Framer, Outbox, WireError, parse_error_line};
 
 /// The longest line or frame, in bytes.
 pub const MAX_LINE: u32 = 512;
 
-/// The wire format of numbers: the same text in frames and in lines.
+/// The wire format of numbers: the same text in frames and in lines (PROTOCOL.md, "Numbers").
 #[derive(Clone, Debug)]
 pub struct NumbersCodec {
     framer: Framer,
-    accepted: bool,
 }
 
 impl NumbersCodec {
@@ -25,7 +24,6 @@ impl NumbersCodec {
     pub const fn accepted() -> Self {
         Self {
             framer: Framer::accepted(MAX_LINE),
-            accepted: true,
         }
     }
 
@@ -34,7 +32,6 @@ impl NumbersCodec {
     pub const fn dialled() -> Self {
         Self {
             framer: Framer::dialled(MAX_LINE),
-            accepted: false,
         }
     }
 }
@@ -49,7 +46,7 @@ impl Codec for NumbersCodec {
         if payload.is_empty() {
             return Ok(Some(Decoded::Keepalive));
         }
-        if self.accepted {
+        if !self.framer.is_dialled() {
             return Ok(Some(match parse_request(&payload) {
                 Ok(request) => Decoded::Message(request),
                 Err(error) => Decoded::Invalid(error),
@@ -62,32 +59,28 @@ impl Codec for NumbersCodec {
         let nothing = Bytes::new();
         match message {
             Message::Number(number) => self.framer.write(format!("{number}").as_bytes(), &nothing, output),
-            Message::Error(code, why) => self.framer.write(format!("error {code} ").as_bytes(), why, output),
+            Message::Error(code, text) => self.framer.write_error(ERROR, *code, text, output),
             request => self.framer.write(write_request(request).as_bytes(), &nothing, output),
         }
     }
 
-    fn encode_keepalive(&mut self, output: &mut Outbox) {
-        self.framer.write(b"", &Bytes::new(), output);
-    }
-
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told: the connection closes.
-        if self.accepted {
+        // An error of a client would reach no one: the connection closes.
+        if !self.framer.is_dialled() {
             self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
-        self.framer.framing()
+    fn framer(&self) -> Option<&Framer> {
+        Some(&self.framer)
     }
 }
 
-/// Reads a request as it is written in every transport. Words are separated by one space or more.
+/// Parses a request, which has the same text in every transport. Words are separated by spaces.
 ///
 /// # Errors
 ///
-/// What is wrong, and what was expected.
+/// What is invalid, and what was expected.
 pub fn parse_request(text: &[u8]) -> Result<Message, WireError> {
     let text = str::from_utf8(text).unwrap_or_default();
     let mut words = text.split_ascii_whitespace();
@@ -110,11 +103,11 @@ pub fn parse_request(text: &[u8]) -> Result<Message, WireError> {
         (Some("END"), None, ..) => Message::End,
         _ => return Err(unknown()),
     };
-    // The tuple takes four words.
+    // The tuple holds four words.
     words.next().map_or(Ok(request), |_| Err(unknown()))
 }
 
-/// Writes a request as [`parse_request`] reads it. What is no request is nothing.
+/// Writes a request for [`parse_request`]. Empty for messages that are not requests.
 #[must_use]
 pub fn write_request(request: &Message) -> String {
     match request {
@@ -137,7 +130,7 @@ pub fn write_request(request: &Message) -> String {
 }
 
 fn parse_uuid(word: &str) -> Result<Uuid, WireError> {
-    // The first clients quote it in one request, and not in the other.
+    // The first clients quote the uuid in one of the two requests.
     let bare = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
     Uuid::try_parse(bare.unwrap_or(word)).map_err(|_| {
         let text = "invalid uuid; expected one such as 67e55044-10b1-426f-9247-bb680e5fe0c8";
@@ -172,11 +165,8 @@ fn unknown() -> WireError {
 }
 
 fn parse_reply(payload: &Bytes) -> Result<Message, WireError> {
-    if let Some(rest) = payload.strip_prefix(b"error ") {
-        let rest = payload.slice_ref(rest);
-        let end = memchr::memchr(b' ', &rest).unwrap_or(rest.len());
-        let text = rest.slice((end + 1).min(rest.len())..);
-        return Ok(Message::Error(ErrorCode::parse(&rest[..end]), text));
+    if let Some((code, text)) = parse_error_line(payload) {
+        return Ok(Message::Error(code, text));
     }
     let number = str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
     number

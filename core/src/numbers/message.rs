@@ -3,33 +3,33 @@ use uuid::Uuid;
 
 use crate::wire::ErrorCode;
 
-/// What travels between a client and a server: requests one way, numbers and errors the other.
+/// A message of the numbers protocol: requests in one direction, numbers and errors in the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// `START`: begin a stateless stream.
     Start,
-    /// `CONTINUE x`: begin a stateless stream with the number after x, which is not 0.
+    /// `CONTINUE x`: begin a stateless stream after the number x, which is not 0.
     Continue(u64),
     /// `START <uuid> <n>`: begin a session.
     StartSession {
-        /// The session's name, which decides its numbers.
+        /// The name of the session, which determines its numbers.
         uuid: Uuid,
-        /// How many numbers, 1 or more.
+        /// The number of numbers, at least 1.
         n: u16,
     },
-    /// `CONTINUE <uuid> <last> [<count>]`: go on with a session.
+    /// `CONTINUE <uuid> <last> [<count>]`: resume a session.
     ContinueSession {
-        /// The session's name.
+        /// The name of the session.
         uuid: Uuid,
-        /// The last number that the client has got.
+        /// The last number that the client received.
         last: u64,
-        /// How many numbers it has got. Without it, the server looks for the latest place of `last`.
+        /// How many numbers it received. If `None`, the server looks for the latest position of `last`.
         count: Option<u16>,
     },
-    /// `END`: the client wants no more.
+    /// `END`: end the stream.
     End,
-    /// A number of the stream; or what the server says of a session: a count, a checksum.
+    /// A number of the stream; in the answer to a resumption, the count or checksum so far.
     Number(u64),
-    /// The request was not done: the code and a sentence for people.
+    /// The request was refused: the code, and a sentence for people.
     Error(ErrorCode, Bytes),
 }

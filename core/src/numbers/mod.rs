@@ -1,19 +1,23 @@
-//! Numbers: streams of numbers, one a period, that a client can go on with where a lost connection ended. Either the client
-//! alone keeps its place (stateless), or the server keeps a session for it (stateful).
+//! Numbers: streams of numbers, one per period, that a client can resume after a lost connection. Either the client
+//! keeps its position (stateless), or the server keeps a session.
 
-mod caller;
+mod api;
 mod client;
 mod codec;
+mod config;
 mod message;
 mod progress;
 mod sequence;
 mod server;
 mod session;
 
-pub use caller::{ClientConfig, Command, Failure, Mode, Notice, ServerConfig, Total, Want, client_links};
+pub use api::{Command, Notice, StreamSpec, Total};
 pub use client::{Client, ClientCounters};
 pub use codec::{MAX_LINE, NumbersCodec, parse_request, write_request};
+pub use config::{ClientConfig, Mode, ServerConfig, client_connection_config};
 pub use message::Message;
 pub use sequence::{CHECKSUM_MODULUS, Checksum, Sequence};
 pub use server::{Server, ServerCounters};
 pub use uuid::Uuid;
+
+pub use crate::failure::Failure;

@@ -1,58 +1,58 @@
-use super::caller::{Total, Want};
+use super::api::{StreamSpec, Total};
 use super::message::Message;
 use super::sequence::Checksum;
 
-/// How far a client has come with one stream, and what it asks and expects next.
+/// A client's progress in one stream: what it requests next and which reply it expects.
 #[derive(Debug)]
 pub(super) struct Progress {
-    want: Want,
-    /// Numbers got; `None` until the server has said how many an earlier run got.
+    spec: StreamSpec,
+    /// Numbers received; `None` until the server has sent the count of an earlier run.
     count: Option<u16>,
     last: Option<u64>,
-    /// Of a stateless stream.
+    /// The sum of a stateless stream.
     sum: u128,
-    /// Of a session; `None` until the server has said that of an earlier run.
+    /// The checksum of a session; `None` until the server has sent that of an earlier run.
     checksum: Option<Checksum>,
-    /// The session has been asked to begin.
+    /// Whether the client has asked to begin the session.
     begun: bool,
     awaited: Awaited,
-    /// The next number is the first since the stream was gone on with.
+    /// Whether the next number is the first after a resumption.
     resuming: bool,
 }
 
-/// What the next reply says.
+/// What the next reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
-    /// How many numbers have come.
+    /// The count of numbers so far.
     Count,
-    /// The checksum of those.
+    /// The checksum so far.
     Checksum,
-    /// A number, or at the end the checksum.
+    /// A number or, after the last one, the checksum.
     Number,
 }
 
-/// What follows from a reply.
+/// The result of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing.
-    On,
-    /// The caller has one more number.
+    /// Nothing to report.
+    Continue,
+    /// A number for the caller.
     Number { place: u16, number: u64 },
-    /// All has come.
+    /// The stream is complete.
     Done(Total),
-    /// The reply does not fit what was asked, or what came before.
-    Confused,
+    /// The reply does not fit the request or an earlier reply.
+    Violation,
 }
 
 impl Progress {
-    pub(super) const fn new(want: Want) -> Self {
-        let (count, last, checksum) = match want {
-            Want::Session { after: Some(last), .. } => (None, Some(last), None),
-            Want::Session { after: None, .. } => (Some(0), None, Some(Checksum(0))),
-            Want::Plain { after, .. } => (Some(0), after, None),
+    pub(super) const fn new(spec: StreamSpec) -> Self {
+        let (count, last, checksum) = match spec {
+            StreamSpec::Session { after: Some(last), .. } => (None, Some(last), None),
+            StreamSpec::Session { after: None, .. } => (Some(0), None, Some(Checksum(0))),
+            StreamSpec::Stateless { after, .. } => (Some(0), after, None),
         };
         Self {
-            want,
+            spec,
             count,
             last,
             sum: 0,
@@ -63,10 +63,10 @@ impl Progress {
         }
     }
 
-    /// What to ask for on a new connection.
+    /// The request to send on a new connection.
     pub(super) const fn request(&mut self) -> Message {
-        match self.want {
-            Want::Plain { .. } => {
+        match self.spec {
+            StreamSpec::Stateless { .. } => {
                 self.awaited = Awaited::Number;
                 self.resuming = self.last.is_some();
                 match self.last {
@@ -74,13 +74,13 @@ impl Progress {
                     Some(last) => Message::Continue(last),
                 }
             }
-            // Whether the server has heard of it: an error tells.
-            Want::Session { .. } if self.begun || !self.at_begin() => self.go_on(),
-            Want::Session { .. } => self.begin(),
+            // If the server has not received the request to begin, it answers with an error.
+            StreamSpec::Session { .. } if self.begun || !self.at_begin() => self.resume(),
+            StreamSpec::Session { .. } => self.begin(),
         }
     }
 
-    /// What to ask for instead, when there is no session to go on with: to begin it, if nothing has come of it.
+    /// The request to begin instead, if the session to resume does not exist and no number was received.
     pub(super) fn begin_instead(&mut self) -> Option<Message> {
         (self.awaited == Awaited::Count && self.at_begin()).then(|| self.begin())
     }
@@ -93,30 +93,30 @@ impl Progress {
         self.begun = true;
         self.awaited = Awaited::Number;
         self.resuming = false;
-        match self.want {
-            Want::Session { uuid, n, .. } => Message::StartSession { uuid, n },
-            Want::Plain { .. } => Message::Start,
+        match self.spec {
+            StreamSpec::Session { uuid, n, .. } => Message::StartSession { uuid, n },
+            StreamSpec::Stateless { .. } => Message::Start,
         }
     }
 
-    const fn go_on(&mut self) -> Message {
+    const fn resume(&mut self) -> Message {
         self.awaited = Awaited::Count;
         self.resuming = true;
         let last = match self.last {
             Some(last) => last,
             None => 0,
         };
-        match self.want {
-            Want::Session { uuid, .. } => Message::ContinueSession {
+        match self.spec {
+            StreamSpec::Session { uuid, .. } => Message::ContinueSession {
                 uuid,
                 last,
                 count: self.count,
             },
-            Want::Plain { .. } => Message::Continue(last),
+            StreamSpec::Stateless { .. } => Message::Continue(last),
         }
     }
 
-    /// After how many numbers the stream goes on with the next reply, if that is new to the caller.
+    /// The count of numbers before a resumption, if the next reply is the first number after it.
     pub(super) fn resumed(&mut self) -> Option<u16> {
         if !self.resuming || self.awaited != Awaited::Number {
             return None;
@@ -125,13 +125,13 @@ impl Progress {
         self.count
     }
 
-    /// Takes a reply.
+    /// Handles a reply.
     pub(super) fn take(&mut self, value: u64) -> Step {
-        match (self.awaited, self.want) {
-            (Awaited::Count, Want::Session { n, .. }) => self.take_count(n, value),
+        match (self.awaited, self.spec) {
+            (Awaited::Count, StreamSpec::Session { n, .. }) => self.take_count(n, value),
             (Awaited::Checksum, _) => self.take_checksum(value),
-            (_, Want::Session { n, .. }) => self.take_of_session(n, value),
-            (_, Want::Plain { .. }) => self.take_plain(value),
+            (_, StreamSpec::Session { n, .. }) => self.take_of_session(n, value),
+            (_, StreamSpec::Stateless { .. }) => self.take_plain(value),
         }
     }
 
@@ -140,33 +140,33 @@ impl Progress {
             Ok(count) if count <= n && self.count.is_none_or(|known| known == count) => {
                 self.count = Some(count);
                 self.awaited = Awaited::Checksum;
-                Step::On
+                Step::Continue
             }
-            _ => Step::Confused,
+            _ => Step::Violation,
         }
     }
 
     fn take_checksum(&mut self, value: u64) -> Step {
         match Checksum::from_value(value) {
-            Some(said) if self.checksum.is_none_or(|known| known == said) => {
-                self.checksum = Some(said);
+            Some(sent) if self.checksum.is_none_or(|known| known == sent) => {
+                self.checksum = Some(sent);
                 self.awaited = Awaited::Number;
-                Step::On
+                Step::Continue
             }
-            _ => Step::Confused,
+            _ => Step::Violation,
         }
     }
 
     fn take_of_session(&mut self, n: u16, value: u64) -> Step {
         let (Some(count), Some(checksum)) = (self.count, self.checksum) else {
-            return Step::Confused;
+            return Step::Violation;
         };
         if count == n {
             let valid = u64::from(checksum.value()) == value;
-            return Step::Done(Total::Checksum { said: value, valid });
+            return Step::Done(Total::Checksum { value, valid });
         }
         let Ok(number) = u32::try_from(value) else {
-            return Step::Confused;
+            return Step::Violation;
         };
         self.checksum = Some(checksum.plus(number));
         self.next(value)
@@ -174,7 +174,7 @@ impl Progress {
 
     fn take_plain(&mut self, value: u64) -> Step {
         if self.last.is_some_and(|last| last.wrapping_mul(3) != value) {
-            return Step::Confused;
+            return Step::Violation;
         }
         self.sum += u128::from(value);
         self.next(value)
@@ -190,10 +190,10 @@ impl Progress {
         Step::Number { place, number }
     }
 
-    /// What a stateless stream comes to, once it has all its numbers.
+    /// The total of a stateless stream that is complete.
     pub(super) fn total(&self) -> Option<Total> {
-        match self.want {
-            Want::Plain { n, .. } if self.count == Some(n) => Some(Total::Sum(self.sum)),
+        match self.spec {
+            StreamSpec::Stateless { n, .. } if self.count == Some(n) => Some(Total::Sum(self.sum)),
             _ => None,
         }
     }

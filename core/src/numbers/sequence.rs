@@ -2,14 +2,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
 
-/// What a session's numbers are summed up by.
+/// The modulus of checksums.
 pub const CHECKSUM_MODULUS: u32 = 123_456;
 
-/// Numbers that ChaCha makes at a time.
+/// Numbers generated at a time in a search.
 const CHUNK: u16 = 64;
 
-/// A session's numbers, which its uuid decides: the words of a ChaCha20 key stream (counter and nonce begin at 0) whose
-/// key is the uuid's first 8 bytes and then 24 zero bytes. Any of them costs the same.
+/// The numbers of a session, determined by its uuid: the words of a ChaCha20 key stream (counter and nonce start at 0)
+/// whose key is the first 8 bytes of the uuid and 24 zero bytes. Access to any position costs the same.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     generator: ChaCha20Rng,
@@ -20,21 +20,21 @@ impl Sequence {
     #[must_use]
     pub fn new(uuid: Uuid) -> Self {
         let mut key = [0; 32];
-        // As a big-endian u64, these bytes are the sequence's seed.
+        // Read as a big-endian u64, these bytes are the seed of the sequence.
         key[..8].copy_from_slice(&uuid.as_bytes()[..8]);
         Self {
             generator: ChaCha20Rng::from_seed(key),
         }
     }
 
-    /// The numbers after the first `count`, without end.
+    /// The numbers after the first `count`. The iterator is endless.
     pub fn after(&mut self, count: u16) -> impl Iterator<Item = u32> + '_ {
         self.generator.set_word_pos(u128::from(count));
         core::iter::repeat_with(|| self.generator.next_u32())
     }
 
-    /// How many numbers there are up to and with the latest `number` among the first `within`; `None` if it is not there.
-    /// Costs as much as the place is far from `within`.
+    /// The position (counted from 1) of the last occurrence of `number` among the first `within`; `None` if there is
+    /// none. Costs O(distance from `within`).
     pub fn count_to_latest(&mut self, number: u64, within: u16) -> Option<u16> {
         let number = u32::try_from(number).ok()?;
         let mut end = within;
@@ -50,31 +50,31 @@ impl Sequence {
     }
 }
 
-/// The sum of numbers, each modulo [`CHECKSUM_MODULUS`], modulo [`CHECKSUM_MODULUS`].
+/// The sum of numbers modulo [`CHECKSUM_MODULUS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Checksum(pub(super) u32);
 
 impl Checksum {
-    /// Its value.
+    /// The value on the wire.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
     }
 
-    /// Reads what a server said; `None` if it is no checksum.
+    /// Reads a value from the wire; `None` if it is not a checksum.
     #[must_use]
     pub fn from_value(value: u64) -> Option<Self> {
         let value = u32::try_from(value).ok()?;
         (value < CHECKSUM_MODULUS).then_some(Self(value))
     }
 
-    /// With one more number.
+    /// The checksum with one more number.
     #[must_use]
     pub const fn plus(self, number: u32) -> Self {
         Self((self.0 + number % CHECKSUM_MODULUS) % CHECKSUM_MODULUS)
     }
 
-    /// Without a number that it was made with.
+    /// The checksum without one of its numbers.
     #[must_use]
     pub const fn minus(self, number: u32) -> Self {
         Self((self.0 + CHECKSUM_MODULUS - number % CHECKSUM_MODULUS) % CHECKSUM_MODULUS)

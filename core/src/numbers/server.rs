@@ -9,10 +9,10 @@ use bytes::Bytes;
 use rand_core::Rng;
 use uuid::Uuid;
 
-use super::caller::{Mode, ServerConfig};
+use super::config::{Mode, ServerConfig};
 use super::message::Message;
 use super::sequence::{Checksum, Sequence};
-use super::session::{Holder, Session};
+use super::session::{Receiver, Session};
 use crate::conn_set::ConnSet;
 use crate::counters::counters;
 use crate::machine::{Actions, Event, Machine};
@@ -23,29 +23,29 @@ use crate::{Action, CloseReason, ConnId, Time};
 
 /// The largest first number of a stateless stream.
 const LARGEST_FIRST: u32 = 0xFF;
-/// What a stateless stream multiplies by.
+/// The factor between two numbers of a stateless stream.
 const FACTOR: u64 = 3;
-/// Shorter periods are taken for this one, or sending what is due would never end.
+/// Shorter periods are raised to this: with a period of zero, sending would never catch up.
 const SHORTEST_PERIOD: Duration = Duration::from_micros(1);
 
 counters! {
-    /// What a numbers server did, since it was made.
+    /// What a numbers server has done.
     ServerCounters {
-        /// Stateless streams begun, and gone on with.
+        /// Stateless streams begun or continued.
         streams,
         /// Sessions begun.
         sessions,
-        /// Times that a session was gone on with.
+        /// Sessions resumed.
         resumed,
-        /// Connections closed because their session was gone on with on another.
+        /// Connections closed because their session was resumed on another.
         taken_over,
-        /// Sessions all of whose numbers and checksum were sent.
+        /// Sessions whose numbers and checksum were all sent.
         finished,
-        /// Sessions discarded because nobody had come back to them in time.
+        /// Sessions discarded because they were not resumed in time.
         expired,
-        /// Numbers sent, and checksums at the end.
+        /// Numbers and final checksums sent.
         numbers,
-        /// Numbers that waited for a period because the client did not read.
+        /// Numbers delayed by a period because the client did not read.
         held_back,
         /// Requests answered with an error.
         refused,
@@ -64,12 +64,12 @@ pub struct Server<R> {
     counters: ServerCounters,
 }
 
-/// What a connection is sent.
+/// The stream of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Stream {
     Nothing,
-    /// A stateless stream, by its next number.
-    Plain {
+    /// A stateless stream and its next number.
+    Stateless {
         next: u64,
         timer: TimerId,
     },
@@ -77,7 +77,7 @@ enum Stream {
         uuid: Uuid,
         timer: TimerId,
     },
-    /// Nothing more: the session's end was sent, and the client has not closed yet.
+    /// The session's end was sent; the client has not closed yet.
     Ended {
         uuid: Uuid,
     },
@@ -85,16 +85,16 @@ enum Stream {
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// The connection's next number.
+    /// The next number of a connection is due.
     Number(ConnId),
-    /// Nobody has come back to the session.
+    /// A session was not resumed in time.
     Session(Uuid),
 }
 
 type Out = Actions<Message, Infallible>;
 
 impl<R: Rng> Server<R> {
-    /// A server without sessions, which draws the begin of stateless streams from `rng`.
+    /// A server that draws the first numbers of stateless streams from `rng`.
     pub fn new(config: ServerConfig, rng: R) -> Self {
         Self {
             config,
@@ -107,39 +107,39 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// What it did so far.
+    /// What the server has done.
     #[must_use]
     pub const fn counters(&self) -> &ServerCounters {
         &self.counters
     }
 
-    /// Sessions kept, those that are being sent included.
+    /// The number of sessions, including those that are being sent.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Checks what must hold after every step: connections and sessions know each other, each has its one timer, and the
-    /// checksums are right. O(n): for tests and simulation.
+    /// Checks the invariants that hold after every event: connections and sessions refer to each other, each has its
+    /// one timer, and checksums are right. O(n): for tests and simulation.
     ///
     /// # Errors
     ///
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
         let mut timers = 0;
         for (uuid, session) in &self.sessions {
-            let held = match session.holder {
-                Holder::Conn(conn) => {
+            let attached = match session.receiver {
+                Receiver::Conn(conn) => {
                     let stream = self.conns.get(conn);
                     matches!(stream, Some(Stream::Session { uuid: other, .. } | Stream::Ended { uuid: other }) if other == uuid)
                 }
-                Holder::Nobody(_) => {
+                Receiver::None(_) => {
                     timers += 1;
                     true
                 }
             };
-            if !held {
-                return Err("a session is held by a connection that is not sent it");
+            if !attached {
+                return Err("a session is attached to a connection that does not send it");
             }
             if session.place > session.reached || session.reached > session.n {
                 return Err("a session's places are out of order");
@@ -155,11 +155,11 @@ impl<R: Rng> Server<R> {
         for (conn, stream) in self.conns.iter() {
             match stream {
                 Stream::Nothing => continue,
-                Stream::Plain { .. } => {}
+                Stream::Stateless { .. } => {}
                 Stream::Session { uuid, .. } | Stream::Ended { uuid } => {
-                    let holder = self.sessions.get(uuid).map(|session| session.holder);
-                    if !matches!(holder, Some(Holder::Conn(holder)) if holder == conn) {
-                        return Err("a connection is sent a session that it does not hold");
+                    let receiver = self.sessions.get(uuid).map(|session| session.receiver);
+                    if !matches!(receiver, Some(Receiver::Conn(receiver)) if receiver == conn) {
+                        return Err("a connection sends a session that is not attached to it");
                     }
                 }
             }
@@ -182,7 +182,7 @@ impl<R: Rng> Server<R> {
                 self.end(conn, out);
                 Ok(())
             }
-            // Nothing can be answered any more.
+            // This side has finished sending.
             _ if ended => Ok(()),
             Message::Start | Message::Continue(_) | Message::StartSession { .. } | Message::ContinueSession { .. }
                 if !idle =>
@@ -193,12 +193,12 @@ impl<R: Rng> Server<R> {
             Message::Continue(last) => self.start(now, conn, Some(last), out),
             Message::StartSession { uuid, n } => self.start_session(now, conn, uuid, n, out),
             Message::ContinueSession { uuid, last, count } => self.continue_session(now, conn, uuid, last, count, out),
-            // No codec makes a request of these.
+            // The codec of an accepted connection decodes none of these.
             Message::Number(_) | Message::Error(..) => Ok(()),
         };
         if let Err(error) = done {
             self.counters.refused += 1;
-            out.push(Action::Send(conn, told(error)));
+            out.push(Action::Send(conn, error_message(error)));
         }
     }
 
@@ -213,7 +213,7 @@ impl<R: Rng> Server<R> {
         );
         self.counters.streams += 1;
         let timer = self.timers.set(now, Due::Number(conn));
-        self.set(conn, Stream::Plain { next, timer });
+        self.set(conn, Stream::Stateless { next, timer });
         self.send_next(now, conn, out);
         Ok(())
     }
@@ -229,11 +229,12 @@ impl<R: Rng> Server<R> {
                 entry.insert(session);
             }
             Entry::Occupied(mut entry) => {
-                // A client that was cut off before the first number has nothing to go on from but this.
+                // A client that lost its connection before the first number cannot resume the session, only begin it
+                // again.
                 match entry.get() {
                     Session {
                         n: same,
-                        holder: Holder::Nobody(timer),
+                        receiver: Receiver::None(timer),
                         underway: false,
                         ..
                     } if *same == n => {
@@ -244,7 +245,7 @@ impl<R: Rng> Server<R> {
                 }
             }
         }
-        self.hold(now, conn, uuid, out);
+        self.attach(now, conn, uuid, out);
         Ok(())
     }
 
@@ -266,15 +267,15 @@ impl<R: Rng> Server<R> {
         session.move_to(&mut sequence, place);
         session.underway = true;
         let checksum = session.checksum;
-        match core::mem::replace(&mut session.holder, Holder::Conn(conn)) {
-            Holder::Nobody(timer) => {
+        match core::mem::replace(&mut session.receiver, Receiver::Conn(conn)) {
+            Receiver::None(timer) => {
                 self.timers.cancel(timer);
             }
-            // Most likely a connection of the same client, which is gone without that having been noticed yet.
-            Holder::Conn(before) => {
+            // Usually an older connection of the same client, whose loss was not noticed.
+            Receiver::Conn(before) => {
                 self.counters.taken_over += 1;
                 if let Some(Stream::Session { .. }) = self.forget(before) {
-                    out.push(Action::Send(before, told(ErrorCode::TakenOver.into())));
+                    out.push(Action::Send(before, error_message(ErrorCode::TakenOver.into())));
                 }
                 out.push(Action::Close(before, CloseReason::Finished));
             }
@@ -282,7 +283,7 @@ impl<R: Rng> Server<R> {
         self.counters.resumed += 1;
         out.push(Action::Send(conn, Message::Number(place.into())));
         out.push(Action::Send(conn, Message::Number(checksum.value().into())));
-        self.hold(now, conn, uuid, out);
+        self.attach(now, conn, uuid, out);
         Ok(())
     }
 
@@ -303,8 +304,8 @@ impl<R: Rng> Server<R> {
         Ok(())
     }
 
-    /// Sends the session's numbers to the connection from now on.
-    fn hold(&mut self, now: Time, conn: ConnId, uuid: Uuid, out: &mut Out) {
+    /// Attaches the session to the connection and starts sending.
+    fn attach(&mut self, now: Time, conn: ConnId, uuid: Uuid, out: &mut Out) {
         let timer = self.timers.set(now, Due::Number(conn));
         self.set(conn, Stream::Session { uuid, timer });
         self.send_next(now, conn, out);
@@ -316,12 +317,12 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// Sends the number that is due, if the connection takes more, and sets the next one's time.
+    /// Sends the due number, unless the connection is backlogged, and schedules the next one.
     fn send_next(&mut self, now: Time, conn: ConnId, out: &mut Out) {
         let Some(stream) = self.conns.get_mut(conn) else {
             return;
         };
-        let (Stream::Plain { timer, .. } | Stream::Session { timer, .. }) = stream else {
+        let (Stream::Stateless { timer, .. } | Stream::Session { timer, .. }) = stream else {
             return;
         };
         let period = self.config.period.max(SHORTEST_PERIOD);
@@ -331,14 +332,14 @@ impl<R: Rng> Server<R> {
         }
         self.timers.cancel(*timer);
         *timer = self.timers.set(next_due, Due::Number(conn));
-        if out.is_behind(conn) {
+        if out.is_backlogged(conn) {
             self.counters.held_back += 1;
             return;
         }
         self.counters.numbers += 1;
         match stream {
             Stream::Nothing | Stream::Ended { .. } => {}
-            Stream::Plain { next, .. } => {
+            Stream::Stateless { next, .. } => {
                 out.push(Action::Send(conn, Message::Number(*next)));
                 *next = next.wrapping_mul(FACTOR);
             }
@@ -360,8 +361,7 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// The session's end was sent. Should it be lost, the client can resume the session for it: the session is kept at
-    /// least until the client has closed.
+    /// The end of the session was sent. It may get lost, so the session is kept until the client has closed or longer.
     fn finish(&mut self, conn: ConnId, uuid: Uuid, out: &mut Out) {
         self.forget(conn);
         if self.draining {
@@ -373,7 +373,7 @@ impl<R: Rng> Server<R> {
         }
     }
 
-    /// The client wants no more: what it has begun ends.
+    /// The client ends its stream.
     fn end(&mut self, conn: ConnId, out: &mut Out) {
         if let Some(Stream::Session { uuid, .. } | Stream::Ended { uuid }) = self.forget(conn) {
             self.sessions.remove(&uuid);
@@ -381,16 +381,16 @@ impl<R: Rng> Server<R> {
         out.push(Action::Close(conn, CloseReason::Finished));
     }
 
-    /// Forgets the connection. What it was sent has no timer any more, and a session has a stale holder.
+    /// Removes a connection and its timer. The caller updates the session that it held.
     fn forget(&mut self, conn: ConnId) -> Option<Stream> {
         let stream = self.conns.remove(conn)?;
-        if let Stream::Plain { timer, .. } | Stream::Session { timer, .. } = stream {
+        if let Stream::Stateless { timer, .. } | Stream::Session { timer, .. } = stream {
             self.timers.cancel(timer);
         }
         Some(stream)
     }
 
-    /// The connection is known to be gone: forgets it, and keeps its session for some time from now on.
+    /// A connection has ended: keeps its session for a limited time.
     fn leave(&mut self, now: Time, conn: ConnId, reason: CloseReason) {
         let Some(Stream::Session { uuid, .. } | Stream::Ended { uuid }) = self.forget(conn) else {
             return;
@@ -403,7 +403,7 @@ impl<R: Rng> Server<R> {
                 kept += self.config.unacknowledged_ttl;
             }
             let timer = self.timers.set(now + kept, Due::Session(uuid));
-            session.holder = Holder::Nobody(timer);
+            session.receiver = Receiver::None(timer);
         }
     }
 
@@ -421,7 +421,7 @@ impl<R: Rng> Server<R> {
         self.sessions.remove(&uuid);
     }
 
-    /// Streams that end by themselves may do so.
+    /// Sessions end by themselves; everything else ends now.
     fn drain(&mut self, out: &mut Out) {
         self.draining = true;
         let endless: Vec<ConnId> = self
@@ -437,9 +437,9 @@ impl<R: Rng> Server<R> {
             out.push(Action::Close(conn, CloseReason::ShuttingDown));
         }
         let timers = &mut self.timers;
-        self.sessions.retain(|_, session| match session.holder {
-            Holder::Conn(_) => true,
-            Holder::Nobody(timer) => {
+        self.sessions.retain(|_, session| match session.receiver {
+            Receiver::Conn(_) => true,
+            Receiver::None(timer) => {
                 timers.cancel(timer);
                 false
             }
@@ -447,7 +447,7 @@ impl<R: Rng> Server<R> {
     }
 }
 
-fn told(error: WireError) -> Message {
+fn error_message(error: WireError) -> Message {
     Message::Error(error.code, Bytes::from(error.text.into_owned()))
 }
 
@@ -467,13 +467,16 @@ impl<R: Rng> Machine for Server<R> {
             Event::Deadline => self.expire(now, out),
             Event::Drain => self.drain(out),
             Event::Command(never) => match never {},
-            // It dials nobody; and a stream ends of itself.
+            // A server makes no connections, and a stream ends by itself.
             Event::DialFailed(..) | Event::PeerFinished(_) => {}
         }
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        matches!(self.conns.get(id), Some(Stream::Plain { .. } | Stream::Session { .. }))
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        matches!(
+            self.conns.get(id),
+            Some(Stream::Stateless { .. } | Stream::Session { .. })
+        )
     }
 
     fn next_deadline(&self) -> Option<Time> {

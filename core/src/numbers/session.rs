@@ -5,19 +5,19 @@ use crate::ConnId;
 use crate::timers::TimerId;
 use crate::wire::{ErrorCode, WireError};
 
-/// A session. The server can make any of its numbers, so it keeps only places: how many numbers come before one.
+/// A session. Its numbers can be generated at any time, so only positions are kept.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) n: u16,
-    /// The next number's place.
+    /// How many numbers were sent: the position of the next one.
     pub(super) place: u16,
-    /// The highest place so far: the client cannot have got more.
+    /// The highest position so far: the client cannot have more numbers.
     pub(super) reached: u16,
     /// Of the numbers before `place`.
     pub(super) checksum: Checksum,
-    /// Its end was sent, or the client has shown that it got something.
+    /// Whether its end was sent, or the client has shown that it received something.
     pub(super) underway: bool,
-    pub(super) holder: Holder,
+    pub(super) receiver: Receiver,
 }
 
 impl Session {
@@ -28,11 +28,11 @@ impl Session {
             reached: 0,
             checksum: Checksum(0),
             underway: false,
-            holder: Holder::Conn(conn),
+            receiver: Receiver::Conn(conn),
         }
     }
 
-    /// How many numbers a client has got that says so; an error if it cannot have.
+    /// How many numbers the client has received, by its request to resume; an error if that is impossible.
     pub(super) fn proven(&self, sequence: &mut Sequence, last: u64, count: Option<u16>) -> Result<u16, WireError> {
         let found = match count {
             None => sequence.count_to_latest(last, self.reached),
@@ -43,7 +43,7 @@ impl Session {
         found.ok_or_else(|| ErrorCode::BadNumber.into())
     }
 
-    /// Has the number at `place` be the next. Costs as much as that is far from where it was.
+    /// Makes the number at `place` the next one. Costs O(distance).
     pub(super) fn move_to(&mut self, sequence: &mut Sequence, place: u16) {
         let (from, to) = (self.place.min(place), self.place.max(place));
         let between = sequence.after(from).take(usize::from(to - from));
@@ -55,7 +55,7 @@ impl Session {
         self.place = place;
     }
 
-    /// The next number, and its successor's place; `None` if there are no more.
+    /// Returns the next number and advances; `None` at the end.
     pub(super) fn next(&mut self, uuid: Uuid) -> Option<u32> {
         if self.place == self.n {
             return None;
@@ -68,10 +68,10 @@ impl Session {
     }
 }
 
-/// Who a session's numbers are sent to.
+/// Where a session's numbers are sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Holder {
+pub(super) enum Receiver {
     Conn(ConnId),
-    /// Nobody, until somebody comes back or the timer is due.
-    Nobody(TimerId),
+    /// To no connection; the session is discarded when the timer is due.
+    None(TimerId),
 }

@@ -1,13 +1,13 @@
 use bytes::BytesMut;
 
-use super::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use super::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
 
-/// One of two codecs, for a machine whose connections come over two transports.
+/// One of two codecs, for a machine that is reached over two transports.
 #[derive(Clone, Debug)]
 pub enum EitherCodec<A, B> {
-    /// What connections of the one speak.
+    /// The codec of connections of the first transport.
     Left(A),
-    /// What connections of the other speak.
+    /// The codec of connections of the second transport.
     Right(B),
 }
 
@@ -33,6 +33,10 @@ impl<A: Codec, B: Codec<Message = A::Message>> Codec for EitherCodec<A, B> {
 
     fn encode(&mut self, message: &A::Message, output: &mut Outbox) {
         either!(self, codec => codec.encode(message, output));
+    }
+
+    fn framer(&self) -> Option<&Framer> {
+        either!(self, codec => codec.framer())
     }
 
     fn encode_keepalive(&mut self, output: &mut Outbox) {

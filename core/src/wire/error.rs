@@ -1,18 +1,35 @@
 use alloc::borrow::Cow;
 use core::fmt;
 
+use bytes::Bytes;
+
+/// The start of an error where payloads are text.
+pub(crate) const ERROR: &[u8] = b"error ";
+
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $text:literal;)*) => {
-        /// What is wrong, as it stands on the wire in `error <code> <text>`. One table for every protocol.
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $class:ident, $text:literal;)*) => {
+        /// The code of an error, in `error <code> <text>`. One table for all protocols (PROTOCOL.md, "Errors").
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
             $($(#[$doc])* $variant,)*
-            /// A code this version does not know.
+            /// A code that this version does not know.
             Unknown,
         }
 
         impl ErrorCode {
-            /// The code as it stands on the wire.
+            /// Every code but [`ErrorCode::Unknown`], in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What the error ends, and so how a client reacts to it.
+            #[must_use]
+            pub const fn class(self) -> ErrorClass {
+                match self {
+                    $(Self::$variant => ErrorClass::$class,)*
+                    Self::Unknown => ErrorClass::Request,
+                }
+            }
+
+            /// The code on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -21,7 +38,7 @@ macro_rules! codes {
                 }
             }
 
-            /// What a person is told where nothing more specific is known.
+            /// The text that is sent where there is no more specific one.
             #[must_use]
             pub const fn describe(self) -> &'static str {
                 match self {
@@ -30,7 +47,7 @@ macro_rules! codes {
                 }
             }
 
-            /// Reads a code off the wire.
+            /// Parses a code from the wire.
             #[must_use]
             pub fn parse(code: &[u8]) -> Self {
                 $(if code == $name.as_bytes() { return Self::$variant; })*
@@ -41,73 +58,88 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A length-prefixed frame over the limit. The connection is closed.
-    FrameTooLong = "frame-too-long", "the frame is longer than the limit";
+    /// A frame over the limit. The connection is closed.
+    FrameTooLong = "frame-too-long", Fatal, "the frame is longer than the limit";
     /// A line over the limit. The connection is closed.
-    LineTooLong = "line-too-long", "the line is longer than the limit";
+    LineTooLong = "line-too-long", Fatal, "the line is longer than the limit";
     /// The peer closed in the middle of a frame or line.
-    Truncated = "truncated", "the stream ended in the middle of a message";
+    Truncated = "truncated", Connection, "the stream ended in the middle of a message";
     /// Not a request of this protocol. The connection stays.
-    UnknownRequest = "unknown-request", "not a request of this protocol";
-    /// Nothing was sent in time after connecting. The connection is closed.
-    HandshakeTimeout = "handshake-timeout", "no complete frame or line came in time after connecting";
-    /// Nothing was sent for too long. The connection is closed.
-    IdleTimeout = "idle-timeout", "nothing came for too long; send an empty frame or line to stay connected";
-    /// The server is going away. Try again elsewhere or later.
-    ShuttingDown = "shutting-down", "the server is shutting down; connect again later";
-    /// The server has as many connections as it takes. The connection is closed.
-    Full = "full", "the server has as many connections as it takes; connect again later";
-    /// The connection has as much waiting for its ok as it may have. The message was not taken.
-    TooManyWaiting = "too-many-waiting", "too much of yours waits for its ok; wait for some, then send again";
-    /// All connections together have as much waiting as the server takes. The message was not taken.
-    Busy = "busy", "the server holds as many messages as it takes; send again later";
-    /// An ok for something that was not forwarded to this connection. It was ignored.
-    NotHeld = "not-held", "that was not forwarded to you, or you have answered it already";
-    /// A relay that names nobody. It was not done.
-    NoReceivers = "no-receivers", "name the receivers by their user ids, with commas between them";
-    /// A relay that names more receivers than there may be. It was not done.
-    TooManyReceivers = "too-many-receivers", "a relay can name 255 receivers at most";
-    /// A relay to something that is no user id. It was not done.
-    BadReceiver = "bad-receiver", "not a user id";
-    /// A session that the server does not know, or no longer. The connection is closed.
-    UnknownSession = "unknown-session", "no such session is kept here, or no longer; begin a new one";
-    /// The stream of this connection has begun. The request was not done; the stream goes on.
-    AlreadyRunning = "already-running", "server was already running; END this stream, or use another connection";
-    /// The server does not give this kind of stream. The request was not done.
-    WrongMode = "wrong-mode", "this server does not give this kind of stream";
-    /// Not a uuid. The request was not done.
-    InvalidUuid = "invalid-uuid", "invalid uuid";
-    /// Not a count of numbers that a session can have. The request was not done.
-    InvalidCount = "invalid-n", "invalid n value";
-    /// A session of this name was begun already. The request was not done.
-    UuidTaken = "uuid-taken", "uuid already taken; CONTINUE it, or choose another";
-    /// A number that the stream does not hold, or that was not sent yet. The request was not done.
-    BadNumber = "bad-number", "that number was not sent in this session";
-    /// The server keeps as many sessions as it can. The request was not done.
-    TooManySessions = "too-many-sessions", "the server keeps as many sessions as it can; START again later";
-    /// The session is gone on with on another connection. This one is closed.
-    TakenOver = "taken-over", "the session goes on on another connection";
-    /// A body over the limit. The request was not done.
-    BodyTooLong = "body-too-long", "a body can have 1048576 bytes at most";
+    UnknownRequest = "unknown-request", Request, "not a request of this protocol";
+    /// No complete frame in time after connecting. The connection is closed.
+    HandshakeTimeout = "handshake-timeout", Connection, "no complete frame or line came in time after connecting";
+    /// Nothing received for too long. The connection is closed.
+    IdleTimeout = "idle-timeout", Connection, "nothing came for too long; send an empty frame or line to stay connected";
+    /// The server is shutting down.
+    ShuttingDown = "shutting-down", Temporary, "the server is shutting down; connect again later";
+    /// The server has the most connections that it accepts. The connection is closed.
+    Full = "full", Connection, "the server has as many connections as it takes; connect again later";
+    /// Too many messages of this connection wait for their ok. The message was refused.
+    TooManyWaiting = "too-many-waiting", Temporary, "too much of yours waits for its ok; wait for some, then send again";
+    /// Too many messages of all connections wait for their ok. The message was refused.
+    Busy = "busy", Temporary, "the server holds as many messages as it takes; send again later";
+    /// An ok for something that this connection does not hold. It was ignored.
+    NotHeld = "not-held", Request, "that was not forwarded to you, or you have answered it already";
+    /// A relay without receivers. It was refused.
+    NoReceivers = "no-receivers", Request, "name the receivers by their user ids, with commas between them";
+    /// A relay with too many receivers. It was refused.
+    TooManyReceivers = "too-many-receivers", Request, "a relay can name 255 receivers at most";
+    /// A relay to something that is not a user id. It was refused.
+    BadReceiver = "bad-receiver", Request, "not a user id";
+    /// The session does not exist, or no longer. A chat's connection is closed.
+    UnknownSession = "unknown-session", Request, "no such session is kept here, or no longer; begin a new one";
+    /// The connection has a stream already. The request was refused; the stream continues.
+    AlreadyRunning = "already-running", Request, "server was already running; END this stream, or use another connection";
+    /// The server does not offer this kind of stream. The request was refused.
+    WrongMode = "wrong-mode", Request, "this server does not give this kind of stream";
+    /// Not a uuid. The request was refused.
+    InvalidUuid = "invalid-uuid", Request, "invalid uuid";
+    /// Not a valid count of numbers. The request was refused.
+    InvalidCount = "invalid-n", Request, "invalid n value";
+    /// A session with this name exists. The request was refused.
+    UuidTaken = "uuid-taken", Request, "uuid already taken; CONTINUE it, or choose another";
+    /// A number that is not in the stream, or was not sent yet. The request was refused.
+    BadNumber = "bad-number", Request, "that number was not sent in this session";
+    /// The server has the most sessions that it keeps. The request was refused.
+    TooManySessions = "too-many-sessions", Temporary, "the server keeps as many sessions as it can; START again later";
+    /// The session was resumed on another connection. This one is closed.
+    TakenOver = "taken-over", Temporary, "the session goes on on another connection";
+    /// A body over the limit. The request was refused.
+    BodyTooLong = "body-too-long", Request, "a body can have 1048576 bytes at most";
+}
+
+/// What an error ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The request that it answers. The same request would fail again.
+    Request,
+    /// The request or connection that it answers. The same request can succeed later.
+    Temporary,
+    /// The connection alone. A session can be resumed on another.
+    Connection,
+    /// The connection. The same bytes would fail again.
+    Fatal,
 }
 
 impl ErrorCode {
-    /// Whether the same request can succeed later, so that a client may try again.
+    /// Whether the same request can succeed later, so that a client may retry.
     #[must_use]
-    pub const fn is_temporary(self) -> bool {
-        matches!(
-            self,
-            Self::ShuttingDown
-                | Self::Full
-                | Self::TooManyWaiting
-                | Self::Busy
-                | Self::TooManySessions
-                | Self::TakenOver
-                | Self::HandshakeTimeout
-                | Self::IdleTimeout
-                | Self::Truncated
-        )
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.class(), ErrorClass::Temporary | ErrorClass::Connection)
     }
+}
+
+/// Reads `<code> <text>`. The text shares the memory of `words`.
+pub(crate) fn parse_error(words: &Bytes) -> (ErrorCode, Bytes) {
+    let end = memchr::memchr(b' ', words).unwrap_or(words.len());
+    let text = words.slice((end + 1).min(words.len())..);
+    (ErrorCode::parse(&words[..end]), text)
+}
+
+/// Reads `error <code> <text>`; `None` if `line` does not begin with `error `.
+pub(crate) fn parse_error_line(line: &Bytes) -> Option<(ErrorCode, Bytes)> {
+    let words = line.strip_prefix(ERROR)?;
+    Some(parse_error(&line.slice_ref(words)))
 }
 
 impl fmt::Display for ErrorCode {
@@ -116,12 +148,12 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// What is wrong with bytes that came in, and what was expected instead.
+/// An error to send to the peer: what is wrong with its bytes, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireError {
-    /// The kind.
+    /// The code.
     pub code: ErrorCode,
-    /// For the peer's human: one line, no line breaks.
+    /// A sentence for people, without line breaks.
     pub text: Cow<'static, str>,
 }
 

@@ -4,12 +4,12 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{ErrorCode, Outbox, WireError};
 
-/// The largest limit on a frame: its length's first byte stays 0x00, which is what tells the framings apart.
+/// The largest limit on a frame. The first byte of the length stays 0x00, which distinguishes the framings.
 pub const MAX_FRAME: u32 = 0x00FF_FFFF;
 
 const HEADER: usize = 4;
 
-/// How one direction of a connection is cut into frames. Told by its first byte.
+/// How one direction of a connection is divided into frames. The first byte shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// First byte 0x00: a big-endian u32 length, then that many bytes.
@@ -18,8 +18,8 @@ pub enum Framing {
     Lines,
 }
 
-/// Both directions' framing of one connection. What is sent is framed as what was received; a side that dials speaks
-/// first, in [`Framing::Length`].
+/// The framing of a connection, in both directions. A side that dials sends [`Framing::Length`]; a side that accepts
+/// sends what it receives.
 #[derive(Clone, Debug)]
 pub struct Framer {
     received: Option<Framing>,
@@ -28,18 +28,18 @@ pub struct Framer {
     searched: u32,
 }
 
-/// Where a line stands in a buffer.
+/// The position of a line in a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
     pub(crate) start: usize,
-    /// Behind its text.
+    /// The end of its text.
     pub(crate) end: usize,
-    /// Behind its line end.
+    /// The end of the line, after its line end.
     pub(crate) next: usize,
 }
 
 impl Line {
-    /// Takes the text off the front of `input`, with all that stands before it and its line end.
+    /// Takes the text from the front of `input`. Removes everything up to the end of the line.
     pub(crate) fn take(self, input: &mut BytesMut) -> Bytes {
         let mut line = input.split_to(self.next);
         line.truncate(self.end);
@@ -49,8 +49,8 @@ impl Line {
 }
 
 impl Framer {
-    /// For a connection that was accepted. `limit` is the longest frame or line taken, in bytes, without header or
-    /// line end; at most [`MAX_FRAME`].
+    /// For an accepted connection. `limit` is the longest frame or line in bytes, without header or line end; at most
+    /// [`MAX_FRAME`].
     #[must_use]
     pub const fn accepted(limit: u32) -> Self {
         let limit = if limit > MAX_FRAME { MAX_FRAME } else { limit };
@@ -62,7 +62,7 @@ impl Framer {
         }
     }
 
-    /// For a connection that we dialled; `limit` as for [`Framer::accepted`].
+    /// For a dialled connection; `limit` as for [`Framer::accepted`].
     #[must_use]
     pub const fn dialled(limit: u32) -> Self {
         let mut framer = Self::accepted(limit);
@@ -70,8 +70,13 @@ impl Framer {
         framer
     }
 
-    /// The framing the two speak: what we chose if we dialled, else what the peer has shown, if it has. (A server's
-    /// farewell may come in lines to a peer that dialled; that does not change what the peer speaks.)
+    /// Whether this side made the connection.
+    pub(crate) const fn is_dialled(&self) -> bool {
+        self.dialled
+    }
+
+    /// The framing of the connection: [`Framing::Length`] if this side dialled, otherwise what the peer's first byte
+    /// shows. (A dialled server may send an error in lines before it closes; that does not change the framing.)
     #[must_use]
     pub const fn framing(&self) -> Option<Framing> {
         if self.dialled {
@@ -81,7 +86,7 @@ impl Framer {
         }
     }
 
-    /// The framing of what is received, if its first byte has come, in an earlier `input` or in this one.
+    /// The framing of received data, once its first byte is known from an earlier `input` or this one.
     pub fn receives(&mut self, input: &[u8]) -> Option<Framing> {
         if self.received.is_none() {
             let first = input.first()?;
@@ -90,12 +95,12 @@ impl Framer {
         self.received
     }
 
-    /// Takes one frame's payload off the front of `input`; `None` if it is not all there yet. The payload shares
-    /// `input`'s memory.
+    /// Takes one frame's payload from the front of `input`; `None` if it is incomplete. The payload shares the memory
+    /// of `input`.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::FrameTooLong`] or [`ErrorCode::LineTooLong`]; the stream cannot be read on.
+    /// [`ErrorCode::FrameTooLong`] or [`ErrorCode::LineTooLong`]; the rest of the stream cannot be decoded.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         match self.receives(input) {
             None => Ok(None),
@@ -121,7 +126,7 @@ impl Framer {
         Ok(Some(input.split_to(length).freeze()))
     }
 
-    /// Ends a stream that leaves `input` over. Returns whether that is the rest of lines, which the caller then takes.
+    /// Ends a stream whose rest is `input`. Returns whether the framing is lines, so that the rest can be a last line.
     pub(crate) fn ends_in_lines(&mut self, input: &[u8]) -> bool {
         self.searched = 0;
         self.receives(input) == Some(Framing::Lines)
@@ -131,12 +136,12 @@ impl Framer {
         Ok(self.find_line(input, 0)?.map(|line| line.take(input)))
     }
 
-    /// Finds the line of `input` that begins at `start`; `None` if its end has not come. Lines before it are left alone.
+    /// Finds the line that begins at `start`; `None` if it is incomplete. Does not change earlier lines.
     pub(crate) fn find_line(&mut self, input: &[u8], start: usize) -> Result<Option<Line>, WireError> {
         let limit = self.limit as usize;
         let searched = start + self.searched as usize;
         let Some(feed) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
-            // One more for the CR of an end of line that is still under way.
+            // One more byte, for the CR of an incomplete line end.
             if input.len() - start > limit + 1 {
                 return Err(self.line_too_long());
             }
@@ -161,8 +166,7 @@ impl Framer {
         WireError::new(ErrorCode::LineTooLong, text)
     }
 
-    /// Appends one frame whose payload is `head` and then `body`, neither of which holds a line break where the
-    /// framing is lines.
+    /// Appends one frame with the payload `head` and `body`. In lines, neither may contain a line break.
     pub fn write(&self, head: &[u8], body: &Bytes, output: &mut Outbox) {
         match self.sent() {
             Framing::Length => {
@@ -179,10 +183,16 @@ impl Framer {
         }
     }
 
+    /// Appends one frame with an error: `prefix`, then `<code> <text>`.
+    pub(crate) fn write_error(&self, prefix: &[u8], code: ErrorCode, text: &Bytes, output: &mut Outbox) {
+        let head = [prefix, code.as_str().as_bytes(), b" "].concat();
+        self.write(&head, text, output);
+    }
+
     const fn sent(&self) -> Framing {
         match self.framing() {
             Some(framing) => framing,
-            // Only a farewell is sent before the peer has shown a framing, and it is for people.
+            // Before the peer has shown its framing, only an error for people is sent.
             None => Framing::Lines,
         }
     }

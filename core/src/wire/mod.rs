@@ -1,4 +1,4 @@
-//! Between bytes and messages: the [`Codec`] contract, the two framings, and what waits to be written.
+//! The layer between bytes and messages: the [`Codec`] trait, the two framings, and the outbox.
 
 mod either;
 mod error;
@@ -7,7 +7,8 @@ mod outbox;
 mod protocol;
 
 pub use either::EitherCodec;
-pub use error::{ErrorCode, WireError};
+pub(crate) use error::{ERROR, parse_error, parse_error_line};
+pub use error::{ErrorClass, ErrorCode, WireError};
 pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
@@ -16,13 +17,13 @@ pub use protocol::{FIRST_BYTES, Protocol};
 
 use bytes::{Bytes, BytesMut};
 
-/// Bodies shorter than this are copied when they are kept.
+/// Shorter bodies are copied when they are kept.
 const COPY_BELOW: usize = 32 * 1024;
 
-/// `body`, to be kept for longer than the event that brought it: short ones are copied, so that they do not pin the read
-/// buffer that they came in.
+/// Returns `body` for keeping longer than the event that brought it. Short bodies are copied, so that they do not keep
+/// the whole read buffer in memory.
 #[must_use]
-pub fn keep(body: &Bytes) -> Bytes {
+pub fn detach(body: &Bytes) -> Bytes {
     if body.len() < COPY_BELOW {
         Bytes::copy_from_slice(body)
     } else {
@@ -30,34 +31,34 @@ pub fn keep(body: &Bytes) -> Bytes {
     }
 }
 
-/// What a codec took off the front of a stream.
+/// What a codec has decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<M> {
     /// A message.
     Message(M),
-    /// An empty frame or line: hello and keepalive. Nothing to do.
+    /// An empty frame or line: a hello or keepalive.
     Keepalive,
-    /// A request that makes no sense, in a stream that can still be read on. The peer is told; the connection stays.
+    /// An invalid request in a stream that can still be decoded. The peer is sent the error; the connection stays open.
     Invalid(WireError),
 }
 
-/// Turns one connection's bytes into messages and messages into bytes. One value for each connection.
+/// Decodes and encodes the messages of one connection.
 pub trait Codec {
-    /// What travels.
+    /// The protocol's message.
     type Message;
 
-    /// Takes one message off the front of `input`; `Ok(None)` if it is not all there yet. What is there of it stays in
-    /// `input`, so that it counts against [`LinkConfig::max_partial_bytes`](crate::link::LinkConfig::max_partial_bytes);
-    /// what is to be ignored may be taken off.
+    /// Takes one message from the front of `input`; `Ok(None)` if it is incomplete. An incomplete message stays in
+    /// `input`, so that it counts against
+    /// [`ConnectionConfig::max_partial_bytes`](crate::connection::ConnectionConfig::max_partial_bytes). Ignored bytes
+    /// may be removed.
     ///
     /// # Errors
     ///
-    /// If the stream cannot be read on after this. The caller tells the peer and closes.
+    /// The rest of the stream cannot be decoded. The caller sends the error to the peer and closes.
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
 
-    /// The peer's stream has ended, and `input` is what is left of it, which [`Codec::decode`] took no message off. Takes
-    /// `input` and returns what it comes to if the end of the stream completes it; else leaves it alone, as a frame
-    /// that was cut.
+    /// Ends the peer's stream. `input` is its rest, without a complete message. If the end of the stream completes a
+    /// message, takes `input` and returns the message; otherwise leaves `input` unchanged.
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Self::Message>> {
         let _ = input;
         None
@@ -66,17 +67,28 @@ pub trait Codec {
     /// Appends a message.
     fn encode(&mut self, message: &Self::Message, output: &mut Outbox);
 
-    /// Appends an empty frame: hello and keepalive.
-    fn encode_keepalive(&mut self, output: &mut Outbox);
+    /// The framing of the stream; `None` if the transport has its own.
+    fn framer(&self) -> Option<&Framer> {
+        None
+    }
 
-    /// Appends an error that the peer is told.
+    /// Appends a hello or keepalive: an empty frame. Nothing where there is no [`Codec::framer`].
+    fn encode_keepalive(&mut self, output: &mut Outbox) {
+        if let Some(framer) = self.framer() {
+            framer.write(b"", &Bytes::new(), output);
+        }
+    }
+
+    /// Appends an error for the peer.
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
 
-    /// The framing the two speak, once that is known.
-    fn framing(&self) -> Option<Framing>;
+    /// The framing of the connection once it is known. [`Framing::Length`] where there is no [`Codec::framer`].
+    fn framing(&self) -> Option<Framing> {
+        self.framer().map_or(Some(Framing::Length), Framer::framing)
+    }
 
-    /// Whether the transport keeps connections alive and notices by itself that a peer is gone: then there are no keepalives,
-    /// and no silence is too long.
+    /// Whether the transport keeps connections alive and detects dead peers itself. Then there are no keepalives and no
+    /// idle time-out.
     fn is_kept_alive(&self) -> bool {
         false
     }

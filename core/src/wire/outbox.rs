@@ -5,23 +5,23 @@ use core::mem;
 
 use bytes::{Buf, Bytes};
 
-/// Bodies from this size on are not copied into the outbox but shared: a body sent to many is held once.
+/// Bodies of at least this size are shared and not copied: a body sent to many connections is in memory once.
 const SHARE_FROM: usize = 2 * 1024;
 
-/// From this size on, what was written is cut off the front once it is half of the buffer: a backlog that never
-/// empties must not keep all that ever passed through it.
+/// When at least this many bytes at the front were written and they are half of the buffer, they are removed: a backlog
+/// that never empties must not grow without limit.
 const COMPACT_FROM: usize = 64 * 1024;
 
-/// Whether a body is copied into the outbox, and not shared.
+/// Whether a body is copied into the outbox.
 pub(crate) const fn is_copied(body: &Bytes) -> bool {
     body.len() < SHARE_FROM
 }
 
-/// What waits to be written to one connection, in order. Small frames are joined so that a burst is one write; large
-/// bodies are shared. Holds no memory once all is written.
+/// The bytes that wait to be written to one connection, in order. Small frames are joined into one write; large bodies
+/// are shared. Uses no memory once everything is written.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// What comes before the tail, if shared bodies are waiting.
+    /// Everything before the tail, if there are shared bodies.
     #[expect(
         clippy::box_collection,
         reason = "most outboxes have none, and an idle connection keeps room for it"
@@ -44,13 +44,13 @@ impl Outbox {
         }
     }
 
-    /// Appends bytes by copying them.
+    /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
     }
 
-    /// Appends bytes, sharing them if they are many.
+    /// Appends `bytes`; shares them if they are large.
     pub fn put_shared(&mut self, bytes: &Bytes) {
         if is_copied(bytes) {
             self.put(bytes);
@@ -65,19 +65,19 @@ impl Outbox {
         self.len += bytes.len();
     }
 
-    /// Bytes not yet written.
+    /// The number of bytes not yet written.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether all is written.
+    /// Whether everything is written.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What is not yet written, in order, in as many pieces as it lies in memory.
+    /// The bytes not yet written, in order and in pieces.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let tail = &self.tail[self.tail_written..];
         self.segments
@@ -87,11 +87,11 @@ impl Outbox {
             .chain((!tail.is_empty()).then_some(tail))
     }
 
-    /// Takes note that the first `written` bytes were written.
+    /// Removes the first `written` bytes, which were written.
     ///
     /// # Panics
     ///
-    /// If that is more than there was.
+    /// If there are fewer bytes.
     pub fn advance(&mut self, written: usize) {
         assert!(written <= self.len, "wrote {written} bytes of {}", self.len);
         self.len -= written;
@@ -115,7 +115,7 @@ impl Outbox {
         }
     }
 
-    /// Gives the outbox's empty buffer away for others to use, if it has one.
+    /// Takes the empty buffer of the outbox, if it has one.
     pub(crate) fn take_buffer(&mut self) -> Option<Vec<u8>> {
         if !self.is_empty() {
             return None;
@@ -124,7 +124,7 @@ impl Outbox {
         (self.tail.capacity() > 0).then(|| mem::take(&mut self.tail))
     }
 
-    /// Whether a buffer from a pool would be of use.
+    /// Whether the outbox has no buffer.
     pub(crate) const fn has_no_buffer(&self) -> bool {
         self.tail.capacity() == 0
     }

@@ -2,7 +2,7 @@ use core::fmt;
 
 use super::ErrorCode;
 
-/// A protocol that a peer can be recognised to speak by its first bytes.
+/// A protocol that can be detected from a server's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Echo.
@@ -21,10 +21,10 @@ pub enum Protocol {
     Ssh,
 }
 
-/// Bytes from which a peer's protocol can be recognised. More are not looked at.
+/// How many first bytes are examined.
 pub const FIRST_BYTES: usize = 160;
 
-/// How the sentence begins, or what it holds, by which a server refuses a request that it does not know.
+/// Phrases in the errors by which servers refuse unknown requests.
 const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"expected `message X` or `ok X`", Protocol::Echo),
     (b"expected START, CONTINUE", Protocol::Numbers),
@@ -35,9 +35,9 @@ const REFUSALS: [(&[u8], Protocol); 6] = [
 ];
 
 impl Protocol {
-    /// The protocol of a peer that was connected to and sends these bytes first; `None` if they tell nothing, or not yet.
+    /// The protocol of a server that sends these bytes first; `None` if they do not show it, or not yet.
     #[must_use]
-    pub fn of_first(bytes: &[u8]) -> Option<Self> {
+    pub fn from_first_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             // A SETTINGS frame of stream 0: its length is a multiple of 6.
             [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 => Some(Self::Http2),
@@ -49,9 +49,9 @@ impl Protocol {
         }
     }
 
-    /// The protocol of a peer that answers a request by `error <code> <text>`, if that tells.
+    /// The protocol of a server that answers a request with `error <code> <text>`, if the text shows it.
     #[must_use]
-    pub fn of_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
+    pub fn from_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
         let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
             ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
@@ -59,7 +59,7 @@ impl Protocol {
         }
     }
 
-    /// Whether it is one of this program's own protocols.
+    /// Whether it is a protocol of Echosphere.
     #[must_use]
     pub const fn is_ours(self) -> bool {
         matches!(self, Self::Echo | Self::Hub | Self::Chat | Self::Numbers)
@@ -79,7 +79,7 @@ impl Protocol {
             return Self::of_error_words(error);
         }
         if let Some(rest) = line.strip_prefix(b"ok ") {
-            // A chat counts what is typed.
+            // A chat acknowledges by number.
             let typed = rest.first().is_some_and(u8::is_ascii_digit);
             return Some(if typed { Self::Chat } else { Self::Echo });
         }
@@ -91,14 +91,14 @@ impl Protocol {
         (digits > 0 && matches!(rest, [] | [b'\r' | b'\n' | 0, ..])).then_some(Self::Numbers)
     }
 
-    /// Of `<code> <text>`.
+    /// Parses `<code> <text>`.
     fn of_error_words(words: &[u8]) -> Option<Self> {
         let end = memchr::memchr(b' ', words)?;
-        Self::of_error(ErrorCode::parse(&words[..end]), &words[end..])
+        Self::from_error(ErrorCode::parse(&words[..end]), &words[end..])
     }
 }
 
-/// As it stands in "that is …, not a hub".
+/// A noun phrase: "a hub".
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

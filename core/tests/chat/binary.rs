@@ -2,38 +2,38 @@
 
 use std::time::Duration;
 
-use echosphere_core::chat::{Failure, Notice, ServerConfig, Unsaid};
+use echosphere_core::chat::{Failure, Notice, SendError, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, Time};
 
-use crate::bench::{Bench, frame, heard};
+use crate::fixture::{Fixture, frame, heard};
 
 #[test]
 fn a_conversation_byte_for_byte() {
-    let mut bench = Bench::new();
-    let peer = bench.accept();
+    let mut fixture = Fixture::new();
+    let peer = fixture.accept();
     assert_eq!(
-        bench.exchange(peer, b"\0\0\0\x09\x01\0\0\0\0\0\0\0\x07"),
+        fixture.exchange(peer, b"\0\0\0\x09\x01\0\0\0\0\0\0\0\x07"),
         b"\0\0\0\x02\x03\0"
     );
     assert_eq!(
-        bench.exchange(peer, b"\0\0\0\x04\x05\x01hi"),
+        fixture.exchange(peer, b"\0\0\0\x04\x05\x01hi"),
         b"\0\0\0\x02\x07\x01",
         "hi is acknowledged"
     );
-    bench.now = Time::from_nanos(1_000);
-    bench.say(40, b"yo");
-    assert_eq!(bench.read(peer), b"\0\0\0\x04\x05\x01yo");
-    bench.now = Time::from_nanos(251_000);
-    assert_eq!(bench.exchange(peer, b"\0\0\0\x02\x07\x01"), b"");
-    bench.feed(peer, b"\0\0\0\x01\x08");
+    fixture.now = Time::from_nanos(1_000);
+    fixture.say(40, b"yo");
+    assert_eq!(fixture.read(peer), b"\0\0\0\x04\x05\x01yo");
+    fixture.now = Time::from_nanos(251_000);
+    assert_eq!(fixture.exchange(peer, b"\0\0\0\x02\x07\x01"), b"");
+    fixture.feed(peer, b"\0\0\0\x01\x08");
     let round_trip = Some(Duration::from_micros(250));
     assert_eq!(
-        bench.notices(),
+        fixture.notices(),
         [
             Notice::Connected { resumed: false },
             heard(1, b"hi"),
-            Notice::Delivered {
+            Notice::Acknowledged {
                 key: 40,
                 id: 1,
                 round_trip
@@ -41,70 +41,70 @@ fn a_conversation_byte_for_byte() {
             Notice::Ended { failure: None },
         ]
     );
-    bench.fin(peer);
-    bench.endpoint.shut_down(bench.now, peer, &mut bench.effects);
-    assert!(bench.endpoint.is_zero());
+    fixture.fin(peer);
+    fixture.endpoint.shut_down(fixture.now, peer, &mut fixture.effects);
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn a_body_in_parts_is_heard_once_it_is_whole() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.read(peer);
-    bench.notices();
-    assert_eq!(bench.exchange(peer, &frame(b"\x04\x01one ")), frame(b"\x06\x01"));
-    assert_eq!(bench.exchange(peer, &frame(b"\x04\x01two ")), frame(b"\x06\x01"));
-    assert_eq!(bench.notices(), []);
-    assert_eq!(bench.exchange(peer, &frame(b"\x05\x01three")), frame(b"\x07\x01"));
-    assert_eq!(bench.notices(), [heard(1, b"one two three")]);
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.read(peer);
+    fixture.notices();
+    assert_eq!(fixture.exchange(peer, &frame(b"\x04\x01one ")), frame(b"\x06\x01"));
+    assert_eq!(fixture.exchange(peer, &frame(b"\x04\x01two ")), frame(b"\x06\x01"));
+    assert_eq!(fixture.notices(), []);
+    assert_eq!(fixture.exchange(peer, &frame(b"\x05\x01three")), frame(b"\x07\x01"));
+    assert_eq!(fixture.notices(), [heard(1, b"one two three")]);
 }
 
 #[test]
 fn ids_grow_by_seven_bits_a_byte() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.read(peer);
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.read(peer);
     for id in 1_u8..=127 {
-        assert_eq!(bench.exchange(peer, &frame([5, id])), frame([7, id]));
+        assert_eq!(fixture.exchange(peer, &frame([5, id])), frame([7, id]));
     }
-    assert_eq!(bench.exchange(peer, &frame([5, 0x80, 1])), frame([7, 0x80, 1]));
-    assert_eq!(bench.exchange(peer, &frame([5, 0x81, 1])), frame([7, 0x81, 1]));
+    assert_eq!(fixture.exchange(peer, &frame([5, 0x80, 1])), frame([7, 0x80, 1]));
+    assert_eq!(fixture.exchange(peer, &frame([5, 0x81, 1])), frame([7, 0x81, 1]));
 }
 
 #[test]
 fn one_peer_at_a_time() {
-    let mut bench = Bench::new();
-    let first = bench.begin(1);
-    bench.read(first);
-    let second = bench.begin(2);
-    assert!(bench.read(second)[4..].starts_with(b"\xffbusy "));
-    bench.fin(second);
-    let typist = bench.accept();
-    assert!(bench.exchange(typist, b"hello\n").starts_with(b"error busy "));
+    let mut fixture = Fixture::new();
+    let first = fixture.begin(1);
+    fixture.read(first);
+    let second = fixture.begin(2);
+    assert!(fixture.read(second)[4..].starts_with(b"\xffbusy "));
+    fixture.fin(second);
+    let typist = fixture.accept();
+    assert!(fixture.exchange(typist, b"hello\n").starts_with(b"error busy "));
     assert_eq!(
-        bench.notices(),
+        fixture.notices(),
         [
             Notice::Connected { resumed: false },
-            Notice::TurnedAway,
-            Notice::TurnedAway
+            Notice::PeerRefused,
+            Notice::PeerRefused
         ]
     );
-    assert_eq!(bench.endpoint.machine().counters().turned_away, 2);
+    assert_eq!(fixture.endpoint.machine().counters().turned_away, 2);
     // The first goes on, and once it has left the next is let in.
-    assert_eq!(bench.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
-    bench.feed(first, &frame([8]));
-    let third = bench.begin(3);
-    assert_eq!(bench.read(third), frame([3, 0]));
+    assert_eq!(fixture.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
+    fixture.feed(first, &frame([8]));
+    let third = fixture.begin(3);
+    assert_eq!(fixture.read(third), frame([3, 0]));
 }
 
 #[test]
 fn whoever_does_not_say_what_it_wants_is_closed() {
-    let mut bench = Bench::new();
-    let mute = bench.accept();
-    bench.feed(mute, &[0; 4]);
-    bench.expire();
-    assert_eq!(bench.now, Time::ZERO + ServerConfig::default().begin_timeout);
-    assert!(bench.read(mute)[4..].starts_with(b"\xffhandshake-timeout "));
+    let mut fixture = Fixture::new();
+    let mute = fixture.accept();
+    fixture.feed(mute, &[0; 4]);
+    fixture.expire();
+    assert_eq!(fixture.now, Time::ZERO + ServerConfig::default().begin_timeout);
+    assert!(fixture.read(mute)[4..].starts_with(b"\xffhandshake-timeout "));
 }
 
 #[test]
@@ -122,113 +122,113 @@ fn nonsense_ends_the_session() {
         (b"\x07\x80", "unknown-request"),
         (b"\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "unknown-request"),
     ] {
-        let mut bench = Bench::new();
-        let peer = bench.begin(0);
-        bench.read(peer);
-        let told = bench.exchange(peer, &frame(payload));
+        let mut fixture = Fixture::new();
+        let peer = fixture.begin(0);
+        fixture.read(peer);
+        let told = fixture.exchange(peer, &frame(payload));
         let expected = [&[0xff], code.as_bytes(), b" "].concat();
         assert!(told[4..].starts_with(&expected), "{payload:?}: {}", told.escape_ascii());
         assert!(matches!(
-            bench.notices().last(),
+            fixture.notices().last(),
             Some(Notice::Ended { failure: Some(_) })
         ));
-        assert_eq!(bench.endpoint.machine().peer(), None);
+        assert_eq!(fixture.endpoint.machine().peer(), None);
     }
 }
 
 #[test]
 fn a_body_over_the_limit_is_not_heard() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.read(peer);
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.read(peer);
     let half = [&[4, 1], &vec![0; 512 * 1024][..]].concat();
-    bench.feed(peer, &frame(&half));
-    bench.feed(peer, &frame(&half));
-    bench.read(peer);
-    let told = bench.exchange(peer, &frame(b"\x05\x01x"));
+    fixture.feed(peer, &frame(&half));
+    fixture.feed(peer, &frame(&half));
+    fixture.read(peer);
+    let told = fixture.exchange(peer, &frame(b"\x05\x01x"));
     assert!(told[4..].starts_with(b"\xffbody-too-long "), "{}", told.escape_ascii());
     let ended = Notice::Ended {
-        failure: Some(Failure::Confused),
+        failure: Some(Failure::ProtocolViolation),
     };
-    assert_eq!(bench.notices(), [Notice::Connected { resumed: false }, ended]);
+    assert_eq!(fixture.notices(), [Notice::Connected { resumed: false }, ended]);
 }
 
 #[test]
 fn nothing_can_be_said_to_nobody() {
-    let mut bench = Bench::new();
-    bench.say(1, b"hello?");
-    let why = Unsaid::NoPeer;
-    assert_eq!(bench.notices(), [Notice::Refused { key: 1, why }]);
+    let mut fixture = Fixture::new();
+    fixture.say(1, b"hello?");
+    let why = SendError::NoPeer;
+    assert_eq!(fixture.notices(), [Notice::Refused { key: 1, why }]);
 }
 
 #[test]
 fn an_end_of_stream_without_bye_is_a_loss() {
     for (number, kept) in [(0, false), (7, true)] {
-        let mut bench = Bench::new();
-        let peer = bench.begin(number);
-        bench.exchange(peer, &frame(b"\x05\x01the first half"));
-        bench.notices();
-        bench.fin(peer);
+        let mut fixture = Fixture::new();
+        let peer = fixture.begin(number);
+        fixture.exchange(peer, &frame(b"\x05\x01the first half"));
+        fixture.notices();
+        fixture.fin(peer);
         let lost = if kept {
             Notice::Lost(CloseReason::PeerClosed)
         } else {
             let failure = Some(Failure::Closed(CloseReason::PeerClosed));
             Notice::Ended { failure }
         };
-        assert_eq!(bench.notices(), [lost]);
+        assert_eq!(fixture.notices(), [lost]);
     }
 }
 
 #[test]
 fn a_peer_that_will_not_come_back_is_not_waited_for() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.say(5, b"are you there?");
-    bench.notices();
-    bench.endpoint.failed(bench.now, peer, &mut bench.effects);
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.say(5, b"are you there?");
+    fixture.notices();
+    fixture.endpoint.failed(fixture.now, peer, &mut fixture.effects);
     let failure = Some(Failure::Closed(CloseReason::Reset));
     assert_eq!(
-        bench.notices(),
-        [Notice::Undelivered { key: 5, sent: true }, Notice::Ended { failure }]
+        fixture.notices(),
+        [Notice::Unacknowledged { key: 5, sent: true }, Notice::Ended { failure }]
     );
-    assert!(bench.endpoint.is_zero());
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn a_server_that_drains_waits_for_its_acknowledgements() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.say(1, b"last words");
-    bench.read(peer);
-    bench.endpoint.drain(bench.now, &mut bench.effects);
-    assert_eq!(bench.read(peer), b"");
-    let farewell = bench.exchange(peer, &frame(b"\x07\x01"));
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.say(1, b"last words");
+    fixture.read(peer);
+    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    assert_eq!(fixture.read(peer), b"");
+    let farewell = fixture.exchange(peer, &frame(b"\x07\x01"));
     assert!(farewell[4..].starts_with(b"\xffshutting-down "));
-    assert_eq!(bench.endpoint.machine().peer(), None);
+    assert_eq!(fixture.endpoint.machine().peer(), None);
 }
 
 #[test]
 fn a_server_that_drains_says_nothing_new() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.say(1, b"last words");
-    bench.endpoint.drain(bench.now, &mut bench.effects);
-    bench.say(2, b"one more thing");
-    let why = Unsaid::Leaving;
-    assert_eq!(bench.notices().last(), Some(&Notice::Refused { key: 2, why }));
-    bench.fin(peer);
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.say(1, b"last words");
+    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.say(2, b"one more thing");
+    let why = SendError::Leaving;
+    assert_eq!(fixture.notices().last(), Some(&Notice::Refused { key: 2, why }));
+    fixture.fin(peer);
 }
 
 #[test]
 fn a_message_cut_by_the_end_of_its_stream_is_not_heard() {
-    let mut bench = Bench::new();
-    let peer = bench.begin(0);
-    bench.read(peer);
-    bench.feed(peer, &frame(b"\x05\x01hi")[..6]);
-    bench.fin(peer);
-    assert!(bench.read(peer)[4..].starts_with(b"\xfftruncated "));
+    let mut fixture = Fixture::new();
+    let peer = fixture.begin(0);
+    fixture.read(peer);
+    fixture.feed(peer, &frame(b"\x05\x01hi")[..6]);
+    fixture.fin(peer);
+    assert!(fixture.read(peer)[4..].starts_with(b"\xfftruncated "));
     let failure = Some(Failure::Closed(CloseReason::Malformed(ErrorCode::Truncated)));
-    let notices = bench.notices();
+    let notices = fixture.notices();
     assert_eq!(
         notices,
         [Notice::Connected { resumed: false }, Notice::Ended { failure }]

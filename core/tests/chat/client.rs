@@ -1,6 +1,6 @@
 //! The client's other ways, as its caller sees them.
 
-use echosphere_core::chat::{ChatCounters, Command, Failure, Message, Notice, TalkConfig, Unsaid};
+use echosphere_core::chat::{ChatCounters, Command, ExchangeConfig, Failure, Message, Notice, SendError};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, DialError, Event, Machine};
 
@@ -12,7 +12,7 @@ fn ended(failure: Option<Failure>) -> Notice {
 
 #[test]
 fn what_is_said_before_the_connection_is_sent_after_the_welcome() {
-    let mut line = Line::new(false, TalkConfig::default());
+    let mut line = Line::new(false, ExchangeConfig::default());
     line.client_says(1, "early");
     line.connect();
     assert_eq!(line.to_server, [Message::Begin { session: 0 }]);
@@ -22,11 +22,11 @@ fn what_is_said_before_the_connection_is_sent_after_the_welcome() {
 
 #[test]
 fn leaving_waits_for_the_acknowledgements() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Command(Command::Leave));
     line.client_says(2, "y");
-    let why = Unsaid::Leaving;
+    let why = SendError::Leaving;
     assert_eq!(line.client_told.last(), Some(&Notice::Refused { key: 2, why }));
     line.settle();
     assert_eq!(delivered(&line.client_told), [1]);
@@ -37,10 +37,10 @@ fn leaving_waits_for_the_acknowledgements() {
 
 #[test]
 fn hanging_up_does_not_wait() {
-    let mut line = Line::connected(true, TalkConfig::default());
+    let mut line = Line::connected(true, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Command(Command::HangUp));
-    let undelivered = Notice::Undelivered { key: 1, sent: true };
+    let undelivered = Notice::Unacknowledged { key: 1, sent: true };
     assert!(line.client_told.ends_with(&[undelivered, ended(None)]));
     assert_eq!(
         line.server_told.last(),
@@ -52,7 +52,7 @@ fn hanging_up_does_not_wait() {
 
 #[test]
 fn attempts_go_on_for_the_time_given_and_no_longer() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     let mut retries = 0;
     while let Some(token) = line.dialling.take() {
         line.client(Event::DialFailed(token, DialError::Refused));
@@ -69,7 +69,7 @@ fn attempts_go_on_for_the_time_given_and_no_longer() {
 
 #[test]
 fn the_servers_last_words_are_told() {
-    let mut line = Line::connected(true, TalkConfig::default());
+    let mut line = Line::connected(true, ExchangeConfig::default());
     let words = Message::Error(ErrorCode::ShuttingDown, "bye".into());
     line.to_client.push_back(words);
     line.settle();
@@ -80,7 +80,7 @@ fn the_servers_last_words_are_told() {
 
 #[test]
 fn a_connection_that_was_idle_for_too_long_is_a_loss_and_no_end() {
-    let mut line = Line::connected(true, TalkConfig::default());
+    let mut line = Line::connected(true, ExchangeConfig::default());
     line.to_client
         .push_back(Message::Error(ErrorCode::IdleTimeout, "gone?".into()));
     line.settle();
@@ -94,7 +94,7 @@ fn a_connection_that_was_idle_for_too_long_is_a_loss_and_no_end() {
 
 #[test]
 fn a_server_without_a_welcome_is_left_and_tried_again() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
     line.client_expires();
@@ -104,7 +104,7 @@ fn a_server_without_a_welcome_is_left_and_tried_again() {
 
 #[test]
 fn draining_leaves() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Drain);
     line.settle();
@@ -116,11 +116,11 @@ fn draining_leaves() {
 
 #[test]
 fn whoever_drains_does_not_come_back_after_a_loss() {
-    let mut line = Line::connected(true, TalkConfig::default());
+    let mut line = Line::connected(true, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Drain);
     line.cut(true, true);
-    let undelivered = Notice::Undelivered { key: 1, sent: true };
+    let undelivered = Notice::Unacknowledged { key: 1, sent: true };
     let failure = Some(Failure::Closed(CloseReason::Reset));
     assert!(line.client_told.ends_with(&[undelivered, ended(failure)]));
     assert!(line.client.is_zero());
@@ -134,26 +134,26 @@ fn what_comes_out_of_turn_ends_the_session() {
         last: true,
     };
     for message in [part, Message::Taken { id: 1, last: true }] {
-        let mut line = Line::new(false, TalkConfig::default());
+        let mut line = Line::new(false, ExchangeConfig::default());
         line.client_says(1, "x");
         line.connect();
         line.to_client.push_back(message);
         line.step_to_client();
-        let undelivered = Notice::Undelivered { key: 1, sent: false };
-        let expected = [undelivered, ended(Some(Failure::Confused))];
+        let undelivered = Notice::Unacknowledged { key: 1, sent: false };
+        let expected = [undelivered, ended(Some(Failure::ProtocolViolation))];
         assert_eq!(line.client_told, expected, "before the welcome");
     }
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.to_client.push_back(Message::Welcome { received: 0 });
     line.step_to_client();
-    assert_eq!(line.client_told.last(), Some(&ended(Some(Failure::Confused))));
+    assert_eq!(line.client_told.last(), Some(&ended(Some(Failure::ProtocolViolation))));
 }
 
 #[test]
 fn what_is_done_is_counted() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         window: 1,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(true, talk);
     line.client_says(1, "a");
@@ -191,7 +191,7 @@ fn what_is_done_is_counted() {
 
 const fn sent_and_undelivered(notice: &Notice) -> Option<bool> {
     match notice {
-        Notice::Undelivered { sent, .. } => Some(*sent),
+        Notice::Unacknowledged { sent, .. } => Some(*sent),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::chat::{ClientConfig, Failure, Message, Notice, TalkConfig};
+use echosphere_core::chat::{ClientConfig, ExchangeConfig, Failure, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{DialError, Event, Machine, Time};
 
@@ -40,7 +40,7 @@ fn a_server_without_a_welcome_is_left_when_the_time_for_connecting_is_over() {
 #[test]
 fn the_pause_after_a_welcome_is_a_first_one_again() {
     let config = ClientConfig::default();
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     for _ in 0..6 {
         let token = line.dialling.take().unwrap();
         line.client(Event::DialFailed(token, DialError::Refused));
@@ -66,7 +66,7 @@ fn the_pause_after_a_welcome_is_a_first_one_again() {
 
 #[test]
 fn a_server_that_ends_is_waited_for_by_who_was_not_welcomed_yet() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
     line.to_client
@@ -86,7 +86,7 @@ fn a_server_that_ends_is_waited_for_by_who_was_not_welcomed_yet() {
 
 #[test]
 fn a_server_that_is_busy_is_left_even_if_it_does_not_close() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
     line.to_client.push_back(Message::Error(ErrorCode::Busy, "no".into()));

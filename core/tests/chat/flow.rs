@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{Command, Failure, Message, Notice, TalkConfig, Unsaid};
+use echosphere_core::chat::{Command, ExchangeConfig, Failure, Message, Notice, SendError};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Event, Machine};
 
@@ -20,7 +20,7 @@ fn bytes_of(message: &Message) -> usize {
 
 #[test]
 fn an_acknowledgement_waits_behind_a_window_and_not_behind_a_body() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.server_says(1, vec![1; KIB * KIB]);
     let waiting: usize = line.to_client.iter().map(bytes_of).sum();
     assert_eq!(waiting, 4 * 64 * KIB, "the window, in parts");
@@ -37,7 +37,7 @@ fn an_acknowledgement_waits_behind_a_window_and_not_behind_a_body() {
 
 #[test]
 fn both_sides_may_send_all_they_have_at_once() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     let bodies: Vec<Bytes> = (0..12).map(|n| Bytes::from(vec![n; KIB * KIB])).collect();
     for (key, body) in bodies.iter().enumerate() {
         line.client_says(key as u64, body.clone());
@@ -50,10 +50,10 @@ fn both_sides_may_send_all_they_have_at_once() {
 
 #[test]
 fn the_round_trip_begins_when_the_first_part_is_sent_and_not_when_it_was_said() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         window: 1,
         part: 2,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.client_says(1, "abc");
@@ -67,7 +67,7 @@ fn the_round_trip_begins_when_the_first_part_is_sent_and_not_when_it_was_said() 
         .client_told
         .iter()
         .filter_map(|notice| match notice {
-            Notice::Delivered { round_trip, .. } => Some(*round_trip),
+            Notice::Acknowledged { round_trip, .. } => Some(*round_trip),
             _ => None,
         })
         .collect();
@@ -79,10 +79,10 @@ fn the_round_trip_begins_when_the_first_part_is_sent_and_not_when_it_was_said() 
 
 #[test]
 fn too_much_said_at_once_is_refused() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         max_queued: 1000,
         max_body: 900,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.client_says(1, vec![0; 901]);
@@ -92,7 +92,7 @@ fn too_much_said_at_once_is_refused() {
     let refused = |key, why| Notice::Refused { key, why };
     assert_eq!(
         line.client_told[1..],
-        [refused(1, Unsaid::TooLong), refused(3, Unsaid::QueueFull)]
+        [refused(1, SendError::TooLong), refused(3, SendError::QueueFull)]
     );
     line.settle();
     line.client_says(5, vec![0; 900]);
@@ -102,7 +102,7 @@ fn too_much_said_at_once_is_refused() {
 
 #[test]
 fn a_message_is_acknowledged_when_the_caller_has_read_it() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     for key in 0..3 {
         line.client_says(key, "to be written");
@@ -116,15 +116,15 @@ fn a_message_is_acknowledged_when_the_caller_has_read_it() {
     // A caller that cannot read on ends the session.
     line.server(Event::Drain);
     line.client(Event::Command(Command::HangUp));
-    let undelivered = Notice::Undelivered { key: 2, sent: true };
+    let undelivered = Notice::Unacknowledged { key: 2, sent: true };
     assert!(line.client_told.contains(&undelivered), "{:?}", line.client_told);
 }
 
 #[test]
 fn nobody_reads_where_nobody_is_to() {
-    let talk = TalkConfig {
-        unattended: true,
-        ..TalkConfig::default()
+    let talk = ExchangeConfig {
+        acknowledge_on_receipt: true,
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.reads = false;
@@ -135,9 +135,9 @@ fn nobody_reads_where_nobody_is_to() {
 
 #[test]
 fn the_parts_of_a_message_are_answered_at_once_and_in_order() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         part: 2,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.reads = false;
@@ -153,9 +153,9 @@ fn the_parts_of_a_message_are_answered_at_once_and_in_order() {
 
 #[test]
 fn a_caller_that_does_not_read_holds_the_peer_up() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         window: 60,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.reads = false;
@@ -173,7 +173,7 @@ fn a_caller_that_does_not_read_holds_the_peer_up() {
 
 #[test]
 fn whoever_leaves_acknowledges_what_was_heard_before() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.server_says(1, "before");
     line.settle();
@@ -190,7 +190,7 @@ fn whoever_leaves_acknowledges_what_was_heard_before() {
 
 #[test]
 fn what_is_read_of_a_session_that_has_ended_acknowledges_nothing() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.server_says(1, "x");
     line.settle();
@@ -210,7 +210,7 @@ fn what_is_read_of_a_session_that_has_ended_acknowledges_nothing() {
 
 #[test]
 fn nobody_new_is_talked_with_before_everything_is_read() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.client_says(1, "x");
     line.settle();
@@ -237,9 +237,9 @@ fn nobody_new_is_talked_with_before_everything_is_read() {
 #[test]
 fn what_every_message_takes_beside_its_bytes_counts() {
     const OVERHEAD: usize = 32;
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         max_unread: 3 * OVERHEAD,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.reads = false;
@@ -251,15 +251,15 @@ fn what_every_message_takes_beside_its_bytes_counts() {
     }
     assert_eq!(heard(&line.client_told).len(), 3);
     line.step_to_client();
-    let failure = Some(Failure::Confused);
+    let failure = Some(Failure::ProtocolViolation);
     assert_eq!(line.client_told.last(), Some(&Notice::Ended { failure }));
 }
 
 #[test]
 fn a_peer_that_does_not_wait_for_answers_is_closed() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         max_unread: 200,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(false, talk);
     line.reads = false;
@@ -269,6 +269,6 @@ fn a_peer_that_does_not_wait_for_answers_is_closed() {
     }
     line.settle();
     assert_eq!(heard(&line.client_told).len(), 3, "20 and 32 each");
-    let failure = Some(Failure::Confused);
+    let failure = Some(Failure::ProtocolViolation);
     assert_eq!(line.client_told.last(), Some(&Notice::Ended { failure }));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use echosphere_core::chat::{
-    Client, ClientConfig, Command, Message, Notice, Server, ServerCommand, ServerConfig, TalkConfig,
+    Client, ClientConfig, Command, ExchangeConfig, Message, Notice, Server, ServerCommand, ServerConfig,
 };
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
@@ -31,21 +31,21 @@ pub(crate) struct Line {
 
 impl Line {
     /// With nothing connected yet.
-    pub(crate) fn new(reconnect: bool, talk: TalkConfig) -> Self {
+    pub(crate) fn new(reconnect: bool, exchange: ExchangeConfig) -> Self {
         Self::with(ClientConfig {
             reconnect,
-            talk,
+            exchange,
             ..ClientConfig::default()
         })
     }
 
     /// The same, for a client that is as it is configured.
     pub(crate) fn with(config: ClientConfig) -> Self {
-        let talk = config.talk;
+        let exchange = config.exchange;
         let mut line = Self {
             client: Client::new(config, ChaCha8Rng::seed_from_u64(1)),
             server: Server::new(ServerConfig {
-                talk,
+                exchange,
                 ..ServerConfig::default()
             }),
             now: Time::ZERO,
@@ -65,8 +65,8 @@ impl Line {
     }
 
     /// Connected and welcomed.
-    pub(crate) fn connected(reconnect: bool, talk: TalkConfig) -> Self {
-        let mut line = Self::new(reconnect, talk);
+    pub(crate) fn connected(reconnect: bool, exchange: ExchangeConfig) -> Self {
+        let mut line = Self::new(reconnect, exchange);
         line.connect();
         line.settle();
         line
@@ -96,7 +96,7 @@ impl Line {
                 Action::Close(conn, _) => self.closed_by(conn, true),
                 Action::Finish(_) => unreachable!("a chat finishes no connection"),
                 Action::Notify(notice) => {
-                    if let (Notice::Heard { session, id, .. }, true) = (&notice, self.reads) {
+                    if let (Notice::Received { session, id, .. }, true) = (&notice, self.reads) {
                         read.push(Command::Read {
                             session: *session,
                             id: *id,
@@ -122,7 +122,7 @@ impl Line {
                 Action::Send(..) => {}
                 Action::Close(conn, _) => self.closed_by(conn, false),
                 Action::Notify(notice) => {
-                    if let (Notice::Heard { session, id, .. }, true) = (&notice, self.reads) {
+                    if let (Notice::Received { session, id, .. }, true) = (&notice, self.reads) {
                         read.push(ServerCommand::Read {
                             session: *session,
                             id: *id,
@@ -247,19 +247,19 @@ impl Line {
 
     pub(crate) fn client_says(&mut self, key: u64, body: impl Into<Bytes>) {
         let body = body.into();
-        self.client(Event::Command(Command::Say { key, body }));
+        self.client(Event::Command(Command::Send { key, body }));
     }
 
     pub(crate) fn server_says(&mut self, key: u64, body: impl Into<Bytes>) {
         let body = body.into();
-        self.server(Event::Command(ServerCommand::Say { key, body }));
+        self.server(Event::Command(ServerCommand::Send { key, body }));
     }
 }
 
 /// The bodies heard, in order.
 pub(crate) fn heard(told: &[Notice]) -> Vec<Bytes> {
     let bodies = told.iter().filter_map(|notice| match notice {
-        Notice::Heard { body, .. } => Some(body.clone()),
+        Notice::Received { body, .. } => Some(body.clone()),
         _ => None,
     });
     bodies.collect()
@@ -268,7 +268,7 @@ pub(crate) fn heard(told: &[Notice]) -> Vec<Bytes> {
 /// The keys of what was delivered, in order.
 pub(crate) fn delivered(told: &[Notice]) -> Vec<u64> {
     let keys = told.iter().filter_map(|notice| match notice {
-        Notice::Delivered { key, .. } => Some(*key),
+        Notice::Acknowledged { key, .. } => Some(*key),
         _ => None,
     });
     keys.collect()

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod bench;
 mod binary;
 mod client;
 mod connecting;
+mod fixture;
 mod flow;
 mod line;
 mod partial;

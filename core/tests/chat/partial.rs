@@ -1,20 +1,20 @@
 //! The bound on half-received messages, for bodies that come in parts.
 
 use bytes::Bytes;
-use echosphere_core::chat::{Failure, Message, Notice, TalkConfig};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::chat::{ExchangeConfig, Failure, Message, Notice};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{CloseReason, ConnId, Event};
 
-use crate::bench::{Bench, frame, heard};
+use crate::fixture::{Fixture, frame, heard};
 use crate::line::{Line, delivered};
 
 const KIB: usize = 1024;
 
-fn bounded(max_partial_bytes: usize) -> Bench {
-    Bench::with(LinkConfig {
+fn bounded(max_partial_bytes: usize) -> Fixture {
+    Fixture::with(ConnectionConfig {
         max_partial_bytes,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     })
 }
 
@@ -25,64 +25,64 @@ fn part(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn parts_count_until_the_last_one() {
-    let mut bench = bounded(64 * KIB);
-    let peer = bench.begin(7);
-    bench.feed(peer, &part(3000));
-    assert_eq!(bench.endpoint.partial_bytes(), 4 * KIB);
+    let mut fixture = bounded(64 * KIB);
+    let peer = fixture.begin(7);
+    fixture.feed(peer, &part(3000));
+    assert_eq!(fixture.endpoint.partial_bytes(), 4 * KIB);
     let more = part(3000);
-    bench.feed(peer, &more[..1000]);
+    fixture.feed(peer, &more[..1000]);
     assert_eq!(
-        bench.endpoint.partial_bytes(),
+        fixture.endpoint.partial_bytes(),
         5 * KIB,
         "half a part counts beside them"
     );
-    bench.feed(peer, &more[1000..]);
-    assert_eq!(bench.endpoint.partial_bytes(), 8 * KIB);
-    bench.feed(peer, &frame(b"\x05\x01end"));
-    assert_eq!(bench.endpoint.partial_bytes(), 0);
-    assert_eq!(bench.endpoint.counters().refused_partial, 0);
+    fixture.feed(peer, &more[1000..]);
+    assert_eq!(fixture.endpoint.partial_bytes(), 8 * KIB);
+    fixture.feed(peer, &frame(b"\x05\x01end"));
+    assert_eq!(fixture.endpoint.partial_bytes(), 0);
+    assert_eq!(fixture.endpoint.counters().refused_partial, 0);
 }
 
 #[test]
 fn a_peer_that_is_refused_comes_back_to_its_session() {
-    let mut bench = bounded(4 * KIB);
-    let peer = bench.begin(7);
-    bench.feed(peer, &part(3000));
-    bench.read(peer);
-    let told = bench.exchange(peer, &part(3000));
+    let mut fixture = bounded(4 * KIB);
+    let peer = fixture.begin(7);
+    fixture.feed(peer, &part(3000));
+    fixture.read(peer);
+    let told = fixture.exchange(peer, &part(3000));
     assert!(told.ends_with(b"send it again"), "{}", told.escape_ascii());
-    assert_eq!(bench.endpoint.partial_bytes(), 0);
+    assert_eq!(fixture.endpoint.partial_bytes(), 0);
     let lost = Notice::Lost(CloseReason::PartialLimit);
-    assert!(bench.notices().contains(&lost));
+    assert!(fixture.notices().contains(&lost));
 
     // On another connection, in one part.
-    let again = bench.accept();
-    bench.feed(again, &frame([&[2], &7_u64.to_be_bytes()[..], &[0]].concat()));
-    bench.feed(again, &frame(b"\x05\x01hi"));
-    assert!(bench.notices().contains(&heard(1, b"hi")));
+    let again = fixture.accept();
+    fixture.feed(again, &frame([&[2], &7_u64.to_be_bytes()[..], &[0]].concat()));
+    fixture.feed(again, &frame(b"\x05\x01hi"));
+    assert!(fixture.notices().contains(&heard(1, b"hi")));
 }
 
 #[test]
 fn the_room_is_given_back_when_the_connection_ends() {
-    let mut bench = bounded(64 * KIB);
-    let ends: [fn(&mut Bench, ConnId); 3] = [
-        |bench, conn| bench.fin(conn),
-        |bench, conn| bench.endpoint.failed(bench.now, conn, &mut bench.effects),
+    let mut fixture = bounded(64 * KIB);
+    let ends: [fn(&mut Fixture, ConnId); 3] = [
+        |fixture, conn| fixture.fin(conn),
+        |fixture, conn| fixture.endpoint.failed(fixture.now, conn, &mut fixture.effects),
         // It breaks the protocol.
-        |bench, conn| bench.feed(conn, &frame(b"\x05\x09x")),
+        |fixture, conn| fixture.feed(conn, &frame(b"\x05\x09x")),
     ];
     for end in ends {
-        let peer = bench.begin(0);
-        bench.feed(peer, &part(3000));
-        assert_eq!(bench.endpoint.partial_bytes(), 4 * KIB);
-        end(&mut bench, peer);
-        assert_eq!(bench.endpoint.partial_bytes(), 0);
+        let peer = fixture.begin(0);
+        fixture.feed(peer, &part(3000));
+        assert_eq!(fixture.endpoint.partial_bytes(), 4 * KIB);
+        end(&mut fixture, peer);
+        assert_eq!(fixture.endpoint.partial_bytes(), 0);
     }
 }
 
 #[test]
 fn busy_after_the_welcome_ends_the_connection_and_not_the_session() {
-    let mut line = Line::connected(true, TalkConfig::default());
+    let mut line = Line::connected(true, ExchangeConfig::default());
     line.client_says(1, "hi");
     let busy = Message::Error(ErrorCode::Busy, Bytes::new());
     let conn = ConnId { slot: 0, generation: 0 };
@@ -95,7 +95,7 @@ fn busy_after_the_welcome_ends_the_connection_and_not_the_session() {
 
 #[test]
 fn busy_instead_of_a_welcome_ends_the_session() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     let busy = Message::Error(ErrorCode::Busy, Bytes::new());
     let conn = ConnId { slot: 0, generation: 0 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{Failure, Message, Notice, ServerConfig, TalkConfig};
+use echosphere_core::chat::{ExchangeConfig, Failure, Message, Notice, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Opened, Time};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ const OPENED: Opened = Opened {
 };
 
 fn lost_and_found() -> Line {
-    Line::connected(true, TalkConfig::default())
+    Line::connected(true, ExchangeConfig::default())
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
     line.client_says(2, "twice");
     line.recover();
     assert_eq!(heard(&line.server_told), ["once", "twice"]);
-    let none = Notice::Delivered {
+    let none = Notice::Acknowledged {
         key: 1,
         id: 1,
         round_trip: None,
@@ -55,9 +55,9 @@ fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
 
 #[test]
 fn what_was_heard_and_not_read_is_sent_again_and_not_heard_again() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         part: 2,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(true, talk);
     line.reads = false;
@@ -107,9 +107,9 @@ fn a_server_that_has_not_noticed_the_loss_takes_its_peer_back() {
 
 #[test]
 fn a_body_cut_between_its_parts_is_sent_again_whole() {
-    let talk = TalkConfig {
+    let talk = ExchangeConfig {
         part: 3,
-        ..TalkConfig::default()
+        ..ExchangeConfig::default()
     };
     let mut line = Line::connected(true, talk);
     line.client_says(1, "in many parts");
@@ -122,7 +122,7 @@ fn a_body_cut_between_its_parts_is_sent_again_whole() {
 
 #[test]
 fn a_welcome_that_was_lost_is_asked_for_again() {
-    let mut line = Line::new(true, TalkConfig::default());
+    let mut line = Line::new(true, ExchangeConfig::default());
     line.client_says(1, "patience");
     line.connect();
     line.step_to_server();
@@ -149,7 +149,7 @@ fn the_round_trip_of_what_is_sent_again_begins_again() {
     line.settle();
     let round_trip = Some(line.now.since(sent));
     assert_eq!(round_trip, Some(Duration::from_millis(7)));
-    let expected = Notice::Delivered {
+    let expected = Notice::Acknowledged {
         key: 1,
         id: 1,
         round_trip,
@@ -163,12 +163,12 @@ fn a_lost_peer_is_kept_for_a_time_and_then_told_that_it_is_forgotten() {
     line.server_says(9, "are you there?");
     line.cut(true, true);
     line.now = line.server.next_deadline().unwrap();
-    assert_eq!(line.now, Time::ZERO + ServerConfig::default().keep);
+    assert_eq!(line.now, Time::ZERO + ServerConfig::default().session_ttl);
     line.server(Event::Deadline);
     let failure = Some(Failure::TimedOut);
     assert!(
         line.server_told
-            .ends_with(&[Notice::Undelivered { key: 9, sent: true }, Notice::Ended { failure }])
+            .ends_with(&[Notice::Unacknowledged { key: 9, sent: true }, Notice::Ended { failure }])
     );
     assert!(line.server.is_zero());
 
@@ -184,19 +184,19 @@ fn a_lost_peer_is_kept_for_a_time_and_then_told_that_it_is_forgotten() {
     else {
         panic!("{:?}", line.client_told);
     };
-    assert_eq!(*undelivered, Notice::Undelivered { key: 1, sent: false });
+    assert_eq!(*undelivered, Notice::Unacknowledged { key: 1, sent: false });
     assert_eq!(*code, ErrorCode::UnknownSession);
     assert!(line.client.is_zero());
 }
 
 #[test]
 fn a_client_that_does_not_come_back_says_what_is_not_delivered() {
-    let mut line = Line::connected(false, TalkConfig::default());
+    let mut line = Line::connected(false, ExchangeConfig::default());
     line.client_says(1, "x");
     line.cut(true, true);
     let failure = Some(Failure::Closed(CloseReason::Reset));
     assert!(line.client_told.ends_with(&[
-        Notice::Undelivered { key: 1, sent: true },
+        Notice::Unacknowledged { key: 1, sent: true },
         Notice::Ended {
             failure: failure.clone()
         }
@@ -214,7 +214,7 @@ fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
     line.server(Event::Received(LATE, Message::Begin { session: 77 }));
     let failure = Some(Failure::Replaced);
     assert!(line.server_told.ends_with(&[
-        Notice::Undelivered { key: 1, sent: true },
+        Notice::Unacknowledged { key: 1, sent: true },
         Notice::Ended { failure },
         Notice::Connected { resumed: false }
     ]));
@@ -289,7 +289,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn whatever_is_said_is_heard_once_and_in_order(steps in steps()) {
-        let talk = TalkConfig { part: 7, window: 150, ..TalkConfig::default() };
+        let talk = ExchangeConfig { part: 7, window: 150, ..ExchangeConfig::default() };
         let mut line = Line::connected(true, talk);
         line.reads = false;
         let mut said: [Vec<Bytes>; 2] = Default::default();

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use echosphere_core::chat::{ChatCodec, MAX_FRAME_BODY, Message};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
 
-use crate::bench::frame;
+use crate::fixture::frame;
 
 fn said(message: &Message) -> Vec<u8> {
     let mut outbox = Outbox::new();

@@ -6,29 +6,29 @@ use echosphere_core::echo::ClientConfig;
 use echosphere_core::random::Delay;
 use echosphere_core::{Action, Event, Machine};
 
-use crate::bench::{Bench, CONN, message, ok};
+use crate::fixture::{CONN, Fixture, message, ok};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn connected(ack_delay: Delay) -> Bench {
+fn connected(ack_delay: Delay) -> Fixture {
     let config = ClientConfig {
         ack_delay,
         response_timeout: 10_000 * SECOND,
         give_up_after: None,
         ..ClientConfig::default()
     };
-    Bench::connected(config, "x")
+    Fixture::connected(config, "x")
 }
 
 /// How long the answers of many messages took, shortest first.
 fn delays(ack_delay: Delay) -> Vec<Duration> {
-    let mut bench = connected(ack_delay);
+    let mut fixture = connected(ack_delay);
     let answer = [Action::Send(CONN, ok("y"))];
     let delays = (0..500).map(|_| {
-        if bench.receive(CONN, message("y")) == answer {
+        if fixture.receive(CONN, message("y")) == answer {
             return Duration::ZERO;
         }
-        let (passed, answered) = bench.wait();
+        let (passed, answered) = fixture.wait();
         assert_eq!(answered, answer);
         passed
     });
@@ -39,11 +39,11 @@ fn delays(ack_delay: Delay) -> Vec<Duration> {
 
 #[test]
 fn at_once_without_a_delay() {
-    let mut bench = connected(Delay::None);
+    let mut fixture = connected(Delay::None);
     for y in ["y", "", "x"] {
-        assert_eq!(bench.receive(CONN, message(y)), [Action::Send(CONN, ok(y))]);
+        assert_eq!(fixture.receive(CONN, message(y)), [Action::Send(CONN, ok(y))]);
     }
-    assert_eq!(bench.counters().answered, 3);
+    assert_eq!(fixture.counters().answered, 3);
 }
 
 #[test]
@@ -72,50 +72,50 @@ fn after_an_exponential_delay() {
 
 #[test]
 fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
-    let mut bench = connected(Delay::Constant(SECOND));
-    bench.receive(CONN, message("a"));
-    bench.now = bench.now + SECOND / 4;
-    bench.receive(CONN, message("b"));
-    bench.receive(CONN, message("a"));
-    assert_eq!(bench.wait(), (SECOND * 3 / 4, vec![Action::Send(CONN, ok("a"))]));
+    let mut fixture = connected(Delay::Constant(SECOND));
+    fixture.receive(CONN, message("a"));
+    fixture.now = fixture.now + SECOND / 4;
+    fixture.receive(CONN, message("b"));
+    fixture.receive(CONN, message("a"));
+    assert_eq!(fixture.wait(), (SECOND * 3 / 4, vec![Action::Send(CONN, ok("a"))]));
     let both = vec![Action::Send(CONN, ok("b")), Action::Send(CONN, ok("a"))];
-    assert_eq!(bench.wait(), (SECOND / 4, both));
-    assert_eq!(bench.counters().answered, 3);
+    assert_eq!(fixture.wait(), (SECOND / 4, both));
+    assert_eq!(fixture.counters().answered, 3);
 }
 
 #[test]
 fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connection() {
-    let mut bench = connected(Delay::Constant(SECOND));
-    bench.receive(CONN, message("a"));
-    bench.receive(CONN, message("b"));
-    bench.receive(CONN, ok("x"));
-    assert!(bench.client.is_zero());
-    assert_eq!(bench.client.next_deadline(), None);
-    bench.now = bench.now + 2 * SECOND;
-    assert_eq!(bench.handle(Event::Deadline), []);
+    let mut fixture = connected(Delay::Constant(SECOND));
+    fixture.receive(CONN, message("a"));
+    fixture.receive(CONN, message("b"));
+    fixture.receive(CONN, ok("x"));
+    assert!(fixture.client.is_zero());
+    assert_eq!(fixture.client.next_deadline(), None);
+    fixture.now = fixture.now + 2 * SECOND;
+    assert_eq!(fixture.handle(Event::Deadline), []);
 }
 
 #[test]
 fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
-    let mut bench = connected(Delay::Constant(SECOND));
-    bench.receive(CONN, message("a"));
-    bench.now = bench.now + SECOND / 2;
-    bench.receive(CONN, message("b"));
-    bench.wait();
-    bench.receive(CONN, ok("x"));
-    assert!(bench.client.is_zero());
+    let mut fixture = connected(Delay::Constant(SECOND));
+    fixture.receive(CONN, message("a"));
+    fixture.now = fixture.now + SECOND / 2;
+    fixture.receive(CONN, message("b"));
+    fixture.wait();
+    fixture.receive(CONN, ok("x"));
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
 fn no_answer_is_owed_on_a_connection_that_was_lost() {
-    let mut bench = connected(Delay::Constant(SECOND));
-    bench.receive(CONN, message("a"));
-    bench.close(CONN);
-    let (_, next) = bench.wait();
+    let mut fixture = connected(Delay::Constant(SECOND));
+    fixture.receive(CONN, message("a"));
+    fixture.close(CONN);
+    let (_, next) = fixture.wait();
     assert!(matches!(next[..], [Action::Dial(_)]), "{next:?}");
-    let (passed, _) = bench.wait();
+    let (passed, _) = fixture.wait();
     assert_eq!(passed, 10_000 * SECOND, "nothing but the next ok is waited for");
-    assert_eq!(bench.counters().answered, 0);
+    assert_eq!(fixture.counters().answered, 0);
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn over_the_bound_answers_are_sent_at_once() {
         max_delayed_acks: 2,
         ..ClientConfig::default()
     };
-    let mut bench = Bench::connected(config, "x");
-    assert_eq!(bench.receive(CONN, message("a")), []);
-    assert_eq!(bench.receive(CONN, message("b")), []);
-    assert_eq!(bench.receive(CONN, message("c")), [Action::Send(CONN, ok("c"))]);
-    bench.wait();
-    assert_eq!(bench.receive(CONN, message("d")), []);
+    let mut fixture = Fixture::connected(config, "x");
+    assert_eq!(fixture.receive(CONN, message("a")), []);
+    assert_eq!(fixture.receive(CONN, message("b")), []);
+    assert_eq!(fixture.receive(CONN, message("c")), [Action::Send(CONN, ok("c"))]);
+    fixture.wait();
+    assert_eq!(fixture.receive(CONN, message("d")), []);
 }

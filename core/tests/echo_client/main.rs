@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answering;
-mod bench;
 mod delivery;
 mod drain;
+mod fixture;
 mod retrying;

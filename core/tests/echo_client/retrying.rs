@@ -8,7 +8,7 @@ use echosphere_core::random::Backoff;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialError, Event, Machine};
 
-use crate::bench::{Bench, CONN, Out, dialled, ok, pause};
+use crate::fixture::{CONN, Fixture, Out, dialled, ok, pause};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,20 +37,20 @@ fn error(code: ErrorCode) -> Message {
 
 #[test]
 fn without_an_ok_in_time_the_client_disconnects_and_tries_again() {
-    let mut bench = Bench::connected(config(), "x");
-    let (passed, actions) = bench.wait();
+    let mut fixture = Fixture::connected(config(), "x");
+    let (passed, actions) = fixture.wait();
     assert_eq!(passed, 3 * SECOND);
     assert_eq!(actions[0], Action::Close(CONN, CloseReason::TimedOut));
     assert_eq!(*failure(&actions), Failure::TimedOut);
-    assert_eq!(bench.counters().timeouts, 1);
+    assert_eq!(fixture.counters().timeouts, 1);
 
     let after = pause(&actions);
-    let (waited, actions) = bench.wait();
+    let (waited, actions) = fixture.wait();
     assert_eq!(waited, after);
     let next = ConnId { generation: 1, ..CONN };
-    let sent = bench.open(next, dialled(&actions));
+    let sent = fixture.open(next, dialled(&actions));
     assert!(matches!(&sent[..], [Action::Send(id, Message::Message(x))] if *id == next && x == "x"));
-    match bench.receive(next, ok("x")).last() {
+    match fixture.receive(next, ok("x")).last() {
         Some(Action::Notify(Notice::Acknowledged { retries, total, .. })) => {
             assert_eq!(*retries, 1);
             assert_eq!(*total, 3 * SECOND + after);
@@ -65,17 +65,17 @@ fn the_pause_is_drawn_from_the_upper_half_of_a_step_that_doubles_up_to_the_maxim
     let mut shortest = [Duration::MAX; 7];
     let mut longest = [Duration::ZERO; 7];
     for seed in 0..200 {
-        let mut bench = Bench::seeded(config(), seed);
-        let mut token = bench.send(1, "x");
+        let mut fixture = Fixture::seeded(config(), seed);
+        let mut token = fixture.send(1, "x");
         for (n, step) in steps.into_iter().enumerate() {
-            let after = pause(&bench.handle(Event::DialFailed(token, DialError::Refused)));
+            let after = pause(&fixture.handle(Event::DialFailed(token, DialError::Refused)));
             assert!(
                 after >= step / 2 && after <= step,
                 "retry {n}: {after:?}, step {step:?}"
             );
             shortest[n] = shortest[n].min(after);
             longest[n] = longest[n].max(after);
-            let (waited, actions) = bench.wait();
+            let (waited, actions) = fixture.wait();
             assert_eq!(waited, after);
             token = dialled(&actions);
         }
@@ -89,21 +89,21 @@ fn the_pause_is_drawn_from_the_upper_half_of_a_step_that_doubles_up_to_the_maxim
 #[test]
 fn a_failed_dial_is_told_and_tried_again() {
     for error in [DialError::Refused, DialError::Unreachable] {
-        let mut bench = Bench::with(config());
-        let token = bench.send(1, "x");
-        let actions = bench.handle(Event::DialFailed(token, error));
+        let mut fixture = Fixture::with(config());
+        let token = fixture.send(1, "x");
+        let actions = fixture.handle(Event::DialFailed(token, error));
         assert_eq!(actions.len(), 1, "nothing to abandon: {actions:?}");
         assert_eq!(*failure(&actions), Failure::Dial(error));
-        dialled(&bench.wait().1);
-        assert_eq!(bench.counters().retries, 1);
+        dialled(&fixture.wait().1);
+        assert_eq!(fixture.counters().retries, 1);
     }
 }
 
 #[test]
 fn a_dial_that_takes_too_long_is_abandoned() {
-    let mut bench = Bench::with(config());
-    let token = bench.send(1, "x");
-    let (passed, actions) = bench.wait();
+    let mut fixture = Fixture::with(config());
+    let token = fixture.send(1, "x");
+    let (passed, actions) = fixture.wait();
     assert_eq!(passed, 3 * SECOND);
     assert_eq!(actions[0], Action::AbandonDial(token));
     assert_eq!(*failure(&actions), Failure::TimedOut);
@@ -111,72 +111,72 @@ fn a_dial_that_takes_too_long_is_abandoned() {
 
 #[test]
 fn the_time_to_connect_counts_towards_the_response_timeout() {
-    let mut bench = Bench::with(config());
-    let token = bench.send(1, "x");
-    bench.now = bench.now + 2 * SECOND;
-    bench.open(CONN, token);
-    assert_eq!(bench.wait().0, SECOND);
+    let mut fixture = Fixture::with(config());
+    let token = fixture.send(1, "x");
+    fixture.now = fixture.now + 2 * SECOND;
+    fixture.open(CONN, token);
+    assert_eq!(fixture.wait().0, SECOND);
 }
 
 #[test]
 fn an_answer_to_an_abandoned_dial_is_not_taken_for_one_to_the_next() {
-    let mut bench = Bench::with(config());
-    let abandoned = bench.send(1, "x");
-    bench.wait();
-    let current = dialled(&bench.wait().1);
+    let mut fixture = Fixture::with(config());
+    let abandoned = fixture.send(1, "x");
+    fixture.wait();
+    let current = dialled(&fixture.wait().1);
     assert_ne!(abandoned, current);
     assert_eq!(
-        bench.open(CONN, abandoned),
+        fixture.open(CONN, abandoned),
         [Action::Close(CONN, CloseReason::Finished)]
     );
-    assert_eq!(bench.handle(Event::DialFailed(abandoned, DialError::Refused)), []);
+    assert_eq!(fixture.handle(Event::DialFailed(abandoned, DialError::Refused)), []);
     let next = ConnId { slot: 1, ..CONN };
-    assert!(matches!(bench.open(next, current)[..], [Action::Send(..)]));
+    assert!(matches!(fixture.open(next, current)[..], [Action::Send(..)]));
 }
 
 #[test]
 fn a_lost_connection_is_replaced() {
-    let mut bench = Bench::connected(config(), "x");
-    let actions = bench.handle(Event::Closed(CONN, CloseReason::SlowConsumer));
+    let mut fixture = Fixture::connected(config(), "x");
+    let actions = fixture.handle(Event::Closed(CONN, CloseReason::SlowConsumer));
     assert_eq!(actions.len(), 1, "it is closed already: {actions:?}");
     assert_eq!(*failure(&actions), Failure::Closed(CloseReason::SlowConsumer));
-    dialled(&bench.wait().1);
+    dialled(&fixture.wait().1);
 }
 
 #[test]
 fn it_gives_up_when_its_time_is_over() {
     for limit in [SECOND, 2 * SECOND, 10 * SECOND] {
-        let mut bench = Bench::with(ClientConfig {
+        let mut fixture = Fixture::with(ClientConfig {
             give_up_after: Some(limit),
             ..config()
         });
-        let mut token = bench.send(1, "x");
+        let mut token = fixture.send(1, "x");
         let attempts = loop {
-            let mut actions = bench.handle(Event::DialFailed(token, DialError::Refused));
+            let mut actions = fixture.handle(Event::DialFailed(token, DialError::Refused));
             match actions.pop() {
                 Some(Action::Notify(Notice::GaveUp { attempts, failure, .. })) => {
                     assert_eq!(failure, Failure::Dial(DialError::Refused));
                     break attempts;
                 }
-                _ => token = dialled(&bench.wait().1),
+                _ => token = dialled(&fixture.wait().1),
             }
-            assert!(bench.now.since(echosphere_core::Time::ZERO) < limit);
+            assert!(fixture.now.since(echosphere_core::Time::ZERO) < limit);
         };
-        assert_eq!(u64::from(attempts), bench.counters().attempts);
-        assert_eq!(bench.counters().gave_up, 1);
-        assert!(bench.client.is_zero());
+        assert_eq!(u64::from(attempts), fixture.counters().attempts);
+        assert_eq!(fixture.counters().gave_up, 1);
+        assert!(fixture.client.is_zero());
     }
 }
 
 #[test]
 fn the_last_attempt_ends_when_its_time_is_over_and_not_later() {
-    let mut bench = Bench::with(ClientConfig {
+    let mut fixture = Fixture::with(ClientConfig {
         give_up_after: Some(2 * SECOND),
         ..config()
     });
-    let token = bench.send(1, "x");
-    bench.open(CONN, token);
-    let (passed, actions) = bench.wait();
+    let token = fixture.send(1, "x");
+    fixture.open(CONN, token);
+    let (passed, actions) = fixture.wait();
     assert_eq!(passed, 2 * SECOND);
     assert_eq!(actions[0], Action::Close(CONN, CloseReason::TimedOut));
     let notice = Notice::GaveUp {
@@ -185,7 +185,7 @@ fn the_last_attempt_ends_when_its_time_is_over_and_not_later() {
         attempts: 1,
     };
     assert_eq!(actions[1..], [Action::Notify(notice)]);
-    assert!(bench.client.is_zero());
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
@@ -199,14 +199,14 @@ fn after_a_temporary_error_it_tries_again_on_another_connection() {
         ErrorCode::IdleTimeout,
         ErrorCode::Truncated,
     ] {
-        let mut bench = Bench::connected(config(), "x");
-        let actions = bench.receive(CONN, error(code));
+        let mut fixture = Fixture::connected(config(), "x");
+        let actions = fixture.receive(CONN, error(code));
         assert_eq!(actions[0], Action::Close(CONN, CloseReason::Rejected(code)));
         assert_eq!(
             *failure(&actions),
             Failure::Rejected(code, Bytes::from_static(b"words"))
         );
-        dialled(&bench.wait().1);
+        dialled(&fixture.wait().1);
     }
 }
 
@@ -218,8 +218,8 @@ fn after_a_permanent_error_it_gives_up() {
         ErrorCode::LineTooLong,
         ErrorCode::Unknown,
     ] {
-        let mut bench = Bench::connected(config(), "x");
-        let actions = bench.receive(CONN, error(code));
+        let mut fixture = Fixture::connected(config(), "x");
+        let actions = fixture.receive(CONN, error(code));
         assert_eq!(actions[0], Action::Close(CONN, CloseReason::Rejected(code)));
         let notice = Notice::GaveUp {
             id: 1,
@@ -227,14 +227,14 @@ fn after_a_permanent_error_it_gives_up() {
             attempts: 1,
         };
         assert_eq!(actions[1..], [Action::Notify(notice)]);
-        assert!(bench.client.is_zero());
+        assert!(fixture.client.is_zero());
     }
 }
 
 #[test]
 fn that_an_answer_was_not_wanted_does_not_end_the_wait_for_the_own_ok() {
-    let mut bench = Bench::connected(config(), "x");
-    assert_eq!(bench.receive(CONN, error(ErrorCode::NotHeld)), []);
-    assert_eq!(bench.client.under_way(), 1);
-    assert_eq!(bench.counters().errors_received, 1);
+    let mut fixture = Fixture::connected(config(), "x");
+    assert_eq!(fixture.receive(CONN, error(ErrorCode::NotHeld)), []);
+    assert_eq!(fixture.client.under_way(), 1);
+    assert_eq!(fixture.counters().errors_received, 1);
 }

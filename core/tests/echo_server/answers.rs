@@ -3,101 +3,104 @@
 use echosphere_core::Machine;
 use echosphere_core::wire::ErrorCode;
 
-use crate::bench::{Bench, acknowledge, forward, tell};
+use crate::fixture::{Fixture, acknowledge, forward, tell};
 
 #[test]
 fn one_ok_reaches_every_connection_that_waits_for_the_same_x() {
-    let mut bench = Bench::new();
-    let originators = [bench.open(0), bench.open(1), bench.open(2)];
-    let holders = originators.map(|originator| bench.holder_of(originator, "x"));
-    let mut answered = bench.ok(holders[1], "x");
+    let mut fixture = Fixture::new();
+    let originators = [fixture.open(0), fixture.open(1), fixture.open(2)];
+    let holders = originators.map(|originator| fixture.holder_of(originator, "x"));
+    let mut answered = fixture.ok(holders[1], "x");
     answered.sort_by_key(|action| format!("{action:?}"));
     assert_eq!(answered, originators.map(|originator| acknowledge(originator, "x")));
-    assert_eq!(bench.server.flight_count(), 0);
+    assert_eq!(fixture.server.flight_count(), 0);
 }
 
 #[test]
 fn who_sent_the_same_x_twice_gets_two_oks() {
-    let mut bench = Bench::new();
-    let alone = bench.open(0);
-    assert_eq!(bench.message(alone, "x"), [forward(alone, "x")]);
-    assert_eq!(bench.message(alone, "x"), [forward(alone, "x")]);
-    assert_eq!(bench.ok(alone, "x"), [acknowledge(alone, "x"), acknowledge(alone, "x")]);
+    let mut fixture = Fixture::new();
+    let alone = fixture.open(0);
+    assert_eq!(fixture.message(alone, "x"), [forward(alone, "x")]);
+    assert_eq!(fixture.message(alone, "x"), [forward(alone, "x")]);
+    assert_eq!(
+        fixture.ok(alone, "x"),
+        [acknowledge(alone, "x"), acknowledge(alone, "x")]
+    );
 }
 
 #[test]
 fn the_other_answer_of_one_who_held_x_twice_is_late() {
-    let mut bench = Bench::new();
-    let alone = bench.open(0);
-    bench.message(alone, "x");
-    bench.message(alone, "x");
-    bench.ok(alone, "x");
-    assert_eq!(bench.ok(alone, "x"), []);
-    assert_eq!(bench.counters().oks_late, 1);
-    assert_eq!(bench.ok(alone, "x"), [tell(alone, ErrorCode::NotHeld)]);
+    let mut fixture = Fixture::new();
+    let alone = fixture.open(0);
+    fixture.message(alone, "x");
+    fixture.message(alone, "x");
+    fixture.ok(alone, "x");
+    assert_eq!(fixture.ok(alone, "x"), []);
+    assert_eq!(fixture.counters().oks_late, 1);
+    assert_eq!(fixture.ok(alone, "x"), [tell(alone, ErrorCode::NotHeld)]);
 }
 
 #[test]
 fn an_ok_for_one_x_leaves_all_others_waiting() {
-    let mut bench = Bench::new();
-    let alone = bench.open(0);
+    let mut fixture = Fixture::new();
+    let alone = fixture.open(0);
     for x in ["", "x", "xx"] {
-        bench.message(alone, x);
+        fixture.message(alone, x);
     }
-    assert_eq!(bench.ok(alone, "x"), [acknowledge(alone, "x")]);
-    let mut waiting: Vec<_> = bench.server.flights().map(|flight| flight.x).collect();
+    assert_eq!(fixture.ok(alone, "x"), [acknowledge(alone, "x")]);
+    let mut waiting: Vec<_> = fixture.server.flights().map(|flight| flight.x).collect();
     waiting.sort();
     assert_eq!(waiting, [&b""[..], b"xx"]);
 }
 
 #[test]
 fn an_ok_does_not_count_from_one_that_was_not_sent_x() {
-    let (mut bench, originator, holder) = Bench::held_by_another("x");
-    let stranger = bench.open(2);
+    let (mut fixture, originator, holder) = Fixture::held_by_another("x");
+    let stranger = fixture.open(2);
     for other in [stranger, originator] {
-        assert_eq!(bench.ok(other, "x"), [tell(other, ErrorCode::NotHeld)]);
+        assert_eq!(fixture.ok(other, "x"), [tell(other, ErrorCode::NotHeld)]);
     }
-    assert_eq!(bench.counters().oks_unexpected, 2);
-    assert_eq!(bench.ok(holder, "x"), [acknowledge(originator, "x")]);
+    assert_eq!(fixture.counters().oks_unexpected, 2);
+    assert_eq!(fixture.ok(holder, "x"), [acknowledge(originator, "x")]);
 }
 
 #[test]
 fn an_ok_for_something_nobody_ever_sent_is_told_not_held() {
-    let mut bench = Bench::new();
-    let client = bench.open(0);
-    assert_eq!(bench.ok(client, "x"), [tell(client, ErrorCode::NotHeld)]);
-    assert_eq!(bench.counters().oks_unexpected, 1);
+    let mut fixture = Fixture::new();
+    let client = fixture.open(0);
+    assert_eq!(fixture.ok(client, "x"), [tell(client, ErrorCode::NotHeld)]);
+    assert_eq!(fixture.counters().oks_unexpected, 1);
 }
 
 #[test]
 fn a_second_ok_is_told_not_held() {
-    let (mut bench, _, holder) = Bench::held_by_another("x");
-    bench.ok(holder, "x");
-    assert_eq!(bench.ok(holder, "x"), [tell(holder, ErrorCode::NotHeld)]);
+    let (mut fixture, _, holder) = Fixture::held_by_another("x");
+    fixture.ok(holder, "x");
+    assert_eq!(fixture.ok(holder, "x"), [tell(holder, ErrorCode::NotHeld)]);
 }
 
 #[test]
 fn an_ok_that_somebody_else_was_quicker_with_is_late_and_silent() {
-    let mut bench = Bench::new();
-    let originator = bench.open(0);
-    bench.open(1);
-    let quick = bench.holder_of(originator, "x");
-    let mut holders = (0..100).map(|_| bench.holder_of(originator, "x"));
+    let mut fixture = Fixture::new();
+    let originator = fixture.open(0);
+    fixture.open(1);
+    let quick = fixture.holder_of(originator, "x");
+    let mut holders = (0..100).map(|_| fixture.holder_of(originator, "x"));
     let slow = holders.find(|&holder| holder != quick).unwrap();
-    bench.ok(quick, "x");
-    assert_eq!(bench.ok(slow, "x"), []);
-    assert_eq!(bench.counters().oks_late, 1);
-    assert_eq!(bench.counters().oks_unexpected, 0);
+    fixture.ok(quick, "x");
+    assert_eq!(fixture.ok(slow, "x"), []);
+    assert_eq!(fixture.counters().oks_late, 1);
+    assert_eq!(fixture.counters().oks_unexpected, 0);
 }
 
 #[test]
 fn x_sent_again_after_its_ok_waits_for_an_ok_of_its_own() {
-    let mut bench = Bench::new();
-    let alone = bench.open(0);
+    let mut fixture = Fixture::new();
+    let alone = fixture.open(0);
     for _ in 0..3 {
-        assert_eq!(bench.message(alone, "x"), [forward(alone, "x")]);
-        assert_eq!(bench.ok(alone, "x"), [acknowledge(alone, "x")]);
+        assert_eq!(fixture.message(alone, "x"), [forward(alone, "x")]);
+        assert_eq!(fixture.ok(alone, "x"), [acknowledge(alone, "x")]);
     }
-    bench.close(alone);
-    assert!(bench.server.is_zero());
+    fixture.close(alone);
+    assert!(fixture.server.is_zero());
 }

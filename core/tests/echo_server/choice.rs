@@ -7,7 +7,7 @@ use bytes::Bytes;
 use echosphere_core::ConnId;
 use echosphere_core::echo::ServerConfig;
 
-use crate::bench::Bench;
+use crate::fixture::Fixture;
 
 const FORWARDS: u32 = 20_000;
 
@@ -26,16 +26,16 @@ fn chi_square(counts: &BTreeMap<ConnId, u32>, choices: usize) -> f64 {
 
 #[test]
 fn every_live_connection_is_as_likely_the_sender_included() {
-    let mut bench = Bench::with(ServerConfig::default(), 42);
-    let ids: Vec<ConnId> = (0..14).map(|slot| bench.open(slot)).collect();
+    let mut fixture = Fixture::with(ServerConfig::default(), 42);
+    let ids: Vec<ConnId> = (0..14).map(|slot| fixture.open(slot)).collect();
     // Leaving in the middle reorders what is left.
     for slot in [0, 5, 12, 13] {
-        bench.close(ids[slot]);
+        fixture.close(ids[slot]);
     }
     let mut chosen = BTreeMap::new();
     for _ in 0..FORWARDS {
-        let holder = bench.holder_of(ids[7], "x");
-        bench.ok(holder, "x");
+        let holder = fixture.holder_of(ids[7], "x");
+        fixture.ok(holder, "x");
         *chosen.entry(holder).or_default() += 1;
     }
     let statistic = chi_square(&chosen, 10);
@@ -44,17 +44,17 @@ fn every_live_connection_is_as_likely_the_sender_included() {
 
 #[test]
 fn the_choice_stays_uniform_among_those_that_can_be_sent_x() {
-    let mut bench = Bench::with(ServerConfig::default(), 42);
-    let originator = bench.open(0);
+    let mut fixture = Fixture::with(ServerConfig::default(), 42);
+    let originator = fixture.open(0);
     for slot in 1..5 {
-        bench.open_text(slot);
-        bench.open(slot + 10);
+        fixture.open_text(slot);
+        fixture.open(slot + 10);
     }
     let x = Bytes::from_static(b"two\nlines");
     let mut chosen = BTreeMap::new();
     for _ in 0..FORWARDS {
-        let holder = bench.holder_of(originator, x.clone());
-        bench.ok(holder, x.clone());
+        let holder = fixture.holder_of(originator, x.clone());
+        fixture.ok(holder, x.clone());
         *chosen.entry(holder).or_default() += 1;
     }
     let statistic = chi_square(&chosen, 5);
@@ -65,14 +65,14 @@ fn the_choice_stays_uniform_among_those_that_can_be_sent_x() {
 fn a_reforward_chooses_uniformly_among_those_that_are_left() {
     let mut chosen = BTreeMap::new();
     for seed in 0..4000 {
-        let mut bench = Bench::with(ServerConfig::default(), seed);
-        let ids: Vec<ConnId> = (0..6).map(|slot| bench.open(slot)).collect();
-        let first = bench.holder_of(ids[0], "x");
+        let mut fixture = Fixture::with(ServerConfig::default(), seed);
+        let ids: Vec<ConnId> = (0..6).map(|slot| fixture.open(slot)).collect();
+        let first = fixture.holder_of(ids[0], "x");
         if first != ids[3] {
             continue;
         }
-        bench.close(first);
-        let second = bench.server.flights().next().unwrap().holder;
+        fixture.close(first);
+        let second = fixture.server.flights().next().unwrap().holder;
         *chosen.entry(second).or_default() += 1;
     }
     let statistic = chi_square(&chosen, 5);
@@ -82,9 +82,9 @@ fn a_reforward_chooses_uniformly_among_those_that_are_left() {
 #[test]
 fn the_same_seed_makes_the_same_choices_and_another_makes_others() {
     let choices = |seed| -> Vec<ConnId> {
-        let mut bench = Bench::with(ServerConfig::default(), seed);
-        let ids: Vec<ConnId> = (0..10).map(|slot| bench.open(slot)).collect();
-        (0..50).map(|n| bench.holder_of(ids[0], format!("{n}"))).collect()
+        let mut fixture = Fixture::with(ServerConfig::default(), seed);
+        let ids: Vec<ConnId> = (0..10).map(|slot| fixture.open(slot)).collect();
+        (0..50).map(|n| fixture.holder_of(ids[0], format!("{n}"))).collect()
     };
     assert_eq!(choices(7), choices(7));
     assert_ne!(choices(7), choices(8));

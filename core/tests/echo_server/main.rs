@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
-mod bench;
 mod bounds;
 mod choice;
 mod drain;
+mod fixture;
 mod forwarding;
 mod leaving;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, MAX_MESSAGE, Notice};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{ConnId, DialError, DialToken, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::frame;
+use crate::fixture::frame;
 
 /// An echo client with one message to send, and the server of its connection as far as a socket shows it.
 pub(crate) struct Dialler {
@@ -25,7 +25,7 @@ impl Dialler {
     fn dialling(x: &'static str) -> (Self, DialToken) {
         let client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
         let mut dialler = Self {
-            endpoint: Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default()),
+            endpoint: Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default()),
             effects: Effects::default(),
             now: Time::ZERO,
             conn: None,
@@ -116,7 +116,7 @@ fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
     client.feed(&frame(""));
     client.pass(Duration::from_secs(10));
     client.written();
-    assert_eq!(client.endpoint.want(client.conn()), Want::Shutdown);
+    assert_eq!(client.endpoint.socket_action(client.conn()), SocketAction::Shutdown);
     assert!(client.effects.dial.is_empty());
     client.pass(Duration::from_millis(100));
     assert_eq!(client.effects.dial.len(), 1);
@@ -128,6 +128,6 @@ fn half_a_farewell_in_lines_does_not_end_its_keepalives() {
     dialler.written();
     // All but the line's end: found by seed 1846 of a campaign.
     dialler.feed(b"error shutting-down the server");
-    dialler.pass(LinkConfig::default().keepalive_interval);
+    dialler.pass(ConnectionConfig::default().keepalive_interval);
     assert_eq!(dialler.written(), [0; 4]);
 }

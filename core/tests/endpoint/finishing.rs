@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Time};
 
-use crate::bench::frame;
+use crate::fixture::frame;
 
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
@@ -51,7 +51,7 @@ impl Machine for Brief {
     }
 
     /// As long as nothing was sent.
-    fn goes_on_after_fin(&self, _: ConnId) -> bool {
+    fn keeps_open_after_fin(&self, _: ConnId) -> bool {
         !self.finished
     }
 
@@ -64,38 +64,38 @@ impl Machine for Brief {
     }
 }
 
-struct Bench {
+struct Fixture {
     endpoint: Endpoint<Brief, EchoCodec>,
     effects: Effects<Infallible>,
     now: Time,
     conn: ConnId,
 }
 
-impl Bench {
+impl Fixture {
     /// A peer has connected, and said this.
     fn with(said: &[u8]) -> Self {
         let mut endpoint = Endpoint::new(
             Brief::default(),
             EchoCodec::accepted(MAX_MESSAGE),
-            LinkConfig::default(),
+            ConnectionConfig::default(),
         );
         let conn = endpoint.accept(Time::ZERO).unwrap();
-        let mut bench = Self {
+        let mut fixture = Self {
             endpoint,
             effects: Effects::default(),
             now: Time::ZERO,
             conn,
         };
-        bench.feed(said);
-        bench
+        fixture.feed(said);
+        fixture
     }
 
     /// A peer whose connection was finished, and that has read everything.
     fn finished() -> Self {
-        let mut bench = Self::with(&frame("message x"));
-        assert_eq!(bench.read(), frame("ok x"), "and nothing that was sent later");
-        assert!(bench.shut_down());
-        bench
+        let mut fixture = Self::with(&frame("message x"));
+        assert_eq!(fixture.read(), frame("ok x"), "and nothing that was sent later");
+        assert!(fixture.shut_down());
+        fixture
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -118,7 +118,7 @@ impl Bench {
     }
 
     fn shut_down(&mut self) -> bool {
-        let wanted = self.endpoint.want(self.conn) == Want::Shutdown;
+        let wanted = self.endpoint.socket_action(self.conn) == SocketAction::Shutdown;
         if wanted {
             self.endpoint.shut_down(self.now, self.conn, &mut self.effects);
         }
@@ -141,99 +141,99 @@ impl Bench {
 
 #[test]
 fn the_peers_end_after_ours_is_told_and_ends_the_connection() {
-    let mut bench = Bench::finished();
-    bench.fin();
-    assert_eq!(bench.ends(), [CloseReason::PeerClosed]);
-    assert!(bench.is_over());
-    assert_eq!(bench.endpoint.counters().closed_by_us, 1);
-    assert_eq!(bench.endpoint.counters().closed_by_peer, 0);
+    let mut fixture = Fixture::finished();
+    fixture.fin();
+    assert_eq!(fixture.ends(), [CloseReason::PeerClosed]);
+    assert!(fixture.is_over());
+    assert_eq!(fixture.endpoint.counters().closed_by_us, 1);
+    assert_eq!(fixture.endpoint.counters().closed_by_peer, 0);
 }
 
 #[test]
 fn a_peer_that_had_finished_before_is_told_apart() {
-    let mut bench = Bench::with(&frame(""));
-    bench.fin();
-    assert_eq!(bench.ends(), [], "it goes on");
+    let mut fixture = Fixture::with(&frame(""));
+    fixture.fin();
+    assert_eq!(fixture.ends(), [], "it goes on");
     // What came with the end of stream is heard after it here.
-    bench.feed(&frame("message x"));
-    assert_eq!(bench.read(), frame("ok x"));
-    assert!(bench.shut_down());
-    assert_eq!(bench.ends(), [CloseReason::Finished]);
-    assert!(bench.is_over());
+    fixture.feed(&frame("message x"));
+    assert_eq!(fixture.read(), frame("ok x"));
+    assert!(fixture.shut_down());
+    assert_eq!(fixture.ends(), [CloseReason::Finished]);
+    assert!(fixture.is_over());
 }
 
 #[test]
 fn a_peer_that_closes_before_all_is_written_still_gets_it() {
-    let mut bench = Bench::with(&frame("message x"));
-    bench.fin();
-    assert_eq!(bench.ends(), [CloseReason::PeerClosed]);
-    assert_eq!(bench.read(), frame("ok x"));
-    assert!(bench.shut_down());
-    assert!(bench.is_over());
+    let mut fixture = Fixture::with(&frame("message x"));
+    fixture.fin();
+    assert_eq!(fixture.ends(), [CloseReason::PeerClosed]);
+    assert_eq!(fixture.read(), frame("ok x"));
+    assert!(fixture.shut_down());
+    assert!(fixture.is_over());
 }
 
 #[test]
 fn a_connection_that_breaks_is_told() {
-    let mut bench = Bench::finished();
-    bench.endpoint.failed(bench.now, bench.conn, &mut bench.effects);
-    assert_eq!(bench.ends(), [CloseReason::Reset]);
-    assert!(bench.is_over());
+    let mut fixture = Fixture::finished();
+    fixture.endpoint.failed(fixture.now, fixture.conn, &mut fixture.effects);
+    assert_eq!(fixture.ends(), [CloseReason::Reset]);
+    assert!(fixture.is_over());
 }
 
 #[test]
 fn the_peers_end_is_waited_for_as_long_as_a_silence_whatever_it_says() {
-    let mut bench = Bench::finished();
+    let mut fixture = Fixture::finished();
     for _ in 0..59 {
-        bench.pass(Duration::from_secs(1));
-        bench.feed(&frame("error full really"));
-        bench.feed(&frame("nonsense"));
-        assert_eq!(bench.read(), [], "nothing follows the end of stream");
+        fixture.pass(Duration::from_secs(1));
+        fixture.feed(&frame("error full really"));
+        fixture.feed(&frame("nonsense"));
+        assert_eq!(fixture.read(), [], "nothing follows the end of stream");
     }
-    assert_eq!(bench.endpoint.machine().heard.len(), 59);
-    bench.pass(Duration::from_secs(1) - JUST_BEFORE);
-    assert_eq!(bench.ends(), []);
-    bench.pass(JUST_BEFORE);
-    assert_eq!(bench.ends(), [CloseReason::TimedOut]);
-    assert!(bench.is_over());
-    assert_eq!(bench.endpoint.counters().lingered, 1);
+    assert_eq!(fixture.endpoint.machine().heard.len(), 59);
+    fixture.pass(Duration::from_secs(1) - JUST_BEFORE);
+    assert_eq!(fixture.ends(), []);
+    fixture.pass(JUST_BEFORE);
+    assert_eq!(fixture.ends(), [CloseReason::TimedOut]);
+    assert!(fixture.is_over());
+    assert_eq!(fixture.endpoint.counters().lingered, 1);
 }
 
 #[test]
 fn what_cannot_be_read_on_ends_the_connection_without_a_word() {
-    let mut bench = Bench::finished();
-    bench.feed(&[0, 0xFF, 0xFF, 0xFF]);
-    assert_eq!(bench.ends().len(), 1);
-    assert_eq!(bench.endpoint.want(bench.conn), Want::Nothing);
-    bench.fin();
-    assert!(bench.is_over());
+    let mut fixture = Fixture::finished();
+    fixture.feed(&[0, 0xFF, 0xFF, 0xFF]);
+    assert_eq!(fixture.ends().len(), 1);
+    assert_eq!(fixture.endpoint.socket_action(fixture.conn), SocketAction::Nothing);
+    fixture.fin();
+    assert!(fixture.is_over());
 }
 
 #[test]
 fn a_machine_may_still_close_it_and_a_driver_all() {
-    let mut bench = Bench::finished();
-    bench.feed(&frame("ok enough"));
+    let mut fixture = Fixture::finished();
+    fixture.feed(&frame("ok enough"));
     assert_eq!(
-        bench.endpoint.want(bench.conn),
-        Want::Nothing,
+        fixture.endpoint.socket_action(fixture.conn),
+        SocketAction::Nothing,
         "the end of stream was sent"
     );
-    bench.fin();
-    assert!(bench.is_over());
-    assert_eq!(bench.ends(), []);
+    fixture.fin();
+    assert!(fixture.is_over());
+    assert_eq!(fixture.ends(), []);
 
-    let mut bench = Bench::finished();
-    bench.endpoint.close_all(bench.now, &mut bench.effects);
-    assert_eq!(bench.ends(), [CloseReason::ShuttingDown]);
-    assert_eq!(bench.read(), []);
-    bench.fin();
-    assert!(bench.is_over());
-    assert_eq!(bench.endpoint.counters().closed_by_us, 1);
+    let mut fixture = Fixture::finished();
+    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
+    assert_eq!(fixture.ends(), [CloseReason::ShuttingDown]);
+    assert_eq!(fixture.read(), []);
+    fixture.fin();
+    assert!(fixture.is_over());
+    assert_eq!(fixture.endpoint.counters().closed_by_us, 1);
 }
 
 #[test]
 fn what_is_not_written_in_time_is_lost() {
-    let mut bench = Bench::with(&frame("message x"));
-    bench.pass(WAIT);
-    assert_eq!(bench.ends(), [CloseReason::TimedOut]);
-    assert!(bench.is_over());
+    let mut fixture = Fixture::with(&frame("message x"));
+    fixture.pass(WAIT);
+    assert_eq!(fixture.ends(), [CloseReason::TimedOut]);
+    assert!(fixture.is_over());
 }

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
-mod bench;
 mod bounds;
 mod closing;
 mod dialling;
 mod drain;
 mod finishing;
+mod fixture;
 mod lateness;
 mod partial;
 mod protocol_examples;

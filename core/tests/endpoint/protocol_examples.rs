@@ -1,10 +1,10 @@
 //! The examples of docs/PROTOCOL.md, byte for byte, from both sides.
 
+use echosphere_core::connection::SocketAction;
 use echosphere_core::echo::Notice;
-use echosphere_core::link::Want;
 
-use crate::bench::{Bench, frame};
 use crate::dialling::Dialler;
+use crate::fixture::{Fixture, frame};
 
 fn hex(bytes: &str) -> Vec<u8> {
     let bytes = bytes.split_whitespace();
@@ -14,16 +14,16 @@ fn hex(bytes: &str) -> Vec<u8> {
 #[test]
 fn by_length_as_the_server() {
     for hello in ["00 00 00 00", ""] {
-        let mut bench = Bench::new();
-        let client = bench.accept();
-        bench.feed(client, &hex(hello));
-        bench.feed(client, &hex("00 00 00 0a 6d 65 73 73 61 67 65 20 68 69"));
-        assert_eq!(bench.read(client), hex("00 00 00 0a 6d 65 73 73 61 67 65 20 68 69"));
-        bench.feed(client, &hex("00 00 00 05 6f 6b 20 68 69"));
-        assert_eq!(bench.read(client), hex("00 00 00 05 6f 6b 20 68 69"));
-        bench.fin(client);
-        assert!(bench.read_fin(client));
-        assert!(bench.endpoint.is_zero());
+        let mut fixture = Fixture::new();
+        let client = fixture.accept();
+        fixture.feed(client, &hex(hello));
+        fixture.feed(client, &hex("00 00 00 0a 6d 65 73 73 61 67 65 20 68 69"));
+        assert_eq!(fixture.read(client), hex("00 00 00 0a 6d 65 73 73 61 67 65 20 68 69"));
+        fixture.feed(client, &hex("00 00 00 05 6f 6b 20 68 69"));
+        assert_eq!(fixture.read(client), hex("00 00 00 05 6f 6b 20 68 69"));
+        fixture.fin(client);
+        assert!(fixture.read_fin(client));
+        assert!(fixture.endpoint.is_zero());
     }
 }
 
@@ -41,7 +41,7 @@ fn by_length_as_the_client() {
         client.effects.notices[..],
         [Notice::Acknowledged { id: 1, .. }]
     ));
-    assert_eq!(client.endpoint.want(client.conn()), Want::Shutdown);
+    assert_eq!(client.endpoint.socket_action(client.conn()), SocketAction::Shutdown);
     client.end();
     assert!(client.endpoint.is_zero());
 }
@@ -49,14 +49,14 @@ fn by_length_as_the_client() {
 #[test]
 fn by_lines_and_then_a_mistake() {
     for end_of_line in ["0a", "0d 0a"] {
-        let mut bench = Bench::new();
-        let client = bench.accept();
-        bench.feed(client, &hex(&format!("6d 65 73 73 61 67 65 20 68 69 {end_of_line}")));
-        assert_eq!(bench.read(client), hex("6d 65 73 73 61 67 65 20 68 69 0a"));
-        bench.feed(client, &hex(&format!("6f 6b 20 68 69 {end_of_line}")));
-        assert_eq!(bench.read(client), hex("6f 6b 20 68 69 0a"));
-        bench.feed(client, &hex(&format!("6d 65 73 73 61 67 65 68 69 {end_of_line}")));
-        let told = bench.read(client);
+        let mut fixture = Fixture::new();
+        let client = fixture.accept();
+        fixture.feed(client, &hex(&format!("6d 65 73 73 61 67 65 20 68 69 {end_of_line}")));
+        assert_eq!(fixture.read(client), hex("6d 65 73 73 61 67 65 20 68 69 0a"));
+        fixture.feed(client, &hex(&format!("6f 6b 20 68 69 {end_of_line}")));
+        assert_eq!(fixture.read(client), hex("6f 6b 20 68 69 0a"));
+        fixture.feed(client, &hex(&format!("6d 65 73 73 61 67 65 68 69 {end_of_line}")));
+        let told = fixture.read(client);
         assert!(told.starts_with(&hex("65 72 72 6f 72 20 75 6e 6b 6e 6f 77 6e 2d")));
         let sentence = "error unknown-request expected `message X` or ";
         assert!(told.starts_with(sentence.as_bytes()));
@@ -66,24 +66,24 @@ fn by_lines_and_then_a_mistake() {
 
 #[test]
 fn the_empty_x() {
-    let mut bench = Bench::new();
-    let client = bench.accept();
+    let mut fixture = Fixture::new();
+    let client = fixture.accept();
     let message = hex("00 00 00 08 6d 65 73 73 61 67 65 20");
-    bench.feed(client, &message);
-    assert_eq!(bench.read(client), message);
-    bench.feed(client, &frame("ok "));
-    assert_eq!(bench.read(client), frame("ok "));
+    fixture.feed(client, &message);
+    assert_eq!(fixture.read(client), message);
+    fixture.feed(client, &frame("ok "));
+    assert_eq!(fixture.read(client), frame("ok "));
 }
 
 #[test]
 fn an_x_that_only_length_framing_can_carry() {
-    let mut bench = Bench::new();
-    let client = bench.accept();
+    let mut fixture = Fixture::new();
+    let client = fixture.accept();
     let message = hex("00 00 00 0b 6d 65 73 73 61 67 65 20 61 0a 00");
-    bench.feed(client, &message);
-    assert_eq!(bench.read(client), message);
-    bench.feed(client, &frame("ok a\n\0"));
-    assert_eq!(bench.read(client), frame("ok a\n\0"));
+    fixture.feed(client, &message);
+    assert_eq!(fixture.read(client), message);
+    fixture.feed(client, &frame("ok a\n\0"));
+    assert_eq!(fixture.read(client), frame("ok a\n\0"));
 }
 
 #[test]

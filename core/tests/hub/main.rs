@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod bench;
 mod binary;
 mod coming_back;
+mod fixture;
 mod partial;
 mod relay;
 mod sessions;

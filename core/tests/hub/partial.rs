@@ -1,15 +1,15 @@
 //! The bound on half-received messages, for relays that people type.
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 
-use crate::bench::Bench;
+use crate::fixture::Fixture;
 
 const BOUND: usize = 64 * 1024;
 
-fn bounded() -> Bench {
-    Bench::with(LinkConfig {
+fn bounded() -> Fixture {
+    Fixture::with(ConnectionConfig {
         max_partial_bytes: BOUND,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     })
 }
 
@@ -30,29 +30,29 @@ fn every_form_of_half_a_relay_counts() {
         "relay\n".to_owned() + &"1".repeat(1000),
         "relay 2,3 ".to_owned() + &body.replace('\n', " "),
     ] {
-        let mut bench = bounded();
-        let typist = bench.typist();
+        let mut fixture = bounded();
+        let typist = fixture.typist();
         let mut sent = 0;
         for byte in half.bytes() {
-            bench.feed(typist, &[byte]);
+            fixture.feed(typist, &[byte]);
             sent += 1;
-            let counted = bench.endpoint.partial_bytes();
+            let counted = fixture.endpoint.partial_bytes();
             assert!(counted >= sent && counted < 2 * sent.max(64), "{sent}: {counted}");
         }
-        assert_eq!(bench.read_text(typist), "");
+        assert_eq!(fixture.read_text(typist), "");
     }
 }
 
 #[test]
 fn what_is_skipped_of_a_refused_relay_does_not_count() {
-    let mut bench = bounded();
-    let typist = bench.typist();
-    bench.feed(typist, b"relay\nnobody\n");
+    let mut fixture = bounded();
+    let typist = fixture.typist();
+    fixture.feed(typist, b"relay\nnobody\n");
     for _ in 0..10_000 {
-        bench.feed(typist, b"a line of the body\nand half");
-        assert!(bench.endpoint.partial_bytes() <= 64);
+        fixture.feed(typist, b"a line of the body\nand half");
+        assert!(fixture.endpoint.partial_bytes() <= 64);
     }
-    assert!(bench.read_text(typist).starts_with("error bad-receiver "));
+    assert!(fixture.read_text(typist).starts_with("error bad-receiver "));
 }
 
 #[test]
@@ -62,17 +62,17 @@ fn the_memory_of_half_typed_relays_is_bounded() {
         "relay\n2 1000000\n".to_owned() + &"x".repeat(20_000),
         to_many(255),
     ];
-    let mut bench = bounded();
+    let mut fixture = bounded();
     let used = allocation_counter::measure(|| {
         for half in halves.iter().cycle().take(300) {
-            let typist = bench.typist();
+            let typist = fixture.typist();
             for part in half.as_bytes().chunks(1000) {
-                bench.feed(typist, part);
-                assert!(bench.endpoint.partial_bytes() <= BOUND);
+                fixture.feed(typist, part);
+                assert!(fixture.endpoint.partial_bytes() <= BOUND);
             }
         }
     });
-    assert!(bench.endpoint.counters().refused_partial > 100);
+    assert!(fixture.endpoint.counters().refused_partial > 100);
     /// What connections, users and errors to be written take.
     const OTHERS: usize = 512 * 1024;
     assert!(used.bytes_current <= (BOUND + OTHERS) as i64, "{used:?}");
@@ -80,12 +80,12 @@ fn the_memory_of_half_typed_relays_is_bounded() {
 
 #[test]
 fn the_typist_is_told_in_a_line() {
-    let mut bench = bounded();
-    let typist = bench.typist();
-    let told = bench.type_in(typist, &("relay\n2\n".to_owned() + &"a line\n".repeat(10_000)));
+    let mut fixture = bounded();
+    let typist = fixture.typist();
+    let told = fixture.type_in(typist, &("relay\n2\n".to_owned() + &"a line\n".repeat(10_000)));
     assert!(
         told.starts_with("error busy too many bytes of unfinished messages "),
         "{told}"
     );
-    assert_eq!(bench.endpoint.machine().user_count(), 0);
+    assert_eq!(fixture.endpoint.machine().user_count(), 0);
 }

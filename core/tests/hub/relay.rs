@@ -2,109 +2,109 @@
 
 use echosphere_core::CloseReason;
 use echosphere_core::Machine;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::hub::ServerCounters;
-use echosphere_core::link::LinkConfig;
 
-use crate::bench::{Bench, delivery, frame, relay};
+use crate::fixture::{Fixture, delivery, frame, relay};
 
 #[test]
 fn ids_start_at_one_and_are_never_used_again() {
-    let mut bench = Bench::new();
-    let one = bench.user();
-    let two = bench.user();
-    bench.fin(one);
-    let three = bench.user();
-    assert_eq!(bench.ask(two, &[1]), frame([0x81, 0, 0, 0, 0, 0, 0, 0, 2]));
-    assert_eq!(bench.ask(three, &[1]), frame([0x81, 0, 0, 0, 0, 0, 0, 0, 3]));
+    let mut fixture = Fixture::new();
+    let one = fixture.user();
+    let two = fixture.user();
+    fixture.fin(one);
+    let three = fixture.user();
+    assert_eq!(fixture.ask(two, &[1]), frame([0x81, 0, 0, 0, 0, 0, 0, 0, 2]));
+    assert_eq!(fixture.ask(three, &[1]), frame([0x81, 0, 0, 0, 0, 0, 0, 0, 3]));
     assert_eq!(
-        bench.ask(three, &relay(&[1], b"x")),
+        fixture.ask(three, &relay(&[1], b"x")),
         frame([0x84, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1])
     );
 }
 
 #[test]
 fn whoever_has_shown_no_framing_is_not_there_yet() {
-    let mut bench = Bench::new();
-    let one = bench.user();
-    let mute = bench.accept();
-    assert_eq!(bench.ask(one, &[2]), frame([0x82]));
-    bench.feed(mute, &[0; 4]);
-    assert_eq!(bench.ask(one, &[2]), frame([0x82, 0, 0, 0, 0, 0, 0, 0, 2]));
+    let mut fixture = Fixture::new();
+    let one = fixture.user();
+    let mute = fixture.accept();
+    assert_eq!(fixture.ask(one, &[2]), frame([0x82]));
+    fixture.feed(mute, &[0; 4]);
+    assert_eq!(fixture.ask(one, &[2]), frame([0x82, 0, 0, 0, 0, 0, 0, 0, 2]));
 }
 
 #[test]
 fn a_receiver_named_twice_gets_it_once_and_so_does_the_sender_that_names_itself() {
-    let mut bench = Bench::new();
-    let one = bench.user();
-    let two = bench.user();
-    let answer = bench.ask(one, &relay(&[2, 1, 2, 1, 2], b"x"));
+    let mut fixture = Fixture::new();
+    let one = fixture.user();
+    let two = fixture.user();
+    let answer = fixture.ask(one, &relay(&[2, 1, 2, 1, 2], b"x"));
     assert_eq!(answer, [frame(delivery(1, b"x")), frame([0x84, 2])].concat());
-    assert_eq!(bench.read(two), frame(delivery(1, b"x")));
+    assert_eq!(fixture.read(two), frame(delivery(1, b"x")));
 }
 
 #[test]
 fn bodies_of_one_sender_arrive_in_its_order() {
-    let mut bench = Bench::new();
-    let [one, two, three] = [bench.user(), bench.user(), bench.user()];
+    let mut fixture = Fixture::new();
+    let [one, two, three] = [fixture.user(), fixture.user(), fixture.user()];
     for n in 0..50 {
-        bench.feed(one, &frame(relay(&[3], &[1, n])));
-        bench.feed(two, &frame(relay(&[3], &[2, n])));
+        fixture.feed(one, &frame(relay(&[3], &[1, n])));
+        fixture.feed(two, &frame(relay(&[3], &[2, n])));
     }
     let expected: Vec<u8> = (0..50)
         .flat_map(|n| [frame(delivery(1, &[1, n])), frame(delivery(2, &[2, n]))].concat())
         .collect();
-    assert_eq!(bench.read(three), expected);
+    assert_eq!(fixture.read(three), expected);
 }
 
 #[test]
 fn whoever_does_not_read_is_left_out_and_the_sender_is_told() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_backlog: 1000,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
-    let mut bench = Bench::with(config);
-    let [one, slow, three] = [bench.user(), bench.user(), bench.user()];
-    assert_eq!(bench.ask(one, &relay(&[2, 3], &[0; 1000])), frame([0x84, 2]));
-    bench.read(three);
-    let receipt = bench.ask(one, &relay(&[2, 3], b"more"));
+    let mut fixture = Fixture::with(config);
+    let [one, slow, three] = [fixture.user(), fixture.user(), fixture.user()];
+    assert_eq!(fixture.ask(one, &relay(&[2, 3], &[0; 1000])), frame([0x84, 2]));
+    fixture.read(three);
+    let receipt = fixture.ask(one, &relay(&[2, 3], b"more"));
     assert_eq!(receipt, frame([0x84, 1, 2, 0, 0, 0, 0, 0, 0, 0, 2]));
-    assert!(bench.read(three).ends_with(b"more"));
+    assert!(fixture.read(three).ends_with(b"more"));
 
     // It reads on: it is there again, and has missed what its sender knows of.
-    assert!(!bench.read(slow).ends_with(b"more"));
-    assert_eq!(bench.ask(one, &relay(&[2], b"again")), frame([0x84, 1]));
-    assert_eq!(bench.read(slow), frame(delivery(1, b"again")));
+    assert!(!fixture.read(slow).ends_with(b"more"));
+    assert_eq!(fixture.ask(one, &relay(&[2], b"again")), frame([0x84, 1]));
+    assert_eq!(fixture.read(slow), frame(delivery(1, b"again")));
 }
 
 #[test]
 fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_backlog: 1000,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
-    let mut bench = Bench::with(config);
-    let [one, slow] = [bench.user(), bench.user()];
-    bench.ask(one, &relay(&[2], &[0; 1000]));
-    let due = bench.endpoint.next_deadline().unwrap();
+    let mut fixture = Fixture::with(config);
+    let [one, slow] = [fixture.user(), fixture.user()];
+    fixture.ask(one, &relay(&[2], &[0; 1000]));
+    let due = fixture.endpoint.next_deadline().unwrap();
     assert_eq!(due.as_nanos(), config.backlog_timeout.as_nanos() as u64);
-    bench.endpoint.expire(due, &mut bench.effects);
-    assert_eq!(bench.effects.release, [(slow, CloseReason::SlowConsumer)]);
-    assert_eq!(bench.ask(one, &[2]), frame([0x82]));
+    fixture.endpoint.expire(due, &mut fixture.effects);
+    assert_eq!(fixture.effects.release, [(slow, CloseReason::SlowConsumer)]);
+    assert_eq!(fixture.ask(one, &[2]), frame([0x82]));
 }
 
 #[test]
 fn what_is_done_is_counted() {
-    let config = LinkConfig {
+    let config = ConnectionConfig {
         max_backlog: 1000,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
-    let mut bench = Bench::with(config);
-    let [one, two, _slow] = [bench.user(), bench.user(), bench.user()];
-    bench.ask(one, &relay(&[3], &[0; 1000]));
-    bench.ask(one, &relay(&[2, 3, 9], b"x"));
-    bench.fin(two);
+    let mut fixture = Fixture::with(config);
+    let [one, two, _slow] = [fixture.user(), fixture.user(), fixture.user()];
+    fixture.ask(one, &relay(&[3], &[0; 1000]));
+    fixture.ask(one, &relay(&[2, 3, 9], b"x"));
+    fixture.fin(two);
     for request in [&[1][..], &[1], &[2], &[2], &[3], &[3]] {
-        bench.ask(one, request);
+        fixture.ask(one, request);
     }
     let expected = ServerCounters {
         opened: 3,
@@ -117,39 +117,41 @@ fn what_is_done_is_counted() {
         unknown_receivers: 1,
         slow_receivers: 1,
     };
-    assert_eq!(*bench.endpoint.machine().counters(), expected);
+    assert_eq!(*fixture.endpoint.machine().counters(), expected);
 }
 
 #[test]
 fn nothing_is_left_when_all_have_left() {
-    let mut bench = Bench::new();
-    let users = [bench.user(), bench.typist(), bench.accept()];
-    bench.feed(users[0], &frame(relay(&[1, 2], b"x")));
-    assert!(!bench.endpoint.machine().is_zero());
+    let mut fixture = Fixture::new();
+    let users = [fixture.user(), fixture.typist(), fixture.accept()];
+    fixture.feed(users[0], &frame(relay(&[1, 2], b"x")));
+    assert!(!fixture.endpoint.machine().is_zero());
     for user in users {
-        bench.read(user);
-        bench.fin(user);
-        bench.read(user);
-        bench
+        fixture.read(user);
+        fixture.fin(user);
+        fixture.read(user);
+        fixture
             .endpoint
-            .shut_down(echosphere_core::Time::ZERO, user, &mut bench.effects);
+            .shut_down(echosphere_core::Time::ZERO, user, &mut fixture.effects);
     }
-    assert!(bench.endpoint.is_zero());
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn a_hub_that_drains_tells_everybody_and_ends() {
-    let mut bench = Bench::new();
-    let one = bench.user();
-    let typist = bench.typist();
-    bench.feed(one, &frame(relay(&[2], b"last words")));
-    bench.endpoint.drain(echosphere_core::Time::ZERO, &mut bench.effects);
+    let mut fixture = Fixture::new();
+    let one = fixture.user();
+    let typist = fixture.typist();
+    fixture.feed(one, &frame(relay(&[2], b"last words")));
+    fixture
+        .endpoint
+        .drain(echosphere_core::Time::ZERO, &mut fixture.effects);
     assert!(
-        bench
+        fixture
             .read_text(typist)
             .starts_with("from 1, 10 bytes:\nlast words\nerror shutting-down ")
     );
-    assert!(bench.read(one).ends_with(b"connect again later"));
-    assert!(bench.endpoint.accept(echosphere_core::Time::ZERO).is_err());
-    assert_eq!(bench.endpoint.machine().user_count(), 0);
+    assert!(fixture.read(one).ends_with(b"connect again later"));
+    assert!(fixture.endpoint.accept(echosphere_core::Time::ZERO).is_err());
+    assert_eq!(fixture.endpoint.machine().user_count(), 0);
 }

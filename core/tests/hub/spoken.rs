@@ -1,10 +1,10 @@
 //! What users' side of a connection says and reads in length framing.
 
 use bytes::{Bytes, BytesMut};
-use echosphere_core::hub::{HubCodec, Ids, Message, Reply, Request, Unsent};
+use echosphere_core::hub::{HubCodec, Message, Reply, Request, Unsent, UserIds};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
 
-use crate::bench::{delivery, frame, relay};
+use crate::fixture::{delivery, frame, relay};
 
 fn said(message: Request) -> Vec<u8> {
     let mut outbox = Outbox::new();
@@ -16,7 +16,7 @@ fn read(bytes: &[u8]) -> Result<Option<Decoded<Message>>, WireError> {
     HubCodec::dialled().decode(&mut BytesMut::from(bytes))
 }
 
-fn ids<const N: usize>(ids: [u64; N]) -> Ids {
+fn ids<const N: usize>(ids: [u64; N]) -> UserIds {
     ids.into_iter().collect()
 }
 
@@ -99,13 +99,13 @@ fn the_hub_speaks_as_it_is_spoken_to() {
 
 #[test]
 fn ids_are_read_and_written_with_commas() {
-    let read: Ids = "2, 3,18446744073709551615".parse().unwrap();
+    let read: UserIds = "2, 3,18446744073709551615".parse().unwrap();
     assert_eq!(read, ids([2, 3, u64::MAX]));
     assert_eq!(read.len(), 3);
     assert_eq!(read.to_string(), "2,3,18446744073709551615");
     assert_eq!(format!("{read:?}"), "[2,3,18446744073709551615]");
     let most = (1..=255).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-    assert_eq!(most.parse::<Ids>().unwrap().len(), 255);
-    assert_eq!("2,3 x".parse::<Ids>().unwrap_err().code, ErrorCode::BadReceiver);
-    assert_eq!("".parse::<Ids>().unwrap_err().code, ErrorCode::NoReceivers);
+    assert_eq!(most.parse::<UserIds>().unwrap().len(), 255);
+    assert_eq!("2,3 x".parse::<UserIds>().unwrap_err().code, ErrorCode::BadReceiver);
+    assert_eq!("".parse::<UserIds>().unwrap_err().code, ErrorCode::NoReceivers);
 }

@@ -1,29 +1,29 @@
 //! What people type at the hub, or paste, or pipe.
 
-use crate::bench::{Bench, delivery, frame};
+use crate::fixture::{Fixture, delivery, frame};
 
 /// A hub with a user 1 that types, and 2 and 3 that do not.
-fn three() -> (Bench, [echosphere_core::ConnId; 3]) {
-    let mut bench = Bench::new();
-    let conns = [bench.typist(), bench.user(), bench.user()];
-    (bench, conns)
+fn three() -> (Fixture, [echosphere_core::ConnId; 3]) {
+    let mut fixture = Fixture::new();
+    let conns = [fixture.typist(), fixture.user(), fixture.user()];
+    (fixture, conns)
 }
 
 #[test]
 fn requests_are_answered_in_words() {
-    let (mut bench, [typist, ..]) = three();
-    assert_eq!(bench.type_in(typist, "identity\n"), "identity 1\n");
-    assert_eq!(bench.type_in(typist, "list\r\n"), "list 2,3\n");
-    assert_eq!(bench.type_in(typist, "echo foo  bar\n"), "echo foo  bar\n");
-    assert_eq!(bench.type_in(typist, "echo\n"), "echo \n");
-    assert_eq!(bench.type_in(typist, "\n"), "");
+    let (mut fixture, [typist, ..]) = three();
+    assert_eq!(fixture.type_in(typist, "identity\n"), "identity 1\n");
+    assert_eq!(fixture.type_in(typist, "list\r\n"), "list 2,3\n");
+    assert_eq!(fixture.type_in(typist, "echo foo  bar\n"), "echo foo  bar\n");
+    assert_eq!(fixture.type_in(typist, "echo\n"), "echo \n");
+    assert_eq!(fixture.type_in(typist, "\n"), "");
 }
 
 #[test]
 fn whoever_is_alone_is_told_so() {
-    let mut bench = Bench::new();
-    let typist = bench.typist();
-    assert_eq!(bench.type_in(typist, "list\n"), "list nobody\n");
+    let mut fixture = Fixture::new();
+    let typist = fixture.typist();
+    assert_eq!(fixture.type_in(typist, "list\n"), "list nobody\n");
 }
 
 /// Every way to send the body of the seed's example, and what of it the receivers get.
@@ -43,17 +43,17 @@ const WAYS: [(&str, &str); 9] = [
 fn a_relay_ends_by_two_empty_lines_by_its_length_or_with_its_line_however_it_is_split() {
     for (typed, body) in WAYS {
         for split in 0..=typed.len() {
-            let (mut bench, [typist, two, three]) = three();
-            bench.feed(typist, &typed.as_bytes()[..split]);
-            bench.feed(typist, &typed.as_bytes()[split..]);
+            let (mut fixture, [typist, two, three]) = three();
+            fixture.feed(typist, &typed.as_bytes()[..split]);
+            fixture.feed(typist, &typed.as_bytes()[split..]);
             assert_eq!(
-                bench.type_in(typist, "identity\n"),
+                fixture.type_in(typist, "identity\n"),
                 "relayed to 2 of 2 users\nidentity 1\n",
                 "{typed:?} split at {split}"
             );
             let expected = frame(delivery(1, body.as_bytes()));
-            assert_eq!(bench.read(two), expected, "{typed:?} split at {split}");
-            assert_eq!(bench.read(three), expected);
+            assert_eq!(fixture.read(two), expected, "{typed:?} split at {split}");
+            assert_eq!(fixture.read(three), expected);
         }
     }
 }
@@ -61,16 +61,16 @@ fn a_relay_ends_by_two_empty_lines_by_its_length_or_with_its_line_however_it_is_
 #[test]
 fn a_relay_typed_byte_by_byte_is_the_same() {
     for (typed, body) in WAYS {
-        let (mut bench, [typist, two, _]) = three();
+        let (mut fixture, [typist, two, _]) = three();
         for byte in typed.bytes() {
-            bench.feed(typist, &[byte]);
+            fixture.feed(typist, &[byte]);
         }
         assert_eq!(
-            bench.type_in(typist, "identity\n"),
+            fixture.type_in(typist, "identity\n"),
             "relayed to 2 of 2 users\nidentity 1\n",
             "{typed:?}"
         );
-        assert_eq!(bench.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
+        assert_eq!(fixture.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
     }
 }
 
@@ -84,50 +84,50 @@ fn the_end_of_input_ends_a_relay_too() {
         ("relay\n2,3 3\nfoo", "foo"),
         ("relay 2,3", ""),
     ] {
-        let (mut bench, [typist, two, _]) = three();
-        bench.feed(typist, typed.as_bytes());
-        bench.fin(typist);
-        assert_eq!(bench.read_text(typist), "relayed to 2 of 2 users\n", "{typed:?}");
-        assert_eq!(bench.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
-        assert_eq!(bench.endpoint.machine().user_count(), 2);
+        let (mut fixture, [typist, two, _]) = three();
+        fixture.feed(typist, typed.as_bytes());
+        fixture.fin(typist);
+        assert_eq!(fixture.read_text(typist), "relayed to 2 of 2 users\n", "{typed:?}");
+        assert_eq!(fixture.read(two), frame(delivery(1, body.as_bytes())), "{typed:?}");
+        assert_eq!(fixture.endpoint.machine().user_count(), 2);
     }
 }
 
 #[test]
 fn a_request_without_its_line_end_counts_at_the_end_of_input() {
     for typed in ["identity", "identity\r"] {
-        let mut bench = Bench::new();
-        let typist = bench.accept();
-        bench.feed(typist, typed.as_bytes());
-        bench.fin(typist);
-        assert_eq!(bench.read_text(typist), "identity 1\n");
+        let mut fixture = Fixture::new();
+        let typist = fixture.accept();
+        fixture.feed(typist, typed.as_bytes());
+        fixture.fin(typist);
+        assert_eq!(fixture.read_text(typist), "identity 1\n");
     }
 }
 
 #[test]
 fn a_relay_that_the_end_of_input_cuts_short_is_refused() {
     for typed in ["relay\n", "relay\n2,", "relay\n2,3 5\nfoo\n"] {
-        let (mut bench, [typist, two, _]) = three();
-        bench.feed(typist, typed.as_bytes());
-        bench.fin(typist);
-        let told = bench.read_text(typist);
+        let (mut fixture, [typist, two, _]) = three();
+        fixture.feed(typist, typed.as_bytes());
+        fixture.fin(typist);
+        let told = fixture.read_text(typist);
         assert!(told.starts_with("error truncated "), "{typed:?}: {told:?}");
-        assert_eq!(bench.read(two), b"", "{typed:?}");
+        assert_eq!(fixture.read(two), b"", "{typed:?}");
     }
 }
 
 #[test]
 fn typists_see_who_sent_what_and_how_much() {
-    let (mut bench, [typist, two, _]) = three();
-    bench.feed(two, &frame(crate::bench::relay(&[1], b"line one\nline two")));
-    assert_eq!(bench.read_text(typist), "from 2, 17 bytes:\nline one\nline two\n");
+    let (mut fixture, [typist, two, _]) = three();
+    fixture.feed(two, &frame(crate::fixture::relay(&[1], b"line one\nline two")));
+    assert_eq!(fixture.read_text(typist), "from 2, 17 bytes:\nline one\nline two\n");
 }
 
 #[test]
 fn the_receipt_names_those_who_are_not_there() {
-    let (mut bench, [typist, ..]) = three();
+    let (mut fixture, [typist, ..]) = three();
     assert_eq!(
-        bench.type_in(typist, "relay 9,2,7 x\n"),
+        fixture.type_in(typist, "relay 9,2,7 x\n"),
         "relayed to 1 of 3 users; unknown: 7,9\n"
     );
 }
@@ -166,13 +166,13 @@ fn mistakes_are_told_and_the_next_request_is_understood() {
         (format!("relay 2 {long}\n"), "body-too-long"),
         (format!("echo {long}\n"), "body-too-long"),
     ] {
-        let (mut bench, [typist, two, _]) = three();
-        let told = bench.type_in(typist, &typed);
+        let (mut fixture, [typist, two, _]) = three();
+        let told = fixture.type_in(typist, &typed);
         let shown: String = typed.chars().take(40).collect();
         assert!(told.starts_with(&format!("error {code} ")), "{shown:?}: {told:?}");
         assert_eq!(told.matches('\n').count(), 1, "{shown:?}: {told:?}");
-        assert_eq!(bench.type_in(typist, "identity\n"), "identity 1\n", "after {shown:?}");
-        assert_eq!(bench.read(two), b"", "{shown:?}");
+        assert_eq!(fixture.type_in(typist, "identity\n"), "identity 1\n", "after {shown:?}");
+        assert_eq!(fixture.read(two), b"", "{shown:?}");
     }
 }
 
@@ -184,25 +184,25 @@ fn a_body_of_the_longest_length_is_taken_in_every_form() {
         format!("relay\n2\n{long}\n\n\n"),
         format!("relay\n2 1048576\n{long}\n"),
     ] {
-        let (mut bench, [typist, two, _]) = three();
-        assert_eq!(bench.type_in(typist, &typed), "relayed to 1 of 1 user\n");
-        assert_eq!(bench.read(two), frame(delivery(1, long.as_bytes())));
+        let (mut fixture, [typist, two, _]) = three();
+        assert_eq!(fixture.type_in(typist, &typed), "relayed to 1 of 1 user\n");
+        assert_eq!(fixture.read(two), frame(delivery(1, long.as_bytes())));
     }
 }
 
 #[test]
 fn an_echo_of_the_longest_length_is_taken() {
-    let (mut bench, [typist, ..]) = three();
+    let (mut fixture, [typist, ..]) = three();
     let typed = format!("echo {}\n", "x".repeat(1024 * 1024));
-    assert_eq!(bench.type_in(typist, &typed), typed);
+    assert_eq!(fixture.type_in(typist, &typed), typed);
 }
 
 #[test]
 fn what_is_wrong_is_shown_as_far_as_it_is_short() {
-    let (mut bench, [typist, ..]) = three();
+    let (mut fixture, [typist, ..]) = three();
     let (fits, long) = ("x".repeat(24), "x".repeat(25));
-    let told = bench.type_in(typist, &format!("relay {fits} hello\n"));
+    let told = fixture.type_in(typist, &format!("relay {fits} hello\n"));
     assert!(told.contains(&format!("\"{fits}\" ")), "{told}");
-    let told = bench.type_in(typist, &format!("relay {long} hello\n"));
+    let told = fixture.type_in(typist, &format!("relay {long} hello\n"));
     assert!(told.contains(&format!("\"{fits}…\" ")), "{told}");
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -106,7 +106,7 @@ pub(crate) mod echo {
 
     pub(crate) fn world() -> World<Echo> {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-        World::new(server, EchoCodec::accepted(MAX_MESSAGE), LinkConfig::default())
+        World::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default())
     }
 }
 
@@ -160,12 +160,12 @@ pub(crate) mod hub {
     ];
 
     pub(crate) fn world() -> World<Hub> {
-        World::new(Server::new(), HubCodec::accepted(), LinkConfig::default())
+        World::new(Server::new(), HubCodec::accepted(), ConnectionConfig::default())
     }
 }
 
 pub(crate) mod chat {
-    use echosphere_core::chat::{ChatCodec, Server, ServerConfig, TalkConfig};
+    use echosphere_core::chat::{ChatCodec, ExchangeConfig, Server, ServerConfig};
 
     use super::*;
 
@@ -222,15 +222,15 @@ pub(crate) mod chat {
     ];
 
     pub(crate) fn world() -> World<Chat> {
-        let talk = TalkConfig {
-            unattended: true,
-            ..TalkConfig::default()
+        let talk = ExchangeConfig {
+            acknowledge_on_receipt: true,
+            ..ExchangeConfig::default()
         };
         let config = ServerConfig {
-            talk,
+            exchange: talk,
             ..ServerConfig::default()
         };
-        World::new(Server::new(config), ChatCodec::accepted(), LinkConfig::default())
+        World::new(Server::new(config), ChatCodec::accepted(), ConnectionConfig::default())
     }
 }
 
@@ -272,9 +272,9 @@ pub(crate) mod numbers {
 
     pub(crate) fn world() -> World<Numbers> {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-        let links = LinkConfig {
+        let links = ConnectionConfig {
             idle_timeout_text: Duration::from_secs(1000),
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         };
         World::new(server, NumbersCodec::accepted(), links)
     }

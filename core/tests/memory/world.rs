@@ -1,8 +1,8 @@
 //! A server, and peers that send what they are told to.
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, Machine, Time};
 
@@ -58,7 +58,7 @@ pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 impl<S: System> World<S> {
-    pub(crate) fn new(server: S::Server, codec: S::Codec, config: LinkConfig) -> Self {
+    pub(crate) fn new(server: S::Server, codec: S::Codec, config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(server, codec, config),
             effects: Effects::default(),
@@ -164,7 +164,7 @@ impl<S: System> World<S> {
         let refused = read.windows(6).any(|six| six == b"comes ");
         assert!(!refused, "{}", read.escape_ascii());
         self.endpoint.wrote(id, read.len());
-        if self.endpoint.want(id) == Want::Shutdown {
+        if self.endpoint.socket_action(id) == SocketAction::Shutdown {
             self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
         read

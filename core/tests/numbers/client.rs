@@ -4,14 +4,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::machine::{Actions, DialError, Opened};
 use echosphere_core::numbers::{
-    Client, ClientConfig, ClientCounters, Command, Failure, Message, Notice, Total, Uuid, Want,
+    Client, ClientConfig, ClientCounters, Command, Failure, Message, Notice, StreamSpec, Total, Uuid,
 };
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::{UUID, whole};
+use crate::fixture::{UUID, whole};
 
 const KEY: u64 = 1;
 
@@ -25,14 +25,14 @@ struct Play {
 }
 
 impl Play {
-    fn new(want: Want) -> (Self, Vec<Action<Message, Notice>>) {
+    fn new(want: StreamSpec) -> (Self, Vec<Action<Message, Notice>>) {
         let mut play = Self {
             client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
             conn: 0,
             tokens: BTreeSet::new(),
         };
-        let actions = play.event(Event::Command(Command::Get { key: KEY, want }));
+        let actions = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
         (play, actions)
     }
 
@@ -87,9 +87,9 @@ impl Play {
     }
 }
 
-fn session(n: u16, after: Option<u64>) -> Want {
+fn session(n: u16, after: Option<u64>) -> StreamSpec {
     let uuid = Uuid::try_parse(UUID).unwrap();
-    Want::Session { uuid, n, after }
+    StreamSpec::Session { uuid, n, after }
 }
 
 fn number(place: u32, number: u64) -> Action<Message, Notice> {
@@ -116,7 +116,7 @@ fn failure(actions: &[Action<Message, Notice>]) -> Failure {
 
 #[test]
 fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 2, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 2, after: None });
     assert_eq!(play.connect(&dial), Message::Start);
     assert_eq!(play.number(u64::MAX), [number(1, u64::MAX)]);
     let total = Total::Sum(u128::from(u64::MAX) + u128::from(u64::MAX - 2));
@@ -135,7 +135,7 @@ fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
 
 #[test]
 fn a_stateless_stream_goes_on_after_its_last_number() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 3, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 3, after: None });
     play.connect(&dial);
     play.number(5);
     pause(&play.break_connection());
@@ -143,7 +143,11 @@ fn a_stateless_stream_goes_on_after_its_last_number() {
     assert_eq!(play.connect(&dial), Message::Continue(5));
     let resumed = Action::Notify(Notice::Resumed { key: KEY, count: 1 });
     assert_eq!(play.number(15), [resumed, number(2, 15)]);
-    assert_eq!(failure(&play.number(46)), Failure::Confused, "not what comes after 15");
+    assert_eq!(
+        failure(&play.number(46)),
+        Failure::ProtocolViolation,
+        "not what comes after 15"
+    );
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
     assert_eq!(play.number(all[1]), [resumed, number(2, all[1])]);
     play.number(all[2]);
     let valid = Total::Checksum {
-        said: all[3],
+        value: all[3],
         valid: true,
     };
     let done = Notice::Done { key: KEY, total: valid };
@@ -180,7 +184,7 @@ fn a_checksum_that_does_not_match_is_told() {
     play.connect(&dial);
     play.number(all[0] ^ 1);
     let total = Total::Checksum {
-        said: all[1],
+        value: all[1],
         valid: false,
     };
     let done = Notice::Done { key: KEY, total };
@@ -197,11 +201,15 @@ fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
         let dial = play.wait();
         play.connect(&dial);
         let told: Vec<_> = replies.iter().flat_map(|reply| play.number(*reply)).collect();
-        assert_eq!(failure(&told), Failure::Confused);
+        assert_eq!(failure(&told), Failure::ProtocolViolation);
     }
     let (mut play, dial) = Play::new(session(3, Some(7)));
     play.connect(&dial);
-    assert_eq!(failure(&play.number(4)), Failure::Confused, "more than there are");
+    assert_eq!(
+        failure(&play.number(4)),
+        Failure::ProtocolViolation,
+        "more than there are"
+    );
 }
 
 #[test]
@@ -217,7 +225,7 @@ fn a_session_of_an_earlier_run_takes_its_count_and_checksum_from_the_server() {
     play.number((all[0] % 123_456 + all[1] % 123_456) % 123_456);
     assert_eq!(play.number(all[2]).last(), Some(&number(3, all[2])));
     let total = Total::Checksum {
-        said: all[3],
+        value: all[3],
         valid: true,
     };
     assert_eq!(
@@ -274,7 +282,7 @@ fn a_session_that_the_server_has_forgotten_is_over() {
 
 #[test]
 fn pauses_double_and_a_reply_begins_them_anew() {
-    let (mut play, mut dial) = Play::new(Want::Plain { n: 9, after: None });
+    let (mut play, mut dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
     let mut value = 1;
     for round in 0..2 {
         for retry in 0..4_u32 {
@@ -298,7 +306,7 @@ fn pauses_double_and_a_reply_begins_them_anew() {
 
 #[test]
 fn without_a_reply_in_time_it_gives_up() {
-    let (mut play, mut actions) = Play::new(Want::Plain { n: 9, after: None });
+    let (mut play, mut actions) = Play::new(StreamSpec::Stateless { n: 9, after: None });
     loop {
         match actions.as_slice() {
             [Action::Dial(token)] => actions = play.event(Event::DialFailed(*token, DialError::Refused)),
@@ -309,17 +317,17 @@ fn without_a_reply_in_time_it_gives_up() {
             }
         }
     }
-    assert!(play.now <= Time::ZERO + ClientConfig::default().give_up);
-    assert!(play.now.since(Time::ZERO) > ClientConfig::default().give_up / 2);
+    assert!(play.now <= Time::ZERO + ClientConfig::default().give_up_after);
+    assert!(play.now.since(Time::ZERO) > ClientConfig::default().give_up_after / 2);
     assert!(play.client.is_zero());
 }
 
 #[test]
 fn a_stream_slower_than_its_patience_is_gone_on_with() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
     play.connect(&dial);
     play.number(5);
-    play.now = play.now + 10 * ClientConfig::default().give_up;
+    play.now = play.now + 10 * ClientConfig::default().give_up_after;
     let (after, _) = pause(&play.break_connection());
     assert!(after <= ClientConfig::default().backoff.first);
     let dial = play.wait();
@@ -328,7 +336,7 @@ fn a_stream_slower_than_its_patience_is_gone_on_with() {
 
 #[test]
 fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
     play.connect(&dial);
     let actions = play.wait();
     assert!(actions.contains(&Action::Close(play.id(), CloseReason::TimedOut)));
@@ -342,14 +350,14 @@ fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
 
 #[test]
 fn an_attempt_to_connect_that_nobody_answers_is_given_up_and_made_again() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 9, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
     let Some(Action::Dial(token)) = dial.first().cloned() else {
         panic!("{dial:?}")
     };
     let actions = play.wait();
     assert_eq!(actions[0], Action::AbandonDial(token));
     assert_eq!(pause(&actions).1, Failure::TimedOut);
-    assert!(play.now.since(Time::ZERO) < ClientConfig::default().give_up / 2);
+    assert!(play.now.since(Time::ZERO) < ClientConfig::default().give_up_after / 2);
     let dial = play.wait();
     assert_eq!(play.connect(&dial), Message::Start);
 }
@@ -394,7 +402,7 @@ fn a_client_that_drains_ends_its_streams() {
 
 #[test]
 fn what_is_done_is_counted() {
-    let (mut play, dial) = Play::new(Want::Plain { n: 2, after: None });
+    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 2, after: None });
     assert!(!play.client.is_zero());
     play.connect(&dial);
     play.number(5);
@@ -403,8 +411,8 @@ fn what_is_done_is_counted() {
     let dial = play.wait();
     play.connect(&dial);
     play.number(15);
-    let want = Want::Plain { n: 2, after: None };
-    let dial = play.event(Event::Command(Command::Get { key: KEY, want }));
+    let want = StreamSpec::Stateless { n: 2, after: None };
+    let dial = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
     play.connect(&dial);
     play.error(ErrorCode::WrongMode);
     let expected = ClientCounters {

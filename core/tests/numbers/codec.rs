@@ -2,7 +2,7 @@ use bytes::BytesMut;
 use echosphere_core::numbers::{Message, NumbersCodec, Uuid, parse_request, write_request};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
 
-use crate::bench::{Bench, UUID};
+use crate::fixture::{Fixture, UUID};
 
 fn parsed(text: &str) -> Result<Message, ErrorCode> {
     parse_request(text.as_bytes()).map_err(|error| error.code)
@@ -56,28 +56,28 @@ fn each_mistake_has_its_error() {
 
 #[test]
 fn the_seeds_words_are_in_the_errors() {
-    let mut bench = Bench::new();
-    let (conn, said) = bench.open("START x 5\n");
+    let mut fixture = Fixture::new();
+    let (conn, said) = fixture.open("START x 5\n");
     assert!(said.starts_with("error invalid-uuid invalid uuid"), "{said}");
-    let said = bench.say(conn, &format!("START {UUID} 0\n"));
+    let said = fixture.say(conn, &format!("START {UUID} 0\n"));
     assert!(said.starts_with("error invalid-n invalid n value"), "{said}");
-    let said = bench.say(conn, "CONTINUE 3\n");
+    let said = fixture.say(conn, "CONTINUE 3\n");
     assert_eq!(said, "9\n", "the connection is still good");
 }
 
 #[test]
 fn frames_carry_the_same_text() {
-    let mut bench = Bench::new();
-    let (_, said) = bench.open("\0\0\0\0\0\0\0\x0aCONTINUE 5");
+    let mut fixture = Fixture::new();
+    let (_, said) = fixture.open("\0\0\0\0\0\0\0\x0aCONTINUE 5");
     assert_eq!(said, "\0\0\0\x0215");
 }
 
 #[test]
 fn a_line_without_end_is_refused() {
-    let mut bench = Bench::new();
-    let (conn, said) = bench.open(&"x".repeat(600));
+    let mut fixture = Fixture::new();
+    let (conn, said) = fixture.open(&"x".repeat(600));
     assert!(said.starts_with("error line-too-long "), "{said}");
-    assert!(bench.is_closed(conn));
+    assert!(fixture.is_closed(conn));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod bench;
 mod bounds;
 mod client;
 mod codec;
 mod ends;
+mod fixture;
 mod resuming;
 mod sequence;
 mod sessions;

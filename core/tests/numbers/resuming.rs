@@ -3,7 +3,7 @@ use std::time::Duration;
 use echosphere_core::numbers::ServerConfig;
 use proptest::prelude::*;
 
-use crate::bench::{Bench, UUID, numbers, whole};
+use crate::fixture::{Fixture, UUID, numbers, whole};
 use crate::sequence::repeating;
 
 #[test]
@@ -18,16 +18,16 @@ fn after_a_cut_at_any_byte_exactly_the_missing_numbers_come() {
             continue;
         };
         for exact in [false, true] {
-            let mut bench = Bench::new();
-            let (conn, _) = bench.open(&format!("START {UUID} {n}\n"));
-            bench.periods(conn, n.into());
-            bench.cut(conn);
+            let mut fixture = Fixture::new();
+            let (conn, _) = fixture.open(&format!("START {UUID} {n}\n"));
+            fixture.periods(conn, n.into());
+            fixture.cut(conn);
             let count = got.len().min(n.into());
             let suffix = if exact { format!(" {count}") } else { String::new() };
-            let (conn, said) = bench.open(&format!("CONTINUE {UUID} {last}{suffix}\n"));
-            let said = [numbers(&said), bench.periods(conn, n.into())].concat();
+            let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {last}{suffix}\n"));
+            let said = [numbers(&said), fixture.periods(conn, n.into())].concat();
             assert_eq!(said[0], count as u64);
-            assert_eq!(said[1], crate::bench::checksum(&all[..count]));
+            assert_eq!(said[1], crate::fixture::checksum(&all[..count]));
             assert_eq!(said[2..], all[count..]);
         }
     }
@@ -39,16 +39,16 @@ proptest! {
         n in 1_u16..200,
         cuts in prop::collection::vec((0_u32..60, 0_usize..10, any::<bool>()), 0..10),
     ) {
-        let mut bench = Bench::with(ServerConfig {
+        let mut fixture = Fixture::with(ServerConfig {
             session_ttl: Duration::from_secs(1000),
             ..ServerConfig::default()
         });
         let mut got: Vec<u64> = Vec::new();
-        let (mut conn, mut said) = bench.open(&format!("START {UUID} {n}\n"));
+        let (mut conn, mut said) = fixture.open(&format!("START {UUID} {n}\n"));
         for (periods, lost, exact) in cuts {
             got.extend(numbers(&said));
-            got.extend(bench.periods(conn, periods));
-            bench.cut(conn);
+            got.extend(fixture.periods(conn, periods));
+            fixture.cut(conn);
             got.truncate(got.len().saturating_sub(lost).min(n.into()));
             let count = got.len();
             let request = match got.last() {
@@ -56,13 +56,13 @@ proptest! {
                 Some(last) if exact => format!("CONTINUE {UUID} {last} {count}\n"),
                 Some(last) => format!("CONTINUE {UUID} {last}\n"),
             };
-            (conn, said) = bench.open(&request);
+            (conn, said) = fixture.open(&request);
             let (head, rest) = said.split_at(said.match_indices('\n').nth(1).unwrap().0 + 1);
-            prop_assert_eq!(numbers(head), [count as u64, crate::bench::checksum(&got)]);
+            prop_assert_eq!(numbers(head), [count as u64, crate::fixture::checksum(&got)]);
             said = rest.to_owned();
         }
         got.extend(numbers(&said));
-        got.extend(bench.periods(conn, u32::from(n) + 1));
+        got.extend(fixture.periods(conn, u32::from(n) + 1));
         prop_assert_eq!(got, whole(UUID, n));
     }
 }
@@ -71,14 +71,14 @@ proptest! {
 fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_said() {
     let (uuid, number, places) = repeating();
     let uuid = uuid.to_string();
-    let mut bench = Bench::new();
-    let (conn, _) = bench.open(&format!("START {uuid} 65535\n"));
-    bench.fin(conn);
-    bench.periods(conn, u32::from(places[1]) - 1);
-    bench.cut(conn);
+    let mut fixture = Fixture::new();
+    let (conn, _) = fixture.open(&format!("START {uuid} 65535\n"));
+    fixture.fin(conn);
+    fixture.periods(conn, u32::from(places[1]) - 1);
+    fixture.cut(conn);
     let mut ask = |rest: String| {
-        let (conn, said) = bench.open(&format!("CONTINUE {uuid} {rest}\n"));
-        bench.cut(conn);
+        let (conn, said) = fixture.open(&format!("CONTINUE {uuid} {rest}\n"));
+        fixture.cut(conn);
         numbers(&said)[0]
     };
     assert_eq!(ask(format!("{number}")), u64::from(places[1]));
@@ -89,10 +89,10 @@ fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_sai
 #[test]
 fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
     let all = whole(UUID, 9);
-    let mut bench = Bench::new();
-    let (conn, _) = bench.open(&format!("START {UUID} 9\n"));
-    bench.periods(conn, 3);
-    bench.cut(conn);
+    let mut fixture = Fixture::new();
+    let (conn, _) = fixture.open(&format!("START {UUID} 9\n"));
+    fixture.periods(conn, 3);
+    fixture.cut(conn);
     let requests = [
         format!("{}", all[4]),
         format!("{} 5", all[4]),
@@ -102,11 +102,11 @@ fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
         "18446744073709551615".to_owned(),
     ];
     for request in requests {
-        let (conn, said) = bench.open(&format!("CONTINUE {UUID} {request}\n"));
+        let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {request}\n"));
         assert!(said.starts_with("error bad-number "), "{request}: {said}");
-        bench.cut(conn);
+        fixture.cut(conn);
     }
     // It is still there for those who know better.
-    let (_, said) = bench.open(&format!("CONTINUE {UUID} {} 4\n", all[3]));
+    let (_, said) = fixture.open(&format!("CONTINUE {UUID} {} 4\n", all[3]));
     assert_eq!(numbers(&said)[2], all[4]);
 }

@@ -1,6 +1,6 @@
 use echosphere_core::numbers::{Checksum, Sequence, Uuid};
 
-use crate::bench::{UUID, checksum};
+use crate::fixture::{UUID, checksum};
 
 fn uuid(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap()

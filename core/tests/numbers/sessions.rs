@@ -2,16 +2,16 @@ use std::time::Duration;
 
 use echosphere_core::numbers::{Mode, ServerConfig, ServerCounters};
 
-use crate::bench::{Bench, TTL, UUID, numbers, whole};
+use crate::fixture::{Fixture, TTL, UUID, numbers, whole};
 
 #[test]
 fn a_session_is_its_numbers_one_a_period_then_their_checksum_then_the_end() {
-    let mut bench = Bench::new();
-    let (conn, first) = bench.open(&format!("START \"{UUID}\" 5\n"));
+    let mut fixture = Fixture::new();
+    let (conn, first) = fixture.open(&format!("START \"{UUID}\" 5\n"));
     let mut all = numbers(&first);
-    all.extend(bench.periods(conn, 4));
-    assert!(!bench.is_closed(conn));
-    all.extend(bench.periods(conn, 1));
+    all.extend(fixture.periods(conn, 4));
+    assert!(!fixture.is_closed(conn));
+    all.extend(fixture.periods(conn, 1));
     assert_eq!(
         all,
         [
@@ -23,31 +23,31 @@ fn a_session_is_its_numbers_one_a_period_then_their_checksum_then_the_end() {
             12_528
         ]
     );
-    assert!(bench.is_closed(conn));
-    bench.fin(conn);
-    assert!(!bench.endpoint.is_zero(), "the client may come back for the end");
-    bench.pass(TTL);
-    assert!(bench.endpoint.is_zero());
+    assert!(fixture.is_closed(conn));
+    fixture.fin(conn);
+    assert!(!fixture.endpoint.is_zero(), "the client may come back for the end");
+    fixture.pass(TTL);
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let all = whole(UUID, 3);
-    let (conn, _) = bench.open(&format!("START {UUID} 3\n"));
-    bench.periods(conn, 3);
-    bench.fin(conn);
-    bench.pass(TTL - Duration::from_nanos(1));
-    let (conn, said) = bench.open(&format!("CONTINUE {UUID} {}\n", all[2]));
+    let (conn, _) = fixture.open(&format!("START {UUID} 3\n"));
+    fixture.periods(conn, 3);
+    fixture.fin(conn);
+    fixture.pass(TTL - Duration::from_nanos(1));
+    let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert_eq!(
         numbers(&said),
         [3, all[3], all[3]],
         "the count, the checksum so far, and the rest"
     );
-    assert!(bench.is_closed(conn));
-    bench.fin(conn);
-    bench.pass(TTL);
-    let (_, said) = bench.open(&format!("CONTINUE {UUID} {}\n", all[2]));
+    assert!(fixture.is_closed(conn));
+    fixture.fin(conn);
+    fixture.pass(TTL);
+    let (_, said) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert!(said.starts_with("error unknown-session "), "{said}");
     assert!(said.contains("30s"), "{said}");
 }
@@ -56,97 +56,97 @@ fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
 #[test]
 fn a_request_counts_that_is_read_before_the_session_expires() {
     for late in [Duration::ZERO, TTL] {
-        let mut bench = Bench::new();
-        let (conn, first) = bench.open(&format!("START {UUID} 3\n"));
-        bench.cut(conn);
-        bench.now = bench.now + TTL + late;
-        assert!(bench.endpoint.must_settle(bench.now));
-        let (conn, said) = bench.open(&format!("CONTINUE {UUID} {first}"));
+        let mut fixture = Fixture::new();
+        let (conn, first) = fixture.open(&format!("START {UUID} 3\n"));
+        fixture.cut(conn);
+        fixture.now = fixture.now + TTL + late;
+        assert!(fixture.endpoint.must_settle(fixture.now));
+        let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {first}"));
         assert_eq!(numbers(&said)[0], 1);
-        bench.endpoint.expire(bench.now, &mut bench.effects);
-        bench.cut(conn);
+        fixture.endpoint.expire(fixture.now, &mut fixture.effects);
+        fixture.cut(conn);
 
-        bench.pass(TTL);
-        let (conn, said) = bench.open(&format!("CONTINUE {UUID} {first}"));
+        fixture.pass(TTL);
+        let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {first}"));
         assert!(said.starts_with("error unknown-session "), "{said}");
-        bench.cut(conn);
-        assert!(bench.endpoint.is_zero());
+        fixture.cut(conn);
+        assert!(fixture.endpoint.is_zero());
     }
 }
 
 #[test]
 fn a_uuid_names_one_session() {
-    let mut bench = Bench::new();
-    let (one, first) = bench.open(&format!("START {UUID} 3\n"));
-    let (other, said) = bench.open(&format!("START {UUID} 3\n"));
+    let mut fixture = Fixture::new();
+    let (one, first) = fixture.open(&format!("START {UUID} 3\n"));
+    let (other, said) = fixture.open(&format!("START {UUID} 3\n"));
     assert!(said.starts_with("error uuid-taken uuid already taken"), "{said}");
-    assert_eq!(bench.periods(one, 1).len(), 1, "the first is not disturbed");
-    bench.cut(one);
+    assert_eq!(fixture.periods(one, 1).len(), 1, "the first is not disturbed");
+    fixture.cut(one);
 
-    let said = bench.say(other, &format!("START {UUID} 4\n"));
+    let said = fixture.say(other, &format!("START {UUID} 4\n"));
     assert!(said.starts_with("error uuid-taken "), "another n: {said}");
     // Cut off before the first number came: there is nothing to go on from.
-    let said = bench.say(other, &format!("START {UUID} 3\n"));
+    let said = fixture.say(other, &format!("START {UUID} 3\n"));
     assert_eq!(said, first);
-    bench.cut(other);
+    fixture.cut(other);
 
-    let (one, said) = bench.open(&format!("CONTINUE {UUID} {first}"));
+    let (one, said) = fixture.open(&format!("CONTINUE {UUID} {first}"));
     assert_eq!(numbers(&said)[0], 1);
-    bench.cut(one);
-    let (_, said) = bench.open(&format!("START {UUID} 3\n"));
+    fixture.cut(one);
+    let (_, said) = fixture.open(&format!("START {UUID} 3\n"));
     assert!(said.starts_with("error uuid-taken "), "some of it has come: {said}");
 }
 
 #[test]
 fn the_connection_that_claims_a_session_last_has_it_and_the_other_is_told() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let all = whole(UUID, 6);
-    let (one, _) = bench.open(&format!("START {UUID} 6\n"));
-    bench.periods(one, 2);
-    let (other, said) = bench.open(&format!("CONTINUE {UUID} {}\n", all[1]));
+    let (one, _) = fixture.open(&format!("START {UUID} 6\n"));
+    fixture.periods(one, 2);
+    let (other, said) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[1]));
     assert_eq!(numbers(&said)[0], 2);
     assert_eq!(numbers(&said)[2], all[2]);
-    assert!(bench.read(one).starts_with("error taken-over "));
-    assert!(bench.is_closed(one));
+    assert!(fixture.read(one).starts_with("error taken-over "));
+    assert!(fixture.is_closed(one));
 
     // A request that was under way for long: behind what the session has reached, and so is nothing lost.
-    let (late, said) = bench.open(&format!("CONTINUE {UUID} {} 1\n", all[0]));
+    let (late, said) = fixture.open(&format!("CONTINUE {UUID} {} 1\n", all[0]));
     assert_eq!(numbers(&said)[2], all[1]);
-    bench.cut(late);
-    bench.cut(other);
-    let (conn, said) = bench.open(&format!("CONTINUE {UUID} {} 3\n", all[2]));
+    fixture.cut(late);
+    fixture.cut(other);
+    let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {} 3\n", all[2]));
     assert_eq!(numbers(&said)[0], 3);
-    let rest = bench.periods(conn, 3);
+    let rest = fixture.periods(conn, 3);
     assert_eq!([&numbers(&said)[2..], &rest].concat(), all[3..]);
 }
 
 #[test]
 fn an_end_discards_the_session() {
-    let mut bench = Bench::new();
-    let (conn, _) = bench.open(&format!("START {UUID} 6\n"));
-    bench.say(conn, "END\n");
-    assert!(bench.is_closed(conn));
-    bench.fin(conn);
-    assert!(bench.endpoint.is_zero());
+    let mut fixture = Fixture::new();
+    let (conn, _) = fixture.open(&format!("START {UUID} 6\n"));
+    fixture.say(conn, "END\n");
+    assert!(fixture.is_closed(conn));
+    fixture.fin(conn);
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn a_peer_that_has_finished_sending_gets_its_session_to_the_end() {
-    let mut bench = Bench::new();
-    let (conn, first) = bench.open(&format!("START {UUID} 3\n"));
-    bench.fin(conn);
-    let rest = bench.periods(conn, 3);
+    let mut fixture = Fixture::new();
+    let (conn, first) = fixture.open(&format!("START {UUID} 3\n"));
+    fixture.fin(conn);
+    let rest = fixture.periods(conn, 3);
     assert_eq!([numbers(&first), rest].concat(), whole(UUID, 3));
-    assert!(bench.is_closed(conn));
+    assert!(fixture.is_closed(conn));
 }
 
 #[test]
 fn a_stateless_server_says_what_it_expects_instead() {
-    let mut bench = Bench::with(ServerConfig {
+    let mut fixture = Fixture::with(ServerConfig {
         mode: Mode::Stateless,
         ..ServerConfig::default()
     });
-    let (_, said) = bench.open(&format!("START {UUID} 5\nCONTINUE {UUID} 5\n"));
+    let (_, said) = fixture.open(&format!("START {UUID} 5\nCONTINUE {UUID} 5\n"));
     assert!(
         said.lines()
             .all(|line| line.starts_with("error wrong-mode this server is stateless; ")),
@@ -157,33 +157,33 @@ fn a_stateless_server_says_what_it_expects_instead() {
 
 #[test]
 fn a_server_that_drains_finishes_sessions_that_are_being_sent_and_keeps_no_others() {
-    let mut bench = Bench::new();
-    let (lost, _) = bench.open(&format!("START {UUID} 5\n"));
-    bench.cut(lost);
+    let mut fixture = Fixture::new();
+    let (lost, _) = fixture.open(&format!("START {UUID} 5\n"));
+    fixture.cut(lost);
     let other = "00000000-0000-4000-8000-000000000000";
-    let (conn, _) = bench.open(&format!("START {other} 2\n"));
-    bench.endpoint.drain(bench.now, &mut bench.effects);
-    assert_eq!(bench.endpoint.machine().sessions(), 1);
-    assert_eq!(bench.periods(conn, 2).len(), 2);
-    assert!(bench.is_closed(conn));
-    bench.fin(conn);
-    assert!(bench.endpoint.is_zero());
+    let (conn, _) = fixture.open(&format!("START {other} 2\n"));
+    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    assert_eq!(fixture.endpoint.machine().sessions(), 1);
+    assert_eq!(fixture.periods(conn, 2).len(), 2);
+    assert!(fixture.is_closed(conn));
+    fixture.fin(conn);
+    assert!(fixture.endpoint.is_zero());
 }
 
 #[test]
 fn what_is_done_is_counted() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let all = whole(UUID, 2);
-    let (one, _) = bench.open(&format!("START {UUID} 2\n"));
-    let (other, _) = bench.open(&format!("CONTINUE {UUID} {}\n", all[0]));
-    bench.read(one);
-    bench.periods(other, 1);
-    assert!(bench.is_closed(other));
-    bench.fin(other);
-    bench.pass(TTL);
-    let (plain, _) = bench.open("START\nnonsense\nSTART\nCONTINUE 3\n");
-    bench.say(plain, "END\n");
-    bench.open("CONTINUE 3\n");
+    let (one, _) = fixture.open(&format!("START {UUID} 2\n"));
+    let (other, _) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[0]));
+    fixture.read(one);
+    fixture.periods(other, 1);
+    assert!(fixture.is_closed(other));
+    fixture.fin(other);
+    fixture.pass(TTL);
+    let (plain, _) = fixture.open("START\nnonsense\nSTART\nCONTINUE 3\n");
+    fixture.say(plain, "END\n");
+    fixture.open("CONTINUE 3\n");
     let expected = ServerCounters {
         streams: 2,
         sessions: 1,
@@ -195,5 +195,5 @@ fn what_is_done_is_counted() {
         held_back: 0,
         refused: 2,
     };
-    assert_eq!(*bench.endpoint.machine().counters(), expected);
+    assert_eq!(*fixture.endpoint.machine().counters(), expected);
 }

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{ConnId, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, config: LinkConfig) -> Self {
+    fn new(seed: u64, config: ConnectionConfig) -> Self {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(seed));
         Self {
             endpoint: Endpoint::new(server, EchoCodec::accepted(100), config),
@@ -134,10 +134,10 @@ impl World {
         self.effects.flush.retain(|&other| other != id);
         let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
         self.endpoint.wrote(id, waiting.min(most));
-        if self.endpoint.want(id) == Want::Shutdown {
+        if self.endpoint.socket_action(id) == SocketAction::Shutdown {
             self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
-        if self.endpoint.want(id) == Want::Nothing {
+        if self.endpoint.socket_action(id) == SocketAction::Nothing {
             self.full.remove(&id);
         } else {
             self.full.insert(id);
@@ -160,7 +160,7 @@ impl World {
         assert_eq!(self.endpoint.timers(), held, "each connection has one timer");
         assert!(held <= MAX_CONNECTIONS);
         for id in &self.accepted {
-            let idle = self.endpoint.want(*id) == Want::Nothing;
+            let idle = self.endpoint.socket_action(*id) == SocketAction::Nothing;
             let known = self.effects.flush.contains(id) || self.full.contains(id);
             assert!(idle || known, "nobody was told to flush {id:?}");
         }
@@ -178,10 +178,10 @@ const MAX_CONNECTIONS: usize = 6;
 proptest! {
     #[test]
     fn every_connection_ends_once_and_nothing_is_left(seed: u64, steps in vec(step(), 0..150)) {
-        let config = LinkConfig {
+        let config = ConnectionConfig {
             max_outbox: MAX_OUTBOX,
             max_connections: MAX_CONNECTIONS,
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         };
         let mut world = World::new(seed, config);
         for step in &steps {
@@ -212,7 +212,7 @@ proptest! {
     ) {
         let stream = pieces.concat();
         let answers = |sizes: &mut dyn Iterator<Item = usize>| {
-            let mut world = World::new(1, LinkConfig::default());
+            let mut world = World::new(1, ConnectionConfig::default());
             let id = world.endpoint.accept(world.now).unwrap();
             let mut left = &stream[..];
             while !left.is_empty() {

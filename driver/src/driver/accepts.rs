@@ -89,7 +89,7 @@ where
             None => self.endpoint.codec().clone(),
         };
         let named = peer.map(display);
-        match self.endpoint.accept_speaking(self.clock(), codec.clone()) {
+        match self.endpoint.accept_with_codec(self.clock(), codec.clone()) {
             Ok(id) => {
                 tracing::info!(conn = ?id, peer = named, "connection accepted");
                 self.insert(id, peer, stream);

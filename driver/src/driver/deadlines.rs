@@ -58,7 +58,7 @@ where
         }
         let by = self.clock();
         for id in self.heard.drain(..) {
-            self.endpoint.heard(by, id);
+            self.endpoint.note_received(by, id);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use serde::{Deserialize, Serialize};
 
 use super::net::{MILLISECOND, Nanos};
@@ -365,9 +365,9 @@ impl Case {
 
     /// Time-outs of both sides' connections.
     #[must_use]
-    pub fn link(&self) -> LinkConfig {
+    pub fn link(&self) -> ConnectionConfig {
         if self.impatient {
-            LinkConfig {
+            ConnectionConfig {
                 idle_timeout: LINK.idle_timeout / 3,
                 keepalive_interval: LINK.keepalive_interval / 3,
                 ..LINK

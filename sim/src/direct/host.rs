@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use bytes::BytesMut;
-use echosphere_core::counters::LinkCounters;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
+use echosphere_core::counters::ConnectionCounters;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialToken, Machine, Time};
 
@@ -88,7 +88,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     pub(super) paused_until: Nanos,
     /// A host that is down does not even refuse.
     pub(super) dark: bool,
-    link: LinkConfig,
+    link: ConnectionConfig,
     /// Nothing goes wrong in this run, and there is room for all.
     pub(super) calm: bool,
     /// Who speaks lines sends and is sent bodies of several.
@@ -120,7 +120,7 @@ struct Socket {
 
 impl Socket {
     /// So much has just been said and heard on it that no time-out can be over.
-    fn is_fresh(&self, now: Time, link: &LinkConfig) -> bool {
+    fn is_fresh(&self, now: Time, link: &ConnectionConfig) -> bool {
         self.backlog.long_since.is_none() && self.spoken.is_fresh(now, self.met, link)
     }
 }
@@ -142,7 +142,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             wakes: (0, 0),
             paused_until: 0,
             dark: false,
-            link: LinkConfig::default(),
+            link: ConnectionConfig::default(),
             calm: false,
             bodies_of_lines: false,
             typing: || Box::<Lines>::default(),
@@ -158,7 +158,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         now: Nanos,
         machine: M,
         codec: C,
-        (link, speech): (LinkConfig, Speech<M>),
+        (link, speech): (ConnectionConfig, Speech<M>),
         eye: Eye<M>,
     ) {
         self.started = now;
@@ -190,7 +190,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     /// What its connections did in its present life.
-    pub(super) fn counters(&self) -> Option<&LinkCounters> {
+    pub(super) fn counters(&self) -> Option<&ConnectionCounters> {
         self.endpoint.as_ref().map(Endpoint::counters)
     }
 
@@ -415,13 +415,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let index = *index;
         *stuck = false;
         loop {
-            match endpoint.want(id) {
-                Want::Nothing => return,
-                Want::Shutdown => {
+            match endpoint.socket_action(id) {
+                SocketAction::Nothing => return,
+                SocketAction::Shutdown => {
                     net.finish(index, self.side);
                     endpoint.shut_down(now, id, &mut self.effects);
                 }
-                Want::Write => {
+                SocketAction::Write => {
                     let Some(outbox) = endpoint.outbox(id) else {
                         return;
                     };

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 use smallvec::SmallVec;
 
@@ -221,7 +221,7 @@ pub(super) struct Spoken {
 }
 
 /// How long a peer may be silent, who speaks lines or not.
-const fn idle_timeout(lines: bool, link: &LinkConfig) -> Duration {
+const fn idle_timeout(lines: bool, link: &ConnectionConfig) -> Duration {
     if lines {
         link.idle_timeout_text
     } else {
@@ -249,7 +249,7 @@ impl Spoken {
         reason: CloseReason,
         expected: Option<CloseReason>,
         lines: bool,
-        link: &LinkConfig,
+        link: &ConnectionConfig,
     ) -> Result<(), String> {
         if expected.is_some_and(|expected| expected != reason) {
             return Err(format!(
@@ -274,7 +274,7 @@ impl Spoken {
     }
 
     /// None of the time-outs that the checks below are about can be over.
-    pub(super) fn is_fresh(&self, now: Time, met: bool, link: &LinkConfig) -> bool {
+    pub(super) fn is_fresh(&self, now: Time, met: bool, link: &ConnectionConfig) -> bool {
         let begun = met || now.since(self.opened) <= link.handshake_timeout;
         let idle = link.idle_timeout.min(link.idle_timeout_text);
         begun
@@ -284,7 +284,7 @@ impl Spoken {
     }
 
     /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
-    pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &ConnectionConfig) -> Result<(), String> {
         let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
         if met && !self.finished && silence > idle + SLACK {
@@ -297,7 +297,7 @@ impl Spoken {
     }
 
     /// A machine waits for the other side to close, having sent all it had.
-    pub(super) fn check_finishing(&self, now: Time, fin_sent: bool, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn check_finishing(&self, now: Time, fin_sent: bool, link: &ConnectionConfig) -> Result<(), String> {
         let Some(waits) = self.finishing.map(|since| now.since(since)) else {
             return Ok(());
         };
@@ -311,7 +311,7 @@ impl Spoken {
     }
 
     /// A machine knows the connection, and nothing waits to be written to it.
-    pub(super) fn check_silence(&self, now: Time, lines: bool, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn check_silence(&self, now: Time, lines: bool, link: &ConnectionConfig) -> Result<(), String> {
         let silence = now.since(self.said);
         if !lines && silence > link.keepalive_interval + SLACK {
             return Err(format!("nothing was said for {silence:?}, not even a keepalive"));
@@ -333,7 +333,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// So many bytes are left after writing.
-    pub(super) fn wrote(&mut self, now: Time, left: usize, known: bool, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn wrote(&mut self, now: Time, left: usize, known: bool, link: &ConnectionConfig) -> Result<(), String> {
         self.left = left;
         self.more = 0;
         if left <= link.max_backlog {
@@ -349,7 +349,7 @@ impl Backlog {
 
     /// The host has just been kept from running, and looks at its time-outs. What is over for long begins again, since nothing could
     /// be written. Returns whether it does.
-    pub(super) fn resumed(&mut self, now: Time, link: &LinkConfig) -> bool {
+    pub(super) fn resumed(&mut self, now: Time, link: &ConnectionConfig) -> bool {
         let timeout = link.backlog_timeout;
         let late = |since| now.since(since) > timeout + timeout / 10;
         let again = self.long_since.is_some_and(late);
@@ -360,7 +360,7 @@ impl Backlog {
     }
 
     /// The connection was dropped because its peer does not read.
-    pub(super) fn check_dropped(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn check_dropped(&self, now: Time, link: &ConnectionConfig) -> Result<(), String> {
         /// Keepalives, and what errors a connection says by itself.
         const OTHERS: usize = 512;
         let at_most = self.left + self.more + OTHERS;
@@ -377,7 +377,7 @@ impl Backlog {
     }
 
     /// It was not dropped.
-    pub(super) fn check_kept(&self, now: Time, link: &LinkConfig) -> Result<(), String> {
+    pub(super) fn check_kept(&self, now: Time, link: &ConnectionConfig) -> Result<(), String> {
         match self.long_since {
             Some(since) if now.since(since) > link.backlog_timeout + SLACK => Err(format!(
                 "not dropped, though more than {} bytes have waited to be written for {:?}",

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::Message;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::world::stir;
@@ -162,7 +162,7 @@ pub(super) struct Node<M: Machine<Message = Message>> {
 }
 
 impl<M: Machine<Message = Message>> Node<M> {
-    pub(super) fn new(number: usize, life: u32, machine: M, words: Words, link: LinkConfig) -> Self {
+    pub(super) fn new(number: usize, life: u32, machine: M, words: Words, link: ConnectionConfig) -> Self {
         Self {
             number,
             life,
@@ -282,14 +282,14 @@ impl<M: Machine<Message = Message>> Node<M> {
             return;
         };
         loop {
-            match self.endpoint.want(id) {
-                Want::Nothing => return,
-                Want::Shutdown => {
+            match self.endpoint.socket_action(id) {
+                SocketAction::Nothing => return,
+                SocketAction::Shutdown => {
                     conn.fin_sent[side as usize] = true;
                     conn.send(side, Segment::Fin);
                     self.endpoint.shut_down(now, id, &mut self.effects);
                 }
-                Want::Write => {
+                SocketAction::Write => {
                     let Some(outbox) = self.endpoint.outbox(id) else {
                         return;
                     };

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use echosphere_core::Time;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{ClientConfig, Command, EchoCodec, MAX_MESSAGE};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::{Backoff, Delay};
 
 use super::steered::SteeredServer;
@@ -26,7 +26,7 @@ use crate::words::Whose;
 const MOST_STEPS: usize = 10_000;
 
 /// Time-outs in the order in which they matter: the clients' own come first, silence is long.
-const LINK: LinkConfig = LinkConfig {
+const LINK: ConnectionConfig = ConnectionConfig {
     handshake_timeout: Duration::from_millis(2000),
     idle_timeout: Duration::from_millis(30_000),
     idle_timeout_text: Duration::from_millis(30_000),

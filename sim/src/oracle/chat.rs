@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Message, Notice, Server, ServerConfig};
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
@@ -98,7 +98,7 @@ impl System for Chat {
         ChatOracle {
             sessions: Sessions::default(),
             server: ServerModel::new(self.server.clone(), marks.clone()),
-            clients: ClientsModel::new(&self.planned, self.client.talk.window, marks.clone()),
+            clients: ClientsModel::new(&self.planned, self.client.exchange.window, marks.clone()),
             chat: self.clone(),
         }
     }
@@ -141,8 +141,8 @@ impl System for Chat {
         }
     }
 
-    fn link(&self, link: LinkConfig) -> LinkConfig {
-        LinkConfig {
+    fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
+        ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             idle_timeout: self.idle_timeout.unwrap_or(link.idle_timeout),

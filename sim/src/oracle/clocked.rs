@@ -28,8 +28,8 @@ impl<M: Machine> Machine for Clocked<M> {
         self.inner.handle(now, event, out);
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

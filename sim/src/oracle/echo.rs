@@ -12,8 +12,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, Server};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Delay;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, Event, Machine};
@@ -148,7 +148,7 @@ impl System for Echo {
         }
     }
 
-    fn link(&self, link: LinkConfig) -> LinkConfig {
+    fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
         self.limits.link(link)
     }
 

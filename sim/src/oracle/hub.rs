@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request};
-use echosphere_core::link::LinkConfig;
 use rand_chacha::ChaCha8Rng;
 
 pub use self::asked::Asked;
@@ -78,7 +78,7 @@ impl System for Hub {
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> HubOracle {
-        let backlog = self.link(LinkConfig::default()).max_backlog;
+        let backlog = self.link(ConnectionConfig::default()).max_backlog;
         HubOracle {
             server: ServerModel::new(deep, backlog, marks.clone()),
             users: UsersModel::new(&self.planned, marks.clone()),
@@ -105,8 +105,8 @@ impl System for Hub {
         )
     }
 
-    fn link(&self, link: LinkConfig) -> LinkConfig {
-        LinkConfig {
+    fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
+        ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             ..link

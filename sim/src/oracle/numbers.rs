@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use echosphere_core::Event;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
@@ -89,7 +89,7 @@ impl System for Numbers {
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> NumbersOracle {
-        let backlog = self.link(LinkConfig::default()).max_backlog;
+        let backlog = self.link(ConnectionConfig::default()).max_backlog;
         NumbersOracle {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
@@ -117,8 +117,8 @@ impl System for Numbers {
         (bytes + 96, Carried::unless(by_connections))
     }
 
-    fn link(&self, link: LinkConfig) -> LinkConfig {
-        LinkConfig {
+    fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
+        ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             ..link
@@ -129,7 +129,7 @@ impl System for Numbers {
         workload::patience(self)
     }
 
-    fn goes_on_after_fin() -> bool {
+    fn keeps_open_after_fin() -> bool {
         true
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Command, Message};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::{DialToken, Machine};
 use echosphere_driver::{Connector, Driver, Handle};
 use echosphere_transport_tcp::TcpListener;
@@ -107,8 +107,8 @@ fn localhost() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-fn link() -> LinkConfig {
-    LinkConfig {
+fn link() -> ConnectionConfig {
+    ConnectionConfig {
         handshake_timeout: LINK.handshake_timeout / FASTER,
         idle_timeout: LINK.idle_timeout / FASTER,
         idle_timeout_text: LINK.idle_timeout_text / FASTER,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use echosphere_core::DialError;
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Failure, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_transport_grpc::GrpcConfig;
@@ -19,9 +19,9 @@ use crate::support::{
 
 fn at_most(max_connections: usize) -> GrpcConfig {
     GrpcConfig {
-        links: LinkConfig {
+        links: ConnectionConfig {
             max_connections,
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         },
         ..GrpcConfig::default()
     }
@@ -29,7 +29,7 @@ fn at_most(max_connections: usize) -> GrpcConfig {
 
 #[tokio::test]
 async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_taken() {
-    let running = start_with(LinkConfig::default(), at_most(2));
+    let running = start_with(ConnectionConfig::default(), at_most(2));
     let mut first = call(running.addr).await;
     first.write_all(&requests(&[Message::Start])).await.unwrap();
     // A silent connection has a place too.
@@ -55,7 +55,7 @@ async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_take
 
 #[tokio::test(start_paused = true)]
 async fn when_too_many_are_told_others_are_closed_without_a_word() {
-    let running = start_with(LinkConfig::default(), at_most(0));
+    let running = start_with(ConnectionConfig::default(), at_most(0));
     let mut told = Vec::new();
     for _ in 0..64 {
         told.push(Peer::connect(running.addr).await);
@@ -68,7 +68,7 @@ async fn when_too_many_are_told_others_are_closed_without_a_word() {
     let begun = Instant::now();
     let frames = peer.rest().await;
     // It need not answer the ping that comes with GOAWAY.
-    assert!(begun.elapsed() <= LinkConfig::default().linger);
+    assert!(begun.elapsed() <= ConnectionConfig::default().linger);
     let answered = frames
         .iter()
         .any(|frame| frame.kind == HEADERS && frame.flags & END_STREAM != 0);
@@ -82,16 +82,16 @@ async fn when_too_many_are_told_others_are_closed_without_a_word() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_to_be_told_does_not_stay() {
-    let running = start_with(LinkConfig::default(), at_most(0));
+    let running = start_with(ConnectionConfig::default(), at_most(0));
     let mut peer = Peer::start(running.addr).await;
     let begun = Instant::now();
     let frames = peer.rest().await;
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
-    let LinkConfig {
+    let ConnectionConfig {
         handshake_timeout,
         linger,
         ..
-    } = LinkConfig::default();
+    } = ConnectionConfig::default();
     assert!(begun.elapsed() <= handshake_timeout + linger);
     running.end().await;
 }
@@ -102,7 +102,7 @@ async fn a_call_over_the_bound_of_its_connection_is_refused() {
         max_calls: 2,
         ..GrpcConfig::default()
     };
-    let running = start_with(LinkConfig::default(), config);
+    let running = start_with(ConnectionConfig::default(), config);
     let mut peer = Peer::start(running.addr).await;
     let settings = peer.wait_for(SETTINGS).await;
     let announced = [0, 3, 0, 0, 0, 2];
@@ -122,9 +122,9 @@ async fn a_call_over_the_bound_of_its_connection_is_refused() {
 
 #[tokio::test]
 async fn a_call_over_the_bound_of_its_driver_is_told_why() {
-    let links = LinkConfig {
+    let links = ConnectionConfig {
         max_connections: 1,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let running = start_with(links, GrpcConfig::default());
     let mut first = call(running.addr).await;
@@ -167,9 +167,9 @@ async fn a_message_is_at_most_576_bytes_long() {
 
 #[tokio::test]
 async fn half_sent_requests_are_bounded_and_the_oldest_of_equals_is_told_busy() {
-    let links = LinkConfig {
+    let links = ConnectionConfig {
         max_partial_bytes: 128,
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     };
     let running = start_with(links, GrpcConfig::default());
     let half = &requests(&[Message::StartSession { uuid: UUID, n: 1 }])[..30];

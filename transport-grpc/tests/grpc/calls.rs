@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::numbers::{Message, Notice, Total, Want};
+use echosphere_core::numbers::{Message, Notice, StreamSpec, Total};
 use echosphere_core::wire::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
@@ -38,7 +38,7 @@ async fn a_stateless_stream_is_ended_by_our_client() {
     let running = start();
     let told = get(
         running.addr,
-        Want::Plain { n: 3, after: Some(5) },
+        StreamSpec::Stateless { n: 3, after: Some(5) },
         within(Duration::from_secs(5)),
     )
     .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::Message;
 use echosphere_core::wire::ErrorCode;
 use echosphere_transport_grpc::GrpcConfig;
@@ -43,7 +43,7 @@ async fn a_peer_that_does_not_complete_the_preface_in_time_is_closed() {
     }
     for peer in &mut silent {
         assert_eq!(peer.rest().await, []);
-        assert!(begun.elapsed() >= LinkConfig::default().handshake_timeout);
+        assert!(begun.elapsed() >= ConnectionConfig::default().handshake_timeout);
     }
     early.call(1, &path()).await;
     early.wait_for(HEADERS).await;
@@ -81,16 +81,16 @@ async fn what_is_no_http2_is_told_that_this_is_and_closed_at_once() {
         assert_eq!(kinds, [SETTINGS, GOAWAY]);
         assert_eq!(reason(&frames), Some(PROTOCOL_ERROR));
     }
-    assert!(begun.elapsed() < LinkConfig::default().handshake_timeout);
+    assert!(begun.elapsed() < ConnectionConfig::default().handshake_timeout);
     running.end().await;
 }
 
 /// Connections without calls are closed sooner than they are pinged.
 fn impatient() -> GrpcConfig {
     GrpcConfig {
-        links: LinkConfig {
+        links: ConnectionConfig {
             idle_timeout: Duration::from_secs(15),
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         },
         ..GrpcConfig::default()
     }
@@ -99,7 +99,7 @@ fn impatient() -> GrpcConfig {
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_calls_is_told_to_go_and_closed() {
     let config = impatient();
-    let running = start_with(LinkConfig::default(), config);
+    let running = start_with(ConnectionConfig::default(), config);
     let mut with_call = call(running.addr).await;
     with_call.write_all(&requests(&[Message::Start])).await.unwrap();
     let begun = Instant::now();
@@ -129,7 +129,7 @@ async fn a_connection_without_calls_is_told_to_go_and_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn headers_that_do_not_end_count_as_no_call() {
-    let running = start_with(LinkConfig::default(), impatient());
+    let running = start_with(ConnectionConfig::default(), impatient());
     let mut peer = Peer::start(running.addr).await;
     peer.send(&frame(HEADERS, 0, 1, &header_block(&path()))).await.unwrap();
     peer.rest().await;
@@ -162,7 +162,7 @@ async fn a_peer_that_answers_no_pings_is_gone_and_one_that_does_is_not() {
     let frames = deaf.rest().await;
     assert!(frames.iter().any(|frame| frame.kind == PING && frame.flags & ACK == 0));
     running.wait_for_calls(1).await;
-    sleep(2 * LinkConfig::default().idle_timeout).await;
+    sleep(2 * ConnectionConfig::default().idle_timeout).await;
     live.write_all(&requests(&[Message::Start])).await.unwrap();
     live.shutdown().await.unwrap();
     live.read_u8().await.unwrap();
@@ -220,7 +220,7 @@ async fn a_standard_call_without_a_request_is_ended() {
         let begun = Instant::now();
         let asking = http.ask(path, &[]).await;
         assert_eq!(asking.told().await.code(), Code::DeadlineExceeded, "{path}");
-        assert!(begun.elapsed() <= LinkConfig::default().idle_timeout, "{path}");
+        assert!(begun.elapsed() <= ConnectionConfig::default().idle_timeout, "{path}");
     }
     running.end().await;
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
-use echosphere_core::numbers::{Message, Notice, Want};
+use echosphere_core::connection::ConnectionConfig;
+use echosphere_core::numbers::{Message, Notice, StreamSpec};
 use echosphere_transport_grpc::GrpcConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,12 +34,12 @@ fn conversation() -> Vec<u8> {
 }
 
 /// Short, so that silence ends soon; pings go to whoever is there.
-fn impatient() -> LinkConfig {
-    LinkConfig {
+fn impatient() -> ConnectionConfig {
+    ConnectionConfig {
         handshake_timeout: Duration::from_millis(200),
         idle_timeout: Duration::from_millis(200),
         linger: Duration::from_millis(200),
-        ..LinkConfig::default()
+        ..ConnectionConfig::default()
     }
 }
 
@@ -71,7 +71,7 @@ async fn whatever_is_cut_off_leaves_nothing_and_disturbs_nobody() {
         // Others are served meanwhile.
         let told = get(
             running.addr,
-            Want::Plain { n: 1, after: None },
+            StreamSpec::Stateless { n: 1, after: None },
             within(Duration::from_secs(30)),
         )
         .await;

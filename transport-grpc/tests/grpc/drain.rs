@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use echosphere_core::link::LinkConfig;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::Message;
 use echosphere_core::wire::ErrorCode;
 use echosphere_driver::Listener;
@@ -56,7 +56,7 @@ async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
     // Whoever calls is told to go elsewhere.
     let begun = Instant::now();
     http.closed().await;
-    assert!(begun.elapsed() < LinkConfig::default().idle_timeout);
+    assert!(begun.elapsed() < ConnectionConfig::default().idle_timeout);
     assert!(TcpStream::connect(running.addr).await.is_err());
 
     let mut rest = Vec::new();
@@ -134,7 +134,7 @@ async fn whoever_does_not_wait_for_the_end_does_not_bring_it_about() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_stays_when_the_server_has_ended_is_closed() {
-    let running = start_with(LinkConfig::default(), GrpcConfig::default());
+    let running = start_with(ConnectionConfig::default(), GrpcConfig::default());
     let mut idle = Peer::start(running.addr).await;
     let http = Http::connect(running.addr).await;
     let reflection = http
@@ -152,7 +152,7 @@ async fn whoever_stays_when_the_server_has_ended_is_closed() {
     running.driver.await.unwrap();
     let begun = Instant::now();
     let (frames, told, ()) = tokio::join!(idle.rest(), reflection.told(), running.serving.ended());
-    assert!(begun.elapsed() <= LinkConfig::default().linger);
+    assert!(begun.elapsed() <= ConnectionConfig::default().linger);
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
     assert_eq!(told.code(), Code::Unavailable);
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::numbers::{
-    Client, ClientConfig, Command, Failure, Message, Notice, Server, ServerConfig, Uuid, Want,
+    Client, ClientConfig, Command, Failure, Message, Notice, Server, ServerConfig, StreamSpec, Uuid,
 };
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{DialError, DialToken};
@@ -68,11 +68,11 @@ impl Running {
 }
 
 pub(crate) fn start() -> Running {
-    start_with(LinkConfig::default(), GrpcConfig::default())
+    start_with(ConnectionConfig::default(), GrpcConfig::default())
 }
 
 /// A server whose calls and connections have these bounds. It sends a number every millisecond.
-pub(crate) fn start_with(calls: LinkConfig, connections: GrpcConfig) -> Running {
+pub(crate) fn start_with(calls: ConnectionConfig, connections: GrpcConfig) -> Running {
     let config = ServerConfig {
         period: Duration::from_millis(1),
         ..ServerConfig::default()
@@ -99,16 +99,16 @@ pub(crate) fn connector(to: SocketAddr) -> GrpcConnector<GetNumbers, TcpConnecto
 /// Our client, and what it is told.
 pub(crate) fn ask(
     addr: SocketAddr,
-    want: Want,
+    want: StreamSpec,
     config: ClientConfig,
 ) -> (JoinHandle<()>, mpsc::UnboundedReceiver<Notice>) {
     let client = Client::new(config, ChaCha8Rng::seed_from_u64(2));
-    let endpoint = Endpoint::new(client, NumbersGrpcCodec::dialled(), LinkConfig::default());
+    let endpoint = Endpoint::new(client, NumbersGrpcCodec::dialled(), ConnectionConfig::default());
     let (sender, notices) = mpsc::unbounded_channel();
     let grpc = connector(addr);
     let (driver, handle) = Driver::dial(endpoint, grpc, move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
-        handle.command(Command::Get { key: 1, want }).await.unwrap();
+        handle.command(Command::Get { key: 1, stream: want }).await.unwrap();
         drop(handle);
         driver.run().await;
     });
@@ -132,7 +132,7 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What our client is told until the stream is over.
-pub(crate) async fn get(addr: SocketAddr, want: Want, config: ClientConfig) -> Vec<Notice> {
+pub(crate) async fn get(addr: SocketAddr, want: StreamSpec, config: ClientConfig) -> Vec<Notice> {
     let (running, mut notices) = ask(addr, want, config);
     running.await.unwrap();
     let mut all = Vec::new();
@@ -159,13 +159,13 @@ pub(crate) async fn dial_error(addr: SocketAddr) -> DialError {
 /// A client that gives up after this time.
 pub(crate) fn within(give_up: Duration) -> ClientConfig {
     ClientConfig {
-        give_up,
+        give_up_after: give_up,
         ..ClientConfig::default()
     }
 }
 
-pub(crate) const fn session(n: u16, after: Option<u64>) -> Want {
-    Want::Session { uuid: UUID, n, after }
+pub(crate) const fn session(n: u16, after: Option<u64>) -> StreamSpec {
+    StreamSpec::Session { uuid: UUID, n, after }
 }
 
 /// gRPC's bytes of requests.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use echosphere_driver::AcceptErrors;
 use echosphere_driver::ready::{KeyWaker, Ready};
 use echosphere_driver::settle::{Reactor, Settle, Settling};
+use echosphere_driver::{AcceptErrors, Budgets};
 use slab::Slab;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,14 +21,6 @@ use super::settle::Asked;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads of one connection in one turn.
-const READS: usize = 4;
-/// Keys looked at in one turn.
-const KEYS: usize = 1024;
-/// Connections accepted in one turn.
-const ACCEPTS: usize = 256;
-/// Passes over what has arrived that follow because the one before left something unread.
-const ROUNDS: usize = 32;
 
 type Accept = Pin<Box<dyn Future<Output = Option<(Accepting, Option<Accepted>)>>>>;
 
@@ -71,6 +63,7 @@ pub(super) struct Worker {
     pass: Arc<KeyWaker<Key>>,
     passed: Arc<KeyWaker<Key>>,
     sockets: Slab<Socket>,
+    budgets: Budgets,
     scratch: BytesMut,
     ready: Arc<Ready<Key>>,
     keys: VecDeque<(Key, Arc<KeyWaker<Key>>)>,
@@ -92,6 +85,7 @@ impl Worker {
         listener: TcpListener,
         to_driver: Sender<ThreadedStream>,
         asked: UnboundedReceiver<Asked>,
+        budgets: Budgets,
     ) -> Self {
         let accepting = Accepting {
             listener,
@@ -113,6 +107,7 @@ impl Worker {
             pass: ready.waker(Key::Pass),
             passed: ready.waker(Key::Passed),
             sockets: Slab::new(),
+            budgets,
             scratch: BytesMut::new(),
             ready,
             keys: VecDeque::new(),
@@ -127,7 +122,7 @@ impl Worker {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ready.take(&mut self.keys);
-        for _ in 0..KEYS {
+        for _ in 0..self.budgets.keys.max(1) {
             let Some((key, waker)) = self.keys.pop_front() else {
                 break;
             };
@@ -176,7 +171,8 @@ impl Worker {
         if let Poll::Ready(Some(asked)) = self.asked.poll_recv(&mut Context::from_waker(&self.asked_waker)) {
             let (wakers, connections) = ((&self.pass, &self.passed), self.sockets.len());
             let (ready, keys) = (&self.ready, &mut self.keys);
-            let settling = Settling::begin(&self.settle, connections, ROUNDS, wakers, ready, keys);
+            let rounds = self.budgets.rounds;
+            let settling = Settling::begin(&self.settle, connections, rounds, wakers, ready, keys);
             self.answering = Some((asked, settling));
         }
     }
@@ -193,7 +189,7 @@ impl Worker {
     /// `false` if there may be more to accept, or to read from what was accepted.
     fn accept(&mut self) -> bool {
         let mut any = false;
-        for _ in 0..ACCEPTS {
+        for _ in 0..self.budgets.accepts.max(1) {
             let Some(accept) = &mut self.accept else {
                 return true;
             };
@@ -238,7 +234,8 @@ impl Worker {
             return true;
         };
         let waker = socket.waker.clone();
-        match socket.exchange(&mut Context::from_waker(&waker), &mut self.scratch) {
+        let reads = self.budgets.reads.max(1);
+        match socket.exchange(&mut Context::from_waker(&waker), &mut self.scratch, reads) {
             Ok(Next::Wait) => {}
             Ok(Next::GoOn) => {
                 waker.wake();
@@ -263,14 +260,14 @@ enum Next {
 }
 
 impl Socket {
-    /// Writes and reads what there is.
-    fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut) -> io::Result<Next> {
+    /// Writes what is to be written, and reads at most `reads` times.
+    fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut, reads: usize) -> io::Result<Next> {
         let wanted = self.write(cx)?;
         if wanted.release {
             return Ok(Next::Release);
         }
         let mut room = wanted.input;
-        for _ in 0..READS {
+        for _ in 0..reads {
             self.held_back = self.reading && !room;
             if !(self.reading && room) {
                 return Ok(Next::Wait);

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::Backoff;
 use echosphere_driver::{Connector, Driver, Handle};
 use rand_chacha::ChaCha8Rng;
@@ -38,7 +38,7 @@ pub(crate) struct Dialler {
 impl Dialler {
     pub(crate) fn start(connector: impl Connector + 'static, config: ClientConfig) -> Self {
         let client = Client::new(config, rng(11));
-        let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
+        let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let (notify, notices) = mpsc::unbounded_channel();
         let (driver, handle) = Driver::dial(endpoint, connector, move |notice| {
             // The test may have seen enough.

@@ -13,9 +13,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig, ServerCounters};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::{Budgets, Driver, Handle, Listener};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use rand_chacha::ChaCha8Rng;
@@ -50,7 +50,7 @@ pub(crate) fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-pub(crate) fn echo_server(config: LinkConfig, max_message: u32) -> Echo {
+pub(crate) fn echo_server(config: ConnectionConfig, max_message: u32) -> Echo {
     let server = Server::new(ServerConfig::default(), rng(7));
     Endpoint::new(server, EchoCodec::accepted(max_message), config)
 }
@@ -64,11 +64,11 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Over TCP on a free port of this host.
-    pub(crate) fn start(config: LinkConfig) -> Self {
+    pub(crate) fn start(config: ConnectionConfig) -> Self {
         Self::with_limit(config, MAX_MESSAGE)
     }
 
-    pub(crate) fn with_limit(config: LinkConfig, max_message: u32) -> Self {
+    pub(crate) fn with_limit(config: ConnectionConfig, max_message: u32) -> Self {
         let listener = TcpListener::bind(localhost()).unwrap();
         let addr = listener.local_addr().unwrap();
         Self {
@@ -78,7 +78,7 @@ impl Relay {
     }
 
     /// Over TCP with so many threads of IO.
-    pub(crate) fn threaded(config: LinkConfig, threads: usize) -> Self {
+    pub(crate) fn threaded(config: ConnectionConfig, threads: usize) -> Self {
         let threads = NonZeroUsize::new(threads).unwrap();
         let listener = ThreadedListener::bind(localhost(), threads).unwrap();
         let addr = listener.local_addr();
@@ -89,14 +89,14 @@ impl Relay {
     }
 
     /// Over any listener; `addr` means nothing.
-    pub(crate) fn over(listener: impl Listener + 'static, config: LinkConfig, max_message: u32) -> Self {
+    pub(crate) fn over(listener: impl Listener + 'static, config: ConnectionConfig, max_message: u32) -> Self {
         Self::within(listener, config, max_message, Budgets::default())
     }
 
     /// The same, with these budgets.
     pub(crate) fn within(
         listener: impl Listener + 'static,
-        config: LinkConfig,
+        config: ConnectionConfig,
         max_message: u32,
         budgets: Budgets,
     ) -> Self {

@@ -10,9 +10,9 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::{ArgMatches, Args as _};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_core::random::unit;
 use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::TcpConnector;
@@ -222,7 +222,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let endpoint = Endpoint::new(
         Client::new(args.client(), rng.fork()),
         EchoCodec::dialled(MAX_MESSAGE),
-        LinkConfig::default(),
+        ConnectionConfig::default(),
     );
     let connector = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
     let (driver, handle) = Driver::dial(endpoint, connector, notify);

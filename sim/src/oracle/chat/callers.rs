@@ -72,7 +72,7 @@ impl Reader {
 
     fn hear(&mut self, now: Time, actions: &[Action<Message, Notice>]) {
         for action in actions {
-            if let Action::Notify(Notice::Heard { session, id, body }) = action {
+            if let Action::Notify(Notice::Received { session, id, body }) = action {
                 let message = (now + self.lag, (*session, *id), body.clone());
                 self.unread.push_back(message);
             }
@@ -115,7 +115,7 @@ impl Answering {
                     self.heard = 0;
                     self.open = true;
                 }
-                Action::Notify(Notice::Heard { id, .. }) => self.heard = *id,
+                Action::Notify(Notice::Received { id, .. }) => self.heard = *id,
                 Action::Notify(Notice::Ended { .. }) => self.open = false,
                 _ => {}
             }
@@ -165,7 +165,7 @@ impl Machine for Answering {
                 let (key, body) = (self.said, [ANSWER, &body].concat().into());
                 self.said += 1;
                 self.inner
-                    .handle(now, Event::Command(ServerCommand::Say { key, body }), out);
+                    .handle(now, Event::Command(ServerCommand::Send { key, body }), out);
             }
         }
     }
@@ -174,8 +174,8 @@ impl Machine for Answering {
         self.inner.partial_bytes(id)
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

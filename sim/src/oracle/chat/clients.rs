@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Unsaid};
+use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, SendError};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
@@ -104,14 +104,14 @@ impl ClientsModel {
                     ..Host::default()
                 };
             }
-            Event::Command(Command::Say { key, body }) => {
+            Event::Command(Command::Send { key, body }) => {
                 let refused = actions.iter().find_map(|action| match action {
                     Action::Notify(Notice::Refused { key: of, why }) if of == key => Some(*why),
                     _ => None,
                 });
                 let expected = match (entry.session, entry.leaving) {
-                    (None, _) => Some(Unsaid::NoPeer),
-                    (Some(_), true) => Some(Unsaid::Leaving),
+                    (None, _) => Some(SendError::NoPeer),
+                    (Some(_), true) => Some(SendError::Leaving),
                     (Some(session), false) => {
                         sessions.say(session, *key, body);
                         None
@@ -199,7 +199,8 @@ impl ClientsModel {
                 words::or_none(said.as_ref().map(words::brief))
             ));
         }
-        if let Notice::Delivered { key, .. } | Notice::Undelivered { key, .. } | Notice::Refused { key, .. } = notice
+        if let Notice::Acknowledged { key, .. } | Notice::Unacknowledged { key, .. } | Notice::Refused { key, .. } =
+            notice
             && !self.open.remove(&place(*key))
         {
             return Err(format!("message {key} comes to an end twice"));
@@ -284,14 +285,14 @@ impl Host {
                 }
                 self.connected = true;
             }
-            Notice::Heard { session: of, id, body } => {
+            Notice::Received { session: of, id, body } => {
                 self.heard += 1;
                 if (*of, *id) != (self.ordinal, self.heard) {
                     return Err(format!("answer {id} of session {of} is heard, which is another"));
                 }
                 sessions.answered(session, body)?;
             }
-            Notice::Delivered { key, id, round_trip } => {
+            Notice::Acknowledged { key, id, round_trip } => {
                 let entry = sessions.get_mut(session);
                 let index = entry.delivered;
                 entry.delivered += 1;
@@ -307,7 +308,7 @@ impl Host {
                     _ => return Err("something is delivered because of something else".into()),
                 }
             }
-            Notice::Undelivered { key, sent } => {
+            Notice::Unacknowledged { key, sent } => {
                 self.undelivered += 1;
                 marks.hit(if *sent {
                     Mark::PerhapsDelivered
@@ -341,10 +342,12 @@ fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String>
             Err("a session ends because the server is busy, which had welcomed this connection".into())
         }
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
-        Some(failure @ (Failure::Confused | Failure::Rejected(..) | Failure::OtherProtocol(_))) => Err(format!(
-            "a session ends though nobody breaks the protocol: {}",
-            words::brief(failure)
-        )),
+        Some(failure @ (Failure::ProtocolViolation | Failure::Rejected(..) | Failure::OtherProtocol(_))) => {
+            Err(format!(
+                "a session ends though nobody breaks the protocol: {}",
+                words::brief(failure)
+            ))
+        }
         _ => Ok(()),
     }
 }

@@ -127,7 +127,7 @@ impl ServerModel {
         if let Some((conn, read)) = self.talk.as_ref().and_then(|talk| Some((talk.conn?, talk.read))) {
             self.answers.check(conn, read, actions)?;
         }
-        self.sending.note(now, self.config.talk.window, actions)
+        self.sending.note(now, self.config.exchange.window, actions)
     }
 
     /// The caller has read a message.
@@ -351,7 +351,7 @@ impl ServerModel {
 
     fn told(&mut self, sessions: &mut Sessions, now: Time, notice: &Notice, step: Step<'_>) -> Result<(), String> {
         match notice {
-            Notice::Heard {
+            Notice::Received {
                 session: ordinal,
                 id,
                 body,
@@ -373,7 +373,7 @@ impl ServerModel {
                     return Err("something is heard of another session".into());
                 }
             }
-            Notice::Delivered { id, round_trip, .. } => {
+            Notice::Acknowledged { id, round_trip, .. } => {
                 let talk = self.talk.as_mut().ok_or("something is delivered to nobody")?;
                 talk.delivered += 1;
                 let session = talk.session.ok_or("an answer is delivered where nothing was heard")?;
@@ -388,13 +388,13 @@ impl ServerModel {
                     _ => return Err("something is delivered because of something else".into()),
                 }
             }
-            Notice::Undelivered { .. } => {
+            Notice::Unacknowledged { .. } => {
                 let talk = self.talk.as_mut().ok_or("an answer to nobody is not delivered")?;
                 talk.undelivered += 1;
             }
             Notice::Ended { failure } => {
                 let talk = self.talk.take().ok_or("no session ends")?;
-                talk.check_end(now, failure.as_ref(), step, self.draining, self.config.keep)?;
+                talk.check_end(now, failure.as_ref(), step, self.draining, self.config.session_ttl)?;
                 self.behind = Some(talk).filter(|talk| !self.draining && !talk.is_read());
             }
             Notice::Refused { .. } if self.talk.is_some() && !self.draining => {
@@ -423,7 +423,7 @@ impl ServerModel {
         }
         let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
         let lost = self.talk.as_ref().and_then(|talk| talk.lost);
-        let due = strangers.chain(lost.map(|since| since + self.config.keep)).min();
+        let due = strangers.chain(lost.map(|since| since + self.config.session_ttl)).min();
         if server.inner.next_deadline() != due {
             return Err(format!(
                 "the server's next deadline is {}, should be {}",

@@ -1,24 +1,19 @@
 //! The chat's messages in a few words.
 
-use echosphere_core::chat::{Command, Failure, Message, Notice, ServerCommand, Unsaid};
+use echosphere_core::chat::{Command, Message, Notice, SendError, ServerCommand};
 
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
 
 /// Why something was not said.
-pub(super) const fn unsaid(why: Unsaid) -> &'static str {
+pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
-        Unsaid::NoPeer => "nobody is there",
-        Unsaid::Leaving => "this side is leaving",
-        Unsaid::QueueFull => "too much waits",
-        Unsaid::TooLong => "too long",
+        SendError::NoPeer => "nobody is there",
+        SendError::Leaving => "this side is leaving",
+        SendError::QueueFull => "too much waits",
+        SendError::TooLong => "too long",
     }
 }
-
-words::failures!(Failure {
-    Confused => "the peer made no sense",
-    Replaced => "replaced by another session",
-});
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {
@@ -44,7 +39,7 @@ impl Brief for Message {
 impl Brief for Command {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Say { key, body } => {
+            Self::Send { key, body } => {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
@@ -59,7 +54,7 @@ impl Brief for Command {
 impl Brief for ServerCommand {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Say { key, body } => {
+            Self::Send { key, body } => {
                 *line += &format!("say {key} ");
                 brief_bytes(body, line);
             }
@@ -71,19 +66,19 @@ impl Brief for ServerCommand {
 impl Brief for Notice {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Heard { id, body, .. } => {
+            Self::Received { id, body, .. } => {
                 *line += &format!("heard {id} ");
                 brief_bytes(body, line);
             }
             Self::Connected { resumed: false } => line.push_str("connected"),
             Self::Connected { resumed: true } => line.push_str("connected again"),
-            Self::Delivered { key, id, round_trip } => {
+            Self::Acknowledged { key, id, round_trip } => {
                 *line += &format!("message {key} is delivered as {id}");
                 if let Some(took) = round_trip {
                     *line += &format!(" in {took:?}");
                 }
             }
-            Self::Undelivered { key, sent } => {
+            Self::Unacknowledged { key, sent } => {
                 *line += &format!(
                     "message {key} is not delivered, {}sent",
                     if *sent { "" } else { "not " }
@@ -94,7 +89,7 @@ impl Brief for Notice {
             Self::Retrying { why, after } => {
                 *line += &format!("tries again in {after:?}: {}", words::brief(why));
             }
-            Self::TurnedAway => line.push_str("somebody else is turned away"),
+            Self::PeerRefused => line.push_str("somebody else is turned away"),
             Self::Ended { failure } => {
                 *line += &format!("session ends: {}", words::or_none(failure.as_ref().map(words::brief)));
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{ClientConfig, Command, MAX_BODY, ServerConfig, TalkConfig};
+use echosphere_core::chat::{ClientConfig, Command, ExchangeConfig, MAX_BODY, ServerConfig};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ impl Planned {
             Self::Say { at, body, .. } => {
                 let key = key(life, number);
                 let body = [&written(key), &body[..]].concat().into();
-                vec![(*at, Command::Say { key, body })]
+                vec![(*at, Command::Send { key, body })]
             }
         }
     }
@@ -102,12 +102,12 @@ impl Chat {
     /// Both sides with the time-outs of these runs.
     #[must_use]
     pub fn new(planned: Vec<Planned>, part: usize) -> Self {
-        let talk = TalkConfig {
+        let exchange = ExchangeConfig {
             part,
             window: 4 * part,
             // However much is said: that this bound holds is for the core's own tests.
             max_queued: usize::MAX,
-            ..TalkConfig::default()
+            ..ExchangeConfig::default()
         };
         Self {
             client: ClientConfig {
@@ -119,12 +119,12 @@ impl Chat {
                     first: Duration::from_millis(50),
                     max: BACKOFF_MAX,
                 },
-                talk,
+                exchange,
             },
             server: ServerConfig {
-                keep: KEEP,
+                session_ttl: KEEP,
                 begin_timeout: BEGIN_TIMEOUT,
-                talk,
+                exchange,
             },
             impatient: Vec::new(),
             lines: Vec::new(),
@@ -142,7 +142,7 @@ impl Chat {
     pub(super) fn says_much(&self) -> Option<Duration> {
         const ROUND_TRIP: Duration = Duration::from_millis(250);
         let windows = self.planned.iter().map(|planned| match planned {
-            Planned::Say { body, .. } => 1 + body.len() / self.server.talk.window,
+            Planned::Say { body, .. } => 1 + body.len() / self.server.exchange.window,
             Planned::Session { .. } => 1,
         });
         let windows: usize = windows.sum();
@@ -160,7 +160,7 @@ impl Chat {
             Planned::Say { body, .. } => body.len() + WORDS,
             Planned::Session { .. } => WORDS,
         });
-        let (longest, part) = (bodies.max().unwrap_or(WORDS), self.server.talk.part + WORDS);
+        let (longest, part) = (bodies.max().unwrap_or(WORDS), self.server.exchange.part + WORDS);
         let frame = partial::rounded(longest.min(part));
         match longest {
             longest if longest <= part => frame,
@@ -293,7 +293,7 @@ impl Workload for Chat {
             "meek": self.meek,
             "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
-            "part": self.server.talk.part,
+            "part": self.server.exchange.part,
             "planned": planned.collect::<Vec<_>>(),
         })
     }

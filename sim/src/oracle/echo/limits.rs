@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{MAX_MESSAGE, ServerConfig};
-use echosphere_core::link::LinkConfig;
 use serde::{Deserialize, Serialize};
 
 use super::workload::Planned;
@@ -108,8 +108,8 @@ impl Limits {
         }
     }
 
-    pub(super) const fn link(&self, link: LinkConfig) -> LinkConfig {
-        LinkConfig {
+    pub(super) const fn link(&self, link: ConnectionConfig) -> ConnectionConfig {
+        ConnectionConfig {
             max_connections: self.max_connections,
             max_backlog: self.max_backlog,
             max_outbox: self.max_outbox,

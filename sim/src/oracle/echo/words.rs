@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::{fmt, ptr};
 
 use bytes::Bytes;
-use echosphere_core::echo::{Command, Failure, Message, Notice};
+use echosphere_core::echo::{Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event};
 use hashbrown::HashTable;
@@ -320,8 +320,6 @@ impl Flow {
         Ok(())
     }
 }
-
-words::failures!(Failure {});
 
 impl Brief for Message {
     fn brief(&self, line: &mut String) {

@@ -23,7 +23,7 @@ impl Machine for Asked {
     fn handle(&mut self, now: Time, event: Event<Message, Infallible>, out: &mut Actions<Message, Infallible>) {
         if let Event::Received(_, Message::Request(Request::Relay { .. })) = event {
             let conns = self.inner.users().map(|(_, conn)| conn);
-            self.behind = conns.filter(|conn| out.is_behind(*conn)).collect();
+            self.behind = conns.filter(|conn| out.is_backlogged(*conn)).collect();
         }
         self.inner.handle(now, event, out);
     }

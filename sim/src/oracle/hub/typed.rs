@@ -1,7 +1,7 @@
 //! What a user says at a terminal, and how the hub's lines are read.
 
 use bytes::BytesMut;
-use echosphere_core::hub::{Ids, Message, Reply, Request, Unsent};
+use echosphere_core::hub::{Message, Reply, Request, Unsent, UserIds};
 use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typing, Typist, fits_a_line, read_error, take_line};
@@ -173,7 +173,7 @@ fn read(input: &mut BytesMut) -> Result<Option<Decoded<Message>>, WireError> {
     let reply = match line.split_once(' ') {
         Some(("echo", _)) => Some(Reply::Echo(bytes.slice("echo ".len()..))),
         Some(("identity", id)) => id.parse().ok().map(Reply::Identity),
-        Some(("list", "nobody")) => Some(Reply::List(Ids::default())),
+        Some(("list", "nobody")) => Some(Reply::List(UserIds::default())),
         Some(("list", ids)) => numbers(ids).map(|ids| Reply::List(ids.into_iter().collect())),
         Some(("relayed", receipt)) => relayed(receipt),
         Some(("error", _)) => read_error(&bytes).map(|(code, text)| Reply::Error(code, text)),

@@ -156,7 +156,7 @@ impl UsersModel {
             Notice::Ended { session, .. } => {
                 self.open.remove(session);
             }
-            Notice::Connected { .. } | Notice::Delivered { .. } | Notice::Retrying { .. } => {}
+            Notice::Connected { .. } | Notice::Received { .. } | Notice::Retrying { .. } => {}
         }
         Ok(())
     }

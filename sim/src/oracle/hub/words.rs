@@ -1,6 +1,6 @@
 //! The hub's messages in a few words.
 
-use echosphere_core::hub::{Command, Failure, Message, Notice, Reply, Request, Unsent};
+use echosphere_core::hub::{Command, Message, Notice, Reply, Request, Unsent};
 
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
@@ -12,10 +12,6 @@ pub(super) const fn unsent_because(why: Unsent) -> &'static str {
         Unsent::TooSlow => "too slow",
     }
 }
-
-words::failures!(Failure {
-    Confused => "the hub made no sense",
-});
 
 impl Brief for Request {
     fn brief(&self, line: &mut String) {
@@ -89,7 +85,7 @@ impl Brief for Notice {
                 *line += &format!("session {session}, number {ask} answered: ");
                 reply.brief(line);
             }
-            Self::Delivered { session, from, body } => {
+            Self::Received { session, from, body } => {
                 *line += &format!("session {session} got from {from}: ");
                 brief_bytes(body, line);
             }

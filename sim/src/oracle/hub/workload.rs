@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{ClientConfig, Command, Ids, MAX_RECEIVERS, Request};
+use echosphere_core::hub::{ClientConfig, Command, MAX_RECEIVERS, Request, UserIds};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -261,8 +261,8 @@ impl Hub {
         for _ in 0..3 {
             let session = dice.below(users);
             let host = planned[session].host();
-            // Ids are given in the order in which users connect, so that these are others in each run.
-            let to: Ids = (0..dice.among(65, MAX_RECEIVERS))
+            // UserIds are given in the order in which users connect, so that these are others in each run.
+            let to: UserIds = (0..dice.among(65, MAX_RECEIVERS))
                 .map(|place| 1 + (place % users) as u64)
                 .collect();
             planned.push(Planned::Ask {
@@ -446,7 +446,7 @@ impl TryFrom<Written> for Planned {
     }
 }
 
-/// Ids are given in order, so that those up to the number of users are mostly somebody's.
+/// UserIds are given in order, so that those up to the number of users are mostly somebody's.
 fn draw_request(dice: &mut Dice, users: usize) -> Request {
     match dice.below(8) {
         0 => Request::Identity,
@@ -460,7 +460,7 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
                 _ => dice.among(1, 3),
             };
             let most = if count > 12 { users + 2 * count } else { users + 1 };
-            let to: Ids = (0..count).map(|_| dice.among(1, most) as u64).collect();
+            let to: UserIds = (0..count).map(|_| dice.among(1, most) as u64).collect();
             let body = draw_body(dice);
             Request::Relay { to, body }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use echosphere_core::numbers::{Command, Failure, Mode, Notice, Total, Want};
+use echosphere_core::numbers::{Command, Failure, Mode, Notice, StreamSpec, Total};
 use echosphere_core::wire::ErrorCode;
 
 use super::Numbers;
@@ -76,7 +76,7 @@ impl CallersModel {
                 Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
                     if let Some(want) = self.left(number, want) {
                         let key = number as u64;
-                        errands.push((*at, Errand::Get(Command::Get { key, want })));
+                        errands.push((*at, Errand::Get(Command::Get { key, stream: want })));
                     }
                 }
                 Planned::Odd {
@@ -96,20 +96,20 @@ impl CallersModel {
         errands
     }
 
-    fn left(&mut self, number: usize, want: &Wanted) -> Option<Want> {
+    fn left(&mut self, number: usize, want: &Wanted) -> Option<StreamSpec> {
         let caller = &mut self.callers[number];
         match *want {
             Wanted::Plain { n, after } => {
                 let left = n.saturating_sub(caller.told);
                 caller.over |= left == 0;
-                (left > 0).then_some(Want::Plain {
+                (left > 0).then_some(StreamSpec::Stateless {
                     n: left,
                     after: caller.last.or(after),
                 })
             }
             Wanted::Session { name, n, after } => {
                 let after = after.map(|place| self.sequences.at(name.uuid(), place));
-                Some(Want::Session {
+                Some(StreamSpec::Session {
                     uuid: name.uuid(),
                     n,
                     after: caller.last.or(after),
@@ -190,9 +190,9 @@ impl CallersModel {
                 let wrong_mode = self.mode == Mode::Stateful;
                 let fair = match failure {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
-                    Failure::Rejected(code, _) => code.is_temporary(),
+                    Failure::Rejected(code, _) => code.is_retryable(),
                     Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
-                    Failure::Confused | Failure::OtherProtocol(_) => false,
+                    Failure::ProtocolViolation | Failure::OtherProtocol(_) | Failure::Replaced => false,
                 };
                 if !fair {
                     return Err(format!("a stateless stream failed: {}", words::brief(failure)));
@@ -244,7 +244,10 @@ impl CallersModel {
             Notice::Done { total, .. } => {
                 caller.over = true;
                 let said = self.sequences.checksum(name.uuid(), n);
-                let right = Total::Checksum { said, valid: true };
+                let right = Total::Checksum {
+                    value: said,
+                    valid: true,
+                };
                 if pure && (total != right || caller.place != Some(n.into())) {
                     return Err(format!(
                         "done ({}) after {} of {n} numbers",
@@ -255,7 +258,7 @@ impl CallersModel {
             }
             Notice::Failed { ref failure, .. } => {
                 caller.over = true;
-                if pure && matches!(failure, Failure::Confused | Failure::OtherProtocol(_)) {
+                if pure && matches!(failure, Failure::ProtocolViolation | Failure::OtherProtocol(_)) {
                     return Err("a session made no sense".into());
                 }
                 if kept && matches!(failure, Failure::Rejected(ErrorCode::UnknownSession, _)) {

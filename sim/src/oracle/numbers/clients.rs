@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::Iter;
 
-use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, Total, Want};
+use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, StreamSpec, Total};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 
@@ -32,7 +32,7 @@ pub(super) struct ClientModel {
 /// A stream that was asked for.
 #[derive(Debug)]
 struct Get {
-    want: Want,
+    want: StreamSpec,
     /// What an earlier run of the caller got: how many, if that is known, and their checksum.
     before: Option<(u16, u64)>,
     /// What has come since, in order.
@@ -57,8 +57,8 @@ enum Stage {
 type Did<'a> = Iter<'a, Action<Message, Notice>>;
 
 impl Get {
-    const fn new(want: Want, trying: Trying) -> Self {
-        let known = !matches!(want, Want::Session { after: Some(_), .. });
+    const fn new(want: StreamSpec, trying: Trying) -> Self {
+        let known = !matches!(want, StreamSpec::Session { after: Some(_), .. });
         Self {
             want,
             before: if known { Some((0, 0)) } else { None },
@@ -77,7 +77,7 @@ impl Get {
     }
 
     fn last(&self) -> Option<u64> {
-        let (Want::Plain { after, .. } | Want::Session { after, .. }) = self.want;
+        let (StreamSpec::Stateless { after, .. } | StreamSpec::Session { after, .. }) = self.want;
         self.got.last().copied().or(after)
     }
 
@@ -89,11 +89,11 @@ impl Get {
     /// What is to be asked for on a new connection.
     fn next_request(&self) -> Message {
         match self.want {
-            Want::Plain { .. } => self.last().map_or(Message::Start, Message::Continue),
-            Want::Session { uuid, n, .. } if !self.began && self.count() == Some(0) => {
+            StreamSpec::Stateless { .. } => self.last().map_or(Message::Start, Message::Continue),
+            StreamSpec::Session { uuid, n, .. } if !self.began && self.count() == Some(0) => {
                 Message::StartSession { uuid, n }
             }
-            Want::Session { uuid, .. } => Message::ContinueSession {
+            StreamSpec::Session { uuid, .. } => Message::ContinueSession {
                 uuid,
                 last: self.last().unwrap_or(0),
                 count: self.count(),
@@ -113,10 +113,10 @@ impl Get {
     /// Takes a reply. Says what that has the caller be told, or how the stream ends.
     fn hear(&mut self, key: u64, value: u64) -> (Vec<Notice>, Option<Result<Total, Failure>>) {
         self.replies += 1;
-        let confused = (Vec::new(), Some(Err(Failure::Confused)));
+        let confused = (Vec::new(), Some(Err(Failure::ProtocolViolation)));
         let head = self.head();
         match (self.want, self.replies) {
-            (Want::Session { n, .. }, 1) if head == 2 => {
+            (StreamSpec::Session { n, .. }, 1) if head == 2 => {
                 if value > n.into() || self.count().is_some_and(|count| u64::from(count) != value) {
                     return confused;
                 }
@@ -125,7 +125,7 @@ impl Get {
                 }
                 return (Vec::new(), None);
             }
-            (Want::Session { .. }, 2) if head == 2 => {
+            (StreamSpec::Session { .. }, 2) if head == 2 => {
                 if value >= 123_456 {
                     return confused;
                 }
@@ -149,13 +149,15 @@ impl Get {
             });
         }
         match self.want {
-            Want::Session { n, .. } if count == n => {
+            StreamSpec::Session { n, .. } if count == n => {
                 let valid = self.checksum() == Some(value);
-                return (told, Some(Ok(Total::Checksum { said: value, valid })));
+                return (told, Some(Ok(Total::Checksum { value, valid })));
             }
-            Want::Session { .. } if value > u32::MAX.into() => return (told, Some(Err(Failure::Confused))),
-            Want::Plain { .. } if self.last().is_some_and(|last| last.wrapping_mul(3) != value) => {
-                return (told, Some(Err(Failure::Confused)));
+            StreamSpec::Session { .. } if value > u32::MAX.into() => {
+                return (told, Some(Err(Failure::ProtocolViolation)));
+            }
+            StreamSpec::Stateless { .. } if self.last().is_some_and(|last| last.wrapping_mul(3) != value) => {
+                return (told, Some(Err(Failure::ProtocolViolation)));
             }
             _ => {}
         }
@@ -171,7 +173,7 @@ impl Get {
     /// What a stateless stream comes to, if that was its last number.
     fn total(&self) -> Option<Total> {
         match self.want {
-            Want::Plain { n, .. } if self.got.len() == usize::from(n) => {
+            StreamSpec::Stateless { n, .. } if self.got.len() == usize::from(n) => {
                 Some(Total::Sum(self.got.iter().map(|&number| u128::from(number)).sum()))
             }
             _ => None,
@@ -202,7 +204,7 @@ impl ClientModel {
         self.now = client.now;
         let did = &mut actions.iter();
         match event {
-            Event::Command(Command::Get { key, want }) => self.get(*key, *want, did)?,
+            Event::Command(Command::Get { key, stream: want }) => self.get(*key, *want, did)?,
             Event::Opened(conn, opened) => {
                 let key = self.at(opened.dial.map(Stage::Dialling));
                 let key = key.ok_or_else(|| format!("{conn:?} opens, and nobody has asked for it"))?;
@@ -271,14 +273,14 @@ impl ClientModel {
         Ok(())
     }
 
-    fn get(&mut self, key: u64, want: Want, did: &mut Did<'_>) -> Result<(), String> {
+    fn get(&mut self, key: u64, want: StreamSpec, did: &mut Did<'_>) -> Result<(), String> {
         if self.gets.contains_key(&key) {
             return Ok(());
         }
         let rule = Rule {
             steps: self.config.backoff,
             attempt: self.config.response_timeout,
-            all: Some(self.config.give_up),
+            all: Some(self.config.give_up_after),
             insists: self.config.retry_refused,
         };
         self.gets.insert(key, Get::new(want, Trying::begins(rule, self.now)));
@@ -350,7 +352,8 @@ impl ClientModel {
     ) -> Result<(), String> {
         let get = self.of(key)?;
         let asked_by_count = get.replies == 0 && matches!(get.request, Message::ContinueSession { count: Some(0), .. });
-        if let (ErrorCode::UnknownSession, true, Want::Session { uuid, n, .. }) = (code, asked_by_count, get.want) {
+        if let (ErrorCode::UnknownSession, true, StreamSpec::Session { uuid, n, .. }) = (code, asked_by_count, get.want)
+        {
             self.marks.hit(Mark::BegunInstead);
             return self.ask(key, conn, Message::StartSession { uuid, n }, did);
         }

@@ -49,7 +49,12 @@ impl Machine for Watched {
             }
             _ => {}
         }
-        self.behind = self.conns.iter().copied().filter(|conn| out.is_behind(*conn)).collect();
+        self.behind = self
+            .conns
+            .iter()
+            .copied()
+            .filter(|conn| out.is_backlogged(*conn))
+            .collect();
         let before = out.as_slice().len();
         self.inner.handle(now, event, out);
         for action in &out.as_slice()[before..] {
@@ -59,8 +64,8 @@ impl Machine for Watched {
         }
     }
 
-    fn goes_on_after_fin(&self, id: ConnId) -> bool {
-        self.inner.goes_on_after_fin(id)
+    fn keeps_open_after_fin(&self, id: ConnId) -> bool {
+        self.inner.keeps_open_after_fin(id)
     }
 
     fn next_deadline(&self) -> Option<Time> {

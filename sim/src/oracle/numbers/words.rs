@@ -1,19 +1,15 @@
 //! What numbers' machines say, in a few words.
 
-use echosphere_core::numbers::{Command, Failure, Message, Notice, Total, Want};
+use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 
 use super::machines::Errand;
 use crate::trace::Brief;
 use crate::words;
 
-words::failures!(Failure {
-    Confused => "the server made no sense",
-});
-
-fn wanted(want: &Want) -> String {
+fn wanted(want: &StreamSpec) -> String {
     let (what, n, after) = match want {
-        Want::Plain { n, after } => ("a stateless one".to_owned(), n, after),
-        Want::Session { uuid, n, after } => (format!("session {uuid}"), n, after),
+        StreamSpec::Stateless { n, after } => ("a stateless one".to_owned(), n, after),
+        StreamSpec::Session { uuid, n, after } => (format!("session {uuid}"), n, after),
     };
     let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
     format!("{n} numbers of {what}{after}")
@@ -23,8 +19,14 @@ fn wanted(want: &Want) -> String {
 pub(super) fn total_in_words(total: Total) -> String {
     match total {
         Total::Sum(sum) => format!("sum {sum}"),
-        Total::Checksum { said, valid: true } => format!("checksum {said}, valid"),
-        Total::Checksum { said, valid: false } => format!("checksum {said}, not valid"),
+        Total::Checksum {
+            value: said,
+            valid: true,
+        } => format!("checksum {said}, valid"),
+        Total::Checksum {
+            value: said,
+            valid: false,
+        } => format!("checksum {said}, not valid"),
     }
 }
 
@@ -48,7 +50,7 @@ impl Brief for Message {
 impl Brief for Errand {
     fn brief(&self, line: &mut String) {
         match self {
-            Self::Get(Command::Get { key, want }) => *line += &format!("get stream {key}: {}", wanted(want)),
+            Self::Get(Command::Get { key, stream: want }) => *line += &format!("get stream {key}: {}", wanted(want)),
             Self::Odd { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {

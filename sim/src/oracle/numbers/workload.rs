@@ -196,7 +196,7 @@ impl Numbers {
             server,
             client: ClientConfig {
                 response_timeout,
-                give_up,
+                give_up_after: give_up,
                 backoff: Backoff {
                     first: FIRST_PAUSE,
                     max: BACKOFF_MAX,
@@ -253,7 +253,7 @@ impl Workload for Numbers {
             "unacknowledged_ttl": self.server.unacknowledged_ttl,
             "max_sessions": self.server.max_sessions,
             "response_timeout": self.client.response_timeout,
-            "give_up": self.client.give_up,
+            "give_up": self.client.give_up_after,
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
             "lines": self.lines,

@@ -7,9 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::link::LinkConfig;
 use echosphere_driver::Handle;
 use echosphere_transport_tcp::TcpConnector;
 use rustix::time::{ClockId, clock_gettime};
@@ -75,7 +75,7 @@ impl Clients {
             Vec::new()
         };
         let stay = LongLivedClients::new(Config { run, ..config })?;
-        let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), LinkConfig::default());
+        let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let clients = Running::dial(endpoint, TcpConnector::from_addresses(to, from));
         clients.command(machine::Command::Open).await?;
         Ok(Self {

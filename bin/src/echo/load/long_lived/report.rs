@@ -1,4 +1,4 @@
-//! What connections that stayed open found.
+//! The report of a load over long-lived connections.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::server::State;
 use crate::values::{counted, thousands};
 use crate::{output, verdict};
 
-/// From this share of a core on, the clients themselves are what limits the throughput.
+/// Clients that use at least this share of a core limit the throughput.
 const BUSY: f64 = 0.95;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     passed: bool,
-    /// What is missing, one sentence each; none if it passed.
+    /// A sentence for each broken promise.
     missing: Vec<String>,
     connections: u32,
     opened: u64,
@@ -26,21 +26,21 @@ pub(super) struct Report {
     rate_per_s: Option<f64>,
     elapsed_s: f64,
     sent: u64,
-    /// Due at the rate that was asked for, and not sent.
+    /// Messages that were due and never sent.
     never_sent: u64,
     acknowledged: u64,
     answered: u64,
     lost: u64,
-    /// Sent more than 2 ms after their moment.
+    /// Messages sent more than 2 ms after they were due.
     late: u64,
     round_trips_per_s: f64,
-    /// From a message's moment to its ok, or to the end of the run if it never came.
+    /// From the time that a message is due to its ok, or to the end of the run without one.
     latency_us: Percentiles,
     histogram_us: Vec<Bar>,
     broken: BTreeMap<String, u64>,
-    /// The busiest process of clients, as a share of a core.
+    /// The share of a core that the busiest client process used.
     client_cpu: f64,
-    /// The clients, and not the server, limited the throughput.
+    /// Whether the clients limited the throughput, not the server.
     clients_were_the_limit: bool,
     server: Option<State>,
 }
@@ -100,8 +100,8 @@ impl Report {
             ("acknowledged", thousands(self.acknowledged)),
             ("lost", thousands(self.lost)),
             (
-                "a second",
-                format!("{} round trips", thousands(self.round_trips_per_s as u64)),
+                "throughput",
+                format!("{} round trips per second", thousands(self.round_trips_per_s as u64)),
             ),
             ("clients' CPU", format!("{:.0} % of a core", self.client_cpu * 100.0)),
         ];
@@ -114,9 +114,9 @@ impl Report {
         }
         let rate = self
             .rate_per_s
-            .map_or_else(String::new, |rate| format!(" at {} a second", thousands(rate as u64)));
+            .map_or_else(String::new, |rate| format!(" at {} per second", thousands(rate as u64)));
         let mut text = format!(
-            "{}, {} under way on each, {}{rate}: {:.2} s\n{}{}{}",
+            "{} with a window of {} of {}{rate}: {:.2} s\n{}{}{}",
             counted(self.opened, "connection"),
             counted(self.window.into(), "message"),
             counted(self.bytes as u64, "byte"),
@@ -150,13 +150,125 @@ fn missing(config: &Config, all: &Results, clients_zero: bool, server: Option<&S
         ));
     }
     if !all.broken.is_empty() {
-        missing.push("something went wrong on connections that should stay".to_owned());
+        missing.push("connections broke or messages went wrong".to_owned());
     }
     if !clients_zero {
-        missing.push("the clients have something left".to_owned());
+        missing.push("the clients have connections left at the end".to_owned());
     }
     if let Some(state) = server.filter(|state| !state.zero) {
         missing.push(state.summary());
     }
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CONFIG: Config = Config {
+        connections: 30,
+        window: 4,
+        size: 100,
+        rate: Some(500.0),
+        messages: None,
+        run: 1,
+    };
+
+    /// The results of two processes.
+    fn results() -> [Results; 2] {
+        let part = |opened, sent, acknowledged, elapsed_s, cpu, round_trips: &[(u64, u64)]| Results {
+            opened,
+            dials_failed: 1,
+            sent,
+            never_sent: 2,
+            acknowledged,
+            answered: acknowledged + 1,
+            late: 3,
+            broken: [("a cause".to_owned(), 1)].into(),
+            round_trips: round_trips.to_vec(),
+            elapsed_s,
+            cpu,
+            zero: true,
+        };
+        [
+            part(10, 100, 99, 2.0, 0.5, &[(1_000, 50), (2_000, 49)]),
+            part(15, 200, 197, 4.0, 0.95, &[(4_000, 197)]),
+        ]
+    }
+
+    fn state(zero: bool) -> State {
+        State {
+            zero,
+            connections: 1,
+            waiting: None,
+            timers: 0,
+            counters: [].into(),
+        }
+    }
+
+    #[test]
+    fn every_figure_is_the_sum_or_the_extreme_of_the_processes() {
+        let report = Report::new(&CONFIG, results().into(), Some(state(true))).unwrap();
+        let text = report.to_text();
+        let mut report = serde_json::to_value(report).unwrap();
+        let object = report.as_object_mut().unwrap();
+        let latency = object.remove("latency_us").unwrap();
+        let bars = object.remove("histogram_us").unwrap();
+        let expected = json!({
+            "passed": false,
+            "missing": [
+                "5 connections did not open",
+                "4 messages did not get their ok",
+                "4 messages due and never sent: the server, or this machine, was too slow",
+                "connections broke or messages went wrong",
+            ],
+            "connections": 30, "opened": 25, "window": 4, "bytes": 100, "rate_per_s": 500.0, "elapsed_s": 4.0,
+            "sent": 300, "never_sent": 4, "acknowledged": 296, "answered": 298, "lost": 4, "late": 6,
+            "round_trips_per_s": 74.0, "broken": { "a cause": 2 },
+            "client_cpu": 0.95, "clients_were_the_limit": true, "server": state(true),
+        });
+        assert_eq!(report, expected);
+        let at = |name: &str| latency[name].as_f64().unwrap();
+        let mean = (50.0 + 2.0 * 49.0 + 4.0 * 197.0) / 296.0;
+        for (found, expected) in [(at("min"), 1.0), (at("mean"), mean), (at("p50"), 4.0), (at("max"), 4.0)] {
+            assert!((found / expected - 1.0).abs() < 2e-3, "{found} should be {expected}");
+        }
+        let counts = bars.as_array().unwrap().iter().filter_map(|bar| bar["count"].as_u64());
+        assert_eq!(counts.sum::<u64>(), 296);
+        for line in [
+            "25 connections with a window of 4 messages of 100 bytes at 500 per second: 4.00 s\n",
+            "  throughput    74 round trips per second\n",
+            "  clients' CPU  95 % of a core\n",
+            "  sent late     6\n",
+            "  never sent    4\n",
+            "  went wrong    2: a cause\n",
+            "the clients limited the throughput",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_fails_the_load() {
+        let whole = |zero| Results {
+            opened: 30,
+            sent: 1,
+            acknowledged: 1,
+            elapsed_s: 1.0,
+            cpu: 0.94,
+            zero,
+            ..Results::default()
+        };
+        let missing = |clients_zero, server| {
+            let report = Report::new(&CONFIG, vec![whole(clients_zero)], server).unwrap();
+            assert!(!report.clients_were_the_limit);
+            report.missing
+        };
+        assert_eq!(missing(true, Some(state(true))), Vec::<String>::new());
+        assert_eq!(missing(true, None), Vec::<String>::new());
+        assert_eq!(missing(false, None), ["the clients have connections left at the end"]);
+        assert_eq!(missing(true, Some(state(false))), [state(false).summary()]);
+    }
 }

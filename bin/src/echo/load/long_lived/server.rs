@@ -1,4 +1,4 @@
-//! The server that the load is put on: of this process, a process of its own, or elsewhere.
+//! The server under load: in this process, in a process of its own, or elsewhere.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::echo::serve::{self, Bounds};
 use crate::seed;
 use crate::server::{OwnServer, ServerEvent, State};
 
-/// How long a server in a process of its own may take to end.
+/// The time for a server process to end.
 const ENDING: Duration = Duration::from_secs(20);
 
 type Here = OwnServer<Server<ChaCha8Rng>, EchoCodec>;
@@ -30,7 +30,7 @@ pub(super) enum AnyServer {
     Elsewhere(SocketAddr),
 }
 
-/// A server in a process of its own, which tells as JSON where it listens and what it has left.
+/// A server in a process of its own. It prints its address and its final state as JSON.
 pub(super) struct Process {
     addr: SocketAddr,
     child: Child,
@@ -38,7 +38,7 @@ pub(super) struct Process {
 }
 
 impl AnyServer {
-    /// Starts one of this program's own; with a number of threads of IO, in a process of its own.
+    /// Starts a server: in a process of its own if `io_threads` is given, otherwise in this one.
     pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>) -> anyhow::Result<Self> {
         match io_threads {
             None => {
@@ -57,7 +57,7 @@ impl AnyServer {
         }
     }
 
-    /// Ends it, and returns what it has left; `None` of one elsewhere.
+    /// Ends the server and returns its final state; `None` if it is elsewhere.
     pub(super) async fn finish(self) -> anyhow::Result<Option<State>> {
         match self {
             Self::Here(server) => server.finish(serve::state).await.map(Some),
@@ -88,7 +88,7 @@ impl Process {
         if io_threads > 1 {
             command.args(["--io-threads", &io_threads.to_string()]);
         }
-        // A Ctrl-C is for the load alone, which ends the server in order.
+        // Ctrl-C must reach the load alone, which drains the server.
         command.process_group(0);
         let mut child = command.spawn()?;
         let mut output = BufReader::new(child.stdout.take().context("no output")?).lines();
@@ -114,13 +114,13 @@ impl Process {
     }
 }
 
-/// The next object that a server prints.
+/// The next event that a server prints.
 async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<ServerEvent> {
     let line = output.next_line().await?.context("it has ended")?;
     Ok(serde_json::from_str(&line)?)
 }
 
-/// The bounds that this program was given as flags, as they were given. (Those of the environment reach the server by it.)
+/// The bounds on this program's command line. The server inherits those of the environment.
 fn bounds_given() -> Vec<OsString> {
     let known = Bounds::augment_args(clap::Command::new("bounds"));
     let flags: Vec<String> = known

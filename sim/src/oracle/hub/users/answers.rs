@@ -39,7 +39,7 @@ impl Step<'_> {
             Reply::Delivery { from, body } => {
                 marks.hit(Mark::Delivered);
                 session.trying.proves();
-                let delivered = Notice::Delivered {
+                let delivered = Notice::Received {
                     session: number,
                     from: *from,
                     body: body.clone(),
@@ -47,7 +47,7 @@ impl Step<'_> {
                 must(did, &Action::Notify(delivered))?;
             }
             // The connection is about to end.
-            Reply::Error(code, text) if code.is_temporary() => {
+            Reply::Error(code, text) if code.is_retryable() => {
                 session.told = Some(Failure::Rejected(*code, text.clone()));
                 return Ok(());
             }

@@ -22,7 +22,7 @@ impl Step<'_> {
         let session = self.of(number)?;
         let was_open = matches!(session.stage, Stage::Open(_));
         let comes_back = reconnects && !session.leaving;
-        let passes = !matches!(failure, Failure::Rejected(code, _) if !code.is_temporary());
+        let passes = !matches!(failure, Failure::Rejected(code, _) if !code.is_retryable());
         let goes_on = !was_open || comes_back && passes;
         match reason {
             Some(reason) => self.let_go(number, reason, did)?,

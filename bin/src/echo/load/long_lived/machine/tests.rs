@@ -153,7 +153,10 @@ fn what_was_unanswered_on_a_closed_connection_is_not_waited_for() {
     assert!(fixture.at(2, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
     let done = fixture.at(2, Event::Closed(ids[1], CloseReason::Reset));
     assert_eq!(done, [Action::Notify(Notice::Done)]);
-    assert_eq!(fixture.clients.counts.broken["it was reset"], 2);
+    assert_eq!(
+        fixture.clients.counts.broken["it broke (reset by the peer, or a network error)"],
+        2
+    );
     assert_eq!(
         (fixture.clients.counts.sent, fixture.clients.counts.acknowledged),
         (6, 0)
@@ -169,7 +172,7 @@ fn an_ok_counts_once_and_only_on_its_own_connection() {
     assert!(fixture.at(1, ok((other, x.clone()))).is_empty());
     assert_eq!(sent(&fixture.at(1, ok((id, x.clone())))).len(), 1);
     assert!(fixture.at(1, ok((id, x))).is_empty());
-    assert_eq!(fixture.clients.counts.broken["ok to something else"], 2);
+    assert_eq!(fixture.clients.counts.broken["ok for an unknown message"], 2);
     assert_eq!(fixture.clients.counts.acknowledged, 1);
 }
 

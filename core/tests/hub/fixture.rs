@@ -3,22 +3,22 @@
 use std::convert::Infallible;
 
 use bytes::BytesMut;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::hub::{HubCodec, Server};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::{ConnId, Time};
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server, HubCodec>,
     pub(crate) effects: Effects<Infallible>,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        Self::with(LinkConfig::default())
+        Self::with(ConnectionConfig::default())
     }
 
-    pub(crate) fn with(config: LinkConfig) -> Self {
+    pub(crate) fn with(config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(Server::new(), HubCodec::accepted(), config),
             effects: Effects::default(),

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::numbers::{NumbersCodec, Sequence, Server, ServerConfig, Uuid};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(1000);
 pub(crate) const MAX_BACKLOG: usize = 1_000_000;
 pub(crate) const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server<ChaCha8Rng>, NumbersCodec>,
     pub(crate) effects: Effects<Infallible>,
     pub(crate) now: Time,
@@ -26,18 +26,18 @@ pub(crate) struct Bench {
     closed: BTreeSet<ConnId>,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(ServerConfig::default())
     }
 
     pub(crate) fn with(config: ServerConfig) -> Self {
         let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
-        let links = LinkConfig {
+        let links = ConnectionConfig {
             idle_timeout_text: IDLE_TIMEOUT,
             max_backlog: MAX_BACKLOG,
             backlog_timeout: Duration::from_secs(1_000_000),
-            ..LinkConfig::default()
+            ..ConnectionConfig::default()
         };
         Self {
             endpoint: Endpoint::new(server, NumbersCodec::accepted(), links),
@@ -67,7 +67,7 @@ impl Bench {
     pub(crate) fn fin(&mut self, conn: ConnId) {
         self.endpoint.peer_closed(self.now, conn, &mut self.effects);
         self.endpoint.machine().audit().unwrap();
-        if self.endpoint.want(conn) == Want::Shutdown {
+        if self.endpoint.socket_action(conn) == SocketAction::Shutdown {
             self.read(conn);
         }
     }
@@ -86,7 +86,7 @@ impl Bench {
         };
         self.endpoint.begin_flush(conn);
         self.endpoint.wrote(conn, bytes.len());
-        if self.endpoint.want(conn) == Want::Shutdown {
+        if self.endpoint.socket_action(conn) == SocketAction::Shutdown {
             self.closed.insert(conn);
             self.endpoint.shut_down(self.now, conn, &mut self.effects);
         }

@@ -2,16 +2,16 @@
 
 use alloc::vec::Vec;
 
-use crate::link::{Link, LinkConfig};
+use crate::connection::{Connection, ConnectionConfig};
 use crate::partial::Partials;
 use crate::timers::Timers;
 use crate::wire::Codec;
 use crate::{ConnId, Time};
 
-/// Mints ids: slots are reused, last freed first, and each use has a generation of its own.
+/// Assigns ids: the slot freed last is reused first, and each use has a new generation.
 #[derive(Debug)]
-pub(crate) struct Links<C> {
-    config: LinkConfig,
+pub(crate) struct Connections<C> {
+    config: ConnectionConfig,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
     timers: Timers<ConnId>,
@@ -21,11 +21,11 @@ pub(crate) struct Links<C> {
 #[derive(Debug)]
 struct Slot<C> {
     generation: u32,
-    link: Option<Link<C>>,
+    connection: Option<Connection<C>>,
 }
 
-impl<C: Codec> Links<C> {
-    pub(crate) const fn new(config: LinkConfig) -> Self {
+impl<C: Codec> Connections<C> {
+    pub(crate) const fn new(config: ConnectionConfig) -> Self {
         Self {
             config,
             slots: Vec::new(),
@@ -35,20 +35,20 @@ impl<C: Codec> Links<C> {
         }
     }
 
-    pub(crate) const fn config(&self) -> &LinkConfig {
+    pub(crate) const fn config(&self) -> &ConnectionConfig {
         &self.config
     }
 
-    pub(crate) fn insert(&mut self, link: Link<C>) -> ConnId {
+    pub(crate) fn insert(&mut self, connection: Connection<C>) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
-                link: None,
+                connection: None,
             });
             (self.slots.len() - 1) as u32
         });
         let entry = &mut self.slots[slot as usize];
-        entry.link = Some(link);
+        entry.connection = Some(connection);
         let id = ConnId {
             slot,
             generation: entry.generation,
@@ -57,62 +57,62 @@ impl<C: Codec> Links<C> {
         id
     }
 
-    /// Forgets a connection at once; its id is stale from here on. `false` if it was already.
+    /// Removes a connection; its id becomes stale. `false` if it was stale.
     pub(crate) fn remove(&mut self, id: ConnId) -> bool {
         let slot = self.slots.get_mut(id.slot as usize);
         let Some(slot) = slot.filter(|slot| slot.generation == id.generation) else {
             return false;
         };
-        let Some(link) = slot.link.take() else {
+        let Some(connection) = slot.connection.take() else {
             return false;
         };
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
-        if let Some(timer) = link.timer {
+        if let Some(timer) = connection.timer {
             self.timers.cancel(timer);
         }
-        if let Some(partial) = link.partial {
+        if let Some(partial) = connection.partial {
             self.partials.forget(id, &partial);
         }
         true
     }
 
-    pub(crate) fn get(&self, id: ConnId) -> Option<&Link<C>> {
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Connection<C>> {
         let slot = self.slots.get(id.slot as usize)?;
-        slot.link.as_ref().filter(|_| slot.generation == id.generation)
+        slot.connection.as_ref().filter(|_| slot.generation == id.generation)
     }
 
-    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Link<C>> {
-        self.with_config(id).map(|(link, _)| link)
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<C>> {
+        self.with_config(id).map(|(connection, _)| connection)
     }
 
-    /// A connection, and what it is configured by.
-    pub(crate) fn with_config(&mut self, id: ConnId) -> Option<(&mut Link<C>, &LinkConfig)> {
+    /// A connection and its configuration.
+    pub(crate) fn with_config(&mut self, id: ConnId) -> Option<(&mut Connection<C>, &ConnectionConfig)> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         let generation = slot.generation;
-        let link = slot.link.as_mut().filter(|_| generation == id.generation)?;
-        Some((link, &self.config))
+        let connection = slot.connection.as_mut().filter(|_| generation == id.generation)?;
+        Some((connection, &self.config))
     }
 
-    /// Notes how many bytes the connection's partial message holds, its machine's part included. `begun` says that it is
-    /// another message than before.
+    /// Sets the size of a connection's partial message, including what its machine holds. `begun`: it is another
+    /// message than before.
     pub(crate) fn note_partial(&mut self, now: Time, id: ConnId, held: usize, begun: bool) {
         let slot = self.slots.get_mut(id.slot as usize);
         let slot = slot.filter(|slot| slot.generation == id.generation);
-        let Some(link) = slot.and_then(|slot| slot.link.as_mut()) else {
+        let Some(connection) = slot.and_then(|slot| slot.connection.as_mut()) else {
             return;
         };
         if held == 0 {
             self.forget_partial(id);
         } else {
-            let partial = link.partial.get_or_insert_default();
+            let partial = connection.partial.get_or_insert_default();
             self.partials.note(now, id, partial, held, begun);
         }
     }
 
-    /// Drops the connection's partial message.
+    /// Frees the connection's partial message.
     pub(crate) fn forget_partial(&mut self, id: ConnId) {
-        if let Some(partial) = self.get_mut(id).and_then(|link| link.partial.take()) {
+        if let Some(partial) = self.get_mut(id).and_then(|connection| connection.partial.take()) {
             self.partials.forget(id, &partial);
         }
     }
@@ -121,37 +121,41 @@ impl<C: Codec> Links<C> {
         &self.partials
     }
 
-    /// The connections that are as `wanted`, by slot.
-    pub(crate) fn ids_where(&self, wanted: impl Fn(&Link<C>) -> bool) -> Vec<ConnId> {
+    /// The connections that match `wanted`, by slot.
+    pub(crate) fn ids_where(&self, wanted: impl Fn(&Connection<C>) -> bool) -> Vec<ConnId> {
         let ids = self.slots.iter().zip(0..).filter_map(|(entry, slot)| {
             let generation = entry.generation;
-            let link = entry.link.as_ref()?;
-            wanted(link).then_some(ConnId { slot, generation })
+            let connection = entry.connection.as_ref()?;
+            wanted(connection).then_some(ConnId { slot, generation })
         });
         ids.collect()
     }
 
-    /// Sets the connection's timer to its present deadline.
+    /// Sets the connection's timer to its next deadline.
     pub(crate) fn arm(&mut self, id: ConnId) {
         let config = self.config;
-        let Some(link) = self.get_mut(id) else {
+        let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let deadline = link.deadline(&config);
-        if let Some(timer) = link.timer.take() {
+        let deadline = connection.deadline(&config);
+        if let Some(timer) = connection.timer.take() {
             self.timers.cancel(timer);
         }
         let timer = self.timers.set(deadline, id);
-        if let Some(link) = self.get_mut(id) {
-            link.timer = Some(timer);
+        if let Some(connection) = self.get_mut(id) {
+            connection.timer = Some(timer);
         }
     }
 
-    /// Sets the connection's timer to its present deadline if it would come too late. One that comes too early is set
-    /// anew then.
+    /// Sets the connection's timer to its next deadline if the timer is later. An early timer is set again when it is
+    /// due.
     pub(crate) fn arm_if_sooner(&mut self, id: ConnId) {
         let config = self.config;
-        let sooner = |link: &Link<C>| link.timer.is_none_or(|timer| link.deadline(&config) < timer.at());
+        let sooner = |connection: &Connection<C>| {
+            connection
+                .timer
+                .is_none_or(|timer| connection.deadline(&config) < timer.at())
+        };
         if self.get(id).is_some_and(sooner) {
             self.arm(id);
         }
@@ -160,16 +164,16 @@ impl<C: Codec> Links<C> {
     /// Takes the next connection whose timer is due.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<ConnId> {
         let (_, id) = self.timers.pop_due(now)?;
-        if let Some(link) = self.get_mut(id) {
-            link.timer = None;
+        if let Some(connection) = self.get_mut(id) {
+            connection.timer = None;
         }
         Some(id)
     }
 
-    /// Whether a connection is to be ended at `now`.
-    pub(crate) fn is_judged(&self, now: Time) -> bool {
+    /// Whether a connection must be ended at `now`.
+    pub(crate) fn must_end(&self, now: Time) -> bool {
         let mut due = self.timers.due(now).filter_map(|&id| self.get(id));
-        due.any(|link| link.is_judged(now, &self.config))
+        due.any(|connection| connection.must_end(now, &self.config))
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {

@@ -1,4 +1,4 @@
-//! One connection between its socket and the machine: handshake, decoding, time-outs, the outbox, closing.
+//! One connection between its socket and the machine: handshake, decoding, time-outs, outbox, closing.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,49 +12,50 @@ use crate::timers::TimerId;
 use crate::wire::{Codec, Decoded, FIRST_BYTES, Framing, Outbox, Protocol, WireError};
 use crate::{CloseReason, Time};
 
-/// Keepalives come no faster than this, or sending the due ones would never end.
+/// The shortest keepalive interval: with an interval of zero, sending would never catch up.
 const MIN_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Bytes that are appended to a partial message at first: most messages are whole then, and more need not be copied.
+/// The first step of copying into a partial message. Most messages are complete then, and the rest need not be copied.
 const APPENDED_AT_FIRST: usize = 4096;
-/// A peer that is to read is given its time again if that was over for this part of it when it was noticed.
+/// A time-out for reading that is noticed late, by more than this fraction of it, starts over.
 const LATE: u32 = 10;
 
-/// Time-outs and bounds of every connection of an endpoint.
+/// Time-outs and limits of every connection of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkConfig {
-    /// A peer that connected must send its first whole frame or line within this time. Default 10 s.
+pub struct ConnectionConfig {
+    /// From accepting a connection to its first complete frame or line; then it is closed. Default 10 s.
     pub handshake_timeout: Duration,
-    /// A peer that speaks length-prefixed frames and is silent for this long is gone. A connection that the machine has
-    /// finished is lost if no peer, whatever it speaks, closes within this time. Default 60 s.
+    /// How long a peer that speaks length-prefixed frames may send nothing; then the connection is closed. Also how
+    /// long a peer in either framing may take to close after [`Action::Finish`](crate::Action::Finish). Default 60 s.
     pub idle_timeout: Duration,
-    /// The same for a peer that speaks lines: people type slowly. Default 10 min.
+    /// As `idle_timeout`, for a peer that speaks lines: people type slowly. Default 10 min.
     pub idle_timeout_text: Duration,
-    /// After so long without sending, and at least 1 ms, an empty frame is sent (never to a peer that speaks lines).
+    /// After this time without sending, at least 1 ms, an empty frame is sent; never to a peer that speaks lines.
     /// Default 20 s.
     pub keepalive_interval: Duration,
-    /// How long a closing connection may take to flush and to see the peer's end of stream. Default 5 s.
+    /// How long a closing connection may take to flush and to receive the peer's end of stream. Default 5 s.
     pub linger: Duration,
-    /// Bytes that may wait to be written to one connection for longer than [`LinkConfig::backlog_timeout`]; a connection
-    /// with more is dropped as a slow consumer. Default 16 MiB.
+    /// Bytes that may wait to be written to one connection for longer than [`ConnectionConfig::backlog_timeout`]. A
+    /// connection with more is dropped as a slow consumer. Default 16 MiB.
     pub max_backlog: usize,
-    /// How long more may wait, so that a burst does not cost a peer that reads its connection. Default 5 s.
+    /// How long more than [`ConnectionConfig::max_backlog`] may wait, so that a burst does not disconnect a peer that
+    /// keeps reading. Default 5 s.
     pub backlog_timeout: Duration,
-    /// Bytes that may wait to be written to one connection at all; over it, it is dropped at once. Default 128 MiB: as
-    /// large bodies are shared between connections, that is not what they take.
+    /// The most bytes that may wait to be written to one connection; with more it is dropped at once. Connections share
+    /// the memory of large bodies. Default 128 MiB.
     pub max_outbox: usize,
-    /// Bytes of memory that partial messages of all connections may hold together: messages of which only a part has
-    /// arrived. When there are more, the connection with the largest is told [`ErrorCode::Busy`] and closed; of equals,
-    /// the one that began first. A message that arrives in one read is never counted. Should be several times the
-    /// longest message, since that counts with up to twice its length. Default 256 MiB.
+    /// Bytes of memory for partial messages (received in part) of all connections. With more, the connection with the
+    /// largest is sent [`ErrorCode::Busy`] and closed; of equal ones, the oldest. A message that arrives in one read is
+    /// not counted. Should be several times the longest message, because a message counts up to twice its length.
+    /// Default 256 MiB.
     ///
     /// [`ErrorCode::Busy`]: crate::wire::ErrorCode::Busy
     pub max_partial_bytes: usize,
-    /// Connections held at once, those in handshake and those still closing included. Default 200,000.
+    /// The most connections, including those in handshake and those that are closing. Default 200,000.
     pub max_connections: usize,
 }
 
-impl Default for LinkConfig {
+impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(10),
@@ -71,83 +72,83 @@ impl Default for LinkConfig {
     }
 }
 
-/// What a driver shall do next for a connection.
+/// What a driver does next with a connection's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// Write what the outbox holds.
+pub enum SocketAction {
+    /// Write the outbox.
     Write,
     /// Shut down the writing side (send FIN).
     Shutdown,
-    /// Nothing, until there is more.
+    /// Nothing, until the connection is listed in [`Effects::flush`](crate::endpoint::Effects::flush) again.
     Nothing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Accepted; the machine has not heard of it.
+    /// Accepted; the machine has not been sent `Opened`.
     Handshaking,
-    /// The machine knows it.
+    /// The machine uses it.
     Open,
-    /// The machine knows it and has sent all it has to send: flushing, then waiting for the peer's end of stream.
+    /// After `Finish`: flushing, then waiting for the peer's end of stream.
     Finishing,
-    /// The machine has let go of it; flushing, then waiting for the peer's end of stream.
+    /// After `Close`: flushing, then waiting for the peer's end of stream.
     Closing,
 }
 
-/// What a link's deadline asks for.
+/// What to do when a connection's deadline is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Look again at the link's next deadline.
+    /// Set the timer to the next deadline.
     Nothing,
-    /// A keepalive was put into the outbox.
+    /// A keepalive was appended to the outbox.
     Keepalive,
-    /// The connection is to be closed.
+    /// Close the connection.
     Close(CloseReason),
-    /// The peer has not read for too long: drop it.
+    /// The peer has not read for too long: drop the connection.
     SlowConsumer,
-    /// The peer has not closed in time after this side has finished: drop it.
+    /// The peer has not closed in time after `Finish`: drop the connection.
     Unanswered,
-    /// The time to close in order is over: drop it.
+    /// The time to close cleanly is over: drop the connection.
     Release,
 }
 
 #[derive(Debug)]
-pub(crate) struct Link<C> {
+pub(crate) struct Connection<C> {
     codec: C,
-    /// Boxed, since most links have none.
+    /// Boxed, because most connections have none.
     pub(crate) partial: Option<Box<Partial>>,
     pub(crate) outbox: Outbox,
     state: State,
     peer_finished: bool,
     shut_down: bool,
-    /// This side made the connection, and has not understood anything on it yet.
-    unmet: bool,
-    /// Whether the driver has been told to flush and has not begun to.
-    pub(crate) flush_due: bool,
+    /// Whether this side made the connection and has decoded no message on it yet.
+    undecoded: bool,
+    /// Whether the connection is listed in `Effects::flush` and the driver has not begun to flush it.
+    pub(crate) flush_scheduled: bool,
     pub(crate) timer: Option<TimerId>,
     since: Time,
     /// Why it is closing, if it is.
-    why: Option<CloseReason>,
-    /// Since when more waits to be written than may wait for long.
+    closing_reason: Option<CloseReason>,
+    /// When the outbox exceeded `max_backlog`, if it still does.
     backlog_since: Option<Time>,
-    last_heard: Time,
+    last_received: Time,
     last_sent: Time,
 }
 
-impl<C: Codec> Link<C> {
+impl<C: Codec> Connection<C> {
     pub(crate) fn accepted(codec: C, now: Time) -> Self {
         Self::new(codec, State::Handshaking, now)
     }
 
     pub(crate) fn dialled(codec: C, now: Time) -> Self {
         Self {
-            unmet: true,
+            undecoded: true,
             ..Self::new(codec, State::Open, now)
         }
     }
 
-    /// What a dialled link says first, so that the other side knows its framing.
-    pub(crate) fn say_hello(&mut self) {
+    /// Sends the first frame of a dialled connection, which shows the peer the framing.
+    pub(crate) fn send_hello(&mut self) {
         self.codec.encode_keepalive(&mut self.outbox);
     }
 
@@ -159,13 +160,13 @@ impl<C: Codec> Link<C> {
             state,
             peer_finished: false,
             shut_down: false,
-            unmet: false,
-            flush_due: false,
+            undecoded: false,
+            flush_scheduled: false,
             timer: None,
             since: now,
-            why: None,
+            closing_reason: None,
             backlog_since: None,
-            last_heard: now,
+            last_received: now,
             last_sent: now,
         }
     }
@@ -178,8 +179,8 @@ impl<C: Codec> Link<C> {
         self.state == State::Finishing
     }
 
-    /// Whether the machine has heard of it, and has not let go of it.
-    pub(crate) fn is_known(&self) -> bool {
+    /// Whether the machine was sent `Opened` and has not closed it.
+    pub(crate) fn is_in_use(&self) -> bool {
         self.is_open() || self.is_finishing()
     }
 
@@ -191,7 +192,7 @@ impl<C: Codec> Link<C> {
         self.codec.framing() == Some(Framing::Lines)
     }
 
-    /// Notes that the first whole frame has come. `false` if it was not the first.
+    /// Completes the handshake. `false` if it was complete.
     pub(crate) fn complete_handshake(&mut self) -> bool {
         let first = self.state == State::Handshaking;
         if first {
@@ -200,15 +201,14 @@ impl<C: Codec> Link<C> {
         first
     }
 
-    /// Notes that bytes have come.
-    pub(crate) fn heard(&mut self, now: Time) {
-        self.last_heard = self.last_heard.max(now);
+    /// Notes that bytes were received at `now`.
+    pub(crate) fn note_received(&mut self, now: Time) {
+        self.last_received = self.last_received.max(now);
     }
 
-    /// Takes the next message off what was left of earlier reads followed by `input`. Once it returns `Ok(None)`,
-    /// `input` is empty.
+    /// Takes the next message from the partial message followed by `input`. After `Ok(None)`, `input` is empty.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
-        if let Some(decoded) = self.go_on(input)? {
+        if let Some(decoded) = self.continue_partial(input)? {
             return Ok(Some(decoded));
         }
         if input.is_empty() {
@@ -216,16 +216,16 @@ impl<C: Codec> Link<C> {
         }
         let decoded = self.codec.decode(input)?;
         if decoded.is_none() && !input.is_empty() {
-            // Copied out, so that the caller's read buffer is not pinned by half a frame.
+            // Copied, so that a partial message does not keep the caller's read buffer in memory.
             partial::append(&mut self.partial.get_or_insert_default().bytes, input);
             input.clear();
         }
         Ok(decoded)
     }
 
-    /// Appends to the partial message until the codec takes something, or `input` is empty. What the codec leaves goes
-    /// back into `input`, so that the buffer does not live longer than its message.
-    fn go_on(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
+    /// Appends to the partial message until the codec decodes something or `input` is empty. Then moves the rest back
+    /// into `input`, so that the buffer is freed with its message.
+    fn continue_partial(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<C::Message>>, WireError> {
         let Some(partial) = self.partial.as_mut().filter(|partial| !partial.bytes.is_empty()) else {
             return Ok(None);
         };
@@ -251,39 +251,39 @@ impl<C: Codec> Link<C> {
         Ok(None)
     }
 
-    /// Bytes of memory that the partial message holds.
+    /// Bytes of memory of the partial message.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
     }
 
-    /// Whether this side made the connection, and has not understood anything on it yet.
-    pub(crate) const fn is_unmet(&self) -> bool {
-        self.unmet
+    /// Whether this side made the connection and has decoded no message on it yet.
+    pub(crate) const fn is_undecoded(&self) -> bool {
+        self.undecoded
     }
 
-    /// What the peer's first bytes, of which `input` are the last, tell of what it speaks.
-    pub(crate) fn peer_speaks(&self, input: &[u8]) -> Option<Protocol> {
+    /// The peer's protocol as its first bytes show it. `input` is the last of them.
+    pub(crate) fn peer_protocol(&self, input: &[u8]) -> Option<Protocol> {
         match &self.partial {
-            None => Protocol::of_first(&input[..input.len().min(FIRST_BYTES)]),
+            None => Protocol::from_first_bytes(&input[..input.len().min(FIRST_BYTES)]),
             Some(partial) => {
                 let first = partial.bytes.iter().chain(input).copied().take(FIRST_BYTES);
-                Protocol::of_first(&first.collect::<Vec<u8>>())
+                Protocol::from_first_bytes(&first.collect::<Vec<u8>>())
             }
         }
     }
 
-    /// Notes that a message was understood.
-    pub(crate) const fn meet(&mut self) {
-        self.unmet = false;
+    /// Notes that a message was decoded.
+    pub(crate) const fn note_decoded(&mut self) {
+        self.undecoded = false;
     }
 
-    /// The stream has ended: what the codec makes of what is left of it.
+    /// Ends the stream: lets the codec decode the rest of it.
     pub(crate) fn finish(&mut self) -> Option<Decoded<C::Message>> {
         match &mut self.partial {
             Some(partial) => {
                 let decoded = self.codec.finish(&mut partial.bytes);
                 if partial.bytes.is_empty() {
-                    // Its room goes as well.
+                    // Frees the buffer.
                     partial.bytes = BytesMut::new();
                 }
                 decoded
@@ -307,8 +307,8 @@ impl<C: Codec> Link<C> {
         self.last_sent = now;
     }
 
-    /// Notes how much waits to be written. `true` if that has just become more than may wait for long.
-    pub(crate) fn note_backlog(&mut self, now: Time, config: &LinkConfig) -> bool {
+    /// Notes the size of the outbox. `true` if it has just exceeded `max_backlog`.
+    pub(crate) fn note_backlog(&mut self, now: Time, config: &ConnectionConfig) -> bool {
         let began = self.outbox.len() > config.max_backlog && self.backlog_since.is_none();
         if began {
             self.backlog_since = Some(now);
@@ -316,8 +316,8 @@ impl<C: Codec> Link<C> {
         began
     }
 
-    /// `true` if no more waits to be written now than may wait for long, and more did before.
-    pub(crate) fn wrote(&mut self, written: usize, config: &LinkConfig) -> bool {
+    /// `true` if the outbox has just fallen to `max_backlog` or less.
+    pub(crate) fn wrote(&mut self, written: usize, config: &ConnectionConfig) -> bool {
         self.outbox.advance(written);
         self.outbox.len() <= config.max_backlog && self.backlog_since.take().is_some()
     }
@@ -332,24 +332,24 @@ impl<C: Codec> Link<C> {
         self.since = now;
     }
 
-    pub(crate) const fn start_closing(&mut self, now: Time, why: CloseReason) {
+    pub(crate) const fn start_closing(&mut self, now: Time, reason: CloseReason) {
         self.state = State::Closing;
-        self.why = Some(why);
+        self.closing_reason = Some(reason);
         self.since = now;
     }
 
     /// Why it is closing, if it is.
-    pub(crate) const fn why(&self) -> Option<CloseReason> {
-        self.why
+    pub(crate) const fn closing_reason(&self) -> Option<CloseReason> {
+        self.closing_reason
     }
 
-    pub(crate) fn want(&self) -> Want {
+    pub(crate) fn socket_action(&self) -> SocketAction {
         if !self.outbox.is_empty() {
-            Want::Write
+            SocketAction::Write
         } else if matches!(self.state, State::Finishing | State::Closing) && !self.shut_down {
-            Want::Shutdown
+            SocketAction::Shutdown
         } else {
-            Want::Nothing
+            SocketAction::Nothing
         }
     }
 
@@ -357,12 +357,12 @@ impl<C: Codec> Link<C> {
         self.shut_down = true;
     }
 
-    /// Whether both ends of stream have passed.
+    /// Whether both sides have sent their end of stream.
     pub(crate) const fn is_over(&self) -> bool {
         self.peer_finished && self.shut_down
     }
 
-    pub(crate) fn deadline(&self, config: &LinkConfig) -> Time {
+    pub(crate) fn deadline(&self, config: &ConnectionConfig) -> Time {
         let regular = self.regular_deadline(config);
         match self.backlog_since {
             Some(since) if self.state == State::Open => regular.min(since + config.backlog_timeout),
@@ -370,45 +370,44 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    fn regular_deadline(&self, config: &LinkConfig) -> Time {
+    fn regular_deadline(&self, config: &ConnectionConfig) -> Time {
         match self.state {
             State::Handshaking => self.since + config.handshake_timeout,
             State::Open if self.is_text() || self.codec.is_kept_alive() => self.idle_deadline(config),
             State::Open => self
                 .idle_deadline(config)
                 .min(self.last_sent + config.keepalive_interval.max(MIN_KEEPALIVE_INTERVAL)),
-            // However much the peer goes on to say.
+            // Whatever the peer still sends.
             State::Finishing => self.since + config.idle_timeout,
             State::Closing => self.since + config.linger,
         }
     }
 
-    /// When the peer has been silent for too long. One that has finished sending has a right to be.
-    fn idle_deadline(&self, config: &LinkConfig) -> Time {
+    /// The idle deadline. None for a peer that has finished sending.
+    fn idle_deadline(&self, config: &ConnectionConfig) -> Time {
         if self.peer_finished || self.codec.is_kept_alive() {
             Time::FAR
         } else if self.is_text() {
-            self.last_heard + config.idle_timeout_text
+            self.last_received + config.idle_timeout_text
         } else {
-            self.last_heard + config.idle_timeout
+            self.last_received + config.idle_timeout
         }
     }
 
-    /// Whether too much has waited to be written for too long.
-    fn is_slow(&self, now: Time, config: &LinkConfig) -> bool {
+    /// Whether the outbox has exceeded `max_backlog` for too long.
+    fn is_slow(&self, now: Time, config: &ConnectionConfig) -> bool {
         self.backlog_since
             .is_some_and(|since| since + config.backlog_timeout <= now)
     }
 
-    /// Whether the connection is to be ended at `now`, unless what has arrived by then says otherwise.
-    pub(crate) fn is_judged(&self, now: Time, config: &LinkConfig) -> bool {
+    /// Whether the connection must be ended at `now`, unless data that has arrived by then changes that.
+    pub(crate) fn must_end(&self, now: Time, config: &ConnectionConfig) -> bool {
         let due = now >= self.deadline(config);
         due && (self.state != State::Open || self.is_slow(now, config) || now >= self.idle_deadline(config))
     }
 
-    /// Begins a time anew within which the peer is to read, if it was over for long when that was noticed: nothing could
-    /// be written while nothing ran here.
-    fn excuse_slowness(&mut self, now: Time, config: &LinkConfig) {
+    /// Restarts a time-out for reading that was noticed late: this process was stopped and could not write.
+    fn restart_late_timeouts(&mut self, now: Time, config: &ConnectionConfig) {
         let late = |since: Time, timeout| now.since(since + timeout) > timeout / LATE;
         if self.state == State::Closing && late(self.since, config.linger) {
             self.since = now;
@@ -419,8 +418,8 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    pub(crate) fn expire(&mut self, now: Time, config: &LinkConfig) -> Expiry {
-        self.excuse_slowness(now, config);
+    pub(crate) fn expire(&mut self, now: Time, config: &ConnectionConfig) -> Expiry {
+        self.restart_late_timeouts(now, config);
         if now < self.deadline(config) {
             return Expiry::Nothing;
         }
@@ -431,7 +430,7 @@ impl<C: Codec> Link<C> {
             State::Open if now >= self.idle_deadline(config) => Expiry::Close(CloseReason::IdleTimeout),
             State::Open => {
                 self.last_sent = now;
-                // A peer that has not read the last ones yet learns nothing from one more.
+                // A peer that has not read earlier bytes does not need another keepalive.
                 if !self.outbox.is_empty() {
                     return Expiry::Nothing;
                 }

@@ -1,22 +1,22 @@
-//! The loads that every server is put under.
+//! The loads of `compare`.
 
-/// A load.
+/// A named load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct LoadSpec {
     pub(crate) name: &'static str,
     pub(crate) connections: u32,
-    /// Connections that send; all receive.
+    /// The number of connections that send. All connections receive.
     pub(crate) senders: u32,
-    /// Round trips under way on each that sends.
+    /// The number of round trips in flight on each sender.
     pub(crate) window: u32,
-    /// Bytes of X.
+    /// The length of X in bytes.
     pub(crate) size: usize,
-    /// Server and generator share one core.
+    /// Whether server and generator share one core.
     pub(crate) one_core: bool,
 }
 
-const fn all(name: &'static str, connections: u32, window: u32, size: usize) -> Shape {
-    Shape {
+const fn all(name: &'static str, connections: u32, window: u32, size: usize) -> LoadSpec {
+    LoadSpec {
         name,
         connections,
         senders: connections,
@@ -26,16 +26,16 @@ const fn all(name: &'static str, connections: u32, window: u32, size: usize) -> 
     }
 }
 
-const fn on_one_core(name: &'static str, shape: Shape) -> Shape {
-    Shape {
+const fn on_one_core(name: &'static str, load_spec: LoadSpec) -> LoadSpec {
+    LoadSpec {
         name,
         one_core: true,
-        ..shape
+        ..load_spec
     }
 }
 
-/// One round trip at a time between two connections: nothing but latency.
-const ALONE: Shape = Shape {
+/// One round trip at a time between two connections, to measure latency.
+const ALONE: LoadSpec = LoadSpec {
     name: "alone",
     connections: 2,
     senders: 1,
@@ -44,8 +44,8 @@ const ALONE: Shape = Shape {
     one_core: false,
 };
 
-/// All of them.
-pub(crate) const SHAPES: [Shape; 11] = [
+/// All loads.
+pub(crate) const LOADS: [LoadSpec; 11] = [
     all("100 w1", 100, 1, 64),
     all("100 w16", 100, 16, 64),
     all("100 w16 1KiB", 100, 16, 1024),
@@ -59,5 +59,5 @@ pub(crate) const SHAPES: [Shape; 11] = [
     on_one_core("100 w16, one core", all("", 100, 16, 64)),
 ];
 
-/// Connections that are held open without a word to see what each costs in memory.
+/// The number of silent connections when measuring the memory of each.
 pub(crate) const IDLE: u32 = 15_000;

@@ -4,25 +4,25 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Server, ServerConfig};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::{LinkConfig, Want};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server<ChaCha8Rng>, EchoCodec>,
     pub(crate) effects: Effects<Infallible>,
     pub(crate) now: Time,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        Self::with(LinkConfig::default(), MAX_MESSAGE)
+        Self::with(ConnectionConfig::default(), MAX_MESSAGE)
     }
 
-    pub(crate) fn with(config: LinkConfig, max_message: u32) -> Self {
+    pub(crate) fn with(config: ConnectionConfig, max_message: u32) -> Self {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
         Self {
             endpoint: Endpoint::new(server, EchoCodec::accepted(max_message), config),
@@ -86,7 +86,7 @@ impl Bench {
 
     /// The writing side is shut down if that is wanted, and the peer reads FIN. Whether it was.
     pub(crate) fn read_fin(&mut self, id: ConnId) -> bool {
-        let wanted = self.endpoint.want(id) == Want::Shutdown;
+        let wanted = self.endpoint.socket_action(id) == SocketAction::Shutdown;
         if wanted {
             self.endpoint.shut_down(self.now, id, &mut self.effects);
         }

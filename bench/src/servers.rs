@@ -1,4 +1,4 @@
-//! The servers: where their programs are, how they are started, and how they are ended.
+//! The measured servers: finds their programs, starts and ends them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,10 +14,10 @@ use anyhow::{Context, bail};
 use crate::process::now;
 use crate::wire::Wire;
 
-/// How long a server may take to listen.
+/// The time in which a server must start to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// What kind of program it is, which tells how it is started.
+/// The kind of program, which determines how it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Baseline,
@@ -28,24 +28,23 @@ enum Kind {
     Redis,
 }
 
-/// A server that can be started.
+/// A server to measure.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    /// With its version.
+pub(crate) struct Server {
+    /// The name with the version.
     pub(crate) name: String,
     program: PathBuf,
     kind: Kind,
 }
 
-/// The raw epoll loop.
+/// The name of the raw epoll loop.
 pub(crate) const BASELINE: &str = "epoll";
-/// This workspace's server.
+/// The name of this workspace's echo server.
 pub(crate) const OURS: &str = "echosphere";
-
-/// Its hub.
+/// The name of this workspace's hub.
 pub(crate) const HUB: &str = "echosphere hub";
 
-/// A program that may be installed.
+/// A server program that may be installed.
 struct Known {
     program: &'static str,
     name: &'static str,
@@ -74,20 +73,20 @@ const KNOWN: [Known; 3] = [
     },
 ];
 
-/// The baseline, `ours` and, if given, another build of it, then every peer that is installed, in every version; and how
-/// to install those that are not.
-pub(crate) fn find(ours: &Path, before: Option<&Path>) -> anyhow::Result<(Vec<Peer>, Vec<String>)> {
-    let own = |name: &str, program: &Path, kind| Peer {
+/// Finds the servers: the baseline, `ours` and, if given, another build of it, then every installed broker in every version.
+/// The second list says how to install the missing ones.
+pub(crate) fn find(ours: &Path, before: Option<&Path>) -> anyhow::Result<(Vec<Server>, Vec<String>)> {
+    let own = |name: &str, program: &Path, kind| Server {
         name: name.to_owned(),
         program: program.to_owned(),
         kind,
     };
-    let mut peers = vec![
+    let mut servers = vec![
         own(BASELINE, &env::current_exe()?, Kind::Baseline),
         own(OURS, ours, Kind::Echosphere),
         own(HUB, ours, Kind::Hub),
     ];
-    peers.extend(before.map(|program| own("before", program, Kind::Echosphere)));
+    servers.extend(before.map(|program| own("before", program, Kind::Echosphere)));
     let mut missing = Vec::new();
     for known in KNOWN {
         let programs = installed(known.program);
@@ -97,14 +96,14 @@ pub(crate) fn find(ours: &Path, before: Option<&Path>) -> anyhow::Result<(Vec<Pe
         for program in programs {
             let name = format!("{} {}", known.name, version(&program, known.kind)?);
             let kind = known.kind;
-            peers.push(Peer { name, program, kind });
+            servers.push(Server { name, program, kind });
         }
     }
-    Ok((peers, missing))
+    Ok((servers, missing))
 }
 
-/// Every program of that name on the path, and where a system keeps its servers; each once, however many links lead to
-/// it. Some programs go by the name of the link, so that is kept.
+/// Every program of this name on the path and in the usual folders of servers. Several links to one program count once. The
+/// path of the link is returned, because some programs behave by the name of their link.
 fn installed(program: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
@@ -115,7 +114,7 @@ fn installed(program: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The first thing that looks like a version in what the program says of itself.
+/// The first word that looks like a version in the output of the program.
 fn version(program: &Path, kind: Kind) -> anyhow::Result<String> {
     let flag = if kind == Kind::Mosquitto { "-h" } else { "--version" };
     let output = Command::new(program).arg(flag).output()?;
@@ -127,8 +126,8 @@ fn version(program: &Path, kind: Kind) -> anyhow::Result<String> {
     Ok(words.find(is_version).unwrap_or("of unknown version").to_owned())
 }
 
-impl Peer {
-    /// What it speaks.
+impl Server {
+    /// The protocol it speaks.
     pub(crate) const fn wire(&self) -> Wire {
         match self.kind {
             Kind::Baseline | Kind::Echosphere => Wire::Echo,
@@ -139,7 +138,7 @@ impl Peer {
         }
     }
 
-    /// Starts it on a free port of 127.0.0.1, with nothing kept on disk, and waits until it listens.
+    /// Starts it on a free port of 127.0.0.1, without persistence, and waits until it listens.
     ///
     /// # Errors
     ///
@@ -215,7 +214,7 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// A server that runs; dropping it ends it.
+/// A running server. Dropping it ends the process.
 pub(crate) struct Running {
     child: Child,
     pub(crate) addr: SocketAddr,
@@ -244,7 +243,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, and the folder may hold what the system will clear away anyway.
+        // The process may have ended, and the system clears its temporary folder anyway.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);

@@ -5,118 +5,88 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::caller::{Notice, Unsaid};
-use super::message::{MAX_BODY, Message};
+use super::api::{Notice, SendError};
+use super::config::ExchangeConfig;
+use super::message::Message;
 use crate::counters::counters;
 use crate::machine::Actions;
 use crate::partial::append;
-use crate::wire::{ErrorCode, WireError, keep};
+use crate::wire::{ErrorCode, WireError, detach};
 use crate::{Action, ConnId, Time};
 
-/// What a message or a part takes beside its bytes, in every count of bytes here: so that empty ones count too.
+/// Added to the bytes of each message and part wherever bytes are limited, so that empty ones count too.
 const OVERHEAD: usize = 32;
 
 counters! {
-    /// What one side of a chat did, since it was made.
+    /// What one side of a chat has done.
     ChatCounters {
         /// Sessions begun.
         sessions,
-        /// Connections lost whose session was kept.
+        /// Connections lost, of sessions that were kept.
         lost,
-        /// Sessions continued on another connection.
+        /// Sessions resumed.
         resumed,
-        /// Connections that were told that the server is busy.
+        /// Connections answered `busy`.
         turned_away,
-        /// Messages taken from the caller.
+        /// Messages accepted from the caller.
         said,
-        /// Messages that the peer acknowledged.
+        /// Messages acknowledged by the peer.
         delivered,
         /// Messages whose session ended before they were acknowledged.
         undelivered,
-        /// Messages that the caller wanted to say and that were not taken.
+        /// Messages not accepted from the caller.
         refused,
-        /// Messages heard from the peer.
+        /// Messages received from the peer.
         heard,
     }
 }
 
-/// Bounds of what is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TalkConfig {
-    /// The longest body, said or heard. Default [`MAX_BODY`].
-    pub max_body: usize,
-    /// Bytes said and not acknowledged that are kept; what would be more is refused. Default 16 MiB.
-    pub max_queued: usize,
-    /// Bytes sent and not answered: an acknowledgement for the peer waits behind no more than that. Default 256 KiB.
-    pub window: usize,
-    /// Longer bodies are sent in parts of so many bytes, each answered for itself. Default 64 KiB.
-    pub part: usize,
-    /// Bytes heard and not read by the caller; a peer that sends more is closed. A peer stops at its own window, as it gets
-    /// no acknowledgement of what the caller has not read. Default 8 MiB.
-    pub max_unread: usize,
-    /// Nobody reads what is heard: a message is acknowledged as soon as it is whole. Default no.
-    pub unattended: bool,
-}
-
-impl Default for TalkConfig {
-    fn default() -> Self {
-        Self {
-            max_body: MAX_BODY,
-            max_queued: 16 * 1024 * 1024,
-            window: 256 * 1024,
-            part: 64 * 1024,
-            max_unread: 8 * 1024 * 1024,
-            unattended: false,
-        }
-    }
-}
-
-/// One side's books of a session: what it says and what it hears. The same for server and client.
+/// One side's state of a session: messages to the peer and from it. The same for server and client.
 #[derive(Debug)]
-pub(super) struct Talk {
-    config: TalkConfig,
-    /// Which session of this side it is, the first being 1.
+pub(super) struct Exchange {
+    config: ExchangeConfig,
+    /// Counts this side's sessions; the first is 1.
     session: u64,
-    /// Whether the peer reads lines, and so no parts.
+    /// Whether the peer speaks lines: messages to it are sent whole.
     text: bool,
-    /// Said and not acknowledged, oldest first; ids count up from `acked + 1`.
-    queue: VecDeque<Said>,
+    /// Unacknowledged messages to the peer, oldest first. The first has the id `acked + 1`.
+    queue: VecDeque<QueuedMessage>,
     queued_bytes: usize,
     acked: u64,
-    /// The id of the last message that was sent whole, on any connection.
+    /// The id of the last message that was sent completely, on any connection.
     sent: u64,
-    /// The next to be sent: a place in `queue`, and how much of it was sent.
+    /// The next message to send: its index in `queue`, and how many of its bytes were sent.
     next: usize,
     offset: usize,
-    /// Parts sent on this connection and not answered, oldest first.
-    flight: VecDeque<Flight>,
-    flight_bytes: usize,
-    /// The id of the last message heard whole, on any connection.
-    heard: u64,
+    /// Unanswered parts on this connection, oldest first.
+    in_flight: VecDeque<SentPart>,
+    in_flight_bytes: usize,
+    /// The id of the last complete message from the peer, on any connection.
+    received_id: u64,
     /// The id of the last message that the caller has read.
     read: u64,
-    /// The id of the message that comes next on this connection. After a loss the peer sends again what was heard and not
-    /// read.
-    coming: u64,
+    /// The id of the next message on this connection. After a loss, the peer sends unread messages again.
+    expected_id: u64,
     partial: BytesMut,
-    /// Parts that came on this connection and are not answered, oldest first.
+    /// Parts received on this connection and not answered, oldest first: the message's id, and whether it is its last
+    /// part.
     unanswered: VecDeque<(u64, bool)>,
-    /// The bytes of each message heard and not read, oldest first.
+    /// The bytes of each received and unread message, oldest first.
     unread: VecDeque<usize>,
     unread_bytes: usize,
-    /// What was heard up to this message is to be read before the session ends.
-    to_read: u64,
+    /// Messages up to this id must be read before the session ends.
+    must_read: u64,
 }
 
 #[derive(Debug)]
-struct Said {
+struct QueuedMessage {
     key: u64,
     body: Bytes,
     started: Time,
 }
 
 #[derive(Debug)]
-struct Flight {
+struct SentPart {
     id: u64,
     last: bool,
     bytes: usize,
@@ -124,8 +94,8 @@ struct Flight {
 
 type Out = Actions<Message, Notice>;
 
-impl Talk {
-    pub(super) fn new(config: TalkConfig, session: u64, text: bool) -> Self {
+impl Exchange {
+    pub(super) fn new(config: ExchangeConfig, session: u64, text: bool) -> Self {
         Self {
             config,
             session,
@@ -136,65 +106,66 @@ impl Talk {
             sent: 0,
             next: 0,
             offset: 0,
-            flight: VecDeque::new(),
-            flight_bytes: 0,
-            heard: 0,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            received_id: 0,
             read: 0,
-            coming: 1,
+            expected_id: 1,
             partial: BytesMut::new(),
             unanswered: VecDeque::new(),
             unread: VecDeque::new(),
             unread_bytes: 0,
-            to_read: 0,
+            must_read: 0,
         }
     }
 
-    /// The session is to end: what was heard up to now is to be acknowledged before.
+    /// The session is about to end: everything received so far must be read first.
     pub(super) const fn leave(&mut self) {
-        self.to_read = self.heard;
+        self.must_read = self.received_id;
     }
 
-    /// Whether everything said is acknowledged, and everything heard before [`Talk::leave`] is.
+    /// Whether every sent message is acknowledged, and every message received before [`Exchange::leave`] is read.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.read >= self.to_read
+        self.queue.is_empty() && self.read >= self.must_read
     }
 
-    /// Whether everything heard is read.
+    /// Whether every received message is read.
     pub(super) const fn is_read(&self) -> bool {
-        self.read == self.heard
+        self.read == self.received_id
     }
 
-    /// Whether the peer is somebody who types.
+    /// Whether the peer speaks lines.
     pub(super) const fn is_text(&self) -> bool {
         self.text
     }
 
-    /// Starts on another connection: returns the id of the last message read, which the peer is told. It sends the rest.
+    /// Starts receiving on another connection. Returns the id of the last message read; the peer sends all later ones
+    /// again.
     pub(super) const fn rejoin(&mut self) -> u64 {
-        self.coming = self.read + 1;
+        self.expected_id = self.read + 1;
         self.read
     }
 
-    /// Bytes of memory that the parts of a message hold whose last part has not come.
+    /// Bytes of memory of an unfinished message from the peer.
     pub(super) fn partial_bytes(&self) -> usize {
         self.partial.capacity()
     }
 
-    /// Whether the sums are those of what they sum up, and no more is kept than may be.
+    /// Checks the sums and the limits.
     pub(super) fn audit(&self) -> Result<(), &'static str> {
-        let queued: usize = self.queue.iter().map(|said| said.body.len() + OVERHEAD).sum();
-        let flight: usize = self.flight.iter().map(|flight| flight.bytes).sum();
+        let queued: usize = self.queue.iter().map(|message| message.body.len() + OVERHEAD).sum();
+        let flight: usize = self.in_flight.iter().map(|flight| flight.bytes).sum();
         let unread: usize = self.unread.iter().sum();
-        if (queued, flight, unread) != (self.queued_bytes, self.flight_bytes, self.unread_bytes) {
+        if (queued, flight, unread) != (self.queued_bytes, self.in_flight_bytes, self.unread_bytes) {
             return Err("a sum of bytes is wrong");
         }
-        if self.read + self.unread.len() as u64 != self.heard {
+        if self.read + self.unread.len() as u64 != self.received_id {
             return Err("a message is neither read nor unread");
         }
         if self.next > self.queue.len() || (self.offset > 0 && self.next == self.queue.len()) {
             return Err("the next to be sent is beyond the end");
         }
-        let TalkConfig {
+        let ExchangeConfig {
             max_body,
             max_queued,
             max_unread,
@@ -206,50 +177,50 @@ impl Talk {
         Ok(())
     }
 
-    /// Takes a message to be sent by [`Talk::pump`].
-    pub(super) fn say(&mut self, key: u64, body: Bytes) -> Result<(), Unsaid> {
+    /// Queues a message for [`Exchange::pump`].
+    pub(super) fn queue_message(&mut self, key: u64, body: Bytes) -> Result<(), SendError> {
         if body.len() > self.config.max_body {
-            return Err(Unsaid::TooLong);
+            return Err(SendError::TooLong);
         }
         let bytes = body.len() + OVERHEAD;
         if self.queued_bytes + bytes > self.config.max_queued {
-            return Err(Unsaid::QueueFull);
+            return Err(SendError::QueueFull);
         }
         self.queued_bytes += bytes;
         let started = Time::ZERO;
-        self.queue.push_back(Said { key, body, started });
+        self.queue.push_back(QueuedMessage { key, body, started });
         Ok(())
     }
 
-    /// Sends as much as may be under way.
+    /// Sends as much as the window allows.
     pub(super) fn pump(&mut self, now: Time, conn: ConnId, out: &mut Out) {
         let part = if self.text { usize::MAX } else { self.config.part.max(1) };
-        while self.flight.is_empty() || self.flight_bytes < self.config.window {
-            let Some(said) = self.queue.get_mut(self.next) else {
+        while self.in_flight.is_empty() || self.in_flight_bytes < self.config.window {
+            let Some(message) = self.queue.get_mut(self.next) else {
                 return;
             };
             if self.offset == 0 {
-                said.started = now;
+                message.started = now;
             }
             let id = self.acked + 1 + self.next as u64;
-            let size = part.min(said.body.len() - self.offset);
-            let body = said.body.slice(self.offset..self.offset + size);
+            let size = part.min(message.body.len() - self.offset);
+            let body = message.body.slice(self.offset..self.offset + size);
             self.offset += size;
-            let last = self.offset == said.body.len();
+            let last = self.offset == message.body.len();
             if last {
                 self.next += 1;
                 self.offset = 0;
                 self.sent = self.sent.max(id);
             }
             let bytes = size + OVERHEAD;
-            self.flight_bytes += bytes;
-            self.flight.push_back(Flight { id, last, bytes });
+            self.in_flight_bytes += bytes;
+            self.in_flight.push_back(SentPart { id, last, bytes });
             out.push(Action::Send(conn, Message::Part { id, body, last }));
         }
     }
 
     /// The peer has answered a part.
-    pub(super) fn taken(
+    pub(super) fn part_answered(
         &mut self,
         now: Time,
         id: u64,
@@ -257,41 +228,41 @@ impl Talk {
         counters: &mut ChatCounters,
         out: &mut Out,
     ) -> Result<(), WireError> {
-        match self.flight.front() {
+        match self.in_flight.front() {
             Some(flight) if flight.id == id && flight.last == last => {
-                self.flight_bytes -= flight.bytes;
-                self.flight.pop_front();
+                self.in_flight_bytes -= flight.bytes;
+                self.in_flight.pop_front();
             }
-            Some(Flight { id: oldest, .. }) => {
+            Some(SentPart { id: oldest, .. }) => {
                 let text = format!("message {id} is answered, and {oldest} waits for its answer first");
                 return Err(WireError::new(ErrorCode::NotHeld, text));
             }
             None => return Err(WireError::new(ErrorCode::NotHeld, "nothing waits for an answer")),
         }
         if last {
-            let round_trip = self.queue.front().map(|said| now.since(said.started));
-            self.delivered(round_trip, counters, out);
+            let round_trip = self.queue.front().map(|message| now.since(message.started));
+            self.acknowledged(round_trip, counters, out);
         }
         Ok(())
     }
 
-    fn delivered(&mut self, round_trip: Option<Duration>, counters: &mut ChatCounters, out: &mut Out) {
-        let Some(said) = self.queue.pop_front() else {
+    fn acknowledged(&mut self, round_trip: Option<Duration>, counters: &mut ChatCounters, out: &mut Out) {
+        let Some(message) = self.queue.pop_front() else {
             return;
         };
-        self.queued_bytes -= said.body.len() + OVERHEAD;
+        self.queued_bytes -= message.body.len() + OVERHEAD;
         self.acked += 1;
         self.next = self.next.saturating_sub(1);
         counters.delivered += 1;
-        out.push(Action::Notify(Notice::Delivered {
-            key: said.key,
+        out.push(Action::Notify(Notice::Acknowledged {
+            key: message.key,
             id: self.acked,
             round_trip,
         }));
     }
 
     /// The peer has sent a part.
-    pub(super) fn hear(
+    pub(super) fn receive_part(
         &mut self,
         conn: ConnId,
         id: u64,
@@ -300,12 +271,12 @@ impl Talk {
         counters: &mut ChatCounters,
         out: &mut Out,
     ) -> Result<(), WireError> {
-        let expected = self.coming;
+        let expected = self.expected_id;
         if id != expected {
             let text = format!("message {id}, where {expected} comes next");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
-        let new = id > self.heard;
+        let new = id > self.received_id;
         let bytes = if new { self.partial.len() + body.len() } else { 0 };
         if bytes > self.config.max_body {
             return Err(ErrorCode::BodyTooLong.into());
@@ -315,10 +286,10 @@ impl Talk {
             let text = "more than may be sent without an answer";
             return Err(WireError::new(ErrorCode::TooManyWaiting, text));
         }
-        self.coming += u64::from(last);
+        self.expected_id += u64::from(last);
         self.unanswered.push_back((id, last));
         if new && last {
-            self.take(id, body, counters, out);
+            self.complete(id, body, counters, out);
         } else if new {
             append(&mut self.partial, body);
         }
@@ -326,27 +297,27 @@ impl Talk {
         Ok(())
     }
 
-    /// The last part of a message that was not heard before.
-    fn take(&mut self, id: u64, body: &Bytes, counters: &mut ChatCounters, out: &mut Out) {
+    /// Completes a message with its last part.
+    fn complete(&mut self, id: u64, body: &Bytes, counters: &mut ChatCounters, out: &mut Out) {
         let body = if self.partial.is_empty() {
-            keep(body)
+            detach(body)
         } else {
             append(&mut self.partial, body);
             mem::take(&mut self.partial).freeze()
         };
-        self.heard = id;
+        self.received_id = id;
         counters.heard += 1;
-        if self.config.unattended {
+        if self.config.acknowledge_on_receipt {
             self.read = id;
         } else {
             self.unread.push_back(body.len());
             self.unread_bytes += body.len();
         }
         let session = self.session;
-        out.push(Action::Notify(Notice::Heard { session, id, body }));
+        out.push(Action::Notify(Notice::Received { session, id, body }));
     }
 
-    /// The caller has read the messages of this session up to this one: they are acknowledged.
+    /// The caller has read the messages of this session up to `id`: acknowledges them.
     pub(super) fn read(&mut self, conn: Option<ConnId>, session: u64, id: u64, out: &mut Out) {
         if session != self.session {
             return;
@@ -362,7 +333,7 @@ impl Talk {
         }
     }
 
-    /// Answers parts in the order in which they came; the last part of a message once the message is read.
+    /// Answers parts in the order received; the last part of a message only once the message is read.
     fn answer(&mut self, conn: ConnId, out: &mut Out) {
         while let Some(&(id, last)) = self.unanswered.front() {
             if last && id > self.read {
@@ -373,46 +344,46 @@ impl Talk {
         }
     }
 
-    /// The connection is gone: what is not acknowledged is to be sent again on the next.
+    /// The connection is lost: unacknowledged messages are sent again on the next one.
     pub(super) fn lost(&mut self) {
         self.next = 0;
         self.offset = 0;
-        self.flight.clear();
-        self.flight_bytes = 0;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
         self.partial = BytesMut::new();
         self.unanswered.clear();
     }
 
-    /// Whether the peer can have heard all up to this message, and no more.
+    /// Whether the peer can have received the messages up to `received`, and no more.
     pub(super) fn may_resume(&self, received: u64) -> Result<(), WireError> {
         if received < self.acked {
             let acked = self.acked;
             let text = format!("message {received} was the last received? {acked} was acknowledged");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
-        // Of that number there was another session, which has ended.
+        // It belongs to another session with the same number, which has ended.
         if received > self.sent {
             return Err(ErrorCode::UnknownSession.into());
         }
         Ok(())
     }
 
-    /// The peer is back, and has heard all up to this message.
+    /// The peer has reconnected; it has the messages up to `received`.
     pub(super) fn resume(&mut self, received: u64, counters: &mut ChatCounters, out: &mut Out) {
         self.lost();
         while self.acked < received && !self.queue.is_empty() {
-            self.delivered(None, counters, out);
+            self.acknowledged(None, counters, out);
         }
     }
 
-    /// The session has ended: says what was not acknowledged, and keeps no more than what is not read.
+    /// Ends the session: reports unacknowledged messages, and keeps only what the caller has not read.
     pub(super) fn end(&mut self, counters: &mut ChatCounters, out: &mut Out) {
         self.lost();
         self.queued_bytes = 0;
-        for (at, said) in mem::take(&mut self.queue).into_iter().enumerate() {
+        for (at, message) in mem::take(&mut self.queue).into_iter().enumerate() {
             counters.undelivered += 1;
             let sent = self.acked + 1 + at as u64 <= self.sent;
-            out.push(Action::Notify(Notice::Undelivered { key: said.key, sent }));
+            out.push(Action::Notify(Notice::Unacknowledged { key: message.key, sent }));
         }
     }
 }

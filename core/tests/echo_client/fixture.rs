@@ -12,12 +12,12 @@ pub(crate) type Out = Action<Message, Notice>;
 
 pub(crate) const CONN: ConnId = ConnId { slot: 0, generation: 0 };
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) client: Client<ChaCha8Rng>,
     pub(crate) now: Time,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(ClientConfig::default())
     }
@@ -35,10 +35,10 @@ impl Bench {
 
     /// A client that has sent `x` on [`CONN`].
     pub(crate) fn connected(config: ClientConfig, x: &'static str) -> Self {
-        let mut bench = Self::with(config);
-        let token = bench.send(1, x);
-        bench.open(CONN, token);
-        bench
+        let mut fixture = Self::with(config);
+        let token = fixture.send(1, x);
+        fixture.open(CONN, token);
+        fixture
     }
 
     /// The caller asks for `x` to be acknowledged. Returns the attempt to connect that follows.

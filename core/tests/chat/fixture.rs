@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::{ChatCodec, Notice, Server, ServerCommand, ServerConfig};
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::link::LinkConfig;
 use echosphere_core::{ConnId, Time};
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server, ChatCodec>,
     pub(crate) effects: Effects<Notice>,
     pub(crate) now: Time,
@@ -14,12 +14,12 @@ pub(crate) struct Bench {
     pub(crate) reads: bool,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        Self::with(LinkConfig::default())
+        Self::with(ConnectionConfig::default())
     }
 
-    pub(crate) fn with(config: LinkConfig) -> Self {
+    pub(crate) fn with(config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(Server::new(ServerConfig::default()), ChatCodec::accepted(), config),
             effects: Effects::default(),
@@ -60,7 +60,7 @@ impl Bench {
     /// Reads what was heard after so many notices.
     fn read_after(&mut self, told: usize) {
         for at in told..self.effects.notices.len() {
-            if let (Notice::Heard { session, id, .. }, true) = (&self.effects.notices[at], self.reads) {
+            if let (Notice::Received { session, id, .. }, true) = (&self.effects.notices[at], self.reads) {
                 let (session, id) = (*session, *id);
                 self.caller_reads(session, id);
             }
@@ -94,7 +94,7 @@ impl Bench {
     pub(crate) fn say(&mut self, key: u64, body: &'static [u8]) {
         let body = Bytes::from_static(body);
         self.endpoint
-            .command(self.now, ServerCommand::Say { key, body }, &mut self.effects);
+            .command(self.now, ServerCommand::Send { key, body }, &mut self.effects);
     }
 
     /// What the caller was told since it was last asked.
@@ -119,5 +119,5 @@ pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
 /// A message heard in the first session.
 pub(crate) fn heard(id: u64, body: &'static [u8]) -> Notice {
     let body = Bytes::from_static(body);
-    Notice::Heard { session: 1, id, body }
+    Notice::Received { session: 1, id, body }
 }

@@ -11,11 +11,11 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub(crate) type Out = Action<Message, Infallible>;
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) server: Server<ChaCha8Rng>,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self::with(ServerConfig::default(), 1)
     }
@@ -30,10 +30,10 @@ impl Bench {
     /// random choice fell on `holder`.
     pub(crate) fn held_by_another(x: &'static str) -> (Self, ConnId, ConnId) {
         for seed in 0..100 {
-            let mut bench = Self::with(ServerConfig::default(), seed);
-            let (originator, holder) = (bench.open(0), bench.open(1));
-            if bench.message(originator, x) == [forward(holder, x)] {
-                return (bench, originator, holder);
+            let mut fixture = Self::with(ServerConfig::default(), seed);
+            let (originator, holder) = (fixture.open(0), fixture.open(1));
+            if fixture.message(originator, x) == [forward(holder, x)] {
+                return (fixture, originator, holder);
             }
         }
         panic!("one seed in two makes that choice, and none of 100 does")
