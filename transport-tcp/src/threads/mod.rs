@@ -25,14 +25,14 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use async_trait::async_trait;
-use echosphere_driver::Listener;
 use echosphere_driver::settle::Settle;
+use echosphere_driver::{Budgets, Listener};
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Handle, Id, Runtime};
 use tokio::sync::mpsc;
 
 pub use self::pipe::ThreadedStream;
-use self::settle::{Asked, ThroughThreads};
+use self::settle::{SettleRequest, SettleThreads};
 use self::worker::Worker;
 use crate::net::{BACKLOG, socket_for};
 
@@ -47,7 +47,7 @@ const QUEUED_CONNECTIONS: usize = 1024;
 pub struct ThreadedListener {
     addr: SocketAddr,
     connected: mpsc::Receiver<ThreadedStream>,
-    threads: Vec<mpsc::UnboundedSender<Asked>>,
+    threads: Vec<mpsc::UnboundedSender<SettleRequest>>,
     runtime: Id,
 }
 
@@ -63,6 +63,19 @@ impl ThreadedListener {
     ///
     /// Outside of a tokio runtime.
     pub fn bind(addr: SocketAddr, threads: NonZeroUsize) -> io::Result<Self> {
+        Self::bind_within(addr, threads, Budgets::default())
+    }
+
+    /// As [`ThreadedListener::bind`]. `budgets` limits what each thread does in one turn; threads take no requests.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadedListener::bind`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn bind_within(addr: SocketAddr, threads: NonZeroUsize, budgets: Budgets) -> io::Result<Self> {
         let runtime = Handle::current().id();
         if addr.port() != 0 {
             // What shares an address may be another server: this does not share.
@@ -78,7 +91,7 @@ impl ThreadedListener {
         let (bound, binding) = sync_channel(1);
         thread::Builder::new()
             .name("io".to_owned())
-            .spawn(move || supervise(&runtimes, asked, addr, &to_driver, &bound))?;
+            .spawn(move || supervise(&runtimes, asked, addr, budgets, &to_driver, &bound))?;
         let addr = binding.recv().map_err(|_| ended())??;
         Ok(Self {
             addr,
@@ -116,7 +129,7 @@ impl Listener for ThreadedListener {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(ThroughThreads(self.threads.clone()))
+        Arc::new(SettleThreads(self.threads.clone()))
     }
 }
 
@@ -124,8 +137,9 @@ impl Listener for ThreadedListener {
 /// descriptors in the process's table, and has to close them there.
 fn supervise(
     runtimes: &[Runtime],
-    asked: Vec<mpsc::UnboundedReceiver<Asked>>,
+    asked: Vec<mpsc::UnboundedReceiver<SettleRequest>>,
     mut addr: SocketAddr,
+    budgets: Budgets,
     to_driver: &mpsc::Sender<ThreadedStream>,
     bound: &SyncSender<io::Result<SocketAddr>>,
 ) {
@@ -136,7 +150,7 @@ fn supervise(
             let to_driver = to_driver.clone();
             let started = thread::Builder::new()
                 .name(format!("io {at}"))
-                .spawn_scoped(scope, move || serve(runtime, asked, addr, to_driver, &told));
+                .spawn_scoped(scope, move || serve(runtime, asked, addr, budgets, to_driver, &told));
             result = started.and_then(|_| answer.recv().map_err(|_| ended())?);
             match result {
                 Ok(bound_to) => addr = bound_to,
@@ -151,8 +165,9 @@ fn supervise(
 /// One of the threads.
 fn serve(
     runtime: &Runtime,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    asked: mpsc::UnboundedReceiver<SettleRequest>,
     addr: SocketAddr,
+    budgets: Budgets,
     to_driver: mpsc::Sender<ThreadedStream>,
     told: &SyncSender<io::Result<SocketAddr>>,
 ) {
@@ -162,7 +177,7 @@ fn serve(
         Ok((addr, listener)) => {
             // The supervisor waits for it.
             let _ = told.send(Ok(addr));
-            runtime.block_on(Worker::new(listener, to_driver, asked).run());
+            runtime.block_on(Worker::new(listener, to_driver, asked, budgets).run());
         }
         Err(error) => {
             let _ = told.send(Err(error));

@@ -2,20 +2,24 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(echosphere_loom))]
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
+#[cfg(echosphere_loom)]
+use loom::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// With so many bytes that the driver has not read, the socket is not read on. One read may go beyond.
-const INPUT_BYTES: usize = 64 * 1024;
+const INPUT_BYTES: usize = if cfg!(echosphere_loom) { 2 } else { 64 * 1024 };
 /// Bytes from the driver that its thread has not taken yet.
-const OUTPUT_BYTES: usize = 64 * 1024;
+const OUTPUT_BYTES: usize = if cfg!(echosphere_loom) { 2 } else { 64 * 1024 };
 
 /// A connection's bytes on their way between its thread and the driver.
 #[derive(Debug, Default)]
-pub(super) struct Pipe(Mutex<State>);
+pub(super) struct ThreadPipe(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -39,7 +43,7 @@ struct State {
 
 /// What the driver wants of a socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct PipeRequest {
     /// That it be read.
     pub(super) input: bool,
     /// That it be shut down once what was taken is written.
@@ -49,9 +53,9 @@ pub(super) struct Wanted {
 }
 
 /// The thread's end.
-impl Pipe {
+impl ThreadPipe {
     /// Moves what is to be written to `output`, if that is empty, and says what else is wanted.
-    pub(super) fn take(&self, output: &mut BytesMut) -> Wanted {
+    pub(super) fn take(&self, output: &mut BytesMut) -> PipeRequest {
         let mut state = self.state();
         let mut writer = None;
         if output.is_empty() && !state.output.is_empty() {
@@ -61,7 +65,7 @@ impl Pipe {
             }
         }
         state.full = state.input.len() >= INPUT_BYTES;
-        let wanted = Wanted {
+        let wanted = PipeRequest {
             input: !state.full,
             shutdown: state.shutdown && !state.shut_down && state.output.is_empty(),
             release: state.released,
@@ -132,13 +136,13 @@ fn wait(waiting: &mut Option<Waker>, cx: &Context<'_>) {
 #[derive(Debug)]
 pub struct ThreadedStream {
     peer: SocketAddr,
-    pipe: Arc<Pipe>,
+    pipe: Arc<ThreadPipe>,
     /// Has the thread look at the connection.
     thread: Waker,
 }
 
 impl ThreadedStream {
-    pub(super) const fn new(peer: SocketAddr, pipe: Arc<Pipe>, thread: Waker) -> Self {
+    pub(super) const fn new(peer: SocketAddr, pipe: Arc<ThreadPipe>, thread: Waker) -> Self {
         Self { peer, pipe, thread }
     }
 
@@ -245,5 +249,188 @@ impl Drop for ThreadedStream {
         state.input = BytesMut::new();
         drop(state);
         self.thread.wake_by_ref();
+    }
+}
+
+/// Every interleaving of a thread and the driver at the two ends of a pipe: `.ci/loom` runs these. A lost wake-up is a
+/// deadlock, which loom reports.
+#[cfg(all(test, echosphere_loom))]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use echosphere_driver::ready::{KeyWaker, Ready};
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+
+    const SENT: [u8; 3] = [1, 2, 3];
+
+    /// A thread with one socket, which takes turns as a worker does.
+    struct Thread {
+        ready: Arc<Ready<()>>,
+        pipe: Arc<ThreadPipe>,
+    }
+
+    impl Thread {
+        /// Calls `exchange` once, and again whenever the driver wakes the thread, until it returns `true`.
+        fn run(self, mut exchange: impl FnMut(&ThreadPipe) -> bool) {
+            let mut keys: VecDeque<((), Arc<KeyWaker<()>>)> = VecDeque::new();
+            let mut is_first = true;
+            block_on(poll_fn(|cx: &mut Context<'_>| {
+                self.ready.take(&mut keys);
+                let mut is_over = mem::take(&mut is_first) && exchange(&self.pipe);
+                while let Some((_, waker)) = keys.pop_front() {
+                    waker.rearm();
+                    is_over = is_over || exchange(&self.pipe);
+                }
+                if is_over {
+                    return Poll::Ready(());
+                }
+                if !self.ready.sleep(cx.waker()) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }));
+        }
+    }
+
+    /// Runs the driver's end in this thread and the other in a thread of its own, in every order with up to three preemptions.
+    fn model(driver: fn(ThreadedStream), exchange: fn() -> Box<dyn FnMut(&ThreadPipe) -> bool>) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let (ready, pipe) = (Arc::new(Ready::default()), Arc::new(ThreadPipe::default()));
+            let waker = Waker::from(ready.waker(()));
+            let stream = ThreadedStream::new(([127, 0, 0, 1], 1).into(), Arc::clone(&pipe), waker);
+            let thread = thread::spawn(move || Thread { ready, pipe }.run(exchange()));
+            driver(stream);
+            thread.join().expect("the thread does not panic");
+        });
+    }
+
+    /// The next bytes, at most two; none at the end.
+    fn read(stream: &mut ThreadedStream) -> io::Result<Vec<u8>> {
+        let mut space = [0; 2];
+        let mut buffer = ReadBuf::new(&mut space);
+        block_on(poll_fn(|cx: &mut Context<'_>| {
+            Pin::new(&mut *stream).poll_read(cx, &mut buffer)
+        }))?;
+        Ok(buffer.filled().to_vec())
+    }
+
+    fn write_all(stream: &mut ThreadedStream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = block_on(poll_fn(|cx: &mut Context<'_>| {
+                Pin::new(&mut *stream).poll_write(cx, bytes)
+            }))?;
+            bytes.advance(written);
+        }
+        Ok(())
+    }
+
+    fn shut_down(stream: &mut ThreadedStream) -> io::Result<()> {
+        block_on(poll_fn(|cx: &mut Context<'_>| Pin::new(&mut *stream).poll_shutdown(cx)))
+    }
+
+    #[test]
+    fn the_driver_reads_all_that_a_thread_puts_and_then_the_end() {
+        model(
+            |mut stream| {
+                let mut received = Vec::new();
+                loop {
+                    let bytes = read(&mut stream).expect("the pipe has not failed");
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    received.extend(bytes);
+                }
+                assert_eq!(received, SENT);
+            },
+            || {
+                let (mut left, mut output) = (VecDeque::from(SENT), BytesMut::new());
+                Box::new(move |pipe| {
+                    let mut has_room = pipe.take(&mut output).input;
+                    while has_room {
+                        let Some(byte) = left.pop_front() else {
+                            pipe.end();
+                            return true;
+                        };
+                        has_room = pipe.put(&[byte]);
+                    }
+                    false
+                })
+            },
+        );
+    }
+
+    #[test]
+    fn a_thread_takes_all_that_the_driver_writes_and_then_shuts_down() {
+        model(
+            |mut stream| {
+                write_all(&mut stream, &SENT).expect("the pipe has not failed");
+                shut_down(&mut stream).expect("the pipe has not failed");
+            },
+            || {
+                let mut taken = Vec::new();
+                Box::new(move |pipe| {
+                    let mut output = BytesMut::new();
+                    let wanted = pipe.take(&mut output);
+                    taken.extend_from_slice(&output);
+                    if wanted.shutdown {
+                        assert_eq!(taken, SENT);
+                        pipe.shut_down();
+                    }
+                    wanted.shutdown
+                })
+            },
+        );
+    }
+
+    #[test]
+    fn a_driver_that_waits_to_read_or_to_shut_down_learns_that_the_socket_failed() {
+        model(
+            |mut stream| {
+                let error = read(&mut stream).expect_err("nothing was put");
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                shut_down(&mut stream).expect_err("the socket is gone");
+            },
+            || {
+                Box::new(|pipe| {
+                    pipe.fail(io::ErrorKind::ConnectionReset);
+                    true
+                })
+            },
+        );
+        model(
+            |mut stream| {
+                let error = write_all(&mut stream, &SENT).and_then(|()| shut_down(&mut stream));
+                assert_eq!(error.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+            },
+            || {
+                Box::new(|pipe| {
+                    pipe.fail(io::ErrorKind::ConnectionReset);
+                    true
+                })
+            },
+        );
+    }
+
+    #[test]
+    fn a_thread_learns_that_the_driver_has_dropped_its_end_and_takes_what_it_wrote() {
+        model(
+            |mut stream| write_all(&mut stream, &SENT[..2]).expect("the pipe has not failed"),
+            || {
+                let mut taken = Vec::new();
+                Box::new(move |pipe| {
+                    let mut output = BytesMut::new();
+                    let wanted = pipe.take(&mut output);
+                    taken.extend_from_slice(&output);
+                    assert!(!wanted.release || taken == SENT[..2], "{taken:?}");
+                    wanted.release
+                })
+            },
+        );
     }
 }
