@@ -289,7 +289,7 @@ fn first_bytes_show_the_protocol() {
         (b"\0\0\0\x09message x", Some(Protocol::Echo)),
         (b"ok x", Some(Protocol::Echo)),
         (b"ok 1\n", Some(Protocol::Chat)),
-        (b"error full the server has as many connections as it takes", None),
+        (b"error full the server is full", None),
         (b"error unknown-request", None),
         (b"error unknown-request expected", None),
         (b"\0\0\x1e\x04\x01\0\0\0\0", None),
@@ -298,7 +298,7 @@ fn first_bytes_show_the_protocol() {
         assert_eq!(Protocol::from_first_bytes(bytes), protocol, "{}", bytes.escape_ascii());
     }
     // Servers of several protocols send the other errors.
-    let busy = b"somebody else talks with this server; connect again later";
+    let busy = b"another client has a session with this server; connect again later";
     assert_eq!(Protocol::from_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
     assert_eq!(Protocol::from_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
 }
