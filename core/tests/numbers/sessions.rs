@@ -49,7 +49,7 @@ fn a_session_that_was_sent_whole_can_be_resumed_until_it_is_discarded() {
     fixture.pass(TTL);
     let (_, said) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert!(said.starts_with("error unknown-session "), "{said}");
-    assert!(said.contains("30s"), "{said}");
+    assert!(said.contains("30 s"), "{said}");
 }
 
 /// A driver passes on what has arrived before it expires what is due, however late it is.
