@@ -63,6 +63,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn only_an_error_of_this_host_makes_accepting_pause() {
+        for (kind, pause) in [
+            (io::ErrorKind::ConnectionAborted, Duration::ZERO),
+            (io::ErrorKind::ConnectionReset, Duration::ZERO),
+            (io::ErrorKind::Interrupted, Duration::ZERO),
+            (io::ErrorKind::OutOfMemory, PAUSE),
+        ] {
+            let begun = Instant::now();
+            AcceptErrors::default().note(&kind.into()).await;
+            assert_eq!(begun.elapsed(), pause, "{kind}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_line_a_second_is_written_and_the_others_are_counted() {
         let mut complaint = LogLimit::default();
         assert_eq!(complaint.due(), Some(0));

@@ -231,6 +231,15 @@ mod tests {
             error.map_err(|error| error.kind()).err(),
             Some(io::ErrorKind::ConnectionRefused)
         );
+        // A refusal is reported rather than what says less, whichever came first. Nobody connects to a broadcast address.
+        let failing = ["127.0.0.2:1", "255.255.255.255:1"];
+        for order in [failing, [failing[1], failing[0]]] {
+            let error = connect_to_any(addresses(&order)).await;
+            assert_eq!(
+                error.map_err(|error| error.kind()).err(),
+                Some(io::ErrorKind::ConnectionRefused)
+            );
+        }
         let error = connect_to_any(Vec::new()).await;
         assert_eq!(error.map_err(|error| error.kind()).err(), Some(io::ErrorKind::NotFound));
     }

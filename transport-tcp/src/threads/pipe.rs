@@ -266,6 +266,8 @@ mod tests {
     use super::*;
 
     const SENT: [u8; 3] = [1, 2, 3];
+    /// What a thread puts at once. The second piece goes beyond what a pipe holds.
+    const PIECES: [&[u8]; 3] = [&[1], &[2, 3], &[4]];
 
     /// A thread with one socket, which takes turns as a worker does.
     struct Thread {
@@ -310,9 +312,9 @@ mod tests {
         });
     }
 
-    /// The next bytes, at most two; none at the end.
+    /// The next byte; none at the end.
     fn read(stream: &mut ThreadedStream) -> io::Result<Vec<u8>> {
-        let mut space = [0; 2];
+        let mut space = [0; 1];
         let mut buffer = ReadBuf::new(&mut space);
         block_on(poll_fn(|cx: &mut Context<'_>| {
             Pin::new(&mut *stream).poll_read(cx, &mut buffer)
@@ -346,18 +348,18 @@ mod tests {
                     }
                     received.extend(bytes);
                 }
-                assert_eq!(received, SENT);
+                assert_eq!(received, PIECES.concat());
             },
             || {
-                let (mut left, mut output) = (VecDeque::from(SENT), BytesMut::new());
+                let (mut left, mut output) = (VecDeque::from(PIECES), BytesMut::new());
                 Box::new(move |pipe| {
                     let mut has_room = pipe.take(&mut output).input;
                     while has_room {
-                        let Some(byte) = left.pop_front() else {
+                        let Some(piece) = left.pop_front() else {
                             pipe.end();
                             return true;
                         };
-                        has_room = pipe.put(&[byte]);
+                        has_room = pipe.put(piece);
                     }
                     false
                 })
