@@ -8,18 +8,23 @@ use std::time::Duration;
 use echosphere_core::DialToken;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Message, Uuid};
-use echosphere_core::wire::ErrorCode;
-use echosphere_driver::Connector;
+use echosphere_core::wire::{ErrorCode, Protocol};
+use echosphere_driver::settle::{Reactor, Settle};
+use echosphere_driver::{Connector, Listener, OtherProtocol};
 use echosphere_transport_grpc::numbers::GetNumbers;
-use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcStream};
+use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream};
+use echosphere_transport_tcp::TcpListener;
+use futures_util::FutureExt;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::memory::{Direction, End, Failure, Fault, Network, NetworkListener, OneConnection, network};
+use crate::peer::preface;
 use crate::support::{HttpClient, Running, message, path, replies, requests, serve, soon};
 
 /// Long enough that a wait of a minute takes few steps.
@@ -211,4 +216,68 @@ async fn a_call_that_is_silent_for_an_hour_stays() {
     assert_eq!(replies(&bytes).len(), 4);
     drop(stream);
     running.end().await;
+}
+
+/// Yields the connection of a server that sends these bytes one by one.
+fn dripping(words: &'static [u8]) -> OneConnection<DuplexStream> {
+    let (client, mut server) = duplex(1024);
+    tokio::spawn(async move {
+        for byte in words {
+            server.write_u8(*byte).await.unwrap();
+            sleep(STEP).await;
+        }
+        // What the client sends is read until it closes.
+        let _ = tokio::io::copy(&mut server, &mut tokio::io::sink()).await;
+    });
+    OneConnection::new(client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_speaks_something_else_slowly_is_known_too() {
+    // HTTP/2 fails at the ninth byte, the end of a frame's header.
+    for (words, protocol) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Protocol::Http1),
+        (b"ok 1\nok 2\n", Protocol::Chat),
+    ] {
+        let grpc = GrpcConnector::<GetNumbers, _>::over(dripping(words), "localhost");
+        let error = soon(grpc.dial(DialToken(1))).await.unwrap_err();
+        let other = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert_eq!(other, Some(&OtherProtocol(Some(protocol))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_server_has_ended_its_connections_are_closed() {
+    let (network, listener) = network();
+    let Running {
+        handle,
+        driver,
+        serving,
+        ..
+    } = start(listener);
+    let mut idle = network.connect(None).0;
+    idle.write_all(&preface()).await.unwrap();
+    handle.drain(Duration::ZERO).await.unwrap();
+    assert!(driver.await.unwrap().is_zero());
+    serving.ended().await;
+    let mut rest = Vec::new();
+    let end = idle.read_to_end(&mut rest).now_or_never();
+    assert!(matches!(end, Some(Ok(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_listener_names_its_peers_and_passes_reach_as_many_connections_as_the_reactors() {
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (mut listener, _serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
+    let client = TcpStream::connect(addr).await.unwrap();
+    let peer = client.local_addr().unwrap();
+    let http = HttpClient::over(client).await;
+    let _asking = http.ask(&path(), &[]).await;
+    let call = soon(listener.accept()).await.unwrap();
+    assert_eq!(listener.peer(&call), Some(peer));
+    for connections in [0, 1024, 100_000] {
+        let expected = Reactor::default().passes(connections);
+        assert_eq!(listener.settle().passes(connections), expected);
+    }
 }
