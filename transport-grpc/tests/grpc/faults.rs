@@ -2,21 +2,22 @@
 //! and what is free afterwards.
 
 use std::io;
+use std::slice;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use echosphere_core::DialToken;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Message, Uuid};
-use echosphere_core::wire::{ErrorCode, Protocol};
+use echosphere_core::wire::ErrorCode;
 use echosphere_driver::settle::{Reactor, Settle};
-use echosphere_driver::{Connector, Listener, OtherProtocol};
+use echosphere_driver::{Connector, Listener};
 use echosphere_transport_grpc::numbers::GetNumbers;
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream};
 use echosphere_transport_tcp::TcpListener;
 use futures_util::FutureExt;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tonic::Code;
@@ -57,7 +58,7 @@ async fn call(end: End) -> io::Result<GrpcStream> {
 /// What a client reads until its call ends cleanly.
 async fn whole_call(end: End, request: &Message) -> io::Result<Vec<u8>> {
     let mut stream = call(end).await?;
-    stream.write_all(&requests(&[request.clone()])).await?;
+    stream.write_all(&requests(slice::from_ref(request))).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     stream.shutdown().await?;
@@ -216,34 +217,6 @@ async fn a_call_that_is_silent_for_an_hour_stays() {
     assert_eq!(replies(&bytes).len(), 4);
     drop(stream);
     running.end().await;
-}
-
-/// Yields the connection of a server that sends these bytes one by one.
-fn dripping(words: &'static [u8]) -> OneConnection<DuplexStream> {
-    let (client, mut server) = duplex(1024);
-    tokio::spawn(async move {
-        for byte in words {
-            server.write_u8(*byte).await.unwrap();
-            sleep(STEP).await;
-        }
-        // What the client sends is read until it closes.
-        let _ = tokio::io::copy(&mut server, &mut tokio::io::sink()).await;
-    });
-    OneConnection::new(client)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_speaks_something_else_slowly_is_known_too() {
-    // HTTP/2 fails at the ninth byte, the end of a frame's header.
-    for (words, protocol) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Protocol::Http1),
-        (b"ok 1\nok 2\n", Protocol::Chat),
-    ] {
-        let grpc = GrpcConnector::<GetNumbers, _>::over(dripping(words), "localhost");
-        let error = soon(grpc.dial(DialToken(1))).await.unwrap_err();
-        let other = error.get_ref().and_then(|inner| inner.downcast_ref());
-        assert_eq!(other, Some(&OtherProtocol(Some(protocol))));
-    }
 }
 
 #[tokio::test(start_paused = true)]
