@@ -168,7 +168,7 @@ fn words(told: &Described, whose: Whose) -> String {
     match told.kind {
         Kind::Opened if told.dial.is_some() => format!("{conn} opened by dial {dial}"),
         Kind::Opened => format!("{conn} opened"),
-        Kind::Received => format!("{conn} says {text}"),
+        Kind::Received => format!("from {conn} {text}"),
         Kind::Sent => format!("to {conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::PeerFinished => format!("{conn}: the peer has finished sending"),

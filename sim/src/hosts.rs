@@ -302,7 +302,7 @@ impl<S: System> Hosts<S> {
         };
         let mut shared = self.lock();
         if !shared.drain.contains_key(name) {
-            shared.check(now(), Err(format!("the driver of {name} ended unasked")));
+            shared.check(now(), Err(format!("the driver of {name} ended without a drain")));
         }
         if !endpoint.is_zero() {
             shared.check(now(), Err(format!("the driver of {name} ended, not at zero")));

@@ -76,10 +76,10 @@ impl fmt::Display for TurmoilFault {
         match *self {
             Self::Latency(host, latency) => write!(f, "client-{host}'s link takes {latency:?}"),
             Self::LatencyNormal(host) => write!(f, "client-{host}'s link is as fast as before"),
-            Self::Hold(host) => write!(f, "client-{host}'s link keeps everything back"),
-            Self::Release(host) => write!(f, "client-{host}'s link lets go of what it kept back"),
+            Self::Hold(host) => write!(f, "client-{host}'s link holds everything back"),
+            Self::Release(host) => write!(f, "client-{host}'s link delivers what it held back"),
             Self::Partition(host, cut) => write!(f, "client-{host} is cut off, {}", way(cut)),
-            Self::Repair(host, cut) => write!(f, "client-{host} is not cut off any more, {}", way(cut)),
+            Self::Repair(host, cut) => write!(f, "client-{host} is no longer cut off, {}", way(cut)),
             Self::FailRate(host, rate) => {
                 write!(
                     f,

@@ -118,10 +118,7 @@ impl Failure {
         Self {
             kind: FailureKind::Nondeterminism,
             hash,
-            ..Self::outside(
-                seed,
-                format!("the same seed does two different things: {where_they_part}"),
-            )
+            ..Self::outside(seed, format!("one seed did two different things: {where_they_part}"))
         }
     }
 

@@ -188,9 +188,7 @@ impl Stranger {
                 }
                 self.told.push(String::from_utf8_lossy(code).into_owned());
             } else if self.kind.is_no_start() || payload.is_empty() && self.lines == Some(true) && !self.bodies {
-                return Err(
-                    self.wrong("something else than an error, though it has not begun, or a keepalive in a line")
-                );
+                return Err(self.wrong("no error, though it has sent no whole frame, or a keepalive in lines"));
             } else if payload.starts_with(b"message ") {
                 marks.hit(Mark::StrangerHolds);
             }
@@ -198,9 +196,9 @@ impl Stranger {
         let (kind, new) = (self.kind, self.told[before..].join(", "));
         // By a clock that goes too fast.
         if kind.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
-            return Err(format!("a stranger is given up {age:?} after it began to connect"));
+            return Err(format!("a stranger is closed {age:?} after it began to connect"));
         }
-        Ok((!new.is_empty()).then(|| format!("a stranger who says {kind} is told {new}")))
+        Ok((!new.is_empty()).then(|| format!("a stranger that sent {kind} receives {new}")))
     }
 
     fn next(&mut self) -> Option<BytesMut> {
@@ -267,7 +265,7 @@ impl Stranger {
 
     pub(crate) fn wrong(&self, what: &str) -> String {
         format!(
-            "a stranger who says {} is told {}, should be told {}: {what}",
+            "a stranger that sent {} received {}, should receive {}: {what}",
             self.kind,
             words::list(&self.told),
             words::list(self.expected)

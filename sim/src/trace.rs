@@ -175,7 +175,7 @@ pub(crate) fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut St
             ),
         },
         Event::Received(id, message) => {
-            put(line, format_args!("{id:?} says "));
+            put(line, format_args!("from {id:?} "));
             message.brief(line);
         }
         Event::Closed(id, reason) => put(line, format_args!("{id:?} ended ({})", words::why(*reason))),

@@ -248,10 +248,7 @@ impl Report {
             let missing: Vec<String> = self.missing.iter().map(|mark| format!("{mark:?}")).collect();
             say!("never happened: {}", missing.join(", "));
             if tally.seeds < SEEDS {
-                say!(
-                    "{} seeds may be too few: {SEEDS} reach every mark",
-                    tally.seeds
-                );
+                say!("{} seeds may be too few: {SEEDS} reach every mark", tally.seeds);
             }
         }
         if self.interrupted {

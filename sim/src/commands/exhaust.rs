@@ -93,11 +93,7 @@ fn tell(args: &Args, explored: &Explored, took: f64) {
         say!("{report}");
         return;
     }
-    say!(
-        "schedules      {}, all to depth {}",
-        explored.schedules,
-        args.depth()
-    );
+    say!("schedules      {}, all to depth {}", explored.schedules, args.depth());
     say!("runs           {}", explored.runs);
     say!("states         {}", explored.states);
     say!(
@@ -130,11 +126,7 @@ fn fail(args: &Args, scope: &Scope, broken: &FailedSchedule) -> ExitCode {
         let again = replay(scope, &broken.decisions).unwrap_or_else(|wrong| Ok(vec![wrong]));
         let steps = again.unwrap_or_else(|broken| broken.steps);
         let same_x = if args.same_x { " --same-x" } else { "" };
-        say!(
-            "{}\n\n{}\n\nReplay it with:\n",
-            steps.join("\n"),
-            broken.rule
-        );
+        say!("{}\n\n{}\n\nReplay it with:\n", steps.join("\n"), broken.rule);
         say!(
             "cargo run --release -p sim -- exhaust --clients {} --depth {} --disturbances {}{same_x} --replay {decisions}\n\nFAILED",
             args.clients,

@@ -110,7 +110,7 @@ impl fmt::Display for Fault {
         let percent = |share: f64| share * 100.0;
         match *self {
             Self::Slow(host, by, lasts) => write!(f, "client-{host}'s link is slower by {by:?}, for {lasts:?}"),
-            Self::Clog(host, lasts) => write!(f, "client-{host}'s link keeps everything back, for {lasts:?}"),
+            Self::Clog(host, lasts) => write!(f, "client-{host}'s link holds everything back, for {lasts:?}"),
             Self::Partition(host, lasts) => write!(f, "client-{host} is cut off, for {lasts:?}"),
             Self::PartitionToServer(host, lasts) => {
                 write!(f, "client-{host} is cut off on the way to the server, for {lasts:?}")
@@ -138,9 +138,9 @@ impl fmt::Display for Fault {
             Self::ClientDrain(host, lasts) => write!(f, "client-{host} drains, for {lasts:?}"),
             Self::Pause(host, lasts) => write!(f, "client-{host} pauses, for {lasts:?}"),
             Self::Narrow(host, byte, lasts) => {
-                write!(f, "client-{host}'s link takes {byte:?} a byte, for {lasts:?}")
+                write!(f, "client-{host}'s link takes {byte:?} per byte, for {lasts:?}")
             }
-            Self::Stranger(host, kind) => write!(f, "a stranger connects from client-{host} and says {kind}"),
+            Self::Stranger(host, kind) => write!(f, "a stranger connects from client-{host} and sends {kind}"),
         }
     }
 }

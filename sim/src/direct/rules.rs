@@ -261,14 +261,16 @@ impl Spoken {
         let idle = idle_timeout(lines, link);
         let silence = now.since(self.heard);
         if reason == CloseReason::IdleTimeout && self.finished {
-            return Err("closed for its silence, though it has finished sending".to_owned());
+            return Err("closed as idle, though its peer has finished sending".to_owned());
         }
         if reason == CloseReason::IdleTimeout && silence < idle {
-            return Err(format!("closed for its silence, having been heard {silence:?} ago"));
+            return Err(format!(
+                "closed as idle, {silence:?} after its peer last sent something"
+            ));
         }
         let waited = self.finishing.map(|since| now.since(since));
         if reason == CloseReason::TimedOut && waited.is_none_or(|waited| waited < link.idle_timeout) {
-            return Err(format!("the peer's end was waited for {waited:?} only"));
+            return Err(format!("the peer's end was awaited for {waited:?} only"));
         }
         Ok(())
     }
@@ -288,10 +290,14 @@ impl Spoken {
         let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
         if met && !self.finished && silence > idle + SLACK {
-            return Err(format!("kept, having been heard {silence:?} ago"));
+            return Err(format!(
+                "not closed as idle, {silence:?} after its peer last sent something"
+            ));
         }
         if !met && age > link.handshake_timeout + SLACK {
-            return Err(format!("kept, though it has said nothing in {age:?}"));
+            return Err(format!(
+                "not closed, though its peer has sent no whole frame in {age:?}"
+            ));
         }
         Ok(())
     }
@@ -302,7 +308,7 @@ impl Spoken {
             return Ok(());
         };
         if waits > link.idle_timeout + SLACK {
-            return Err(format!("kept, though the peer has not closed in {waits:?}"));
+            return Err(format!("not closed, though its peer has not closed in {waits:?}"));
         }
         if !fin_sent && waits > SLACK {
             return Err(format!("no end of stream was sent in {waits:?}"));
@@ -314,7 +320,7 @@ impl Spoken {
     pub(super) fn check_silence(&self, now: Time, lines: bool, link: &ConnectionConfig) -> Result<(), String> {
         let silence = now.since(self.said);
         if !lines && silence > link.keepalive_interval + SLACK {
-            return Err(format!("nothing was said for {silence:?}, not even a keepalive"));
+            return Err(format!("nothing was sent for {silence:?}, not even a keepalive"));
         }
         Ok(())
     }
@@ -342,7 +348,7 @@ impl Backlog {
             self.long_since.get_or_insert(now);
         }
         if known && left > link.max_outbox {
-            return Err(format!("{left} bytes wait to be written, which is too much"));
+            return Err(format!("{left} bytes wait to be written, which is over the bound"));
         }
         Ok(())
     }
@@ -371,7 +377,7 @@ impl Backlog {
             return Ok(());
         }
         Err(format!(
-            "dropped as a slow consumer, with at most {at_most} bytes waiting to be written, of {} at all and {} for long allowed",
+            "dropped as a slow consumer with at most {at_most} bytes waiting; allowed are {} at any time and {} for long",
             link.max_outbox, link.max_backlog
         ))
     }

@@ -159,7 +159,7 @@ impl World {
                 self.search.borrow_mut().in_turn = Some(0);
             }
             if self.steps > self.scope.depth + MOST_STEPS {
-                return Err(format!("{LATE}it goes on for ever"));
+                return Err(format!("{LATE}the run does not end"));
             }
             let all = self.possible();
             let next = if self.steps >= self.scope.depth {
@@ -173,7 +173,7 @@ impl World {
                 }
             };
             let Some(next) = next else {
-                return Err(format!("{LATE}nothing can happen any more, and not all is done"));
+                return Err(format!("{LATE}nothing is left to happen, and not everything is done"));
             };
             self.steps += 1;
             self.happen(next);

@@ -38,7 +38,7 @@ impl Judging {
         let before = std::mem::replace(&mut self.due, due);
         let late = before.map_or(Duration::ZERO, |due| self.thread.ran_since(due));
         if late > SLACK {
-            return Err(format!("what was due is done {late:?} later"));
+            return Err(format!("a deadline was handled {late:?} late"));
         }
         match event {
             Event::Deadline | Event::Closed(_, CloseReason::IdleTimeout | CloseReason::ShuttingDown) => {

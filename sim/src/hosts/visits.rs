@@ -54,7 +54,7 @@ impl<S: System> Hosts<S> {
                         self.lock().trace.note(now(), &note);
                     }
                 }
-                Err(error) => break Err(stranger.wrong(&format!("and then broken off, {error}"))),
+                Err(error) => break Err(stranger.wrong(&format!("and then reset, {error}"))),
             }
         };
         // A server that is gone tells nobody anything, and one that is full does not wait until it can.

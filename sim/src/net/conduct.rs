@@ -158,7 +158,7 @@ impl Conduct {
         if let Some(woken) = woken {
             let since = self.thread.ran_since(woken);
             self.rules.check(since <= SLACK, || {
-                format!("a stream had room for {since:?}, and its driver, who waited for that, did not write")
+                format!("a stream had room for {since:?}, and its driver, which waited for room, did not write")
             });
         }
     }
@@ -171,7 +171,7 @@ impl Drop for Conduct {
             let since = self.thread.ran_since(ended);
             let stuck = self.rules.goes_on && self.waits.is_some();
             self.rules.check(stuck || since <= self.rules.linger + SLACK, || {
-                format!("a stream was kept for {since:?} after its end was read")
+                format!("a stream was not dropped for {since:?} after its end was read")
             });
         }
         // Who is not let in is told so, at most, and never read.

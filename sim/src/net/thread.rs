@@ -98,13 +98,13 @@ impl Thread {
         }
         let (turn, arrived) = state.judged;
         if turn != state.turns {
-            return Err("a time is over, and nobody has looked for what has arrived".to_owned());
+            return Err("a deadline is due, and the driver has not looked for what has arrived".to_owned());
         }
         let unread = |stream: &&Stream| stream.unread.is_some_and(|arrival| arrival <= arrived);
         match state.streams.values().filter(unread).count() {
             0 => Ok(()),
             count => Err(format!(
-                "a time is over, and on {count} streams is unread what had arrived"
+                "a deadline is due, and {count} streams have unread bytes that had arrived"
             )),
         }
     }

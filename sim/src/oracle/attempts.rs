@@ -95,14 +95,14 @@ impl Attempts {
     pub(super) fn pauses(&mut self, now: Time, after: Duration) -> Result<Time, String> {
         let step = self.step();
         if after + ROUNDED < step / 2 || after > step {
-            return Err(format!("a pause of {after:?}, in a step of {step:?}"));
+            return Err(format!("a pause of {after:?} is outside its step of {step:?}"));
         }
         if self.refused && !self.rule.insists {
-            return Err("another attempt after a refusal, though none has connected yet".to_owned());
+            return Err("another attempt after a refusal, though no attempt has connected yet".to_owned());
         }
         if now + after > self.last() {
             let since = now.since(self.since) + after;
-            return Err(format!("another attempt {since:?} after it began to try"));
+            return Err(format!("another attempt {since:?} after the first, which is too late"));
         }
         self.failures += 1;
         Ok(now + after)
@@ -112,7 +112,10 @@ impl Attempts {
     pub(super) fn gives_up(&self, now: Time) -> Result<(), String> {
         let refused = self.refused && !self.rule.insists;
         if !refused && now + self.step() <= self.last() {
-            return Err(format!("gives up {:?} after it began to try", now.since(self.since)));
+            return Err(format!(
+                "gives up {:?} after the first attempt, which is too early",
+                now.since(self.since)
+            ));
         }
         Ok(())
     }

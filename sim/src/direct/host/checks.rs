@@ -52,14 +52,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let by_peer = [CloseReason::PeerClosed, CloseReason::Reset].contains(&reason);
                 if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
                     result = result.and(Err(format!(
-                        "{id:?} ended ({}), and nothing of that has come",
+                        "{id:?} ended ({}), and its peer sent nothing of the kind",
                         words::why(reason)
                     )));
                 }
                 if let (Role::Client, CloseReason::Malformed(code)) = (self.role, reason)
                     && code != ErrorCode::Truncated
                 {
-                    result = result.and(Err(format!("{id:?} was sent what nobody can read: {code}")));
+                    result = result.and(Err(format!("{id:?} was sent bytes that cannot be decoded: {code}")));
                 }
                 if reason == CloseReason::Malformed(ErrorCode::Truncated) {
                     net.marks.hit(Mark::Truncated);
@@ -80,7 +80,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
             if self.calm && !closed && !silent {
                 self.check(Err(format!(
-                    "{id:?} ended ({}), though nothing goes wrong",
+                    "{id:?} ended ({}) in a run without faults",
                     words::why(reason)
                 )));
             }
@@ -94,7 +94,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(
-                "the {} of {id:?} has come, and the machine was not told",
+                "the {} of {id:?} arrived, and the machine did not receive it",
                 if arrival == Arrival::Fin { "end" } else { "reset" }
             )));
         }
@@ -153,7 +153,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 && !cut
             {
                 self.check(Err(format!(
-                    "{:?}: what was heard is not what was sent next",
+                    "{:?}: the machine did not receive the message that was sent next",
                     passed.conn
                 )));
             }
@@ -165,7 +165,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
         let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
         if !finished && !socket.stuck && !socket.slow {
-            self.check(Err(format!("{:?} was broken off, and not closed in order", socket.id)));
+            self.check(Err(format!("{:?} was reset instead of closed cleanly", socket.id)));
         }
     }
 
@@ -174,7 +174,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let held = self.open;
         if held >= self.link.max_connections {
             self.check(Err(format!(
-                "a connection was let in beside {held} others, which is too many"
+                "a connection was accepted beside {held} others, which is too many"
             )));
         }
     }
@@ -183,7 +183,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_refused(&mut self) {
         let held = self.open;
         if held < self.link.max_connections {
-            self.check(Err(format!("a connection was refused beside only {held} others")));
+            self.check(Err(format!(
+                "a connection was refused as one too many beside only {held} others"
+            )));
         }
     }
 
@@ -206,7 +208,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let left = conn.pipes[from].said.len();
         if left > 0 && !conn.ends[from].crashed {
             self.check(Err(format!(
-                "a connection ended in order, and {left} messages sent on it were never heard"
+                "a connection closed cleanly, and {left} messages that were sent on it were not received"
             )));
         }
     }
@@ -253,7 +255,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         *count += 1;
         if *count > WAKES {
-            self.check(Err("its timer rings on and on, and nothing is done".to_owned()));
+            self.check(Err("its timer fires again and again without effect".to_owned()));
         }
     }
 

@@ -150,7 +150,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if let Some(id) = refused.first() {
             self.check(Err(format!(
-                "{id:?} is told busy for its half-received message, and without it all hold {total} bytes of {bound} allowed"
+                "{id:?} is sent busy for its half-received message, though the others hold {total} bytes of the {bound} allowed"
             )));
         }
     }
@@ -183,7 +183,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if held != expected {
             self.check(Err(format!(
-                "half-received messages are said to hold {held} bytes, and hold {expected}"
+                "half-received messages are counted with {held} bytes, should be {expected}"
             )));
         }
     }

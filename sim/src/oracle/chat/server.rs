@@ -73,7 +73,7 @@ impl ServerModel {
             .is_some_and(|current| current.cut && !current.finished);
         let ends = |conn: &ConnId| self.peer() == Some(*conn);
         if cut && !matches!(event, Event::Closed(conn, _) | Event::PeerFinished(conn) if ends(conn)) {
-            return Err("a part of a line was taken for the whole, and its connection goes on".into());
+            return Err("a part of a line was taken for the whole, and its connection stays open".into());
         }
         match event {
             Event::Opened(conn, opened) => {
@@ -118,10 +118,10 @@ impl ServerModel {
                 Action::Notify(notice) => self.told(sessions, now, notice, step)?,
                 Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
                 Action::Send(conn, Message::Part { .. } | Message::Taken { .. }) if self.peer() != Some(*conn) => {
-                    return Err(format!("{conn:?} is talked with, and is not the peer"));
+                    return Err(format!("{conn:?} is sent a message, and is not the peer"));
                 }
                 Action::Send(_, Message::Part { id, last: true, .. }) => {
-                    let current = self.current.as_mut().ok_or("something is said to nobody")?;
+                    let current = self.current.as_mut().ok_or("a message is sent without a session")?;
                     current.sent = current.sent.max(*id);
                 }
                 Action::Close(conn, reason) => self.closes(now, *conn, *reason)?,
@@ -174,7 +174,7 @@ impl ServerModel {
                 current.finished = true;
                 Ok(())
             }
-            _ => Err(format!("{conn:?} goes on, and has finished sending")),
+            _ => Err(format!("{conn:?} stays open, though its peer has finished sending")),
         }
     }
 
@@ -183,7 +183,7 @@ impl ServerModel {
         let ends = |action: &ActionOf<SimServer>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
             Message::Taken { .. } => self.sending.answered(),
-            Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
+            Message::Bye if !actions.iter().any(ends) => return Err("a session continues after bye".into()),
             _ => self.answers.came(message),
         }
         Ok(())
@@ -341,7 +341,7 @@ impl ServerModel {
                     Ok(())
                 } else {
                     Err(format!(
-                        "{received} are there, says the client, and {delivered} are delivered"
+                        "the client reports {received} messages as received; acknowledged are {delivered}"
                     ))
                 }
             }
@@ -361,7 +361,7 @@ impl ServerModel {
             .iter()
             .any(|action| matches!(action, Action::Notify(Notice::Lost(_))));
         if kept != (current.number != 0 && !self.draining) {
-            return Err("a session is kept that is not to be, or the other way round".into());
+            return Err("the server is wrong on whether a lost session is kept".into());
         }
         Ok(())
     }
@@ -373,10 +373,10 @@ impl ServerModel {
                 id,
                 body,
             } => {
-                let current = self.current.as_mut().ok_or("something is heard from nobody")?;
+                let current = self.current.as_mut().ok_or("a message is received without a session")?;
                 current.heard += 1;
                 if (*ordinal, *id) != (current.ordinal, current.heard) {
-                    return Err(format!("message {id} of session {ordinal} is heard, which is another"));
+                    return Err(format!("message {id} of session {ordinal} is received out of order"));
                 }
                 let session = match sessions.heard(body) {
                     Ok(session) => session,
@@ -387,28 +387,34 @@ impl ServerModel {
                     Err(rule) => return Err(rule),
                 };
                 if current.session.replace(session).is_some_and(|other| other != session) {
-                    return Err("something is heard of another session".into());
+                    return Err("a message of another session is received".into());
                 }
             }
             Notice::Acknowledged { id, round_trip, .. } => {
-                let current = self.current.as_mut().ok_or("something is delivered to nobody")?;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is acknowledged without a session")?;
                 current.delivered += 1;
                 let session = current
                     .session
-                    .ok_or("an answer is delivered where nothing was heard")?;
+                    .ok_or("an answer is acknowledged where no message was received")?;
                 let entry = sessions.get_mut(session);
                 entry.answers_delivered += 1;
                 if *id != current.delivered || entry.answers_delivered > entry.answers_read {
-                    return Err(format!("answer {id} is said to be delivered, and was not read"));
+                    return Err(format!("answer {id} is reported as acknowledged, and was not read"));
                 }
                 match (round_trip, step.0) {
                     (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Resume { .. })) => {}
-                    _ => return Err("something is delivered because of something else".into()),
+                    _ => return Err("an acknowledgement is reported after the wrong event".into()),
                 }
             }
             Notice::Unacknowledged { .. } => {
-                let current = self.current.as_mut().ok_or("an answer to nobody is not delivered")?;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is reported as lost without a session")?;
                 current.undelivered += 1;
             }
             Notice::Ended { failure } => {
@@ -428,7 +434,7 @@ impl ServerModel {
         let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(
-                "the server talks with {}, should talk with {}",
+                "the server's peer is {}, should be {}",
                 words::conn(server.inner.peer()),
                 words::conn(peer)
             ));
@@ -452,7 +458,7 @@ impl ServerModel {
         }
         let nothing = self.current.is_none() && self.strangers.is_empty() && self.behind.is_none();
         if nothing != server.inner.is_zero() {
-            return Err("the server is at zero and should not be, or the other way round".into());
+            return Err("the server and the model disagree on whether it is at zero".into());
         }
         Ok(())
     }
@@ -460,7 +466,7 @@ impl ServerModel {
     pub(super) fn ends(&self) -> Result<(), String> {
         match (&self.current, &self.behind, self.strangers.len()) {
             (None, None, 0) => Ok(()),
-            _ => Err("the server still talks with somebody".into()),
+            _ => Err("the server still has a session".into()),
         }
     }
 }

@@ -83,7 +83,7 @@ impl ServerSession {
             ));
         }
         if self.delivered + self.undelivered != self.said {
-            return Err("a session ends, and of some answer nothing is known".into());
+            return Err("a session ends without a result for each answer".into());
         }
         Ok(())
     }

@@ -70,20 +70,20 @@ impl Sessions {
     pub(super) fn heard(&mut self, body: &Bytes) -> Result<usize, String> {
         let key = body.first_chunk().map(|key| read(*key));
         let Some((session, index)) = key.and_then(|key| self.of_key.get(&key).copied()) else {
-            return Err("the server hears what nobody said".into());
+            return Err("the server receives a message that no client sent".into());
         };
         let (key, said) = self.all[session].said[index].clone();
         if said != *body {
-            return Err(format!("message {key} is not heard as it was said"));
+            return Err(format!("message {key} is received with another body than was sent"));
         }
         if self.never.contains(&key) {
-            return Err(format!("message {key} is heard, and was said to be not sent"));
+            return Err(format!("message {key} is received, though it was reported as not sent"));
         }
         let entry = &mut self.all[session];
         if entry.heard != index {
             let (next, _) = entry.said[entry.heard.min(entry.said.len() - 1)];
             return Err(format!(
-                "message {key} is heard, where {next} comes next or all were heard"
+                "message {key} is received, where {next} comes next or all were received"
             ));
         }
         entry.heard += 1;
@@ -108,7 +108,7 @@ impl Sessions {
         let entry = &mut self.all[session];
         let (_, said) = entry.said[..entry.heard]
             .get(entry.answers)
-            .ok_or("an answer to something that the server has not heard")?;
+            .ok_or("an answer to a message that the server has not received")?;
         if body.strip_prefix(ANSWER) != Some(&said[..]) {
             return Err("an answer that is not the next one".into());
         }
@@ -121,9 +121,9 @@ impl Sessions {
             .of_key
             .get(&key)
             .copied()
-            .ok_or("nobody said what is not delivered")?;
+            .ok_or("a message is reported as lost that was not sent")?;
         if of != session || (!sent && self.all[session].heard > index) {
-            return Err(format!("message {key} is said to be not sent, and was"));
+            return Err(format!("message {key} is reported as not sent, and was sent"));
         }
         if !sent {
             self.never.insert(key);
@@ -184,9 +184,15 @@ impl Sending {
 
     /// Checks what was said of the round trip of this message.
     pub(super) fn check(&mut self, now: Time, id: u64, took: std::time::Duration) -> Result<(), String> {
-        let began = self.began.remove(&id).ok_or("a round trip of what was not sent")?;
+        let began = self
+            .began
+            .remove(&id)
+            .ok_or("a round trip of a message that was not sent")?;
         if took != now.since(began) {
-            return Err(format!("a round trip of {took:?}, which took {:?}", now.since(began)));
+            return Err(format!(
+                "a round trip is reported as {took:?}, and took {:?}",
+                now.since(began)
+            ));
         }
         Ok(())
     }

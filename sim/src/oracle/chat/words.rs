@@ -8,9 +8,9 @@ use crate::words;
 /// Why something was not said.
 pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
-        SendError::NoPeer => "nobody is there",
+        SendError::NoPeer => "no peer",
         SendError::Leaving => "this side is leaving",
-        SendError::QueueFull => "too much waits",
+        SendError::QueueFull => "the queue is full",
         SendError::TooLong => "too long",
     }
 }

@@ -454,7 +454,7 @@ impl ServerModel {
             let flights = orphaned.get_mut(&x).filter(|flights| !flights.is_empty());
             let Some(flights) = flights else {
                 return Err(format!(
-                    "X number {x} was forwarded anew, but nobody who waits lost its holder"
+                    "X number {x} was forwarded again, though no originator lost its holder"
                 ));
             };
             flights.sort_unstable_by_key(|flight| flight.forwarded);

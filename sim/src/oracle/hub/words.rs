@@ -92,7 +92,7 @@ impl Brief for Notice {
             Self::Connected { session } => *line += &format!("session {session} is connected"),
             Self::Unanswered { session, ask } => *line += &format!("session {session}, number {ask} is not answered"),
             Self::Retrying { session, why, after } => {
-                *line += &format!("session {session} tries again in {after:?}: {}", words::brief(why));
+                *line += &format!("session {session} retries in {after:?}: {}", words::brief(why));
             }
             Self::Ended { session, failure } => {
                 *line += &format!(

@@ -142,12 +142,12 @@ impl StreamsModel {
         | Notice::Failed { key, .. }) = *notice;
         let number = key as usize;
         let Some(Planned::Get { want, .. }) = self.planned.get(number) else {
-            return Err(format!("somebody is told of stream {key}, and nobody asked for it"));
+            return Err(format!("a notice of stream {key}, which was not requested"));
         };
         let want = want.clone();
         if self.callers[number].over {
             return Err(format!(
-                "stream {key} is over, and its caller is told: {}",
+                "a notice after the end of stream {key}: {}",
                 words::brief(notice)
             ));
         }
@@ -234,7 +234,7 @@ impl StreamsModel {
             Notice::Number { place, number, .. } => {
                 if pure && (place != caller.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
                     return Err(format!(
-                        "{number} is told at place {place}, after place {}",
+                        "{number} is reported at place {place}, after place {}",
                         caller.place.unwrap_or(0)
                     ));
                 }
@@ -259,7 +259,7 @@ impl StreamsModel {
             Notice::Failed { ref failure, .. } => {
                 caller.over = true;
                 if pure && matches!(failure, Failure::ProtocolViolation | Failure::OtherProtocol(_)) {
-                    return Err("a session made no sense".into());
+                    return Err("a client found a session invalid".into());
                 }
                 if kept && matches!(failure, Failure::Rejected(ErrorCode::UnknownSession, _)) {
                     return Err("the session is lost, though it is kept for longer than any loss lasts".into());
@@ -277,8 +277,6 @@ impl StreamsModel {
         let mut open = self.planned.iter().enumerate().filter(open);
         let (first, _) = open.next()?;
         let count = open.count() + 1;
-        Some(format!(
-            "{count} streams have not come to an end, among them number {first}"
-        ))
+        Some(format!("{count} streams have not finished, among them number {first}"))
     }
 }

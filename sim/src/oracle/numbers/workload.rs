@@ -163,7 +163,7 @@ impl Workload for Numbers {
                 "both" => Mode::Both,
                 "stateless" => Mode::Stateless,
                 "stateful" => Mode::Stateful,
-                other => return Err(format!("no mode is called {other}")),
+                other => return Err(format!("unknown mode {other}")),
             },
             period: written_workload.period,
             session_ttl: written_workload.session_ttl,

@@ -146,7 +146,7 @@ impl ClientModel {
         }
         let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
         let Some(&first) = self.pauses.range(of_host).next() else {
-            return Err("an attempt that nobody waits for".into());
+            return Err("an attempt that no message needs".into());
         };
         self.pauses.remove(&first);
         match self.now {
@@ -177,7 +177,7 @@ impl ClientModel {
         let at = *id as usize;
         if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
             return Err(format!(
-                "the caller was told of message number {id} twice, or before its time"
+                "the caller was notified of message number {id} twice or too early"
             ));
         }
         self.open_count -= 1;

@@ -48,7 +48,7 @@ impl Step<'_> {
             actual.next();
             if *of != number || why != failure {
                 return Err(format!(
-                    "session {number} failed ({}), and session {of} is said to have ({})",
+                    "session {number} failed ({}), and the notice is of session {of} ({})",
                     words::brief(failure),
                     words::brief(why)
                 ));
