@@ -1,4 +1,4 @@
-//! Many seeds on the direct driver, on all cores, and what came of them.
+//! Many seeds on the direct lane, on all cores, and their results.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,10 +1,12 @@
-//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for ShiViz.
+//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for
+//! ShiViz.
 //!
-//! The page is `draw/page.html` with its style, its scripts and the run as JSON put in. What is said in a run can be any
-//! bytes; in the page it is only ever text, and cannot end the element that it stands in.
+//! The page is `draw/page.html` with its style, its scripts and the run as JSON. A message can hold any
+//! bytes; the page treats them as text only, which cannot close the element that contains it.
 //!
-//! The log has one line an event, with the host's vector clock. <https://bestchai.bitbucket.io/shiviz/> reads it with the
-//! regular expression [`SHIVIZ`], which is also in its first line.
+//! The log has one line per event, with the host's vector clock.
+//! <https://bestchai.bitbucket.io/shiviz/> reads it with the regular expression [`SHIVIZ`], which is
+//! also in its first line.
 
 mod arrows;
 mod bands;

@@ -1,16 +1,15 @@
-//! Every schedule of a few clients, up to a depth: the real machines, codecs and endpoints, with everything that could
-//! happen next done once, at every moment.
+//! Every schedule of a few clients up to a depth: the real machines, codecs and endpoints, with each
+//! possible next step taken once.
 //!
-//! A schedule is a list of decisions: which of the possible things happens next, and whom the server chooses. All of them
-//! are gone through depth first, each from the start, so that nothing has to be copied. What may happen next is what a
-//! client is asked for, the first segment of any direction of any connection, and so many [`Scope::disturbances`] as
-//! are allowed: a reset, a crash, or a deadline that comes before what is under way. Where the depth ends, the rest of the
-//! schedule is done in a fixed order, and must end with everything acknowledged and at zero.
+//! A schedule is a list of decisions: which possible step comes next, and which receiver the server
+//! chooses. The search is depth first. Each run starts from the beginning, so no state is copied.
+//! Possible steps are a client's command, the first segment of a direction of a connection, and up to
+//! [`Scope::disturbances`] resets, crashes and early deadlines. Beyond the depth the run continues in a
+//! fixed order. It must end with everything acknowledged and at zero.
 //!
-//! Two schedules that tell each machine the same things in the same order differ only in how steps of different hosts
-//! that do not know of each other lie between one another: all hosts, and what is under way between them, are then in the same
-//! state. What follows is gone through only once, and counted as often as there are ways to get there. States are told
-//! apart by 128 bits of hash.
+//! Two schedules that give each machine the same events in the same order end in the same state,
+//! whatever the order of independent steps of different hosts. What follows such a state is run once,
+//! and counted once per way to reach it. States are compared by a hash of 128 bits.
 
 mod hash;
 mod steered;

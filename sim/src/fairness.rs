@@ -1,5 +1,5 @@
-//! Whether a server's random choices are fair, over many runs. A fair choice among n is as likely to hit any rank of
-//! them, whatever they are ranked by.
+//! Whether random choices are uniform over many runs. A uniform choice among n hits each rank equally
+//! often, whatever the ranking.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The software of the simulated hosts: the real driver, with a machine that is observed.
+//! The software of the simulated hosts: the real driver with an observed machine.
 
 use std::collections::BTreeMap;
 use std::future::Future;

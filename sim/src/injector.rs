@@ -1,4 +1,4 @@
-//! What can be done to the network and the hosts, and doing it.
+//! The faults of the turmoil lane, and the code that injects them.
 
 use std::collections::BTreeSet;
 use std::fmt;

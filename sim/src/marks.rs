@@ -1,4 +1,4 @@
-//! What a run has been through, counted: faults that fired, and rare things that happened because of them.
+//! Counters of what happened in runs: faults, and rare events that they cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! turmoil's sockets as the driver wants them, wrapped in streams that are as awkward as real ones may be.
+//! turmoil's sockets as the driver uses them, wrapped in streams that behave as awkwardly as real ones
+//! can.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

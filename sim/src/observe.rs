@@ -1,4 +1,4 @@
-//! Machines that are looked over their shoulder.
+//! Observed machines.
 
 use std::cell::Cell;
 use std::hash::Hash;

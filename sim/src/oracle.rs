@@ -1,4 +1,4 @@
-//! What a system must bring along to be run, and what is checked of it.
+//! What a system must provide to be simulated and checked.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Panics of what is run: failures of the run, told with it and not on their own.
+//! Panics inside a run: they are reported as failures of the run.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -1,4 +1,4 @@
-//! Which run a seed stands for: what the seed says, and what was asked for besides.
+//! The run that a seed and the flags beside it define.
 
 use crate::direct::Case;
 use crate::oracle::{Workload, silence};

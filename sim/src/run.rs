@@ -1,4 +1,4 @@
-//! One run: faults, healing, liveness, zero.
+//! One run of the turmoil lane: faults, healing, liveness, zero.
 
 use std::collections::BTreeMap;
 use std::fmt;

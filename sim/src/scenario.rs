@@ -1,5 +1,5 @@
-//! One run as a plan, drawn from one seed in the manner of swarm testing: each kind of fault is on or off for the whole
-//! run, so that some runs have none of a kind and others plenty of it.
+//! The plan of a run, drawn from one seed. As in swarm testing, each kind of fault is on or off for the
+//! whole run, so that some runs have none of a kind and others many.
 
 use std::time::Duration;
 

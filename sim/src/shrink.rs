@@ -1,5 +1,5 @@
-//! Making a failing run small: fewer messages, fewer faults, shorter bodies, less going wrong on the way, as long as it fails
-//! alike.
+//! Shrinks a failing run: fewer messages and faults, shorter bodies, fewer disturbances, as long as it
+//! fails in the same way.
 
 use crate::direct::{Case, Options, Rates, run_direct};
 use crate::oracle::Workload;

@@ -1,5 +1,5 @@
-//! Those who connect and speak no protocol: what they say, and what `docs/PROTOCOL.md` has them told, in which framing and in
-//! which order. Their words share no code with the codecs.
+//! Strangers: peers that speak no protocol. What they send, and what they must receive according to
+//! `docs/PROTOCOL.md`, in which framing and order. The code shares nothing with the codecs.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The trace of a run: a rolling hash over every event and what followed from it, and, for those who look, a line for each.
+//! The trace of a run: a rolling hash over all events and actions, and optionally a line for each
+//! event.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! Plain words for what traces and broken rules name.
+//! Plain words for what traces and rules name.
 
 use std::fmt::Display;
 

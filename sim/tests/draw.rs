@@ -1,4 +1,4 @@
-//! Drawings of runs: what is in them, and what cannot come out of them.
+//! Drawings of runs: what they contain, and what cannot escape from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

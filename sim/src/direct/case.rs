@@ -1,4 +1,4 @@
-//! A run of the direct driver as a plan: everything that is not decided on the way.
+//! The plan of a run on the direct lane: everything that is decided before the run.
 
 use std::fmt;
 use std::ops::RangeInclusive;

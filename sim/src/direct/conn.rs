@@ -1,4 +1,4 @@
-//! One connection: its two sockets, and the bytes that are under way between them.
+//! One modelled connection: its two sockets, and the bytes in flight between them.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Everything that was seen of a run, step by step, for those who draw it.
+//! Everything that happened in a run, step by step, for drawing it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The direct driver: the real machines, codecs and endpoints over modelled streams, in a loop over events. There is no
-//! runtime and there are no sockets, so it is fast, and it does to connections what turmoil's network cannot.
+//! The direct lane: the real machines, codecs and endpoints over modelled streams, in a loop over
+//! events. It has no runtime and no sockets, so it is fast, and it injects faults that turmoil's
+//! network cannot.
 
 mod case;
 mod conn;

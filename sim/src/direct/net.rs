@@ -1,7 +1,8 @@
-//! Modelled byte streams: what a network does to connections, without any network.
+//! Modelled byte streams.
 //!
-//! A stream never loses or reorders bytes within itself, as TCP does not; it delays, splits, joins, stalls and holds them,
-//! and it can die without telling anyone. What is lost for good are attempts to connect, ends of stream and resets.
+//! Like TCP, a stream never loses or reorders bytes within itself. The network delays, splits, joins,
+//! stalls and holds them, and a stream can die unnoticed. Only attempts to connect, ends of stream and
+//! resets can be lost for good.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,5 +1,5 @@
-//! Rules of connections that hold for every protocol, from the sections on framing and silence of `docs/PROTOCOL.md`,
-//! checked where the bytes pass.
+//! Rules of connections that hold for every protocol, from the sections on framing and silence of
+//! `docs/PROTOCOL.md`.
 
 use std::cell::RefCell;
 use std::rc::Rc;

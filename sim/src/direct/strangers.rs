@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on modelled connections.
+//! Strangers on modelled connections: peers that speak no protocol.
 
 use std::time::Duration;
 

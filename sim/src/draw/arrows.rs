@@ -1,4 +1,5 @@
-//! Which event was caused by which action: what one end of a connection sends, the other receives, in order.
+//! Which action caused which event: the other end of a connection receives what one end sends, in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Faults as bands of the picture.
+//! The faults of a run as bands of the picture.
 
 use serde_json::{Value, json};
 

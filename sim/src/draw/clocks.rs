@@ -1,4 +1,4 @@
-//! The log for ShiViz: a line for each event of a machine, with the vector clock of its host.
+//! The log for ShiViz: one line per event of a machine, with the vector clock of its host.
 
 use super::arrows::Arrow;
 use crate::direct::history::History;

@@ -1,4 +1,4 @@
-//! Hosts with their endpoints, and connections that keep what is under way until it is its turn.
+//! Hosts with their endpoints, and connections that hold segments until a decision delivers them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;

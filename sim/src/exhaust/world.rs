@@ -1,4 +1,4 @@
-//! One run of a schedule: hosts, connections, and what may happen next.
+//! One run of a schedule: hosts, connections, and the steps that are possible next.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! When a driver tells its machine that a time is over: after all that has arrived, and not much later.
+//! Checks when a driver handles a deadline: after it has read everything that had arrived, and not much
+//! later.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on turmoil's network. Their host's link is always sound.
+//! Strangers on turmoil's network: peers that speak no protocol. The link of their host has no faults.
 
 use std::future::pending;
 

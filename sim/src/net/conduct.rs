@@ -1,5 +1,5 @@
-//! What a driver owes its streams, whatever they carry: to end with them, to write on when it can, to drop none without
-//! a cause.
+//! Rules of a driver for its streams: it drops a stream after its end, writes when there is room, and
+//! drops none without a cause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! The thread that a host's driver runs on. Its reactor tells a few streams at a time that they can be read, and none
-//! while the thread is stopped, as the whole process is by a signal.
+//! The simulated thread of a host's driver. Its reactor reports a few ready streams at a time, and none
+//! while the thread is paused, as SIGSTOP pauses a process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;

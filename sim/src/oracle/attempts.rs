@@ -1,4 +1,4 @@
-//! When a client tries again to connect and when it gives up, from the section "How a client connects" of
+//! When a client retries and when it gives up, from section "How a client connects" of
 //! `docs/PROTOCOL.md`.
 
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! The chat: who says what, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The chat: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! Every message is told from every other by its first bytes, so that the model knows of each whether it was heard, how
-//! often, and after which. The server's caller answers all that it hears, so that messages go both ways.
+//! The first bytes of a message identify it. So the model knows of each whether it was received, how
+//! often, and after which other. The server's caller answers every message, so that messages go both
+//! ways.
 
 use std::time::Duration;
 

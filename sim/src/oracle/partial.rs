@@ -1,4 +1,4 @@
-//! The bound on half-received messages, in runs where it can be met.
+//! The bound on half-received messages, in runs that can exceed it.
 
 use crate::dice::{Dice, Purpose};
 

@@ -1,5 +1,5 @@
-//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
-//! with it.
+//! How a connection's bytes are written and read: by the real codec, or in lines by code that shares
+//! nothing with it.
 
 use std::marker::PhantomData;
 

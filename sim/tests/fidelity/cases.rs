@@ -1,4 +1,4 @@
-//! The cases, and what is expected of each network.
+//! The cases, and what is expected on each network.
 
 use std::fmt::Write;
 

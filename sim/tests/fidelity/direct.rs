@@ -1,4 +1,4 @@
-//! The cases on modelled streams, with several seeds: what they differ in is listed.
+//! The cases on modelled streams with several seeds; all different results are listed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What both sides are told and do, in few words.
+//! What the machines on both sides receive and do, in short words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What a host's sockets see, held against the rules of connections.
+//! Checks a host's sockets against the rules of connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Time};

@@ -1,4 +1,4 @@
-//! Connections that begin.
+//! How a host accepts, refuses and opens connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError};

@@ -1,4 +1,4 @@
-//! What half-received messages hold, held against section "Half-received messages" of `docs/PROTOCOL.md`.
+//! Checks half-received messages against section "Half-received messages" of `docs/PROTOCOL.md`.
 
 use std::cmp::Reverse;
 

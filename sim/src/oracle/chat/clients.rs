@@ -1,4 +1,4 @@
-//! The rules of clients: what becomes of each message is said once, and is true.
+//! The rules of clients: each message has one result, and it is true.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

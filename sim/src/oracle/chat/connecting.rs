@@ -1,4 +1,4 @@
-//! When a client connects, and when it tries again.
+//! When a chat client connects, retries and gives up.
 
 use echosphere_core::chat::{ClientConfig, Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;

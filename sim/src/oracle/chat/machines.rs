@@ -1,4 +1,4 @@
-//! The machines with callers that read what they hear, at once or some time later.
+//! The machines with callers that read each message, at once or some time later.
 
 use std::collections::VecDeque;
 use std::time::Duration;

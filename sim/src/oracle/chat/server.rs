@@ -1,4 +1,4 @@
-//! The rules of the server: one peer at a time, everything heard once, lost sessions kept.
+//! The rules of the server: one peer at a time, each message received once, lost sessions kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! One session of the server, as the model has it.
+//! The model's record of one session of the server.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What was said in each session, and how much of it was heard.
+//! What clients sent in each session, and how much of it was received.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

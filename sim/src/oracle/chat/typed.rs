@@ -1,4 +1,4 @@
-//! What somebody says to a chat at a terminal, and how its lines are read.
+//! A chat's messages in lines, as a person types and reads them.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::Message;

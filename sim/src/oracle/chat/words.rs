@@ -1,4 +1,4 @@
-//! The chat's messages in a few words.
+//! The chat's messages, commands and notices in short words.
 
 use echosphere_core::chat::{Command, Message, Notice, SendError, ServerCommand};
 

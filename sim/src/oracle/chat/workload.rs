@@ -1,4 +1,4 @@
-//! What clients do.
+//! The workload of the chat: sessions and messages.
 
 use std::time::Duration;
 

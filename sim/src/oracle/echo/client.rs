@@ -1,5 +1,5 @@
-//! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
-//! most once, and a natural end.
+//! The rules of clients: each message has a connection of its own until its `ok` arrives, each `message
+//! Y` is answered at most once, and connections close cleanly.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

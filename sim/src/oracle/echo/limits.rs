@@ -1,4 +1,5 @@
-//! The bounds of a run. In most runs they are as wide as the defaults and never reached; in some, one or another is tight.
+//! The bounds of a run. In most runs they are the defaults and never reached; in some, one or another
+//! is tight.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a host of clients runs: the real client, which may be made to say more than it should.
+//! The real client, which can be made to send more than it should.
 
 use echosphere_core::echo::{Client, Command, Message, Notice};
 use echosphere_core::random::unit;

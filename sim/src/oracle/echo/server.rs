@@ -1,8 +1,8 @@
-//! The rules of the server. Everything is looked up the plain way: a list of flights for each X, and a list of X for
-//! each connection.
+//! The rules of the server, with plain data structures: a list of flights for each X, and a list of X
+//! for each connection.
 //!
-//! What an event changes is checked at that event. The whole of the books is compared as often as that costs no more than a
-//! fixed amount for each event: at every event while they are small.
+//! What an event changes is checked at that event. The whole ledger is compared as often as a fixed
+//! cost per event allows: at every event while it is small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! What somebody says to an echo server at a terminal, and how its lines are read.
+//! An echo server's messages in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::echo::Message;

@@ -1,4 +1,4 @@
-//! The words of events and actions with each X replaced by its number, and the network's only rule.
+//! Events and actions with each X replaced by its number, and the network's only rule.
 
 use std::cell::Cell;
 use std::{fmt, ptr};

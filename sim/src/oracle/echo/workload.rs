@@ -1,4 +1,4 @@
-//! What clients send.
+//! The workload of echo: messages.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The hub, and what it may know of its users' connections when it is asked for a relay.
+//! The hub with what the model must see beside its events: which users' connections were behind at a
+//! relay.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The rules of the hub itself.
+//! The rules of the hub's server.
 
 use std::collections::{BTreeMap, BTreeSet};
 

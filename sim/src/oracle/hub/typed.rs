@@ -1,4 +1,4 @@
-//! What a user says at a terminal, and how the hub's lines are read.
+//! A hub's requests and replies in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::hub::{Message, Reply, Request, Unsent, UserIds};

@@ -1,5 +1,5 @@
-//! The rules of users: each request is sent once and answered once, or the caller is told that it was not; what arrives is
-//! passed on; who comes back does so as every client does.
+//! The rules of users: each request is sent once and has one result, deliveries are passed on, and a
+//! session reconnects as every client does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::slice::Iter;

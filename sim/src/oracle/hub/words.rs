@@ -1,4 +1,4 @@
-//! The hub's messages in a few words.
+//! The hub's messages, commands and notices in short words.
 
 use echosphere_core::hub::{Command, Message, Notice, Reply, Request, Unsent};
 

@@ -1,4 +1,4 @@
-//! What users do.
+//! The workload of the hub: sessions and requests.
 
 use std::time::Duration;
 

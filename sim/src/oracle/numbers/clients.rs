@@ -1,4 +1,5 @@
-//! The rules of clients: what they ask for, what each reply has them tell their caller, when they try again and give up.
+//! The rules of clients: what they request, which notice each reply causes, when they retry and give
+//! up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::Iter;

@@ -1,4 +1,4 @@
-//! What a seed says of who wants which numbers.
+//! Draws the streams of a run from its seed.
 
 use std::time::Duration;
 

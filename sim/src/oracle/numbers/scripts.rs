@@ -1,4 +1,4 @@
-//! Connections whose requests follow a script, whatever is answered.
+//! Connections whose requests follow a script, whatever the answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A session's numbers and checksums, one after the other from the start.
+//! The numbers and checksums of a session, computed one after the other from the start.
 
 use std::collections::BTreeMap;
 

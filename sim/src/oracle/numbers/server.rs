@@ -1,4 +1,5 @@
-//! The rules of the server: what each event must lead to, exactly, but for the first number of a stateless stream.
+//! The rules of the server: the exact result of each event, except the first number of a stateless
+//! stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

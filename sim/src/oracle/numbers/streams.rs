@@ -1,4 +1,5 @@
-//! What callers are told, over all lives of their hosts: each number once and in order, and a total that is right.
+//! The rules of each stream's notices, over all lives of its host: each number once and in order, and
+//! the right total.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a client says at a terminal, and how the server's lines are read.
+//! Numbers' requests and replies in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::numbers::Message;

@@ -1,4 +1,4 @@
-//! What numbers' machines say, in a few words.
+//! The messages, commands and notices of numbers in short words.
 
 use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 

@@ -1,4 +1,4 @@
-//! Who wants which numbers, and how patient everybody is.
+//! The workload of numbers: time-outs and bounds, and the form in files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The rules of what callers are told: what became of each message, once, how long it took, and how long the pauses are.
+//! The rules of notices: one result for each message, its round trip, and the pauses between attempts.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The whole of the server's own books, compared with the model's.
+//! Compares the whole of the server's ledger with the model's.
 
 use echosphere_core::ConnId;
 

@@ -1,4 +1,4 @@
-//! What a hub says, held against what was asked.
+//! The rules of a hub's replies, compared with the requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What becomes of a session when an attempt or its connection fails.
+//! What happens to a session when an attempt or its connection fails.
 
 use echosphere_core::hub::{Failure, Notice};
 use echosphere_core::{Action, CloseReason};

@@ -1,4 +1,4 @@
-//! Whether a server did what it should have, and keeps what it should.
+//! Compares a server's actions and state with the model's.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What becomes of a session when its connection ends.
+//! What happens to a session when its connection ends.
 
 use std::time::Duration;
 
