@@ -21,7 +21,7 @@ use crate::hosts::{CLIENTS, SERVER};
 use crate::oracle::Workload;
 use crate::words::Whose;
 
-/// What ShiViz is to be told to read the log.
+/// The regular expression with which ShiViz reads the log.
 pub const SHIVIZ: &str = r"^(?<host>\S+) (?<clock>\{[^}]*\}) (?<event>.*)$";
 
 const PAGE: &str = include_str!("draw/page.html");
@@ -151,7 +151,7 @@ fn told(told: &Described, whose: Whose) -> Value {
     json!([colour(told), words(told, whose), told.conn.map(|id| whose.name(id))])
 }
 
-/// Which colour a drawing gives it: the first word of what is said, or the kind of event.
+/// Which colour a drawing gives it: the first word of the message, or the kind of event.
 fn colour(told: &Described) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),

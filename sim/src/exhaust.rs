@@ -53,7 +53,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// So many clients, to this depth, with one disturbance.
+    /// The scope of `clients` clients to this depth, with one disturbance.
     #[must_use]
     pub const fn new(clients: usize, depth: usize) -> Self {
         Self {
@@ -67,14 +67,14 @@ impl Scope {
     }
 }
 
-/// What came of it.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Explored {
     /// How many schedules there are.
     pub schedules: u128,
     /// How many runs that took, each from the start.
     pub runs: u64,
-    /// States that were told apart where there was something to decide.
+    /// Different states in which there was something to decide.
     pub states: u64,
     /// Steps of all runs.
     pub steps: u64,
@@ -93,7 +93,7 @@ pub struct FailedSchedule {
     pub steps: Vec<String>,
 }
 
-/// Goes through all schedules. `progress` is told after each run.
+/// Goes through all schedules. `progress` is called after each run.
 ///
 /// # Errors
 ///
@@ -165,7 +165,7 @@ fn run(scope: &Scope, search: &Rc<RefCell<Search>>) -> (Result<End, String>, Wor
 enum End {
     /// Everything was acknowledged, and everybody was at zero.
     AtZero,
-    /// From here on it has been gone through before; there are so many ways to go on.
+    /// What follows was run before; the number of ways to continue.
     Seen(u128),
 }
 
@@ -183,7 +183,7 @@ struct Search {
     drawn: u128,
     /// Nothing is decided any more: choices are made in turn.
     in_turn: Option<usize>,
-    /// What happened, if somebody wants to know.
+    /// The steps in words, if they are recorded.
     words: Option<Vec<String>>,
     /// Why the decisions that were given cannot be made.
     wrong: Option<String>,
@@ -206,7 +206,7 @@ impl Search {
         self.in_turn = None;
     }
 
-    /// One of so many, at least one. `Err` says how many ways lead on from `state`, where that is known.
+    /// One of `among` choices. `Err` holds the number of ways that lead on from `state`, where that is known.
     fn choose(&mut self, among: usize, state: Option<u128>) -> Result<usize, u128> {
         if among <= 1 {
             return Ok(0);
@@ -239,7 +239,7 @@ impl Search {
         Ok(0)
     }
 
-    /// Whom the server chooses, of so many.
+    /// The receiver that the server chooses of `among`.
     fn draw(&mut self, among: usize) -> usize {
         // No state is known in the middle of a step, so that there always is a choice.
         let choice = self.choose(among, None).unwrap_or(0);

@@ -34,7 +34,7 @@ pub const SERVER: &str = "server";
 /// The names of the hosts of clients. turmoil's cost grows much faster than the number of hosts.
 pub const CLIENTS: [&str; 4] = ["client-0", "client-1", "client-2", "client-3"];
 
-/// The first so many hosts of clients, with their numbers.
+/// The first `hosts` hosts of clients, with their numbers.
 pub(crate) fn clients(hosts: usize) -> impl Iterator<Item = (usize, &'static str)> {
     CLIENTS.into_iter().enumerate().take(hosts)
 }
@@ -239,7 +239,7 @@ impl<S: System> Hosts<S> {
         self.attend(name, thread, driver.run(), handle).await
     }
 
-    /// Runs a driver, asks it every so often whether it is at zero, and has it drain when told to.
+    /// Runs a driver, asks it regularly whether it is at zero, and drains it when the run requests that.
     async fn attend<M, C>(
         self,
         name: &'static str,

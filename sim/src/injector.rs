@@ -26,7 +26,7 @@ pub enum Way {
 /// Something done to a host of clients, by its number, or its link to the server, or to the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TurmoilFault {
-    /// Every segment takes so long.
+    /// Every segment takes this time.
     Latency(usize, Duration),
     /// Segments take as long as they do in this run.
     LatencyNormal(usize),
@@ -47,7 +47,7 @@ pub enum TurmoilFault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
-    /// The host is asked to drain, for at most so long, and ends.
+    /// The host drains within this time, and ends.
     DrainClient(usize, Duration),
     /// The host begins anew.
     RestartClient(usize),
@@ -56,11 +56,11 @@ pub enum TurmoilFault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
-    /// The server is asked to drain, for at most so long, and ends.
+    /// The server drains within this time, and ends.
     DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
-    /// The host, or the server, does nothing for so long; what arrives waits.
+    /// The host, or the server, is paused for this time; what arrives waits.
     Pause(Option<usize>, Duration),
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for TurmoilFault {
     }
 }
 
-/// Does what it is told to a simulation, and keeps in mind what there is to undo.
+/// Injects faults into a simulation, and remembers what to undo.
 pub(crate) struct Injector {
     hosts: usize,
     latency: (Duration, Duration),

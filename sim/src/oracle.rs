@@ -62,7 +62,7 @@ pub trait System: Send + Sync + 'static {
             ..self.link(link)
         }
     }
-    /// How long a caller may take to read what its machine has told it.
+    /// How long a caller may take to read what its machine notified it of.
     fn lag(&self) -> Duration {
         Duration::ZERO
     }
@@ -110,7 +110,7 @@ pub trait System: Send + Sync + 'static {
         None
     }
 
-    /// Follows somebody who types, for where their requests end.
+    /// Follows typed requests, for where each ends.
     #[must_use]
     fn typing() -> Box<dyn Typing> {
         Box::<Lines>::default()
@@ -134,7 +134,7 @@ pub trait System: Send + Sync + 'static {
 pub enum Carried {
     /// Always.
     Always,
-    /// In length framing; people do not say it, and are not told.
+    /// In length framing only; lines do not carry it.
     ByLength,
     /// Perhaps, and unknown to the machine: connections say such things by themselves.
     ByConnections,
@@ -153,7 +153,7 @@ pub trait Workload: System + Clone + Sync {
     /// The system's name on the command line.
     const NAME: &'static str;
 
-    /// What `seed` says, for runs with so many hosts whose clients start within `window`. `clients` overrides their
+    /// Draws the workload of `seed`, for `hosts` hosts whose clients start within `window`. `clients` overrides their
     /// number.
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self;
 
@@ -239,12 +239,12 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
         unfinished.to_owned()
     }
 
-    /// It is so long since the run began. Said before the clients' steps by drivers that can.
+    /// Sets the time since the run began, before each client step, in lanes that can.
     fn time_is(&mut self, now: Duration) {
         let _ = now;
     }
 
-    /// A host of clients does nothing until so long since the run began.
+    /// A host of clients is paused until this time since the run began.
     fn pauses(&mut self, host: usize, until: Duration) {
         let _ = (host, until);
     }

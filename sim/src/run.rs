@@ -20,7 +20,7 @@ use crate::panics;
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
-/// How long drivers at zero may take to end once told to.
+/// How long drivers at zero may take to drain.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a run that broke no rule came to.
@@ -140,7 +140,7 @@ impl Failure {
         }
     }
 
-    /// The kind, and the rule without numbers, names and what was said: the same for all failures of one rule, and for one
+    /// The kind, and the rule without numbers, names and quotes: the same for all failures of one rule, and for one
     /// whose run is made smaller.
     #[must_use]
     pub fn shape(&self) -> (FailureKind, String) {

@@ -82,7 +82,7 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 ///    each holder gets its own ok and leaves before it answers: with at most [`ACK_DELAY_MAX`] and two latencies each,
 ///    at least three times in a row within the response time-out. Three attempts of the same message that all do would
 ///    be one in millions;
-/// 3. the linger time, for connections that do not close in order;
+/// 3. the linger time, for connections that do not close cleanly;
 /// 4. a second, for latencies, ticks, and how often the hosts are asked whether they are at zero.
 #[must_use]
 pub fn patience() -> Duration {
@@ -159,7 +159,7 @@ fn draw_budgets(dice: &mut Dice) -> Budgets {
     }
 }
 
-/// In four of ten runs somebody is stopped, half of the times for longer than any peer may be silent.
+/// In four of ten runs a host is paused, half of the times for longer than any peer may be silent.
 fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, TurmoilFault)> {
     if !dice.chance(0.4) {
         return Vec::new();
@@ -282,7 +282,7 @@ fn draw_strangers(dice: &mut Dice, safety: Duration) -> Vec<(Duration, StrangerK
     (0..6).map(one).collect()
 }
 
-/// A drain that is given all the time it needs, while somebody whom the server waits for is cut off: in order to end, it
+/// A drain that is given all the time it needs, while a client that the server waits for is cut off: in order to end, it
 /// must close what is not finished.
 fn drain_of_the_busy(dice: &mut Dice, host: usize, safety: Duration) -> [(Duration, TurmoilFault); 2] {
     let within = dice.millis(0, 300);

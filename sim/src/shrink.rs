@@ -22,7 +22,7 @@ pub struct Failing<W> {
 const SHORT: usize = 16;
 
 /// The smallest run that it finds, within `budget` runs, that fails as `failing` does: the same kind of failure of the
-/// same rule, numbers aside. `progress` is told the runs made so far.
+/// same rule, numbers aside. `progress` receives the number of runs so far.
 pub fn shrink<W: Workload>(failing: Failing<W>, budget: u64, mut progress: impl FnMut(u64)) -> Failing<W> {
     let mut best = failing;
     let wanted = best.failure.shape();

@@ -89,7 +89,7 @@ impl StrangerKind {
         }
     }
 
-    /// The codes that it is told. `greets` says that whoever does not say in time what they want is given up, and that what is no
+    /// The codes that it must receive. `greets`: the server closes clients that send no request in time, and what is no
     /// request ends a connection.
     const fn is_told(self, greets: bool) -> &'static [&'static str] {
         match self {
@@ -114,13 +114,13 @@ impl StrangerKind {
     }
 }
 
-/// One of them, with what it was told.
+/// One of them, with what it received.
 #[derive(Debug)]
 pub(crate) struct Stranger {
     kind: StrangerKind,
     /// Half-received messages may be too much for the server.
     bounded: bool,
-    /// What it must be told, in this order; the last comes before the end.
+    /// The errors that it must receive, in this order; the last comes before the end.
     expected: &'static [&'static str],
     /// How an error begins in a frame.
     error: &'static [u8],
@@ -128,14 +128,14 @@ pub(crate) struct Stranger {
     bodies: bool,
     /// Bytes of a frame or line that is not whole.
     heard: BytesMut,
-    /// Whether it is told in lines, once that is known.
+    /// Whether it receives lines, once that is known.
     lines: Option<bool>,
-    /// The codes of the errors that it was told.
+    /// The codes of the errors that it received.
     told: Vec<String>,
 }
 
 impl Stranger {
-    /// Somebody who comes to a server of `S`, whose connections have these bounds.
+    /// A stranger that connects to a server of `S`, whose connections have these bounds.
     pub(crate) fn new<S: System>(kind: StrangerKind, link: &ConnectionConfig) -> Self {
         // Where a line begins a talk, what a browser says is no mistake.
         let kind = match kind {
@@ -164,7 +164,7 @@ impl Stranger {
         self.kind == StrangerKind::Cut
     }
 
-    /// Takes what it hears, frame by frame or line by line, so long after it began to connect. `patience` is how long a server waits
+    /// Takes what it receives, `age` after it began to connect. `patience` is how long a server waits
     /// for its first word. Returns what there is to note.
     pub(crate) fn hear(
         &mut self,
@@ -222,12 +222,12 @@ impl Stranger {
         self.told.is_empty()
     }
 
-    /// Whether it was not let in, which it is told before it has said anything.
+    /// Whether it was refused before it had sent anything.
     pub(crate) fn is_turned_away(&self) -> bool {
         self.told.len() == 1 && ["full", "shutting-down"].contains(&&*self.told[0])
     }
 
-    /// Checks all that it was told, at the end. `unread` says that the server had not read all that it said.
+    /// Checks all that it received, at the end. `unread`: the server had not read all that it sent.
     pub(crate) fn check(&self, unread: bool) -> Result<(), String> {
         if !self.heard.is_empty() {
             return Err(self.wrong("half a frame or line"));

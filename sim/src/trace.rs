@@ -18,7 +18,7 @@ const RECENT: usize = 20;
 /// Bytes shown of a long body.
 const SHOWN: usize = 12;
 
-/// Something that can be told in a few words that are the same in every run of a seed.
+/// Something with a short text that is the same in every run of a seed.
 pub trait Brief {
     /// Appends the words.
     fn brief(&self, line: &mut String);

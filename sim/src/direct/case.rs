@@ -77,15 +77,15 @@ pub enum Fault {
     PartitionToClient(usize, Duration),
     /// Each of the host's connections is reset with this probability.
     Reset(usize, f64),
-    /// Each of the host's connections dies with this probability, and nobody is told.
+    /// Each of the host's connections dies unnoticed with this probability.
     HalfOpen(usize, f64),
     /// The host loses its state; its connections are reset.
     ClientCrash(usize, Duration),
-    /// The host loses its state; its connections die, and nobody is told.
+    /// The host loses its state; its connections die unnoticed.
     ClientPowerLoss(usize, Duration),
     /// The server loses its state; its connections are reset.
     ServerCrash(Duration),
-    /// The server loses its state; its connections die, and nobody is told.
+    /// The server loses its state; its connections die unnoticed.
     ServerPowerLoss(Duration),
     /// The server drains; then it ends, and starts again.
     ServerDrain(Duration),
@@ -93,9 +93,9 @@ pub enum Fault {
     ClientDrain(usize, Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
-    /// Each byte on one of the link's connections takes so long, and as few are under way as fit into [`NARROW`].
+    /// Each byte on one of the link's connections takes this time, and no more are in flight than fit into [`NARROW`].
     Narrow(usize, Duration, Duration),
-    /// Somebody connects from the host who speaks no protocol, and stays until told off, or until the network is healed.
+    /// A stranger connects from the host and stays until the server closes it or the network is healed.
     Stranger(usize, StrangerKind),
 }
 
@@ -172,7 +172,7 @@ impl Fault {
         Ok(())
     }
 
-    /// The host of clients that it is about, where there are so many.
+    /// The host of clients that it affects, where there are `hosts`.
     const fn host(self, hosts: usize) -> Option<usize> {
         match self {
             Self::ServerCrash(_) | Self::ServerPowerLoss(_) | Self::ServerDrain(_) => None,
@@ -309,7 +309,7 @@ impl Case {
         }
     }
 
-    /// Checks that it can be run, whoever wrote it, with hosts of clients up to this number.
+    /// Checks that it can be run with hosts of clients up to this number.
     ///
     /// # Errors
     ///

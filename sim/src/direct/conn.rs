@@ -10,7 +10,7 @@ use super::strangers::Visit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Segment {
-    /// So many bytes.
+    /// This number of bytes.
     Data(usize),
     Fin,
     Reset,
@@ -25,7 +25,7 @@ pub(super) struct Conn {
     pub(super) serial: u32,
     pub(super) ends: [End; 2],
     pub(super) pipes: [Pipe; 2],
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, and no side notices.
     pub(super) dead: bool,
     /// The client waits for the answer.
     pub(super) attempted: bool,

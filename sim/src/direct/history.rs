@@ -9,12 +9,12 @@ use super::case::Fault;
 use crate::trace::Brief;
 use crate::words::{self, Whose, brief};
 
-/// A run, told from its start to its end.
+/// The events of a run from its start to its end.
 #[derive(Debug, Default)]
 pub struct History {
     /// What happened, in order.
     pub steps: Vec<Step>,
-    /// The connections that were made, in the order in which each end heard of it.
+    /// The connections that were made, in the order in which each end opened.
     pub ends: Vec<EndOf>,
     /// The step that broke a rule, if one did.
     pub broken: Option<usize>,
@@ -31,7 +31,7 @@ pub struct Step {
     pub who: Option<usize>,
     /// How often that host had started.
     pub life: u32,
-    /// What it was told.
+    /// The event.
     pub event: Described,
     /// What it did.
     pub actions: Vec<Described>,
@@ -64,7 +64,7 @@ pub struct Described {
     pub conn: Option<ConnId>,
     /// The attempt to connect that it is about.
     pub dial: Option<DialToken>,
-    /// What was said, or why.
+    /// The message, or the reason.
     pub text: String,
 }
 
@@ -93,7 +93,7 @@ pub enum Kind {
     Abandon,
     /// The local caller asked for something.
     Command,
-    /// The local caller was told something.
+    /// The machine notified its caller.
     Notice,
     /// A timer rang.
     Deadline,

@@ -228,7 +228,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         (since as f64 * self.clock) as Nanos
     }
 
-    /// Loses all state. Its connections are reset or end in order, as the system does for a process that died; or they
+    /// Loses all state. Its connections are reset or close cleanly, as an operating system does for a process that died; or they
     /// die unnoticed.
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;

@@ -69,7 +69,7 @@ struct Watch<O> {
     trace: Trace,
     oracle: O,
     broken: Option<String>,
-    /// Only if somebody wants it told.
+    /// Only if the history is recorded.
     history: Option<History>,
 }
 
@@ -96,7 +96,7 @@ pub struct Options {
     pub clock: Option<Arc<AtomicU64>>,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome<O> {
     /// Whether it broke a rule.

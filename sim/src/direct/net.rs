@@ -84,7 +84,7 @@ pub(super) struct Net {
     pub(super) rates: Rates,
     pub(super) decisions: Decisions,
     pub(super) marks: Marks,
-    /// The ends of connections that opened, if somebody wants to know.
+    /// The ends of connections that opened, if they are recorded.
     pub(super) ends: Option<Vec<EndOf>>,
 }
 
@@ -201,7 +201,7 @@ impl Net {
         }
     }
 
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, and no side notices.
     pub(super) fn die(&mut self, index: usize) {
         self.conns[index].dead = true;
         for role in Role::BOTH {
@@ -386,7 +386,7 @@ impl Net {
         }
     }
 
-    /// The connections of a host, or all, that somebody has open.
+    /// The open connections of a host, or of all hosts.
     pub(super) fn open(&self, host: Option<usize>) -> Vec<usize> {
         let open = self.conns.iter().filter(|(_, conn)| {
             host.is_none_or(|host| conn.host == host) && conn.ends.iter().any(|end| end.id.is_some())

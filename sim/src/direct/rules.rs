@@ -21,7 +21,7 @@ use crate::words;
 /// What a check may be late by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What a machine has been told of connections.
+/// The connections as a machine sees them.
 #[derive(Debug, Default)]
 pub(super) struct MachineView {
     /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
@@ -89,7 +89,7 @@ impl MachineView {
     }
 }
 
-/// Notes what a machine is told, for `told`, before it goes on to `eye`.
+/// Notes a machine's events in `view` before `observer` sees them.
 pub(super) fn listening<M: Observable>(view: SharedView, speech: Speech<M>, mut observer: Observer<M>) -> Observer<M> {
     Box::new(move |machine, event, actions| {
         let mut noted = view.borrow_mut();
@@ -138,7 +138,7 @@ pub(super) struct Frames {
 }
 
 enum Framing {
-    /// With who follows them, if somebody asks how much is no whole request.
+    /// With what follows them, if incomplete requests are counted.
     Lines(Option<Box<dyn Typing>>),
     /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing. And how
     /// many bytes of the frame have come.
@@ -285,7 +285,7 @@ impl Spoken {
             && now.since(self.said) <= link.keepalive_interval
     }
 
-    /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
+    /// Checks that a connection is not kept beyond its idle or handshake time-out. `met`: its machine has known it.
     pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &ConnectionConfig) -> Result<(), String> {
         let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
@@ -338,7 +338,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// So many bytes are left after writing.
+    /// Notes the bytes that are left after writing.
     pub(super) fn wrote(&mut self, now: Time, left: usize, known: bool, link: &ConnectionConfig) -> Result<(), String> {
         self.left = left;
         self.more = 0;

@@ -12,7 +12,7 @@ use crate::oracle::System;
 use crate::role::Role;
 use crate::strangers::{Stranger, StrangerKind};
 
-/// Whoever dials counts from 0; this is nobody's.
+/// Clients count their dials from 0 and never reach this.
 const NO_TOKEN: DialToken = DialToken(u64::MAX);
 
 /// A connection that one of them makes.
@@ -37,7 +37,7 @@ impl Visit {
 }
 
 impl<S: System> World<'_, S> {
-    /// Somebody beside a host's clients connects.
+    /// A stranger connects from a host of clients.
     pub(super) fn stranger_comes(&mut self, host: usize, kind: StrangerKind) {
         self.net.marks.hit(Mark::Stranger);
         let index = self.net.dial(host, NO_TOKEN);
@@ -134,7 +134,7 @@ impl<S: System> World<'_, S> {
     }
 }
 
-/// The connection is there: all that is to be said is.
+/// The connection is open: sends everything there is to send.
 fn speak(net: &mut Net, index: usize) {
     let visit = net.conns[index].stranger.as_deref_mut();
     let Some(visit) = visit.filter(|visit| !visit.over) else {

@@ -82,7 +82,7 @@ pub(super) fn arrows(case: &Case, history: &History) -> Vec<Arrow> {
     arrows
 }
 
-/// Who ends here, with its peers being told by the system.
+/// The host whose life ends here, if the system then ends its connections.
 fn crashed(case: &Case, step: &Step) -> Option<usize> {
     let (Turn::Begins(at) | Turn::Ends(at)) = step.fault?;
     match (step.fault?, case.faults[at].1) {
@@ -108,7 +108,7 @@ struct Drawer {
     opened: BTreeMap<u32, usize>,
     /// What was sent on a connection, by whether the server sent it, and has not arrived.
     under_way: BTreeMap<(u32, bool), VecDeque<usize>>,
-    /// Ends that have closed, or were told that their connection has.
+    /// Ends that have closed, or received the end of their connection.
     gone: BTreeSet<(u32, bool)>,
     arrows: Vec<Arrow>,
 }

@@ -223,7 +223,7 @@ impl World {
         all.zip(0..).filter_map(|(at, who)| Some((at?, who))).min()
     }
 
-    /// All that what follows depends on: what each host was told, and what is under way.
+    /// Everything that what follows depends on: each host's events, and what is in flight.
     fn state(&self) -> u128 {
         let drawn = self.search.borrow().drawn;
         let mut state = stir(stir(drawn, self.now.as_nanos()), self.disturbances.into());

@@ -15,7 +15,7 @@ const SLACK: Duration = Duration::from_millis(30);
 pub(super) struct Judging {
     thread: Thread,
     start: Duration,
-    /// When the machine is to be told next.
+    /// The machine's next deadline.
     due: Option<Duration>,
 }
 
@@ -29,7 +29,7 @@ impl Judging {
         }
     }
 
-    /// `machine` was told of `event`.
+    /// `machine` received `event`.
     pub(super) fn check<M: Machine>(
         &mut self,
         machine: &M,

@@ -277,7 +277,7 @@ impl<'a> Copy<'a> {
         })
     }
 
-    /// Runs a program for so long at most. Unless it succeeds, its output says why it failed.
+    /// Runs a program for the limit at most. Unless it succeeds, its output says why it failed.
     fn run(&self, program: &Path, args: &[&str], why: impl Fn(&str) -> Verdict) -> Run {
         let start = Instant::now();
         let verdict = self.run_for(program, args, start + Duration::from_secs(self.args.limit));

@@ -11,7 +11,7 @@ use super::Thread;
 /// What a driver may be late by: a few of turmoil's longest steps.
 const SLACK: Duration = Duration::from_millis(30);
 
-/// What all streams of a run share: where a broken rule is told, and when none is.
+/// What all streams of a run share: where a broken rule is noted, and when rules are off.
 #[derive(Debug)]
 pub struct Rules {
     /// How long a stream may be kept after its peer's end was read.
@@ -70,7 +70,7 @@ pub(super) struct Conduct {
     failed: bool,
     /// When its peer's end was read, or, if it may go on, something was written since.
     ended: Option<Duration>,
-    /// Whether and when the driver, who was told to wait before it writes, was told to go on.
+    /// Whether and when the driver, which had to wait before it wrote, was woken.
     waits: Option<Arc<Woken>>,
     /// Since when nothing could be written.
     stuck: Option<Duration>,
@@ -97,7 +97,7 @@ impl Conduct {
         self.check_waiting();
     }
 
-    /// It gave so many bytes, or failed.
+    /// It gave this number of bytes, or failed.
     pub(super) fn has_read<E>(&mut self, result: &Result<usize, E>) {
         match result {
             Ok(0) => self.ended = self.ended.or_else(turmoil::sim_elapsed),
@@ -139,7 +139,7 @@ impl Conduct {
         Some(turmoil::sim_elapsed()?.saturating_sub(self.stuck?))
     }
 
-    /// Does something that may leave the stream stuck. If so, its driver is told to try again after `time`.
+    /// Does something that may leave the stream stuck. If so, its driver is woken after `time`.
     pub(super) fn stuck_for<T>(&mut self, time: Duration, act: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.stuck().is_some();
         let result = act(self);

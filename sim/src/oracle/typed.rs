@@ -6,13 +6,13 @@ use std::marker::PhantomData;
 use bytes::{Bytes, BytesMut};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
 
-/// What somebody at a terminal says, and how they read what they see.
+/// How a person at a terminal writes requests and reads replies.
 pub trait Typist: Clone + Send + 'static {
     /// What travels.
     type Message;
 
-    /// The line or lines of a request, of which `said` with this one were said so far: what can be said in several ways is
-    /// said in each in turn. Only a server says anything else, which is nothing here.
+    /// The line or lines of a request, the `said`-th of this connection: what can be written in several ways is
+    /// written in each in turn. Messages that only a server sends are empty here.
     fn write(said: usize, request: &Self::Message, output: &mut Outbox);
 
     /// Takes a reply off the front of `input`, if it is all there.
@@ -23,7 +23,7 @@ pub trait Typist: Clone + Send + 'static {
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
 }
 
-/// Follows what somebody types, for how much of it is no whole request yet.
+/// Follows typed input, for how much of it is no whole request yet.
 pub trait Typing {
     /// Takes what was typed next. Says how many requests it completes.
     fn take(&mut self, typed: &[u8]) -> usize;

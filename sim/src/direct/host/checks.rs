@@ -22,7 +22,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// Checks what the machine was told of connections that have ended. `after` is what has just come on one of them,
+    /// Checks the ends of connections that the machine received. `after` is what has just come on one of them,
     /// and whether the machine knew it.
     pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
         let ended = self.view.borrow_mut().take_ended();

@@ -22,7 +22,7 @@ pub(super) struct Half {
     since: Time,
     /// What it counts with; nothing once its connection is closing.
     counted: usize,
-    /// Its connection had to be told `busy`.
+    /// Its connection had to be sent `busy`.
     pub(super) refused: bool,
 }
 
@@ -48,7 +48,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         socket.filter(|socket| socket.id == id).map(|socket| &mut socket.half)
     }
 
-    /// Whether the connection is not closing: its machine knows it, or it has not begun and is told nothing.
+    /// Whether the connection is not closing: its machine knows it, or it has not begun and is sent nothing.
     fn goes_on(&self, net: &Net, socket: &Socket) -> bool {
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
         let silent = outbox.is_some_and(|outbox| outbox.is_empty());

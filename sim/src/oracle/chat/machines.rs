@@ -20,7 +20,7 @@ pub struct Read {
     pub id: u64,
     /// The caller answered it.
     pub answered: bool,
-    /// After so many of the step's actions.
+    /// The number of the step's actions before it.
     pub after: usize,
 }
 
@@ -47,7 +47,7 @@ pub struct SimServer {
 pub struct SimClient {
     /// The client.
     pub inner: Client<ChaCha8Rng>,
-    /// Somebody who types: is not welcomed, and begins to talk at once.
+    /// A typing client: it receives no welcome and sends at once.
     pub types: bool,
     /// When it took its last event, by its own clock.
     pub now: Time,
@@ -56,7 +56,7 @@ pub struct SimClient {
     reader: Reader,
 }
 
-/// Somebody who reads each message so long after hearing it.
+/// A caller that reads each message `lag` after it was received.
 #[derive(Debug)]
 struct Reader {
     lag: Duration,

@@ -31,7 +31,7 @@ pub(super) struct ServerModel {
     behind: Option<ServerSession>,
 }
 
-/// How somebody who types begins, with their first line.
+/// How a typing client begins, with its first line.
 const TYPED: Message = Message::Begin { session: 0 };
 
 impl ServerModel {
@@ -166,7 +166,7 @@ impl ServerModel {
         self.behind.take_if(|current| current.is_read());
     }
 
-    /// A peer has finished sending, and its connection goes on: somebody who types, and of whom something is not read.
+    /// A peer has finished sending, and its connection stays open: a typing client with unread messages.
     fn finishes(&mut self, conn: ConnId) -> Result<(), String> {
         match &mut self.current {
             Some(current) if current.conn == Some(conn) && current.lines && !current.is_read() => {
@@ -254,7 +254,7 @@ impl ServerModel {
     }
 
     /// The session of this number, if the server still knows it. One that has ended, and is begun again by a greeting that was
-    /// overtaken, is a new one to the server: nothing was said in it.
+    /// overtaken, is a new one to the server, without messages.
     fn known_session(&self, number: u64) -> Option<&ServerSession> {
         self.current.as_ref().filter(|_| self.knows(number))
     }

@@ -20,7 +20,7 @@ pub(super) struct Sessions {
     all: Vec<Session>,
     of_key: BTreeMap<u64, (usize, usize)>,
     of_number: BTreeMap<u64, usize>,
-    /// Messages of which it was said that they never reached the server.
+    /// Messages that were reported as never sent.
     never: BTreeSet<u64>,
 }
 
@@ -91,7 +91,7 @@ impl Sessions {
     }
 
     /// Whether this is what a stream that ended too soon leaves of what comes next in this session, or in any that nothing was
-    /// heard of.
+    /// received of.
     pub(super) fn is_cut(&self, session: Option<usize>, line: &[u8]) -> bool {
         let next = |session: &Session| session.said.get(session.heard).map(|(_, body)| body.clone());
         match session {
@@ -158,7 +158,7 @@ impl Sending {
         self.unanswered.pop_front();
     }
 
-    /// Notes the parts that one step sends: all of a message in order, then of the next; and no more while so many bytes
+    /// Notes the parts that one step sends: all of a message in order, then of the next; and no more while `window` bytes
     /// are not answered.
     pub(super) fn note<N>(&mut self, now: Time, window: usize, actions: &[Action<Message, N>]) -> Result<(), String> {
         for action in actions {
@@ -182,7 +182,7 @@ impl Sending {
         Ok(())
     }
 
-    /// Checks what was said of the round trip of this message.
+    /// Checks the reported round trip of this message.
     pub(super) fn check(&mut self, now: Time, id: u64, took: std::time::Duration) -> Result<(), String> {
         let began = self
             .began

@@ -9,7 +9,7 @@ use crate::oracle::typed::{Typist, after, read_error, take_line};
 /// The longest body that is typed: with its number as long as the shortest part, as a line has no parts.
 const LONGEST: usize = 992;
 
-/// Somebody who types, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
+/// A typing client, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
 #[derive(Clone, Debug)]
 pub struct ChatTypist;
 

@@ -89,7 +89,7 @@ impl Brief for Notice {
             Self::Retrying { why, after } => {
                 *line += &format!("tries again in {after:?}: {}", words::brief(why));
             }
-            Self::PeerRefused => line.push_str("somebody else is turned away"),
+            Self::PeerRefused => line.push_str("another client is refused"),
             Self::Ended { failure } => {
                 *line += &format!("session ends: {}", words::or_none(failure.as_ref().map(words::brief)));
             }

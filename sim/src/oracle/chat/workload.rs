@@ -41,7 +41,7 @@ pub enum Planned {
         /// To when, or until all is delivered.
         leaves: Duration,
     },
-    /// Something that is said.
+    /// A message.
     Say {
         /// On which host.
         host: usize,

@@ -61,7 +61,7 @@ pub(super) struct ClientModel {
     max_delayed_acks: usize,
     /// How long an answer takes at least.
     fastest_answer: Duration,
-    /// Those whose caller has not been told that they are acknowledged.
+    /// Acknowledged messages whose caller was not notified yet.
     open: Vec<bool>,
     open_count: usize,
     /// None before this one is open.
@@ -253,7 +253,7 @@ impl ClientModel {
         self.host(host).paused = until;
     }
 
-    /// An answer given now to what came at `since`, while so many others are owed, was not given too early. A connection
+    /// An answer given now to what came at `since`, while `others` answers are owed, was not given too early. A connection
     /// that owes as many as it may delay answers at once.
     fn check_delay(&self, since: Duration, others: usize, rude: bool) -> Result<(), String> {
         let Some(after) = self.now.map(|now| now.saturating_sub(since)) else {

@@ -404,7 +404,7 @@ impl ServerModel {
         Ok(())
     }
 
-    /// So many flights of `x` are no more.
+    /// `count` flights of `x` have ended.
     fn ended(&mut self, x: X, count: usize) {
         self.flight_count -= count;
         self.flight_bytes -= count * self.lens[x as usize];

@@ -6,7 +6,7 @@ use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typist, after, read_error, take_line};
 
-/// Somebody who types, every other line with CR LF at its end.
+/// A typing client, every other line with CR LF at its end.
 #[derive(Clone, Debug)]
 pub struct EchoTypist;
 

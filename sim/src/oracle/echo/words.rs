@@ -33,7 +33,7 @@ pub(super) struct Bodies {
 const SHORT: usize = 64;
 
 impl Bodies {
-    /// For so many.
+    /// With room for `count`.
     pub(super) fn for_many(count: usize) -> Self {
         Self {
             places: Vec::with_capacity(count),

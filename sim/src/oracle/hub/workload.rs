@@ -19,7 +19,7 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 pub(super) const LARGE: usize = 256 * 1024;
 /// Longer bodies are not made text.
 const SHORT: usize = 100;
-/// Of so many seeds, one has far more users than the others.
+/// One seed in this number has far more users than the others.
 const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
@@ -347,7 +347,7 @@ impl Hub {
         sizes.max().unwrap_or(WORDS)
     }
 
-    /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
+    /// Gives typing users echo bodies that a line can carry, and relay bodies that several lines can carry.
     fn mind_lines(&mut self) {
         for planned in &mut self.planned {
             if let Planned::Ask { host, request, .. } = planned

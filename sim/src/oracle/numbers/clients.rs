@@ -111,7 +111,7 @@ impl Get {
         }
     }
 
-    /// Takes a reply. Says what that has the caller be told, or how the stream ends.
+    /// Takes a reply. Returns the notices, or how the stream ends.
     fn hear(&mut self, key: u64, value: u64) -> (Vec<Notice>, Option<Result<Total, Failure>>) {
         self.replies += 1;
         let confused = (Vec::new(), Some(Err(Failure::ProtocolViolation)));

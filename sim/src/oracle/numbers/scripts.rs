@@ -12,7 +12,7 @@ const FIRST_TOKEN: u64 = 1 << 63;
 /// How long they wait for a connection.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What is left to be said, and how long after what was said last; last comes the end.
+/// The requests that are left, each with its pause; the end comes last.
 type Script = VecDeque<(Duration, Option<Message>)>;
 
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 const MODULUS: u64 = 123_456;
 
-/// The numbers of all uuids, as far as somebody wanted to know.
+/// The numbers of all uuids, as far as they were needed.
 #[derive(Debug, Default)]
 pub(super) struct Sequences(BTreeMap<Uuid, (ChaCha20Rng, Vec<u64>)>);
 

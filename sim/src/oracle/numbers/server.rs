@@ -106,7 +106,7 @@ struct Session {
     /// The place that was sent last, and the highest that ever was.
     place: u16,
     reached: u16,
-    /// The highest place that somebody has shown to have got.
+    /// The highest place that a client has proven.
     proven: u16,
     gone_on_with: bool,
     ended: bool,

@@ -21,7 +21,7 @@ pub(super) struct StreamsModel {
     planned: Vec<Planned>,
     mode: Mode,
     callers: Vec<Progress>,
-    /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
+    /// Uuids that are requested with different n: a client with another n than the session's gets unexpected replies.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
     /// Sessions that one caller begins and nobody else asks for.
@@ -33,9 +33,9 @@ pub(super) struct StreamsModel {
 /// Who asked for one stream.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The place of the number that it was told last.
+    /// The place of the last number that it received.
     place: Option<u32>,
-    /// How many it was told.
+    /// How many numbers it received.
     told: u16,
     last: Option<u64>,
     over: bool,
@@ -134,7 +134,7 @@ impl StreamsModel {
         }
     }
 
-    /// A caller was told something.
+    /// A caller received a notice.
     pub(super) fn told(&mut self, notice: &Notice) -> Result<(), String> {
         let (Notice::Number { key, .. }
         | Notice::Retrying { key, .. }

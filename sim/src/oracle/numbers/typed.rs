@@ -6,7 +6,7 @@ use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typist, read_error, take_line};
 
-/// A client who types. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
+/// A typing client. Each word is written in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
 /// turn.
 #[derive(Clone, Debug)]
 pub struct NumbersTypist;

@@ -15,7 +15,7 @@ use crate::scenario::{BACKOFF_MAX, LINK, Scenario};
 
 /// The pause after the first loss.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// What a number may take of which somebody else's request takes the connection away at once.
+/// What a number may take whose session another client's request takes over at once.
 const CONTESTED: Duration = Duration::from_millis(350);
 /// What the system may take to give up a connection on which nothing is acknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(3);

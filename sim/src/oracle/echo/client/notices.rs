@@ -119,7 +119,7 @@ impl ClientModel {
                 let failed = self.attempts.get(id).map_or(0, Attempts::failures);
                 if *attempts != failed + 1 {
                     return Err(format!(
-                        "the caller was told after {failed} attempts that failed: {}",
+                        "the caller was notified after {failed} failed attempts: {}",
                         words::brief(notice)
                     ));
                 }
@@ -169,7 +169,7 @@ impl ClientModel {
         Ok(())
     }
 
-    /// The caller was told by the driver.
+    /// The driver notified the caller.
     pub(in crate::oracle::echo) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
         let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
             return Ok(());

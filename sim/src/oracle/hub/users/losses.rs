@@ -75,7 +75,7 @@ impl Step<'_> {
         }
     }
 
-    /// The session is over, and its caller is told of all that is left.
+    /// The session is over, and its caller is notified of all pending requests.
     pub(super) fn ends(
         &mut self,
         number: u64,
