@@ -257,7 +257,7 @@ impl Injector {
         self.apply(sim, TurmoilFault::RestartServer);
     }
 
-    /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, whoever
+    /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, a client that
     /// connects over it is refused at once; and if no fault of ours explains a refusal, that does.
     pub(crate) fn notice_broken_links(&mut self) {
         let refusals = self.marks.count(Mark::DialRefused);

@@ -15,7 +15,7 @@
 //! - The first broken rule ends the run as a [`Failure`] with the rule, the seed, the virtual time and the last events.
 //!   So does a panic.
 //! - A crash of the server loses all its state; clients notice and retry. A drained server or client must end in the
-//!   given time and at zero, whoever is connected. A crash of a host of clients loses the host's state; the workload
+//!   given time and at zero, even with connected clients. A crash of a host of clients loses the host's state; the workload
 //!   keeps what was not acknowledged, and requests it again when the host is back.
 //!
 //! # Map

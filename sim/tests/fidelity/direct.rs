@@ -18,7 +18,7 @@ use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Do, Player, Server, Speech};
 
 const SEEDS: u64 = 8;
-/// When the client is told to connect.
+/// When the client connects.
 const COMMAND: Duration = Duration::from_millis(100);
 /// When what happens in between happens, and everything said is long heard.
 const BLOW: Duration = Duration::from_millis(500);
