@@ -1,4 +1,4 @@
-//! How long things take: percentiles and histograms, for people and for machines.
+//! Latencies: percentiles and histograms, as text and as JSON.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::values::{short, thousands};
 
-/// What takes longer is recorded as this long.
+/// The longest latency; longer ones count as this one.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Latencies, to three digits.
@@ -26,7 +26,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
-/// How many took up to so many microseconds, and longer than those of the bar before.
+/// The number of latencies up to this many microseconds that are above the bar before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Bar {
     up_to: f64,
@@ -50,7 +50,7 @@ impl Latencies {
         self.0.len()
     }
 
-    /// What this share of all, 0 to 1, does not exceed.
+    /// The latency that this share of all, from 0 to 1, does not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(share))
     }
@@ -76,6 +76,13 @@ impl Latencies {
         }
     }
 
+    /// `0.18/0.21/0.48 ms`: the minimum, the mean and the 99th percentile; `None` if nothing was recorded.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let (min, mean, p99) = (self.min(), self.mean(), self.quantile(0.99));
+        let [min, mean] = [min, mean].map(short_milliseconds);
+        (self.count() > 0).then(|| format!("{min}/{mean}/{}", milliseconds(p99)))
+    }
+
     /// Bars, each up to twice as long as the one before.
     pub(crate) fn histogram(&self) -> Vec<Bar> {
         let first = (self.0.min() / 2).next_power_of_two().max(1);
@@ -86,7 +93,7 @@ impl Latencies {
         steps.skip_while(|bar| bar.count == 0).collect()
     }
 
-    /// Every latency with its count, to be added to those of another process.
+    /// Every latency in nanoseconds with its count, for another process.
     pub(crate) fn recorded(&self) -> Vec<(u64, u64)> {
         let recorded = self.0.iter_recorded();
         recorded
@@ -94,7 +101,7 @@ impl Latencies {
             .collect()
     }
 
-    /// Adds what [`Latencies::recorded`] gave.
+    /// Adds the latencies of [`Latencies::recorded`].
     pub(crate) fn add(&mut self, recorded: &[(u64, u64)]) {
         for (nanos, count) in recorded {
             self.record_many(Duration::from_nanos(*nanos), *count);
@@ -146,9 +153,25 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
     format!("  {:>9}  {:>11}\n{lines}", "up to", "count")
 }
 
-/// In microseconds, as JSON has it.
+/// The duration in microseconds, as in JSON.
 pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e3
+}
+
+/// `0.21 ms`, with about three digits.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{} ms", short_milliseconds(duration))
+}
+
+fn short_milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    let decimals = match ms {
+        ms if ms < 0.1 => 3,
+        ms if ms < 10.0 => 2,
+        ms if ms < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{ms:.decimals$}")
 }
 
 fn from_micros(micros: f64) -> String {
@@ -190,14 +213,14 @@ mod tests {
         assert_eq!(counted, 1000, "every one is in a bar");
     }
 
-    /// Within what a histogram of three digits tells apart.
+    /// Whether two figures agree to the precision of the histogram.
     fn close(is: f64, should: f64) -> bool {
         (is / should - 1.0).abs() < 2e-3
     }
 
     #[test]
     fn each_figure_is_that_of_the_latencies_one_by_one() {
-        // 1 µs to 10 ms, each once, in an order that is no order.
+        // 1 µs to 10 ms, each once, in a mixed order.
         let mut one_by_one: Vec<u64> = (1..=10_000).map(|n| n * 7919 % 10_001).collect();
         let mut latencies = Latencies::new().expect("a histogram");
         for micros in &one_by_one {

@@ -174,14 +174,14 @@ fn flags_of_another_kind_of_load_are_refused_and_the_environment_gives_way_to_fl
         (output.status.code(), stderr(&output), json(&output))
     };
     for (args, said) in [
-        (&["--window", "10"][..], "--window is for connections that stay open"),
-        (&["--rate", "10"], "--rate is for connections that stay open"),
+        (&["--window", "10"][..], "--window is for long-lived connections"),
+        (&["--rate", "10"], "--rate is for long-lived connections"),
         (
             &["--clients", "3", "--connections", "3"],
             "--clients is for clients that each send one message",
         ),
-        (&["--hold", "--rate", "3"], "there is no --rate"),
-        (&["--hold", "--window", "3"], "--window does nothing with --hold"),
+        (&["--hold", "--rate", "3"], "so that there is no --rate"),
+        (&["--hold", "--window", "3"], "--window has no effect with --hold"),
         (
             &["--to", "127.0.0.1:1", "--max-kept", "3"],
             "--max-kept is a bound of the server that this command starts",

@@ -1,4 +1,4 @@
-//! What this machine allows, before anything starts.
+//! Checks that the connections fit this machine, before any of them opens.
 
 use anyhow::bail;
 
@@ -6,34 +6,34 @@ use crate::limits::OTHER_FILES;
 use crate::sources;
 use crate::values::thousands;
 
-/// Threads of IO of a server.
+/// The most I/O threads of a server.
 const MOST_THREADS: u32 = 256;
-/// Processes of clients.
+/// The most processes of clients.
 pub(super) const MOST_SHARDS: u64 = 1000;
 
-/// The limits, and what is to be where.
+/// The limits of this machine, and the places of server and clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fit {
-    /// Files each process may open.
+    /// The files that each process may open.
     pub(super) files: u64,
-    /// Processes of clients; `None`: all is in this process.
+    /// Processes of clients; `None` if all clients are in this process.
     pub(super) shards: Option<u32>,
     pub(super) own_server: bool,
-    /// Connections that a server of this program's own takes.
+    /// The most connections of a server that this program starts.
     pub(super) max_connections: u64,
-    /// Clients can have many addresses.
+    /// Clients can use many addresses.
     pub(super) loopback: bool,
-    /// Ports of one address.
+    /// The ports of one address.
     pub(super) ports: u64,
 }
 
 impl Fit {
-    /// Connections of a process, or of a server's thread, that has files for nothing else.
+    /// The connections of one process, or of one I/O thread.
     fn each(&self) -> u64 {
         self.files.saturating_sub(OTHER_FILES)
     }
 
-    /// How many connections there can be. A server in a process of its own has as many threads as it needs.
+    /// The most connections. A server in a process of its own gets the threads that it needs.
     fn most(&self) -> u64 {
         let clients = match self.shards {
             Some(shards) => self.each().saturating_mul(shards.into()),
@@ -57,8 +57,8 @@ impl Fit {
         }
     }
 
-    /// Threads of IO that a server needs for so many connections. The kernel deals them out at random, so that some
-    /// thread gets more than its share: here up to six standard deviations more.
+    /// The I/O threads that a server needs for this many connections. The kernel distributes them at random. A thread can get
+    /// more than its share, here up to six standard deviations more.
     pub(super) fn io_threads(&self, connections: u32) -> u32 {
         let fits = |threads: u32| {
             let share = f64::from(connections) / f64::from(threads);
@@ -72,11 +72,11 @@ impl Fit {
         (1..MOST_THREADS).find(|&threads| fits(threads)).unwrap_or(MOST_THREADS)
     }
 
-    /// How many are to be opened: those asked for, or as many as there can be.
+    /// The number of connections to open: as requested, or the most that fit.
     ///
     /// # Errors
     ///
-    /// If so many cannot be.
+    /// If the requested number does not fit.
     pub(super) fn check(&self, connections: Option<u32>) -> anyhow::Result<u32> {
         let most = u32::try_from(self.most()).unwrap_or(u32::MAX);
         match connections {
@@ -93,37 +93,37 @@ impl Fit {
         }
     }
 
-    /// What to do about more connections than there can be.
+    /// What to do to open more connections.
     fn advice(&self, connections: u64) -> String {
-        let mut advice = "Ask for fewer --connections".to_owned();
+        let mut advice = "Use fewer --connections".to_owned();
         let shards = connections.div_ceil(self.each().max(1));
         if shards > self.shards.unwrap_or(0).into() && shards <= MOST_SHARDS {
             advice.push_str(&format!("; spread the clients with --shards {shards}"));
         }
         if self.own_server && connections > self.max_connections {
-            advice.push_str("; have the server take more with --max-connections");
+            advice.push_str("; raise the server's --max-connections");
         }
         advice + "; or raise the limit (ulimit -n)."
     }
 
-    /// The arithmetic.
+    /// The calculation of the most connections.
     pub(super) fn arithmetic(&self) -> String {
         let most = thousands(self.most());
         let files = thousands(self.files);
         let ports = if self.loopback {
             String::new()
         } else {
-            format!(", and there are {} ports", thousands(self.all_ports()))
+            format!(", and this machine has {} ports", thousands(self.all_ports()))
         };
         let whose = match (self.shards, self.own_server) {
             (Some(shards), true) => {
                 let takes = thousands(self.max_connections);
                 format!(
-                    "the server is one process, with as many for each thread and for {takes} connections, and the clients are {shards}"
+                    "the server is one process with that many files for each thread and at most {takes} connections, and the clients are {shards} processes"
                 )
             }
             (Some(shards), false) => format!("the clients are {shards} processes"),
-            (None, true) => "server and clients are one process (--shards 1 parts them)".to_owned(),
+            (None, true) => "server and clients share one process (--shards 1 separates them)".to_owned(),
             (None, false) => "the clients are one process".to_owned(),
         };
         format!("a process may open {files} files{ports}; {whose}: at most {most} connections")

@@ -1,4 +1,4 @@
-//! The server that the load is put on: of this process, a process of its own, or elsewhere.
+//! The server under load: in this process, in a process of its own, or elsewhere.
 
 use std::env;
 use std::ffi::OsString;
@@ -6,21 +6,20 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args as _;
 use echosphere_core::echo::{EchoCodec, Server};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::echo::serve::{self, Bounds};
 use crate::seed;
-use crate::server::OwnServer;
+use crate::server::{OwnServer, ServerEvent, State};
 
-/// How long a server in a process of its own may take to end.
+/// The time for a server process to end.
 const ENDING: Duration = Duration::from_secs(20);
 
 type Here = OwnServer<Server<ChaCha8Rng>, EchoCodec>;
@@ -31,7 +30,7 @@ pub(super) enum AnyServer {
     Elsewhere(SocketAddr),
 }
 
-/// A server in a process of its own, which tells as JSON where it listens and what it has left.
+/// A server in a process of its own. It prints its address and its final state as JSON.
 pub(super) struct Process {
     addr: SocketAddr,
     child: Child,
@@ -39,7 +38,7 @@ pub(super) struct Process {
 }
 
 impl AnyServer {
-    /// Starts one of this program's own; with a number of threads of IO, in a process of its own.
+    /// Starts a server: in a process of its own if `io_threads` is given, otherwise in this one.
     pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>) -> anyhow::Result<Self> {
         match io_threads {
             None => {
@@ -58,10 +57,10 @@ impl AnyServer {
         }
     }
 
-    /// Ends it, and returns what it has left; `None` of one elsewhere.
-    pub(super) async fn finish(self) -> anyhow::Result<Option<Value>> {
+    /// Ends the server and returns its final state; `None` if it is elsewhere.
+    pub(super) async fn finish(self) -> anyhow::Result<Option<State>> {
         match self {
-            Self::Here(server) => Ok(Some(serde_json::to_value(server.finish(serve::state).await?)?)),
+            Self::Here(server) => server.finish(serve::state).await.map(Some),
             Self::Process(process) => Ok(Some(process.finish().await?)),
             Self::Elsewhere(_) => Ok(None),
         }
@@ -89,36 +88,39 @@ impl Process {
         if io_threads > 1 {
             command.args(["--io-threads", &io_threads.to_string()]);
         }
-        // A Ctrl-C is for the load alone, which ends the server in order.
+        // Ctrl-C must reach the load alone, which drains the server.
         command.process_group(0);
         let mut child = command.spawn()?;
         let mut output = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let first = next(&mut output).await.context("the server does not start")?;
-        let addr = first["address"].as_str().and_then(|addr| addr.parse().ok());
-        let addr = addr.with_context(|| format!("the server does not say where it listens: {first}"))?;
-        Ok(Self { addr, child, output })
+        match next(&mut output).await.context("the server does not start")? {
+            ServerEvent::Listening { address, .. } => Ok(Self {
+                addr: address,
+                child,
+                output,
+            }),
+            ServerEvent::Stopped(_) => bail!("the server has stopped before it listened"),
+        }
     }
 
-    async fn finish(mut self) -> anyhow::Result<Value> {
+    async fn finish(mut self) -> anyhow::Result<State> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         kill_process(pid.context("the server has ended by itself")?, Signal::TERM)?;
         let last = timeout(ENDING, next(&mut self.output)).await;
         let last = last.with_context(|| format!("the server does not end within {} s", ENDING.as_secs()))?;
-        let mut state = last.context("the server has ended without its counters")?;
-        if let Some(state) = state.as_object_mut() {
-            state.remove("event");
+        match last.context("the server has ended without its counters")? {
+            ServerEvent::Stopped(state) => Ok(state),
+            ServerEvent::Listening { .. } => bail!("the server has reported its address twice"),
         }
-        Ok(state)
     }
 }
 
-/// The next object that a server prints.
-async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<Value> {
+/// The next event that a server prints.
+async fn next(output: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<ServerEvent> {
     let line = output.next_line().await?.context("it has ended")?;
     Ok(serde_json::from_str(&line)?)
 }
 
-/// The bounds that this program was given as flags, as they were given. (Those of the environment reach the server by it.)
+/// The bounds on this program's command line. The server inherits those of the environment.
 fn bounds_given() -> Vec<OsString> {
     let known = Bounds::augment_args(clap::Command::new("bounds"));
     let flags: Vec<String> = known

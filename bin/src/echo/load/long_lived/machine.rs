@@ -1,4 +1,4 @@
-//! Clients that stay: each connection is kept open and has several messages under way, until it is told to stop.
+//! Long-lived clients: each connection stays open and has several messages without their ok, until the load stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -11,36 +11,36 @@ use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Ma
 
 use crate::latency::Latencies;
 
-/// Bytes of a message that make it unique: run, connection, place in its window, count.
+/// The bytes that make a message unique: run, connection, place in its window, count.
 pub(super) const NAME_BYTES: usize = 16;
-/// Attempts to connect at once.
+/// The most attempts to connect at once.
 const DIALS_AT_ONCE: usize = 256;
-/// Timers are no finer than this. A message sent so late at most counts from when it was sent.
+/// The resolution of timers. The latency of a message that is no later than this counts from its sending.
 const GRAIN: Duration = Duration::from_millis(2);
-/// Waits of one connection's messages that are told apart, where they are many.
+/// The most different waiting times that are recorded for one connection's unsent messages.
 const STEPS: u64 = 64;
 
-/// What the clients shall do.
+/// The load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Config {
-    pub(super) connections: u32,
-    /// Messages under way on each connection, at most.
-    pub(super) window: u32,
+pub(crate) struct Config {
+    pub(crate) connections: u32,
+    /// The most messages without their ok on each connection.
+    pub(crate) window: u32,
     /// Bytes of each message.
-    pub(super) size: usize,
-    /// Messages a second of all connections; without it, as fast as it goes.
-    pub(super) rate: Option<f64>,
-    /// Messages of each connection; without it, until [`Command::Stop`].
-    pub(super) messages: Option<u32>,
-    /// Tells this run's messages from those of another.
-    pub(super) run: u32,
+    pub(crate) size: usize,
+    /// Messages per second over all connections; `None` for as fast as possible.
+    pub(crate) rate: Option<f64>,
+    /// Messages of each connection; `None` until [`Command::Stop`].
+    pub(crate) messages: Option<u32>,
+    /// Distinguishes the messages of this run from those of another.
+    pub(crate) run: u32,
 }
 
 #[derive(Debug)]
 pub(super) enum Command {
     /// Open all connections; answered by [`Notice::Open`].
     Open,
-    /// Send; answered by [`Notice::Done`] once nothing more is sent and nothing is under way.
+    /// Send; answered by [`Notice::Done`] after the last ok.
     Begin,
     /// Send nothing new.
     Stop,
@@ -52,27 +52,27 @@ pub(super) enum Command {
 pub(super) enum Notice {
     /// Every attempt to connect has ended.
     Open,
-    /// Every connection is gone.
+    /// Every connection is closed.
     Gone,
-    /// All that was sent is answered, or its connection is gone.
+    /// Every message has its ok, or its connection is closed.
     Done,
 }
 
-/// What the clients did.
+/// The results.
 #[derive(Clone, Debug)]
 pub(super) struct Counts {
-    /// From a message's moment to its ok, or to the end if that has not come.
+    /// From the time that a message is due to its ok, or to the end of the run without one.
     pub(super) round_trips: Latencies,
     pub(super) opened: u32,
     pub(super) dials_failed: u32,
     pub(super) sent: u64,
     pub(super) acknowledged: u64,
     pub(super) answered: u64,
-    /// Sent later than their moment, since the window was full or this program too slow.
+    /// Messages sent after they were due, as the window was full or this program too slow.
     pub(super) late: u64,
-    /// Not sent at all although their moment had come.
+    /// Messages that were due and never sent.
     pub(super) never_sent: u64,
-    /// Connections that ended, and messages that were refused, by how.
+    /// Connections that ended and messages that went wrong, by cause.
     pub(super) broken: BTreeMap<String, u64>,
 }
 
@@ -86,7 +86,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-pub(super) struct Stay {
+pub(super) struct LongLivedClients {
     config: Config,
     stage: Stage,
     conns: ConnSet<Conn>,
@@ -95,10 +95,9 @@ pub(super) struct Stay {
     dials: u32,
     under_way: u64,
     since: Time,
-    /// Messages whose moment has come. They are numbered from 0 in the order of their moments, and the connections send
-    /// them in turn.
+    /// The number of messages that are due. They are numbered from 0, and the connections send them in turn.
     due: u64,
-    /// The next message of each connection that is gone.
+    /// The next message of each closed connection.
     of_gone: Vec<u64>,
     counts: Counts,
 }
@@ -108,7 +107,7 @@ struct Conn {
     places: Vec<Place>,
     free: Vec<u32>,
     left: Option<u32>,
-    /// The number of its next message, where there is a rate.
+    /// The number of its next message, with a rate.
     next: u64,
 }
 
@@ -121,7 +120,7 @@ struct Place {
 
 type Out = Actions<Message, Notice>;
 
-impl Stay {
+impl LongLivedClients {
     pub(super) fn new(config: Config) -> anyhow::Result<Self> {
         Ok(Self {
             config,
@@ -202,7 +201,7 @@ impl Stay {
         }
     }
 
-    /// Has those send that are open; the others are too late.
+    /// Starts to send on open connections, and abandons the other attempts.
     fn begin(&mut self, now: Time, out: &mut Out) {
         for token in mem::take(&mut self.dialling) {
             out.push(Action::AbandonDial(token));
@@ -218,7 +217,7 @@ impl Stay {
         }
     }
 
-    /// Has a connection send one more message, if it has any left and a place in its window.
+    /// Sends one more message on a connection, if one is left and its window has a place. Returns whether it did.
     fn send(&mut self, now: Time, since: Time, id: ConnId, out: &mut Out) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
@@ -245,13 +244,13 @@ impl Stay {
         true
     }
 
-    /// When the message of this number is to be sent.
+    /// The time that the message of this number is due.
     fn moment(&self, number: u64, rate: f64) -> Time {
         let after = Duration::try_from_secs_f64(number as f64 / rate);
         after.map_or(Time::FAR, |after| self.since + after)
     }
 
-    /// Notes how many messages are due.
+    /// Updates the number of messages that are due.
     fn note_due(&mut self, now: Time) {
         let Some(rate) = self.config.rate else {
             return;
@@ -260,7 +259,7 @@ impl Stay {
         self.due = self.due.max(due.saturating_add(1));
     }
 
-    /// Sends what is due at the rate asked for, each connection in turn.
+    /// Sends the messages that are due, each connection in turn.
     fn send_due(&mut self, now: Time, out: &mut Out) {
         if self.next_deadline().is_none_or(|due| due > now) {
             return;
@@ -269,13 +268,13 @@ impl Stay {
         self.note_due(now);
         self.due = self.due.max(before + 1);
         let conns = self.order.len() as u64;
-        // No connection needs to be asked twice.
+        // Once per connection is enough.
         for number in before..self.due.min(before.saturating_add(conns)) {
             self.catch_up(now, self.order[(number % conns) as usize], out);
         }
     }
 
-    /// Has a connection send what is due and has a place in its window.
+    /// Sends the messages of a connection that are due and have a place in its window.
     fn catch_up(&mut self, now: Time, id: ConnId, out: &mut Out) {
         let Some(rate) = self.config.rate else {
             return;
@@ -293,7 +292,7 @@ impl Stay {
 
     fn acknowledged(&mut self, now: Time, id: ConnId, x: &Bytes, out: &mut Out) {
         let Some((at, count)) = place_of(x, self.config.run, id.slot) else {
-            return self.note("ok to something else".to_owned());
+            return self.note("ok for an unknown message".to_owned());
         };
         let place = self.conns.get_mut(id).and_then(|conn| {
             let place = conn.places.get_mut(at as usize)?;
@@ -304,7 +303,7 @@ impl Stay {
             })
         });
         let Some(since) = place else {
-            return self.note("ok to something else".to_owned());
+            return self.note("ok for an unknown message".to_owned());
         };
         self.under_way -= 1;
         self.counts.acknowledged += 1;
@@ -327,14 +326,14 @@ impl Stay {
         };
         self.of_gone.push(conn.next);
         self.under_way -= conn.places.iter().filter(|place| place.under_way).count() as u64;
-        self.note(format!("{reason:?}"));
+        self.note(reason.to_string());
         if self.conns.is_empty() && self.stage == Stage::Running {
             out.push(Action::Notify(Notice::Gone));
         }
         self.check_done(out);
     }
 
-    /// Sends nothing from here on but what is due already.
+    /// Sends the messages that are due already, and no others.
     fn stop(&mut self, now: Time, out: &mut Out) {
         self.send_due(now, out);
         if self.stage == Stage::Running {
@@ -342,7 +341,7 @@ impl Stay {
         }
     }
 
-    /// Counts what was due and was not sent. It has waited until now.
+    /// Counts the messages that were due and not sent, with their waiting time until now.
     fn count_never_sent(&mut self, now: Time) {
         let Some(rate) = self.config.rate else {
             return;
@@ -367,8 +366,7 @@ impl Stay {
         *self.counts.broken.entry(what).or_default() += 1;
     }
 
-    /// When nothing is under way, every connection has sent what it had to send: it was asked at its last ok, or at the
-    /// stop.
+    /// Without a waiting message, every connection has sent all of its messages: each ok and the stop send the next.
     fn check_done(&mut self, out: &mut Out) {
         let ending = self.stage == Stage::Stopping || (self.stage == Stage::Running && self.config.messages.is_some());
         if ending && self.under_way == 0 {
@@ -392,7 +390,7 @@ impl Stay {
     }
 }
 
-impl Machine for Stay {
+impl Machine for LongLivedClients {
     type Message = Message;
     type Command = Command;
     type Notice = Notice;
@@ -439,7 +437,7 @@ fn name(run: u32, slot: u32, place: u32, count: u32, size: usize) -> Bytes {
     x.into()
 }
 
-/// The place in its connection's window, and the count, of a message of this run and connection.
+/// The place and the count of a message, if it is of this run and connection.
 fn place_of(x: &[u8], run: u32, slot: u32) -> Option<(u32, u32)> {
     let (parts, _) = x.as_chunks::<4>();
     match parts.first_chunk::<4>()?.map(u32::from_be_bytes) {

@@ -1,29 +1,30 @@
-//! What users are shown, and what programs read.
+//! Answers and deliveries as text and as JSON.
 
 use echosphere_core::hub::{Reply, Unsent, receipt};
 use serde_json::{Value, json};
 
-use crate::{output, shown};
+use crate::failure::protocol_error;
+use crate::{escape, output};
 
-/// An answer for people.
+/// An answer as text.
 pub(super) fn answer(reply: &Reply) -> String {
     match reply {
         Reply::Identity(id) => format!("you are user {id}"),
-        Reply::List(ids) if ids.is_empty() => "nobody else is connected".to_owned(),
+        Reply::List(ids) if ids.is_empty() => "no other users are connected".to_owned(),
         Reply::List(ids) => format!("connected: {ids}"),
-        Reply::Echo(body) => shown::lines(body),
+        Reply::Echo(body) => escape::lines(body),
         Reply::Relayed { sent, unsent } => receipt(*sent, unsent),
-        Reply::Error(code, words) => format!("error {code}: {}", shown::line(words)),
+        Reply::Error(code, words) => format!("error {}", protocol_error(*code, words)),
         Reply::Delivery { from, body } => delivery(*from, body),
     }
 }
 
-/// What a user has sent, for people.
+/// A delivery as text.
 pub(super) fn delivery(from: u64, body: &[u8]) -> String {
-    format!("from {from}: {}", shown::lines(body))
+    format!("from {from}: {}", escape::lines(body))
 }
 
-/// An answer as an event.
+/// An answer as a JSON event.
 pub(super) fn answer_event(reply: &Reply) -> Value {
     match reply {
         Reply::Identity(id) => json!({ "event": "identity", "user_id": output::exactly(*id) }),
@@ -35,24 +36,24 @@ pub(super) fn answer_event(reply: &Reply) -> Value {
             event
         }
         Reply::Error(code, words) => {
-            json!({ "event": "error", "why": format!("{code}: {}", shown::line(words)) })
+            json!({ "event": "error", "why": protocol_error(*code, words) })
         }
         Reply::Delivery { from, body } => delivery_event(*from, body),
     }
 }
 
-/// What a user has sent, as an event.
+/// A delivery as a JSON event.
 pub(super) fn delivery_event(from: u64, body: &[u8]) -> Value {
     output::with_body(json!({ "event": "delivery", "from": output::exactly(from) }), body)
 }
 
-/// The result of a relay.
+/// The result of a relay as a JSON object.
 pub(super) fn receipt_object(sent: u8, unsent: &[(u64, Unsent)]) -> Value {
     let of = |what| exact(unsent.iter().filter(move |(_, why)| *why == what).map(|(id, _)| *id));
     json!({ "sent": sent, "unknown": of(Unsent::Unknown), "too_slow": of(Unsent::TooSlow) })
 }
 
-/// User ids.
+/// User ids as JSON.
 pub(super) fn exact(ids: impl Iterator<Item = u64>) -> Value {
     ids.map(output::exactly).collect()
 }

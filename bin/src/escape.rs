@@ -1,18 +1,18 @@
-//! What peers say, as people are shown it: nothing in it can control a terminal, hide, or pass for a line of this program.
+//! Escapes text from peers for display: it cannot control a terminal, be invisible, or look like a line of this program.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// In front of each later line of something that has several, so that none passes for a line of ours.
+/// Indents the later lines of a text, so that none looks like a line of this program.
 pub(crate) const INDENT: &str = "  ";
 
-/// Characters of an error's words.
+/// The most characters of an error's text.
 const WORDS: usize = 300;
 
-/// What is not shown as it is: line breaks and tabs; all that Unicode calls a control, a format character (direction marks are
-/// such), a line or paragraph separator, private, unassigned or ignorable by default (invisible). Joiners and variation
-/// selectors stay within an emoji that is made of several characters.
+/// The characters to escape: line breaks and tabs; Unicode's control and format characters (such as direction marks), line and
+/// paragraph separators, private, unassigned and default-ignorable (invisible) characters. Joiners and variation selectors stay
+/// within an emoji of several characters.
 static SPECIAL: LazyLock<Regex> = LazyLock::new(|| {
     let part = r"\p{Extended_Pictographic}[\u{FE0F}\p{Emoji_Modifier}]?";
     let special = format!(
@@ -21,22 +21,22 @@ static SPECIAL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&special).expect("the pattern is fixed, and a test uses it")
 });
 
-/// A text of several lines: later lines are indented, and one line break at the end is left out. What is no UTF-8 is shown
-/// as `\xff`, what is not shown as `\u{202e}`.
+/// A text of several lines. Later lines are indented, and one line break at the end is removed. Bytes that are not UTF-8 become
+/// `\xff`, and special characters `\u{202e}`.
 pub(crate) fn lines(text: &[u8]) -> String {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     escaped(text, &format!("\n{INDENT}"), "\t")
 }
 
-/// A text in one line: its line breaks and tabs are shown as `\n` and `\t`.
+/// A text in one line: line breaks and tabs become `\n` and `\t`.
 pub(crate) fn line(text: &[u8]) -> String {
     escaped(text, "\\n", "\\t")
 }
 
 /// The first `most` characters of a text in one line.
 pub(crate) fn start(text: &[u8], most: usize) -> String {
-    // No character is longer than four bytes; and one more shows that there are more.
+    // A character has at most four bytes. One more than `most` shows that the text is longer.
     let mut shown = line(&text[..text.len().min(4 * most + 4)]);
     if let Some((end, _)) = shown.char_indices().nth(most) {
         shown.truncate(end);
@@ -45,8 +45,8 @@ pub(crate) fn start(text: &[u8], most: usize) -> String {
     shown
 }
 
-/// The words of an error that a peer sent.
-pub(crate) fn words(text: &[u8]) -> String {
+/// The text of an error from a peer.
+pub(crate) fn error_text(text: &[u8]) -> String {
     start(text, WORDS)
 }
 

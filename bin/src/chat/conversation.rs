@@ -1,117 +1,133 @@
-//! A chat as it goes on: what is typed or piped is said, what is heard and delivered is shown.
+//! A chat: sends what is typed or piped, and prints what is received and acknowledged.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::chat::{Failure, Notice, SendError};
+use echosphere_core::chat::{ClientConfig, Notice, SendError};
+use echosphere_core::failure::Failure;
 use echosphere_core::wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::input::{Given, Input};
-use super::rtt::{self, milliseconds};
-use super::show;
-use super::side::Side;
-use crate::latency::Latencies;
+use super::driver::ChatDriver;
+use super::format;
+use super::input::{Input, InputEvent};
+use crate::latency::{Latencies, micros, milliseconds};
 use crate::prompt::Prompt;
+use crate::retry::FailedAttempts;
 use crate::signals::{INTERRUPTED, Signals, end_at_once};
 use crate::stderr::{complain, status};
 use crate::values::yes_or_no;
-use crate::{output, shown, terminal};
+use crate::{escape, output, terminal};
 
-/// Bytes said and not delivered, after which no more is taken from a pipe.
+/// Nothing more is read from a pipe while this many bytes are not acknowledged.
 const AHEAD: usize = 4 * 1024 * 1024;
-/// The prompt waits so long for the acknowledgement of what was typed, so that both stand in order.
+/// The prompt waits this long for the acknowledgement of the last message, which then stands above it.
 const PROMPT_WAITS: Duration = Duration::from_millis(150);
-/// A terminal with fewer columns has a bare prompt.
+/// The prompt shows round trips on terminals with at least this many columns.
 const STATUS_FROM: usize = 50;
-/// What is not acknowledged when somebody leaves has so long.
+/// Time for missing acknowledgements after the user leaves.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// How a chat is shown.
+/// Options of a chat's output.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Looks {
-    /// Write what is heard to stdout as it is, with nothing between the messages
+pub(crate) struct OutputArgs {
+    /// Write received messages to stdout unchanged, without separators
     #[arg(long, conflicts_with = "json")]
-    raw: bool,
+    pub(crate) raw: bool,
 
-    /// Print what happens as one JSON object a line
+    /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
 
-    /// At a terminal: Enter begins a new line, and Ctrl-D sends
+    /// At a terminal, start a new line with Enter and send with Ctrl-D
     #[arg(long)]
-    multiline: bool,
+    pub(crate) multiline: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// At a terminal, above its prompt.
+    /// Lines above a prompt at a terminal.
     Prompt,
     Text,
     Raw,
     Json,
 }
 
-/// A message that was said and of which nothing is known yet.
+/// A sent message without its acknowledgement.
 struct Said {
     bytes: usize,
     excerpt: String,
 }
 
-pub(super) struct Talk {
-    side: Side,
+pub(super) struct Conversation {
+    driver: ChatDriver,
     mode: Mode,
     input: Input,
     once: bool,
     reconnect: bool,
     connected: bool,
-    /// It was said that attempts to connect fail.
-    retrying: bool,
+    failed_attempts: FailedAttempts,
     said: BTreeMap<u64, Said>,
     said_bytes: usize,
     last_key: u64,
-    /// What the prompt waits for, and until when.
+    /// The key of the message that the prompt waits for, and its deadline.
     prompt_due: Option<(u64, Instant)>,
     round_trips: Latencies,
     undelivered: u64,
-    /// Everything was delivered, and nothing failed.
-    well: bool,
-    /// The server could not be reached, or was lost for good.
+    /// Whether everything was delivered and nothing failed.
+    all_succeeded: bool,
+    /// Whether the session has failed.
     failed: bool,
     over: bool,
 }
 
-impl Talk {
-    pub(super) fn new(side: Side, looks: &Looks, once: bool, reconnect: bool) -> anyhow::Result<Self> {
-        let mode = match looks {
-            Looks { raw: true, .. } => Mode::Raw,
-            Looks { json: true, .. } => Mode::Json,
+impl Conversation {
+    /// The conversation of a server; with `once`, it ends with its first client.
+    pub(super) fn of_server(driver: ChatDriver, args: &OutputArgs, once: bool) -> anyhow::Result<Self> {
+        Self::new(driver, args, once, false, Duration::ZERO)
+    }
+
+    /// The conversation of a client. With `reconnect`, it begins another session if the server has forgotten this one.
+    pub(super) fn of_client(driver: ChatDriver, args: &OutputArgs, config: &ClientConfig) -> anyhow::Result<Self> {
+        Self::new(driver, args, false, config.reconnect, config.connect_timeout)
+    }
+
+    fn new(
+        driver: ChatDriver,
+        args: &OutputArgs,
+        once: bool,
+        reconnect: bool,
+        connect_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let mode = match args {
+            OutputArgs { raw: true, .. } => Mode::Raw,
+            OutputArgs { json: true, .. } => Mode::Json,
             _ if terminal::is_usable() => Mode::Prompt,
             _ => Mode::Text,
         };
-        let mut talk = Self {
-            side,
+        let mut conversation = Self {
+            driver,
             mode,
             input: Input::None,
             once,
             reconnect,
             connected: false,
-            retrying: false,
+            failed_attempts: FailedAttempts::new(connect_timeout),
             said: BTreeMap::new(),
             said_bytes: 0,
             last_key: 0,
             prompt_due: None,
             round_trips: Latencies::new()?,
             undelivered: 0,
-            well: true,
+            all_succeeded: true,
             failed: false,
             over: false,
         };
-        talk.open_input(looks.multiline)?;
-        Ok(talk)
+        conversation.open_input(args.multiline)?;
+        Ok(conversation)
     }
 
     fn open_input(&mut self, multiline: bool) -> anyhow::Result<()> {
@@ -120,46 +136,46 @@ impl Talk {
             return Ok(());
         }
         let keys = if multiline {
-            "Enter begins a new line, Ctrl-D sends, and Ctrl-C leaves."
+            "Enter starts a new line, Ctrl-D sends, and Ctrl-C leaves."
         } else {
-            "Enter sends, Alt-Enter begins a new line, and Ctrl-D leaves."
+            "Enter sends, Alt-Enter starts a new line, and Ctrl-D leaves."
         };
         output::line(&format!(
-            "{keys} What is pasted is part of one message, with its lines. ✓ marks what was delivered, with its round \
-             trip; the prompt shows min/mean/p99."
+            "{keys} Pasted lines are one message. ✓ marks a delivered message and its round trip; the prompt shows \
+             min/mean/p99."
         ))?;
         self.input = Input::Prompt(Box::new(Prompt::open(multiline)?));
         self.ask_again();
         Ok(())
     }
 
-    /// Talks until it is over.
+    /// Runs the chat to its end.
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
-        let server = !self.side.is_client();
-        let talked = self.talk(&mut signals).await;
+        let server = !self.driver.is_client();
+        let outcome = self.converse(&mut signals).await;
         self.input = Input::None;
-        let interrupted = match talked {
+        let interrupted = match outcome {
             Ok(interrupted) => interrupted,
             Err(error) => {
-                // What cannot be shown is not acknowledged, and the other side is not to wait for that.
-                self.side.abandon().await;
+                // A message that cannot be printed stays unacknowledged, and the peer must not wait for it.
+                self.driver.abandon().await;
                 return Err(error);
             }
         };
         let zero = if self.failed {
-            self.side.give_up();
+            self.driver.abort();
             false
         } else {
-            self.side.finish().await?
+            self.driver.finish().await?
         };
-        Ok(match (interrupted && !server, self.well && zero) {
+        Ok(match (interrupted && !server, self.all_succeeded && zero) {
             (true, _) => ExitCode::from(INTERRUPTED),
             (false, well) => ExitCode::from(u8::from(!well)),
         })
     }
 
-    /// The same, and returns whether a signal ended it.
-    async fn talk(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
+    /// Runs the chat. Returns whether a signal ended it.
+    async fn converse(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
         let mut interrupted = false;
         while !self.over {
             let may_read = self.mode == Mode::Prompt || (self.connected && self.said_bytes < AHEAD);
@@ -178,28 +194,28 @@ impl Talk {
                     interrupted = true;
                     self.leave(LEAVING).await?;
                 }
-                notice = self.side.next() => match notice {
+                notice = self.driver.next() => match notice {
                     Some(notice) => self.take(notice).await?,
                     None => break,
                 },
                 () = prompt_due => self.ask_again(),
-                given = self.input.next(), if may_read => self.given(given).await?,
+                event = self.input.next(), if may_read => self.input(event).await?,
             }
         }
         self.finish().await?;
         Ok(interrupted)
     }
 
-    /// Tells what is left to tell.
+    /// Handles the last notices, and prints the summary.
     async fn finish(&mut self) -> anyhow::Result<()> {
         self.input = Input::None;
         if !self.failed {
-            let _ = self.side.leave(LEAVING).await;
-            while let Some(notice) = self.side.next().await {
+            let _ = self.driver.drain(LEAVING).await;
+            while let Some(notice) = self.driver.next().await {
                 self.take(notice).await?;
             }
         }
-        if let Some(summary) = rtt::summary(&self.round_trips).filter(|_| self.mode != Mode::Json) {
+        if let Some(summary) = self.round_trips.summary().filter(|_| self.mode != Mode::Json) {
             let count = self.round_trips.count();
             status!("{count} delivered; round trips min/mean/p99: {summary}");
         }
@@ -209,27 +225,27 @@ impl Talk {
         Ok(())
     }
 
-    /// Ends this side, once what it said is delivered, or after this time.
+    /// Ends the chat once every message is acknowledged, or after this time.
     async fn leave(&mut self, within: Duration) -> anyhow::Result<()> {
         self.input = Input::None;
-        // One that has ended already needs no asking.
-        let _ = self.side.leave(within).await;
+        // A driver that has ended needs nothing.
+        let _ = self.driver.drain(within).await;
         Ok(())
     }
 
-    /// Says what was typed or piped.
-    async fn given(&mut self, given: Given) -> anyhow::Result<()> {
-        let body = match given {
-            Given::Message(body) => body,
-            Given::End => return self.end().await,
-            Given::Failed(error) => {
+    /// Sends what was typed or piped.
+    async fn input(&mut self, event: InputEvent) -> anyhow::Result<()> {
+        let body = match event {
+            InputEvent::Message(body) => body,
+            InputEvent::End => return self.end().await,
+            InputEvent::Failed(error) => {
                 let from = if self.mode == Mode::Prompt {
                     "this terminal"
                 } else {
                     "stdin"
                 };
                 let why = format!("cannot read {from}: {error}");
-                self.well = false;
+                self.all_succeeded = false;
                 self.tell(format!("error: {why}"), || json!({ "event": "error", "why": why }))?;
                 return self.end().await;
             }
@@ -243,28 +259,28 @@ impl Talk {
         self.said_bytes += body.len();
         let said = Said {
             bytes: body.len(),
-            excerpt: show::excerpt(&body),
+            excerpt: format::excerpt(&body),
         };
         self.said.insert(key, said);
         self.prompt_due = Some((key, Instant::now() + PROMPT_WAITS));
-        Ok(self.side.say(key, body).await?)
+        Ok(self.driver.say(key, body).await?)
     }
 
-    /// The input has ended.
+    /// Handles the end of the input.
     async fn end(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Prompt {
             return self.leave(LEAVING).await;
         }
         self.input = Input::None;
-        // Who pipes has said all, and leaves once it is delivered, however long that takes.
-        Ok(self.side.leave_when_delivered().await?)
+        // A piped input is delivered completely, however long that takes.
+        Ok(self.driver.leave_when_delivered().await?)
     }
 
-    /// Shows the prompt again, with the round trips so far.
+    /// Shows the prompt, with the round trips so far.
     fn ask_again(&mut self) {
         self.prompt_due = None;
         let room = terminal::size(std::io::stdout()).is_some_and(|(columns, _)| columns >= STATUS_FROM);
-        let label = match rtt::summary(&self.round_trips).filter(|_| room) {
+        let label = match self.round_trips.summary().filter(|_| room) {
             Some(summary) => format!("{summary} > "),
             None => "> ".to_owned(),
         };
@@ -275,8 +291,8 @@ impl Talk {
         match notice {
             Notice::Received { session, id, body } => {
                 self.heard(id, &body)?;
-                // The driver may have ended.
-                let _ = self.side.read(session, id).await;
+                // The driver may have ended already.
+                let _ = self.driver.read(session, id).await;
             }
             Notice::Acknowledged { key, id, round_trip } => self.delivered(key, id, round_trip)?,
             Notice::Unacknowledged { key, sent } => self.undelivered(key, sent)?,
@@ -284,7 +300,9 @@ impl Talk {
             Notice::Ended { failure } => self.ended(failure).await?,
             Notice::Connected { resumed } => {
                 self.connected = true;
-                self.retrying = false;
+                if let Some(line) = self.failed_attempts.finish() {
+                    self.remark(&format!("○ {line}"))?;
+                }
                 let line = if resumed {
                     "● connected again"
                 } else {
@@ -293,7 +311,7 @@ impl Talk {
                 self.tell(line.to_owned(), || json!({ "event": "connected", "resumed": resumed }))?;
             }
             Notice::Lost(reason) => {
-                let why = show::closed(reason);
+                let why = reason.to_string();
                 let waiting = self.said.len();
                 let more = match waiting {
                     0 => String::new(),
@@ -302,17 +320,17 @@ impl Talk {
                 let line = format!("○ the connection was lost: {why}{more}");
                 self.tell(line, || json!({ "event": "lost", "why": why, "waiting": waiting }))?;
             }
-            // Said once, until it has worked.
-            Notice::Retrying { .. } if self.retrying => {}
             Notice::Retrying { why, after } => {
-                self.retrying = true;
-                let why = show::failure(&why);
-                let line = format!("○ {why}; trying again");
-                let after = after.as_millis() as u64;
-                self.tell(line, || json!({ "event": "retrying", "why": why, "after_ms": after }))?;
+                let why = self.driver.remote().explain(&why);
+                if self.mode == Mode::Json {
+                    let after = after.as_millis() as u64;
+                    output::json(&json!({ "event": "retrying", "why": why, "after_ms": after }))?;
+                } else if let Some(line) = self.failed_attempts.note(why) {
+                    self.remark(&format!("○ {line}"))?;
+                }
             }
             Notice::PeerRefused => {
-                let line = "○ somebody else knocked, and was told that you are busy";
+                let line = "○ another client connected and was refused: this chat is busy";
                 self.tell(line.to_owned(), || json!({ "event": "turned_away" }))?;
             }
         }
@@ -321,8 +339,8 @@ impl Talk {
 
     fn heard(&mut self, id: u64, body: &Bytes) -> anyhow::Result<()> {
         match self.mode {
-            Mode::Prompt => output::line(&format!("‹ {}", show::for_terminal(body))),
-            Mode::Text => output::line(&shown::lines(body)),
+            Mode::Prompt => output::line(&format!("‹ {}", format::for_terminal(body))),
+            Mode::Text => output::line(&escape::lines(body)),
             Mode::Json => {
                 let event = json!({ "event": "heard", "id": output::exactly(id) });
                 output::json(&output::with_body(event, body))
@@ -331,7 +349,7 @@ impl Talk {
         }
     }
 
-    /// A message of which there is news now: its excerpt, if others wait that it could be taken for.
+    /// Removes a message whose outcome is known. Returns its excerpt if other messages wait.
     fn settle(&mut self, key: u64) -> String {
         let alone = self.said.len() == 1;
         let Some(said) = self.said.remove(&key) else {
@@ -345,7 +363,7 @@ impl Talk {
         }
     }
 
-    /// The prompt comes back once there is news of what was typed last.
+    /// Shows the prompt again once the outcome of the last message is known.
     fn prompt_after(&mut self, key: u64) {
         if self.prompt_due.is_some_and(|(awaited, _)| awaited <= key) {
             self.ask_again();
@@ -363,7 +381,7 @@ impl Talk {
                 output::line(&format!("✓ {took}{which}"))?;
             }
             Mode::Json => {
-                let (id, round_trip) = (output::exactly(id), show::micros(round_trip));
+                let (id, round_trip) = (output::exactly(id), round_trip.map(micros));
                 output::json(&json!({ "event": "delivered", "id": id, "round_trip_us": round_trip }))?;
             }
             Mode::Text | Mode::Raw => {}
@@ -373,20 +391,20 @@ impl Talk {
     }
 
     fn undelivered(&mut self, key: u64, sent: bool) -> anyhow::Result<()> {
-        self.well = false;
+        self.all_succeeded = false;
         self.undelivered += 1;
         let said = self.said.get(&key);
         let (excerpt, bytes) = said.map(|said| (said.excerpt.clone(), said.bytes)).unwrap_or_default();
         self.settle(key);
         let how = if sent {
-            "not acknowledged, so it may not have arrived"
+            "not acknowledged: it may or may not have arrived"
         } else {
             "not delivered"
         };
         match self.mode {
             Mode::Prompt => output::line(&format!("✗ {how}: {excerpt}"))?,
             Mode::Json => output::json(&json!({ "event": "undelivered", "sent": sent, "bytes": bytes }))?,
-            // There may be very many: they are counted.
+            // There can be many: the summary counts them.
             Mode::Text | Mode::Raw => {}
         }
         self.prompt_after(key);
@@ -394,9 +412,9 @@ impl Talk {
     }
 
     fn refused(&mut self, key: u64, why: SendError) -> anyhow::Result<()> {
-        self.well &= self.mode == Mode::Prompt;
+        self.all_succeeded &= self.mode == Mode::Prompt;
         self.settle(key);
-        let why = show::unsaid(why);
+        let why = format::unsaid(why);
         self.tell(
             format!("✗ not sent: {why}"),
             || json!({ "event": "refused", "why": why }),
@@ -407,43 +425,49 @@ impl Talk {
 
     async fn ended(&mut self, failure: Option<Failure>) -> anyhow::Result<()> {
         let connected = std::mem::take(&mut self.connected);
-        let why = failure.as_ref().map(show::failure);
+        let why = failure.as_ref().map(|failure| self.driver.remote().explain(failure));
         let by_choice = matches!(failure, None | Some(Failure::ShuttingDown));
         let line = match &why {
             Some(why) if !by_choice => format!("○ {why}"),
-            _ if failure.is_none() && !self.side.is_client() => "○ the other side has left".to_owned(),
+            _ if failure.is_none() && !self.driver.is_client() => "○ the other side has left".to_owned(),
             _ => "○ the chat has ended".to_owned(),
         };
         self.tell(line, || json!({ "event": "ended", "why": why }))?;
-        if !self.side.is_client() {
-            self.well &= by_choice;
+        if !self.driver.is_client() {
+            self.all_succeeded &= by_choice;
             self.over = self.once;
             return Ok(());
         }
         let again = connected && self.reconnect && self.mode == Mode::Prompt && !self.input.is_over();
         if again && may_begin_again(failure.as_ref()) {
-            return Ok(self.side.connect().await?);
+            return Ok(self.driver.connect().await?);
         }
-        self.well &= by_choice;
+        self.all_succeeded &= by_choice;
         self.failed = !by_choice;
         self.over = true;
         Ok(())
     }
 
-    /// Says what is not a message: above the prompt, on stderr, or as JSON.
+    /// Reports what is not a message: as a JSON event, or as a line above the prompt or on stderr.
     fn tell(&self, line: String, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
-        match self.mode {
-            Mode::Prompt => output::line(&line),
-            Mode::Json => output::json(&event()),
-            Mode::Text | Mode::Raw => {
-                complain!("{line}");
-                Ok(())
-            }
+        if self.mode == Mode::Json {
+            return output::json(&event());
         }
+        self.remark(&line)
+    }
+
+    /// Prints a line above the prompt or on stderr; with JSON output, nothing.
+    fn remark(&self, line: &str) -> anyhow::Result<()> {
+        match self.mode {
+            Mode::Prompt => output::line(line)?,
+            Mode::Json => {}
+            Mode::Text | Mode::Raw => complain!("{line}"),
+        }
+        Ok(())
     }
 }
 
-/// Whether the server has forgotten the session, or does so: another one can be begun.
+/// Whether the server has forgotten the session or is about to, so that a new one can begin.
 const fn may_begin_again(failure: Option<&Failure>) -> bool {
     matches!(
         failure,

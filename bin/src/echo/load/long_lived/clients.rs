@@ -1,4 +1,4 @@
-//! The connections of one process, and those of another that is told line by line what to do.
+//! Long-lived clients: those of this process, and those of a process that receives instructions on stdin.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -10,28 +10,27 @@ use anyhow::{Context, bail};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::{Driver, Handle};
+use echosphere_driver::Handle;
 use echosphere_transport_tcp::TcpConnector;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::machine::{self, Config, Notice, Stay};
+use super::machine::{self, Config, LongLivedClients, Notice};
+use crate::running::Running;
 use crate::stderr::status;
 use crate::{limits, output, seed, sources};
 
-/// How long all connections may take to open.
+/// The time for all connections to open.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long what is under way at the end may take to be answered.
+/// The time for the last acknowledgements at the end.
 const FINISHING: Duration = Duration::from_secs(10);
 
-/// What the connections of one process did.
+/// The results of one process.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Figures {
+pub(super) struct Results {
     pub(super) opened: u64,
     pub(super) dials_failed: u64,
     pub(super) sent: u64,
@@ -40,25 +39,34 @@ pub(super) struct Figures {
     pub(super) answered: u64,
     pub(super) late: u64,
     pub(super) broken: BTreeMap<String, u64>,
-    /// Nanoseconds, and how many round trips took so long.
+    /// Round trips: nanoseconds, and the number of round trips that took as long.
     pub(super) round_trips: Vec<(u64, u64)>,
     pub(super) elapsed_s: f64,
-    /// The clients' own share of a core.
+    /// The share of a core that the clients used.
     pub(super) cpu: f64,
     pub(super) zero: bool,
 }
 
 /// Connections of this process.
 pub(super) struct Clients {
-    handle: Handle<Stay, EchoCodec>,
-    notices: UnboundedReceiver<Notice>,
-    driver: JoinHandle<Endpoint<Stay, EchoCodec>>,
+    clients: Running<LongLivedClients, EchoCodec>,
     began: Option<(Instant, Duration)>,
     took: (Duration, f64),
 }
 
+/// Counts the acknowledged messages of running clients.
+pub(super) struct Counter(Handle<LongLivedClients, EchoCodec>);
+
+impl Counter {
+    /// The number so far.
+    pub(super) async fn acknowledged(&self) -> anyhow::Result<u64> {
+        let count = |endpoint: &Endpoint<LongLivedClients, _>| endpoint.machine().counts().acknowledged;
+        Ok(self.0.inspect(count).await?)
+    }
+}
+
 impl Clients {
-    /// Starts to open them; `run` in `config` is drawn here.
+    /// Starts to open connections, with a new random `run` in `config`.
     pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
         let run = seed::draw()?;
         let from = if to.ip().is_loopback() && to.is_ipv4() {
@@ -66,77 +74,64 @@ impl Clients {
         } else {
             Vec::new()
         };
-        let stay = Stay::new(Config { run, ..config })?;
+        let stay = LongLivedClients::new(Config { run, ..config })?;
         let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
-        let (told, notices) = unbounded_channel();
-        let notify = move |notice| {
-            // Nobody listens any more: the run is over.
-            let _ = told.send(notice);
-        };
-        let (driver, handle) = Driver::dial(endpoint, TcpConnector::from_addresses(to, from), notify);
-        let driver = tokio::spawn(driver.run());
-        handle.command(machine::Command::Open).await?;
+        let clients = Running::dial(endpoint, TcpConnector::from_addresses(to, from));
+        clients.command(machine::Command::Open).await?;
         Ok(Self {
-            handle,
-            notices,
-            driver,
+            clients,
             began: None,
             took: Default::default(),
         })
     }
 
-    /// Waits until every connection is open, or has failed to, but not for ever. Returns how many are.
+    /// Waits until every connection is open or has failed to open, for a bounded time. Returns the number of open ones.
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
         match timeout(OPENING, self.wait_for(Notice::Open)).await {
             Ok(result) => result?,
-            Err(_) => status!("not all connections are open after {}", seconds(OPENING)),
+            Err(_) => status!("some connections are not open after {}", seconds(OPENING)),
         }
         Ok(self
-            .handle
+            .clients
             .inspect(|endpoint| endpoint.machine().counts().opened.into())
             .await?)
     }
 
     pub(super) async fn begin(&mut self) -> anyhow::Result<()> {
         self.began = Some((Instant::now(), thread_cpu_time()));
-        Ok(self.handle.command(machine::Command::Begin).await?)
+        Ok(self.clients.command(machine::Command::Begin).await?)
     }
 
-    /// Messages acknowledged so far.
-    pub(super) async fn acknowledged(&self) -> anyhow::Result<u64> {
-        Ok(self
-            .handle
-            .inspect(|endpoint| endpoint.machine().counts().acknowledged)
-            .await?)
+    pub(super) fn counter(&self) -> Counter {
+        Counter(self.clients.clone())
     }
 
-    /// Waits until every connection is gone.
+    /// Waits until every connection is closed.
     pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
         self.wait_for(Notice::Gone).await
     }
 
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         self.note_time();
-        Ok(self.handle.command(machine::Command::Stop).await?)
+        Ok(self.clients.command(machine::Command::Stop).await?)
     }
 
-    /// Waits until all is answered, but not for ever: what is missing then is in the figures.
+    /// Waits for the last acknowledgements, for a bounded time.
     pub(super) async fn done(&mut self) -> anyhow::Result<()> {
         match timeout(FINISHING, self.wait_for(Notice::Done)).await {
             Ok(result) => result?,
-            Err(_) => status!("not everything is answered after {}", seconds(FINISHING)),
+            Err(_) => status!("some messages have no ok after {}", seconds(FINISHING)),
         }
         self.note_time();
         Ok(())
     }
 
     /// Closes all connections.
-    pub(super) async fn close(self) -> anyhow::Result<Figures> {
-        self.handle.command(machine::Command::Close).await?;
-        drop(self.handle);
-        let endpoint = self.driver.await?;
+    pub(super) async fn close(self) -> anyhow::Result<Results> {
+        self.clients.command(machine::Command::Close).await?;
+        let endpoint = self.clients.finish().await?;
         let counts = endpoint.machine().counts().clone();
-        Ok(Figures {
+        Ok(Results {
             opened: counts.opened.into(),
             dials_failed: counts.dials_failed.into(),
             sent: counts.sent,
@@ -153,7 +148,7 @@ impl Clients {
     }
 
     async fn wait_for(&mut self, wanted: Notice) -> anyhow::Result<()> {
-        while self.notices.recv().await.context("the clients have ended")? != wanted {}
+        while self.clients.notice().await? != wanted {}
         Ok(())
     }
 
@@ -170,33 +165,33 @@ fn seconds(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(duration)
 }
 
-/// CPU time of this thread, which the clients have for themselves.
+/// CPU time of this thread, which only the clients use.
 fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// What such a process is told to do.
+/// An instruction to a client process: a line of JSON on its stdin.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Order {
+pub(super) enum Instruction {
     Begin,
     Stop,
     Finish,
     Close,
 }
 
-/// What it answers.
+/// A client process's answer: a line of JSON on its stdout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Opened(u64),
     Gone,
     Done,
-    Closed(Box<Figures>),
+    Closed(Box<Results>),
 }
 
-/// Connections of a process that this one has started.
+/// A client process that this process has started.
 pub(super) struct Process {
     child: Child,
     input: ChildStdin,
@@ -205,10 +200,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it with these arguments after `echo load`.
+    /// Starts `echo load` with these arguments.
     pub(super) fn start(args: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
-        // With this program's own settings out of the way: all are in the arguments.
+        // Without this process's settings, as the arguments have all of them.
         command.args(["echo", "load"]).args(args).env_clear().current_dir("/");
         let mut child = command
             .stdin(Stdio::piped())
@@ -226,17 +221,17 @@ impl Process {
     pub(super) async fn opened(&mut self) -> anyhow::Result<u64> {
         match self.answer().await? {
             Answer::Opened(count) => Ok(count),
-            other => bail!("a process of clients said {other:?} before its connections were open"),
+            Answer::Gone | Answer::Done | Answer::Closed(_) => bail!("a client process answered out of order"),
         }
     }
 
-    pub(super) async fn order(&mut self, order: Order) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&order)?;
+    pub(super) async fn instruct(&mut self, instruction: Instruction) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(&instruction)?;
         line.push(b'\n');
         Ok(self.input.write_all(&line).await?)
     }
 
-    /// Waits until every connection is gone.
+    /// Waits until every connection is closed.
     pub(super) async fn gone(&mut self) -> anyhow::Result<()> {
         while !self.is_gone {
             self.is_gone = matches!(self.answer().await?, Answer::Gone);
@@ -249,32 +244,32 @@ impl Process {
         Ok(())
     }
 
-    pub(super) async fn close(mut self) -> anyhow::Result<Figures> {
-        self.order(Order::Close).await?;
+    pub(super) async fn close(mut self) -> anyhow::Result<Results> {
+        self.instruct(Instruction::Close).await?;
         loop {
-            if let Answer::Closed(figures) = self.answer().await? {
+            if let Answer::Closed(results) = self.answer().await? {
                 self.child.wait().await?;
-                return Ok(*figures);
+                return Ok(*results);
             }
         }
     }
 
     async fn answer(&mut self) -> anyhow::Result<Answer> {
         let line = self.output.next_line().await?;
-        let line = line.context("a process of clients has ended before it should")?;
+        let line = line.context("a client process has ended too early")?;
         Ok(serde_json::from_str(&line)?)
     }
 }
 
-/// What such a process does: says how many connections are open, begins, stops and closes when it is told to.
-pub(super) async fn obey(mut clients: Clients) -> anyhow::Result<()> {
+/// Runs a client process: follows the instructions on stdin and answers on stdout.
+pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
     let mut orders = BufReader::new(stdin()).lines();
     let opened = clients.opened().await?;
     output::json(&Answer::Opened(opened))?;
     loop {
         let order = tokio::select! {
             biased;
-            order = orders.next_line() => order?.context("whoever started this has ended")?,
+            order = orders.next_line() => order?.context("the process that started this one has ended")?,
             gone = clients.gone() => {
                 gone?;
                 output::json(&Answer::Gone)?;
@@ -282,13 +277,13 @@ pub(super) async fn obey(mut clients: Clients) -> anyhow::Result<()> {
             }
         };
         match serde_json::from_str(&order)? {
-            Order::Begin => clients.begin().await?,
-            Order::Stop => clients.stop().await?,
-            Order::Finish => {
+            Instruction::Begin => clients.begin().await?,
+            Instruction::Stop => clients.stop().await?,
+            Instruction::Finish => {
                 clients.done().await?;
                 output::json(&Answer::Done)?;
             }
-            Order::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
+            Instruction::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that stay open: as many messages as they can carry, or as many connections as there can be.
+//! The load over long-lived connections: their throughput and latency, or as many of them as fit.
 
 mod clients;
 mod fit;
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::ArgMatches;
-use tokio::time::{Instant, interval};
+use indicatif::ProgressBar;
+use tokio::time::{Instant, sleep};
 
-use self::clients::{Clients, Figures, Order, Process};
+use self::clients::{Clients, Instruction, Process, Results};
 use self::fit::Fit;
 use self::machine::{Config, NAME_BYTES};
 use self::report::Report;
@@ -23,51 +24,51 @@ use super::serve::Bounds;
 use crate::echo::PORT;
 use crate::net::Address;
 use crate::settings::{Source, source};
-use crate::signals::{INTERRUPTED, Signals};
+use crate::signals::Signals;
 use crate::stderr::status;
 use crate::values::{count, counted, thousands, time_out, yes_or_no};
-use crate::{limits, output, progress};
+use crate::{limits, output, progress, verdict};
 
-/// Connections that stay open.
+/// Options of long-lived connections.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Connections that stay open")]
-pub(super) struct StayArgs {
-    /// Measure throughput instead: this many connections stay open and send as fast as they can, or at --rate
+#[command(next_help_heading = "Long-lived connections")]
+pub(crate) struct LongLivedArgs {
+    /// Measure throughput instead: open this many connections, which send as fast as they can or at --rate
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = count::<u32>(1..=10_000_000))]
-    connections: Option<u32>,
+    pub(crate) connections: Option<u32>,
 
-    /// Keep this many messages under way on each connection
+    /// Keep this many messages without their ok on each connection
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_ECHO_WINDOW", default_value = "1", value_parser = count::<u32>(1..=65_536))]
-    window: u32,
+    pub(crate) window: u32,
 
     /// Send for this long
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DURATION", default_value = "10s", value_parser = time_out)]
-    duration: Duration,
+    pub(crate) duration: Duration,
 
-    /// Send this many messages a second, all connections together; latency counts from the moment a message is due
+    /// Send this many messages per second over all connections together; latency counts from when a message is due
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_RATE", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Open --connections, or as many as this machine allows; then all send once, and close when all have their ok
+    /// Open --connections, or as many as this machine allows; then send one message on each, and close after the last ok
     #[arg(long, env = "ECHOSPHERE_HOLD", value_parser = yes_or_no)]
-    hold: bool,
+    pub(crate) hold: bool,
 
-    /// Spread the clients over this many processes; the server runs in one of its own, with the --io-threads it needs
+    /// Spread the clients over this many processes; the server gets a process of its own with the --io-threads that it needs
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = count::<u32>(1..=fit::MOST_SHARDS))]
-    shards: Option<u32>,
+    pub(crate) shards: Option<u32>,
 
-    /// This is one of those processes
+    /// Run one of the processes of --shards
     #[arg(long, hide = true)]
-    shard: bool,
+    pub(crate) shard: bool,
 }
 
-/// What of the other arguments matters here.
+/// The options that both kinds of load have.
 pub(super) struct Common {
     pub(super) to: Option<Address>,
     pub(super) bytes: usize,
     pub(super) json: bool,
     pub(super) bounds: Bounds,
-    /// Files this process may open.
+    /// The most files that this process may open.
     pub(super) files: u64,
 }
 
@@ -79,42 +80,52 @@ fn rate(text: &str) -> Result<f64, String> {
     };
     let rate = digits.parse().ok().map(|rate: f64| rate * unit);
     rate.filter(|rate| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| "expected messages a second, more than 0, such as 50000, 20k or 0.5".to_owned())
+        .ok_or_else(|| "expected a number of messages per second above 0, such as 50000, 20k or 0.5".to_owned())
 }
 
-impl StayArgs {
-    /// The flags that only such connections understand.
+impl LongLivedArgs {
+    /// The options that only this kind of load has.
     pub(super) const FLAGS: [&'static str; 6] = ["connections", "window", "duration", "rate", "hold", "shards"];
 
-    /// Whether such connections are asked for by what is set at all.
+    /// Whether the options ask for this kind of load.
     pub(super) const fn are_set(&self) -> bool {
         self.hold || self.connections.is_some()
     }
 
-    /// Leaves out what the environment says for another kind of run than the flags.
+    /// Ignores variables that contradict options of the command line.
     ///
     /// # Errors
     ///
-    /// If flags contradict each other, or something is missing.
+    /// If options of the command line contradict each other, or one is missing.
     pub(super) fn settle(&mut self, matches: &ArgMatches) -> anyhow::Result<()> {
         let flag = |id| source(matches, id) == Source::Flag;
         if self.hold && self.rate.is_some() {
             match (flag("hold"), flag("rate")) {
-                (true, true) => bail!("--hold has all send once, so there is no --rate"),
+                (true, true) => bail!("--hold sends one message on each connection, so that there is no --rate"),
                 (false, true) => self.hold = false,
                 (_, false) => self.rate = None,
             }
         }
         if let Some(idle) = ["window", "duration"].into_iter().find(|id| self.hold && flag(id)) {
-            bail!(
-                "--{idle} does nothing with --hold: each connection sends once, and the run ends when all have their ok"
-            );
+            bail!("--{idle} has no effect with --hold: each connection sends once, and the run ends after the last ok");
         }
         if !self.are_set() {
             let given = Self::FLAGS.into_iter().find(|id| flag(id)).unwrap_or("window");
-            bail!("--{given} is for connections that stay open: give --connections COUNT or --hold too");
+            bail!("--{given} is for long-lived connections: add --connections COUNT or --hold");
         }
         Ok(())
+    }
+
+    /// What `connections` clients do, with messages of at least `bytes` bytes.
+    pub(crate) fn config(&self, connections: u32, bytes: usize) -> Config {
+        Config {
+            connections,
+            window: if self.hold { 1 } else { self.window },
+            size: bytes.max(NAME_BYTES),
+            rate: self.rate,
+            messages: self.hold.then_some(1),
+            run: 0,
+        }
     }
 
     pub(super) async fn run(self, common: Common) -> anyhow::Result<ExitCode> {
@@ -131,18 +142,11 @@ impl StayArgs {
             ports: limits::ports(),
         };
         let connections = fit.check(self.connections)?;
-        let config = Config {
-            connections,
-            window: if self.hold { 1 } else { self.window },
-            size: common.bytes.max(NAME_BYTES),
-            rate: self.rate,
-            messages: self.hold.then_some(1),
-            run: 0,
-        };
+        let config = self.config(connections, common.bytes);
         if self.shard
             && let Some(to) = elsewhere
         {
-            clients::obey(Clients::start(to, config).await?).await?;
+            clients::run_as_shard(Clients::start(to, config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.hold {
@@ -152,45 +156,42 @@ impl StayArgs {
             Some(addr) => AnyServer::Elsewhere(addr),
             None => AnyServer::start(common.bounds, self.shards.map(|_| fit.io_threads(connections))).await?,
         };
-        let (figures, interrupted) = self.put_load_on(server.addr(), &config).await?;
-        let report = Report::new(&config, figures, server.finish().await?)?;
+        let (results, interrupted) = self.measure(server.addr(), &config).await?;
+        let report = Report::new(&config, results, server.finish().await?)?;
         if common.json {
             output::json(&report)?;
         } else {
             output::bytes(report.to_text().as_bytes())?;
         }
-        Ok(match (interrupted, report.passed()) {
-            (true, _) => ExitCode::from(INTERRUPTED),
-            (false, passed) => ExitCode::from(u8::from(!passed)),
-        })
+        Ok(verdict::exit_code(interrupted, report.passed()))
     }
 
-    /// Opens, has all send, and closes. `true` if that was interrupted.
-    async fn put_load_on(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Figures>, bool)> {
+    /// Opens all connections, sends on them and closes them. Returns `true` if it was interrupted.
+    async fn measure(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
         let mut signals = Signals::catch()?;
-        let mut parts = Part::start_all(to, config, self.shards).await?;
+        let mut groups = ClientGroup::start_all(to, config, self.shards).await?;
         let mut opened = 0;
-        for part in &mut parts {
-            opened += part.opened().await?;
+        for group in &mut groups {
+            opened += group.opened().await?;
         }
         status!("{} open", counted(opened, "connection"));
-        for part in &mut parts {
-            part.begin().await?;
+        for group in &mut groups {
+            group.begin().await?;
         }
         let mut interrupted = false;
         if !self.hold {
             tokio::select! {
                 biased;
                 () = signals.next() => interrupted = true,
-                result = self.send(&mut parts) => result?,
+                result = self.send(&mut groups) => result?,
             }
-            for part in &mut parts {
-                part.stop().await?;
+            for group in &mut groups {
+                group.stop().await?;
             }
         }
         let done = async {
-            for part in &mut parts {
-                part.done().await?;
+            for group in &mut groups {
+                group.done().await?;
             }
             anyhow::Ok(())
         };
@@ -199,66 +200,59 @@ impl StayArgs {
             () = signals.next() => interrupted = true,
             result = done => result?,
         }
-        let mut figures = Vec::new();
-        for part in parts {
-            figures.push(part.close().await?);
+        let mut results = Vec::new();
+        for group in groups {
+            results.push(group.close().await?);
         }
-        Ok((figures, interrupted))
+        Ok((results, interrupted))
     }
 
-    /// Waits while the connections send: until the time is over, or all of them are gone.
-    async fn send(&self, parts: &mut [Part]) -> anyhow::Result<()> {
-        let seconds = self.duration.as_secs_f64();
+    /// Waits until the time is over, or until every connection is closed.
+    async fn send(&self, groups: &mut [ClientGroup]) -> anyhow::Result<()> {
         let bar = progress::bar(self.duration.as_millis() as u64, "{elapsed_precise} [{wide_bar}] {msg}");
-        let (start, mut before) = (Instant::now(), (0.0, 0));
-        let mut frames = interval(Duration::from_millis(250));
-        loop {
-            let elapsed = start.elapsed().as_secs_f64();
-            if elapsed >= seconds {
-                break;
-            }
-            let all_gone = async {
-                for part in parts.iter_mut() {
-                    part.gone().await?;
-                }
-                anyhow::Ok(())
-            };
-            let frame = async {
-                tokio::select! {
-                    biased;
-                    () = tokio::time::sleep_until(start + self.duration) => {}
-                    _ = frames.tick() => {}
-                }
-            };
-            tokio::select! {
-                biased;
-                result = all_gone => {
-                    result?;
-                    status!("every connection is gone");
-                    break;
-                }
-                () = frame => {}
-            }
-            bar.set_position((elapsed * 1e3) as u64);
-            if let [Part::Here(clients)] = &*parts {
-                let acknowledged = clients.acknowledged().await?;
-                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).max(1e-3);
+        let counter = match &*groups {
+            [ClientGroup::Here(clients)] => Some(clients.counter()),
+            _ => None,
+        };
+        let (start, mut before) = (Instant::now(), (Duration::ZERO, 0));
+        let show = async |bar: &ProgressBar| {
+            let elapsed = start.elapsed();
+            bar.set_position(elapsed.as_millis() as u64);
+            if let Some(counter) = &counter {
+                let acknowledged = counter.acknowledged().await?;
+                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).as_secs_f64().max(1e-3);
                 before = (elapsed, acknowledged);
                 bar.set_message(format!("{} round trips/s", thousands(rate as u64)));
             }
+            Ok(())
+        };
+        let all_gone = async {
+            for group in groups.iter_mut() {
+                group.gone().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = all_gone => {
+                result?;
+                status!("every connection is closed");
+            }
+            () = sleep(self.duration) => {}
+            shown = progress::keep(&bar, show) => shown?,
         }
         bar.finish_and_clear();
         Ok(())
     }
 }
 
-/// Some of the connections.
-enum Part {
+/// A part of the connections: in this process or in another one.
+enum ClientGroup {
     Here(Box<Clients>),
     Elsewhere(Box<Process>),
 }
 
-impl Part {
+impl ClientGroup {
     async fn start_all(to: SocketAddr, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
         let Some(shards) = shards else {
             return Ok(vec![Self::Here(Box::new(Clients::start(to, *config).await?))]);
@@ -285,7 +279,7 @@ impl Part {
     async fn begin(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.begin().await,
-            Self::Elsewhere(process) => process.order(Order::Begin).await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Begin).await,
         }
     }
 
@@ -299,7 +293,7 @@ impl Part {
     async fn stop(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.stop().await,
-            Self::Elsewhere(process) => process.order(Order::Stop).await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Stop).await,
         }
     }
 
@@ -307,13 +301,13 @@ impl Part {
         match self {
             Self::Here(clients) => clients.done().await,
             Self::Elsewhere(process) => {
-                process.order(Order::Finish).await?;
+                process.instruct(Instruction::Finish).await?;
                 process.done().await
             }
         }
     }
 
-    async fn close(self) -> anyhow::Result<Figures> {
+    async fn close(self) -> anyhow::Result<Results> {
         match self {
             Self::Here(clients) => clients.close().await,
             Self::Elsewhere(process) => process.close().await,
@@ -321,7 +315,7 @@ impl Part {
     }
 }
 
-/// The arguments of a process with `connections` of them.
+/// The arguments of a process with `connections` connections.
 fn args(to: SocketAddr, config: &Config, connections: u32, shards: u32) -> Vec<String> {
     let mut args = vec!["--shard".to_owned()];
     let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
