@@ -152,7 +152,7 @@ impl Campaign {
                         *lock(at) = Some((seed, Instant::now()));
                         self.run_seed::<W>(seed, tally);
                         *lock(at) = None;
-                        // Nobody listens once a run hangs.
+                        // The receiver is gone once a run hangs.
                         let _ = done.send(());
                         if self.is_over(&lock(tally)) {
                             stop.store(true, Ordering::Relaxed);

@@ -44,7 +44,7 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Runs `case` and remembers everything. `title` says which run it is.
+    /// Runs `case` and records everything. `title` names the run.
     pub fn of<W: Workload>(title: &str, case: &Case, workload: &W, options: Options) -> (Self, Outcome<W::Oracle>) {
         let (outcome, history) = run_with_history(case, workload, options);
         let verdict = match &outcome.result {
@@ -109,7 +109,7 @@ impl Drawing {
         clients.chain([SERVER]).collect()
     }
 
-    /// Whose connections a step names: those of the host in this lane. Where nobody does anything, none is named.
+    /// Whose connections a step names: those of the host in this lane. A step of no host names none.
     fn whose(&self, lane: Option<usize>, life: u32) -> Whose {
         let host = lane.and_then(|lane| self.lanes().get(lane).copied()).unwrap_or(SERVER);
         Whose { host, life }

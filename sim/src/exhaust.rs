@@ -27,7 +27,7 @@ use self::hash::stir;
 use self::world::World;
 use crate::panics::caught;
 
-/// What the server heard and did.
+/// One event and the actions of the server.
 pub type ServerStep<'a> = (
     &'a Event<Message, std::convert::Infallible>,
     &'a [Action<Message, std::convert::Infallible>],
@@ -176,7 +176,7 @@ struct Search {
     stack: Vec<Decision>,
     /// How many of them have been made.
     made: usize,
-    /// States from which all has been gone through, and in how many ways it goes on.
+    /// States whose continuations have all been run, with their number.
     seen: HashTable<(u128, u128)>,
     total: u128,
     /// A hash of all that the server chose in this run.
@@ -247,7 +247,7 @@ impl Search {
         choice
     }
 
-    /// Counts what the run came to, and goes on to the next decision. `false` once there is none left.
+    /// Counts the run and moves to the next decision. `false` once there is none left.
     fn next(&mut self, mut schedules: u128) -> bool {
         while let Some(last) = self.stack.last_mut() {
             last.schedules += schedules;

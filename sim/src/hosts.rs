@@ -292,7 +292,7 @@ impl<S: System> Hosts<S> {
             if let Ok(endpoint) = timeout(until.saturating_sub(now()), &mut running).await {
                 break endpoint?;
             }
-            // Whoever was stopped has its time again.
+            // A paused host has its time again.
             let again = thread.stopped_until() + limit;
             if again <= until {
                 self.lock().check(now(), Err(format!("{name} has not drained in time")));

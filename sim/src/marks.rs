@@ -113,7 +113,7 @@ Both of [any] {
     ServerDrain,
     /// A host did nothing for a while.
     Pause,
-    /// A host was paused for longer than its peers may be silent, and what they had said meanwhile counted.
+    /// A host was paused for longer than its peers may be silent, and what they had sent meanwhile counted.
     HeardAfterPause,
     /// A socket was not ready for a while.
     Stall,
@@ -131,7 +131,7 @@ Both of [any] {
     ServerReset,
     /// A client's connection was reset.
     ClientReset,
-    /// A connection that said nothing was given up.
+    /// A connection that sent nothing was closed.
     HandshakeTimeout,
     /// A connection did not close cleanly.
     Lingered,
@@ -152,9 +152,9 @@ Turmoil of [any] {
     PartialVectoredWrite,
     /// A socket gave less than it had.
     ShortRead,
-    /// A socket said that it was not ready to read, and then was.
+    /// A socket reported that it was not ready to read, and then was.
     SpuriousReadPending,
-    /// A socket said that it was not ready to write, and then was.
+    /// A socket reported that it was not ready to write, and then was.
     SpuriousWritePending,
 }
 
@@ -298,7 +298,7 @@ Both of [chat] {
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
-    /// A client came back to a session in which the server had heard more than its caller had read.
+    /// A client resumed a session in which the server had received more than its caller had read.
     HeardNotRead,
     /// The server's caller read a message of a session that had ended.
     ReadTooLate,
@@ -327,7 +327,7 @@ Both of [numbers] {
     LateContinue,
     /// A session was resumed while another connection had it.
     SessionTakenOver,
-    /// A session was discarded because nobody came back.
+    /// A session was discarded because no client resumed it.
     SessionExpired,
     /// A session was resumed less than a period before it was to be discarded.
     JustInTime,

@@ -38,7 +38,7 @@ pub struct Chop {
     pub partial_write: f64,
     /// How likely a read gives only a part of what there is.
     pub short_read: f64,
-    /// How likely a socket says that it is not ready though it is.
+    /// How likely a socket reports that it is not ready though it is.
     pub pending: f64,
     /// How likely it then stays so for some milliseconds.
     pub stall: f64,

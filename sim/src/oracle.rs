@@ -83,7 +83,7 @@ pub trait System: Send + Sync + 'static {
         self.patience().is_zero()
     }
 
-    /// Whether a connection may go on whose peer has finished sending.
+    /// Whether a connection may stay open whose peer has finished sending.
     #[must_use]
     fn keeps_open_after_fin() -> bool {
         false
@@ -104,7 +104,7 @@ pub trait System: Send + Sync + 'static {
     }
 
     /// The bytes of a part of a body, and whether it is the last, if the message is one that a body's other parts are joined
-    /// to, and the server, which has just heard it, keeps it.
+    /// to, and the server, which has just received it, keeps it.
     #[must_use]
     fn part(_server: &Self::Server, _message: &<Self::Server as Machine>::Message) -> Option<(usize, bool)> {
         None
@@ -122,7 +122,7 @@ pub trait System: Send + Sync + 'static {
         b"error "
     }
 
-    /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
+    /// Facts of a server's state for the drawing of a run. Connections are written as `{id:?}`.
     #[must_use]
     fn facts(_server: &Self::Server) -> Vec<Fact> {
         Vec::new()
@@ -191,7 +191,7 @@ pub trait Workload: System + Clone + Sync {
     fn from_json(value: &Value) -> Result<Self, String>;
 }
 
-/// A model of a system that shares no logic with it, and is shown everything. An error says what rule was broken.
+/// A model of a system that shares no code with it and sees every event. An error is the rule that was broken.
 pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// The server starts, knowing nothing.
     fn server_starts(&mut self);
@@ -234,7 +234,7 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// What is still to happen; `None` once everything asked for has been done. Asked often.
     fn unfinished(&self) -> Option<String>;
 
-    /// What [`unfinished`](Self::unfinished) has said, for those who read it: what it gives by a number is in words.
+    /// The text of [`unfinished`](Self::unfinished) for people: numbers of X are replaced by their bytes.
     fn spelled(&self, unfinished: &str) -> String {
         unfinished.to_owned()
     }
@@ -254,7 +254,7 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
         let _ = (seed, fairness);
     }
 
-    /// The run is over, and every machine said that it is at zero.
+    /// The run is over, and every machine is at zero.
     ///
     /// # Errors
     ///

@@ -122,7 +122,7 @@ impl Failure {
         }
     }
 
-    /// The run of `seed` has taken longer than `limit` of real time, and goes on.
+    /// The run of `seed` has taken longer than `limit` of real time, and still runs.
     #[must_use]
     pub fn hung(seed: u64, limit: Duration) -> Self {
         Self::outside(seed, format!("{LATE}still running after {limit:?} of real time"))
@@ -152,7 +152,7 @@ impl Failure {
         let mut shape: Vec<&str> = Vec::new();
         for word in unquoted.flat_map(str::split_whitespace) {
             let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-            // What is said of one or of several is said of the same things.
+            // A rule about one thing or several is the same rule.
             if !word.contains(|c: char| c.is_ascii_digit()) && !shape.contains(&word) {
                 shape.push(word);
             }
@@ -341,7 +341,7 @@ impl<S: System> Run<S> {
         Ok(())
     }
 
-    /// Goes on until `open` says that nothing is open, which must be before `deadline`.
+    /// Runs until `open` returns nothing, which must be before `deadline`.
     fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), BrokenRule> {
         loop {
             let left = open(&self.hosts.lock());

@@ -75,7 +75,7 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 /// How long all may take from the end of the faults until everything is acknowledged and both sides are at zero:
 ///
 /// 1. the longer idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
-///    those held. Connections that died before they said anything are gone after the handshake time-out, which is
+///    those held. Connections that died before they sent anything are gone after the handshake time-out, which is
 ///    shorter;
 /// 2. four attempts, each a response time-out and the longest pause. The first is the one under way, which may have
 ///    been doomed. On sound connections an attempt only fails if its message is handed on again and again because
@@ -113,7 +113,7 @@ impl Scenario {
         }
     }
 
-    /// What `seed` says.
+    /// The scenario of `seed`.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Scenario);

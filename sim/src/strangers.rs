@@ -13,7 +13,7 @@ use crate::oracle::System;
 use crate::scenario::LINK;
 use crate::words;
 
-/// What a stranger says.
+/// What a stranger sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StrangerKind {
     /// Nothing at all.
@@ -36,7 +36,7 @@ pub enum StrangerKind {
     Web,
 }
 
-/// In words, as in "a stranger says …".
+/// In words, as in "a stranger sends …".
 impl fmt::Display for StrangerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,12 +103,12 @@ impl StrangerKind {
         }
     }
 
-    /// Whether it says no whole frame.
+    /// Whether it sends no whole frame.
     const fn is_no_start(self) -> bool {
         matches!(self, Self::Nothing | Self::Half | Self::LongHalf)
     }
 
-    /// Whether it says a part of a frame.
+    /// Whether it sends a part of a frame.
     const fn is_half(self) -> bool {
         matches!(self, Self::Half | Self::LongHalf | Self::Cut)
     }
@@ -124,7 +124,7 @@ pub(crate) struct Stranger {
     expected: &'static [&'static str],
     /// How an error begins in a frame.
     error: &'static [u8],
-    /// Lines that it hears may be those of a body.
+    /// Lines that it receives may be those of a body.
     bodies: bool,
     /// Bytes of a frame or line that is not whole.
     heard: BytesMut,
@@ -137,7 +137,7 @@ pub(crate) struct Stranger {
 impl Stranger {
     /// A stranger that connects to a server of `S`, whose connections have these bounds.
     pub(crate) fn new<S: System>(kind: StrangerKind, link: &ConnectionConfig) -> Self {
-        // Where a line begins a talk, what a browser says is no mistake.
+        // Where any line begins a session, a browser's request is valid.
         let kind = match kind {
             StrangerKind::Web if S::greets() => StrangerKind::Unknown,
             kind => kind,
@@ -154,7 +154,7 @@ impl Stranger {
         }
     }
 
-    /// What it says at once, having connected.
+    /// What it sends at once after connecting.
     pub(crate) const fn says(&self) -> &'static [u8] {
         self.kind.says()
     }
@@ -217,7 +217,7 @@ impl Stranger {
         Some(self.heard.split_to(length))
     }
 
-    /// Whether it has heard no whole word.
+    /// Whether it has received no error.
     pub(crate) const fn is_told_nothing(&self) -> bool {
         self.told.is_empty()
     }

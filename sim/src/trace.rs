@@ -142,7 +142,7 @@ impl Trace {
         );
         write(&mut line);
         if self.lines == Lines::Print {
-            // Nobody may be reading, which is no fault of the run.
+            // A closed stderr is no failure of the run.
             let _ = writeln!(io::stderr(), "{line}");
         }
         self.recent.push_back(line);
@@ -251,11 +251,11 @@ pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
     hasher.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// [`hash`] as the standard library's hashing wants it.
+/// [`hash`] in the interface of the standard library.
 #[derive(Debug, Default)]
 pub(crate) struct Mixer<const WHOLE: bool = false>(u64);
 
-/// Of longer bodies only the ends are hashed, unless it is asked for the `WHOLE`: that is checked where they are heard.
+/// Of longer bodies only the ends are hashed, unless `WHOLE` is set: all bytes are compared where they are received.
 const HASHED: usize = 256;
 
 impl<const WHOLE: bool> Hasher for Mixer<WHOLE> {

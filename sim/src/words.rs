@@ -49,7 +49,7 @@ pub(crate) fn conns<'a>(ids: impl IntoIterator<Item = &'a ConnId>) -> String {
     list(ids.into_iter().map(|id| format!("{id:?}")))
 }
 
-/// A connection, or nobody.
+/// A connection, or none.
 pub(crate) fn conn(id: Option<ConnId>) -> String {
     id.map_or_else(|| "nobody".to_owned(), |id| format!("{id:?}"))
 }

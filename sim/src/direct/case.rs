@@ -242,7 +242,7 @@ impl Case {
         }
     }
 
-    /// What `seed` says. Each kind of fault is on or off for the whole run.
+    /// The case of `seed`. Each kind of fault is on or off for the whole run.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Scenario);

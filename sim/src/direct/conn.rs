@@ -61,7 +61,7 @@ pub(super) struct Pipe {
     pub(super) last_arrival: Nanos,
     /// Segments whose arrival came while the link was held.
     pub(super) kept: u32,
-    /// What its side's machine sent and the other's has not heard.
+    /// What its side's machine sent and the other's has not received.
     pub(super) said: VecDeque<u64>,
 }
 

@@ -18,7 +18,7 @@ pub struct History {
     pub ends: Vec<EndOf>,
     /// The step that broke a rule, if one did.
     pub broken: Option<usize>,
-    /// What the server knows, and how many times it knows the same.
+    /// The server's facts, and how often it has each.
     known: BTreeMap<Fact, usize>,
 }
 
@@ -37,7 +37,7 @@ pub struct Step {
     pub actions: Vec<Described>,
     /// Which of the case's faults begins or ends.
     pub fault: Option<Turn>,
-    /// What the server knows from here on.
+    /// Facts that the server has from here on.
     pub learnt: Vec<Fact>,
     /// What the server does not know any more.
     pub forgotten: Vec<Fact>,
@@ -52,7 +52,7 @@ pub enum Turn {
     Ends(usize),
 }
 
-/// Something that the server knows: what kind of thing, and its words.
+/// A fact of the server's state: its kind and its text.
 pub type Fact = (&'static str, String);
 
 /// An event or an action in words.
@@ -79,7 +79,7 @@ pub enum Kind {
     Sent,
     /// A connection ended.
     Closed,
-    /// The peer finished sending, and the connection goes on.
+    /// The peer finished sending, and the connection stays open.
     PeerFinished,
     /// A connection was closed.
     Close,

@@ -92,7 +92,7 @@ pub struct Options {
     pub decisions: Vec<u64>,
     /// Whether decisions are recorded.
     pub record: bool,
-    /// Where the run writes its virtual time, in nanoseconds, as it goes on.
+    /// Where the run writes its virtual time, in nanoseconds.
     pub clock: Option<Arc<AtomicU64>>,
 }
 

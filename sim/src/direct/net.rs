@@ -167,7 +167,7 @@ impl Net {
             self.at(at, Scheduled::Answer(index as u32, serial, false));
         } else if self.links[host].cut[0] > 0 || self.decisions.chance(self.rates.blackhole) {
             self.marks.hit(Mark::Blackhole);
-            // Nobody answers; the client's own time-out ends it.
+            // No answer comes; the client's own time-out ends it.
             self.conns[index].dead = true;
         } else {
             self.at(at, Scheduled::Syn(index as u32, serial));
@@ -394,7 +394,7 @@ impl Net {
         open.map(|(index, _)| index).collect()
     }
 
-    /// Forgets a connection that nobody has open any more and that carries nothing.
+    /// Forgets a connection that neither side has open and that carries nothing.
     pub(super) fn forget_if_over(&mut self, index: usize) {
         let conn = &self.conns[index];
         let carries = conn.pipes.iter().any(|pipe| !pipe.segments.is_empty());

@@ -24,19 +24,19 @@ const SLACK: Duration = Duration::from_millis(5);
 /// The connections as a machine sees them.
 #[derive(Debug, Default)]
 pub(super) struct MachineView {
-    /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
+    /// The known ones, as generations by slot: opened, and neither ended nor closed by the machine.
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
     /// Those that it finished since this was last emptied.
     finished: SmallVec<[ConnId; 2]>,
-    /// The last one that goes on, and whose peer has finished sending.
+    /// The last open one whose peer has finished sending.
     peer_finished: Option<ConnId>,
-    /// What it heard and sent since this was last emptied.
+    /// Messages received and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
 
-/// A message that a machine heard or sent.
+/// A message that a machine received or sent.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) conn: ConnId,
@@ -208,7 +208,7 @@ impl Frames {
     }
 }
 
-/// When a socket last heard and said something, by its host's clock.
+/// When a socket last received and sent something, by its host's clock.
 pub(super) struct Spoken {
     pub(super) heard: Time,
     pub(super) said: Time,
@@ -367,7 +367,7 @@ impl Backlog {
 
     /// The connection was dropped because its peer does not read.
     pub(super) fn check_dropped(&self, now: Time, link: &ConnectionConfig) -> Result<(), String> {
-        /// Keepalives, and what errors a connection says by itself.
+        /// Keepalives, and errors that a connection sends by itself.
         const OTHERS: usize = 512;
         let at_most = self.left + self.more + OTHERS;
         let long = self

@@ -21,9 +21,9 @@ pub(super) struct Visit {
     stranger: Stranger,
     /// When it began to connect.
     since: Nanos,
-    /// It is connected, and has said all that it says.
+    /// It is connected, and has sent everything.
     spoke: bool,
-    /// The server had not read all that it said when it finished.
+    /// The server had not read all that the stranger sent when it finished.
     unread: bool,
     /// It has left, or is about to.
     over: bool,
@@ -159,7 +159,7 @@ fn speak(net: &mut Net, index: usize) {
     }
 }
 
-/// Nothing is heard or said any more.
+/// Nothing is sent or received any more.
 fn leave(net: &mut Net, index: usize) {
     net.conns[index].attempted = false;
     net.forget_if_over(index);

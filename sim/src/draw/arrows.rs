@@ -104,7 +104,7 @@ struct Drawer {
     crashes: BTreeMap<(usize, u32), usize>,
     /// Attempts to connect that have led to nothing yet.
     dials: BTreeMap<(usize, u32, DialToken), usize>,
-    /// When the client heard that a connection is open.
+    /// The step at which the client's end opened.
     opened: BTreeMap<u32, usize>,
     /// What was sent on a connection, by whether the server sent it, and has not arrived.
     under_way: BTreeMap<(u32, bool), VecDeque<usize>>,
@@ -190,7 +190,7 @@ impl Drawer {
         match event.kind {
             Kind::Opened if by_server => {
                 self.opened.insert(conn, at);
-                // Answered: what goes on from there is the opening itself.
+                // Answered: the opening has arrows of its own.
                 if let Some(arrow) = event.dial.and_then(|dial| self.dials.remove(&(who, step.life, dial))) {
                     self.arrows[arrow].answered = true;
                 }

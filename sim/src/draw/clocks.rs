@@ -16,7 +16,7 @@ pub(super) fn log(lanes: &[&str], history: &History, arrows: &[Arrow], words: im
     let mut log = String::new();
     for ((step, words), cause) in history.steps.iter().zip(words).zip(causes) {
         let Some(who) = step.who else {
-            // Nobody's clock goes on by what is done to the network.
+            // Faults of the network advance no clock.
             clocks.push(vec![0; lanes.len()]);
             continue;
         };

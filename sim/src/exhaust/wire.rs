@@ -226,7 +226,7 @@ impl<M: Machine<Message = Message>> Node<M> {
                 self.endpoint.failed(now, id, &mut self.effects);
             }
             (Segment::Accepted | Segment::Data(_), None) => conn.send(role, Segment::Reset),
-            // Nobody is there to be told.
+            // There is no peer to notify.
             _ => {}
         }
     }

@@ -230,7 +230,7 @@ impl World {
         for (client, asked) in self.clients.iter().zip(&self.asked) {
             state = stir(state ^ client.history, asked.len() as u64);
         }
-        // The order in which they were made is nobody's to know.
+        // The state does not depend on the order in which they were made.
         let conns = self.conns.iter().map(Conn::state).fold(0, u128::wrapping_add);
         stir(state ^ self.server.history, self.scope.depth as u64) ^ conns
     }

@@ -68,7 +68,7 @@ pub(super) struct Conduct {
     has_written: bool,
     shut_down: bool,
     failed: bool,
-    /// When its peer's end was read, or, if it may go on, something was written since.
+    /// When its peer's end was read, or, if it may stay open, something was written since.
     ended: Option<Duration>,
     /// Whether and when the driver, which had to wait before it wrote, was woken.
     waits: Option<Arc<Woken>>,

@@ -119,7 +119,7 @@ struct Running<F, R> {
     driver: Pin<Box<F>>,
     woken: Arc<Woken>,
     events: usize,
-    /// Until the thread goes on after a stop, or after its reactor was polled.
+    /// Until the thread continues after a pause, or after its reactor was polled.
     wait: Option<Wait>,
     resumed: R,
 }

@@ -25,7 +25,7 @@ pub(super) struct AttemptRule {
     pub(super) insists: bool,
 }
 
-/// How somebody's attempts to connect go.
+/// A client's attempts to connect.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     rule: AttemptRule,
@@ -72,7 +72,7 @@ impl Attempts {
         self.rule.all.map_or(Time::FAR, |all| self.since + all)
     }
 
-    /// An attempt, or the connection, has failed. `refused` says whether it did not connect, and none on its host has before.
+    /// An attempt, or the connection, has failed. `refused`: it did not connect, and none on its host has before.
     pub(super) const fn fails(&mut self, now: Time, refused: bool) {
         if self.proven {
             self.proven = false;

@@ -127,7 +127,7 @@ impl System for Chat {
         };
         let carried = match message {
             Message::Part { .. } | Message::Taken { .. } => Carried::Always,
-            // Of `busy`, some are said by connections.
+            // Connections send some `busy` themselves.
             Message::Error(ErrorCode::UnknownSession, _) => Carried::Always,
             Message::Error(..) => Carried::ByConnections,
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {

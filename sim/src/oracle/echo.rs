@@ -140,7 +140,7 @@ impl System for Echo {
         match message {
             Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
             Message::Error(code, text) => {
-                // Of `busy`, some are said by connections.
+                // Connections send some `busy` themselves.
                 let own = [ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
                 (text.len() + 3 * WORDS, Carried::unless(!own))
             }

@@ -84,9 +84,9 @@ pub enum Words<C, T> {
     Real(C),
     /// Lines.
     Typed {
-        /// Requests said so far.
+        /// Requests written so far.
         said: usize,
-        /// Who says them.
+        /// Which client writes them.
         by: PhantomData<T>,
     },
 }
@@ -135,7 +135,7 @@ impl<C: Codec, T: Typist<Message = C::Message>> Codec for Words<C, T> {
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // Who types has nobody to tell.
+        // A typing client does not see this.
         if let Self::Real(codec) = self {
             codec.encode_error(code, text, output);
         }

@@ -118,7 +118,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         codec.and_then(Codec::framing) == Some(Framing::Lines)
     }
 
-    /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
+    /// Checks that the machine receives all that the other side's machine sent, in order; and
     /// notes what it sent itself.
     pub(super) fn check_order(&mut self, net: &mut Net) {
         if self.view.borrow().passed.is_empty() {
@@ -201,7 +201,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// The end of what the other side sent has come: its machine must have been heard out.
+    /// The end of the stream has arrived: the machine must have received everything before it.
     pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
         let from = self.role.other() as usize;
         let conn = &net.conns[index];
@@ -213,7 +213,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// Checks that nobody is kept waiting for a sign of life.
+    /// Checks silences: keepalives are sent, and time-outs end them.
     pub(in crate::direct) fn check_silence(&mut self, net: &Net) {
         if self.endpoint.is_none() || self.paused_until + MILLISECOND > net.now {
             return;

@@ -68,7 +68,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     net.forget_if_over(index);
                 }
             }
-            // Nobody asks any more.
+            // The attempt was abandoned.
             _ => {
                 if yes && self.dark {
                     net.die(index);

@@ -69,7 +69,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let sockets = self.halves.iter().filter_map(|id| self.socket(*id));
         let refused = sockets.filter(|socket| match view.end_of(socket.id) {
             Some(reason) => reason == CloseReason::PartialLimit,
-            // Whoever has not begun is told nothing else than the last words.
+            // A connection that has not begun is sent nothing but the last error.
             None => !socket.met && !view.knows(socket.id) && self.says_busy(socket),
         });
         refused.map(|socket| socket.id).collect()

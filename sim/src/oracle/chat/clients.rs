@@ -39,7 +39,7 @@ struct Host {
     ordinal: u64,
     /// The connection on which it was welcomed.
     conn: Option<ConnId>,
-    /// Messages heard, and those of them that the caller has read; and which are to be read before it leaves.
+    /// Messages received, and those read by the caller; and how many must be read before it leaves.
     heard: u64,
     read: u64,
     to_read: u64,
@@ -341,7 +341,7 @@ impl Host {
     }
 }
 
-/// Nobody breaks the protocol in these runs, so nobody may think so, on either side. A server that is busy once it has
+/// No side breaks the protocol in these runs, so neither may report that. A server that is busy once it has
 /// `welcomed` a client ends that connection, and not the session.
 fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String> {
     match failure {

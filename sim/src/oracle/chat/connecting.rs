@@ -129,7 +129,7 @@ impl Connecting {
                     marks.hit(Mark::ToldFull);
                 }
                 let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
-                // It is not busy with somebody else: it holds too much of half-received messages.
+                // It has no session with another client: half-received messages hold too much.
                 let too_much = *code == ErrorCode::Busy && matches!(session.stage, Stage::Open(_));
                 session.sent_away = !ends && !too_much && !OF_THE_CONNECTION.contains(code);
             }

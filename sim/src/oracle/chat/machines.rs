@@ -35,10 +35,10 @@ pub struct SimServer {
     pub reads: Vec<Read>,
     reader: Reader,
     said: u64,
-    /// Sessions begun, and whether the last goes on.
+    /// Sessions begun, and whether the last is open.
     sessions: u64,
     open: bool,
-    /// The last message heard in the last session.
+    /// The last message received in the last session.
     pub(super) heard: u64,
 }
 
@@ -60,7 +60,7 @@ pub struct SimClient {
 #[derive(Debug)]
 struct Reader {
     lag: Duration,
-    /// When each message is due, its session and its id, and what it says.
+    /// When each message is due, its session and its id, and its body.
     unread: VecDeque<(Time, (u64, u64), Bytes)>,
 }
 
@@ -152,7 +152,7 @@ impl Machine for SimServer {
             let read = ServerCommand::Read { session, id };
             self.inner.handle(now, Event::Command(read), out);
             self.told(&out.as_slice()[before..]);
-            // Whoever said it has left otherwise.
+            // Otherwise its sender has left.
             let answered = self.open && session == self.sessions;
             let after = before - begin;
             self.reads.push(Read {

@@ -19,7 +19,7 @@ pub(super) struct ServerModel {
     marks: Marks,
     draining: bool,
     current: Option<ServerSession>,
-    /// Connections that have not said what they want, and since when.
+    /// Connections without a greeting, and since when.
     strangers: BTreeMap<ConnId, Time>,
     /// Connections that neither side has closed.
     open: BTreeSet<ConnId>,
@@ -153,7 +153,7 @@ impl ServerModel {
         current.said += u64::from(read.answered && !self.draining);
         if let Some(session) = current.session {
             let entry = sessions.get_mut(session);
-            // A line that was cut is none of what was said.
+            // A line that was cut is no message.
             entry.read = entry.heard.min(entry.read + 1);
         }
         if self
@@ -178,7 +178,7 @@ impl ServerModel {
         }
     }
 
-    /// The peer says something.
+    /// The peer sends a message.
     fn hears(&mut self, message: &Message, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
         let ends = |action: &ActionOf<SimServer>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
@@ -189,7 +189,7 @@ impl ServerModel {
         Ok(())
     }
 
-    /// The first message of a connection: the server talks with it, or says why not.
+    /// The first message of a connection: the server welcomes or refuses it.
     fn introduced(
         &mut self,
         sessions: &Sessions,
@@ -266,8 +266,8 @@ impl ServerModel {
             Message::Resume { session, received } => (session, true, received),
             _ => return Err(format!("a client begins with: {}", words::brief(message))),
         };
-        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
-        // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
+        // A greeting that reports less than the client had acknowledged was overtaken by a newer connection; one that
+        // reports more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
         let session = self.known_session(number).and_then(|current| current.session);
         let told = session.map_or(0, |session| sessions.get(session).answers_delivered as u64);
         let sent = self.current.as_ref().map_or(0, |current| current.sent);
@@ -275,7 +275,7 @@ impl ServerModel {
             (true, _) if heard < told => Some(ErrorCode::UnknownRequest),
             (true, _) => (heard > sent).then_some(ErrorCode::UnknownSession),
             (false, true) => Some(ErrorCode::UnknownSession),
-            // Whoever is lost may be replaced, but for what is not read of it.
+            // A lost client may be replaced once all its messages are read.
             (false, false) => {
                 let unread = |current: &ServerSession| !current.is_read();
                 let busy = self.peer().is_some() || self.behind.is_some() || self.current.as_ref().is_some_and(unread);
@@ -285,7 +285,7 @@ impl ServerModel {
         Ok((number, refusal))
     }
 
-    /// The server talks with this connection from now on, which has just said who it is.
+    /// The server welcomes this connection after its greeting.
     fn welcomes(&mut self, conn: ConnId, event: &EventOf<SimServer>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
@@ -329,7 +329,7 @@ impl ServerModel {
         }
     }
 
-    /// A client that comes back has got all that it says, and nothing else.
+    /// A resuming client has received exactly what it reports.
     fn check_got(&self, sessions: &mut Sessions, (event, actions): Step<'_>) -> Result<(), String> {
         let welcome = |action: &ActionOf<SimServer>| matches!(action, Action::Send(_, Message::Welcome { .. }));
         match (event, &self.current) {

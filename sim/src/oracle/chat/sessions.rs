@@ -26,15 +26,15 @@ pub(super) struct Sessions {
 
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    /// What the client said, in order.
+    /// What the client sent, in order.
     pub(super) said: Vec<(u64, Bytes)>,
-    /// How many of these the server has heard, and how many its caller has read.
+    /// How many of these the server has received, and how many its caller has read.
     pub(super) heard: usize,
     pub(super) read: usize,
-    /// How many answers to these the client has heard, and how many its caller has read.
+    /// How many answers to these the client has received, and how many its caller has read.
     pub(super) answers: usize,
     pub(super) answers_read: usize,
-    /// How many of the client's messages, and of the server's, were said to be delivered.
+    /// How many of the client's messages, and of the server's, were reported as acknowledged.
     pub(super) delivered: usize,
     pub(super) answers_delivered: usize,
 }
@@ -66,7 +66,7 @@ impl Sessions {
         said.push((key, body.clone()));
     }
 
-    /// The server hears a message: it must be the next of its session. Returns which session that is.
+    /// The server receives a message: it must be the next of its session. Returns which session that is.
     pub(super) fn heard(&mut self, body: &Bytes) -> Result<usize, String> {
         let key = body.first_chunk().map(|key| read(*key));
         let Some((session, index)) = key.and_then(|key| self.of_key.get(&key).copied()) else {
@@ -103,7 +103,7 @@ impl Sessions {
         }
     }
 
-    /// The client hears an answer: it must be the next of its session.
+    /// The client receives an answer: it must be the next of its session.
     pub(super) fn answered(&mut self, session: usize, body: &Bytes) -> Result<(), String> {
         let entry = &mut self.all[session];
         let (_, said) = entry.said[..entry.heard]
@@ -145,7 +145,7 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A connection on which the peer says that it has got all up to this message: what follows comes next.
+    /// A connection on which the peer reported all messages up to this one as received.
     pub(super) fn after(received: u64) -> Self {
         Self {
             next: received + 1,

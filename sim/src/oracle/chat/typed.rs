@@ -54,7 +54,7 @@ pub(super) fn fit_a_line(body: &Bytes) -> Bytes {
     body.iter().take(LONGEST).map(fit).collect()
 }
 
-/// Whether this is what a stream that ended too soon leaves of a line that says `said`, or that something was heard.
+/// Whether this is what a stream that ended too soon leaves of a line that says `said`, or of an acknowledgement.
 pub(super) fn is_cut(line: &[u8], said: Option<&Bytes>) -> bool {
     let bare = line.strip_suffix(b"\r").unwrap_or(line);
     let answer = bare

@@ -5,7 +5,7 @@ use echosphere_core::chat::{Command, Message, Notice, SendError, ServerCommand};
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
 
-/// Why something was not said.
+/// Why a message was not sent.
 pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
         SendError::NoPeer => "no peer",

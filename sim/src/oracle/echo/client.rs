@@ -52,7 +52,7 @@ pub(super) struct ClientModel {
     pub(super) retries: u64,
     pub(super) natural_closes: u64,
     marks: Marks,
-    /// What each message says.
+    /// The X of each message.
     says: Vec<X>,
     /// Those whose X is too long for the server.
     too_long: BTreeSet<u64>,

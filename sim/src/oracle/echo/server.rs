@@ -410,7 +410,7 @@ impl ServerModel {
         self.flight_bytes -= count * self.lens[x as usize];
     }
 
-    /// Nobody waits for `x` or holds it any more.
+    /// No connection waits for `x` or holds it any more.
     fn forget(&mut self, x: X, flights: &[Flight]) {
         for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
             if let Some(id) = id

@@ -89,7 +89,7 @@ impl Echo {
         Self::new(Delay::None, messages)
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::drawn(scenario.seed, scenario.hosts, scenario.safety, None, 1.0)

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use echosphere_core::hub::{Message, Request, Server};
 use echosphere_core::{Actions, ConnId, Event, Machine, Time};
 
-/// A hub that notes whom it must leave out.
+/// A hub that notes which users it must leave out.
 #[derive(Debug, Default)]
 pub struct SimServer {
     /// The hub.

@@ -53,7 +53,7 @@ impl ServerModel {
         *self = Self::new(self.deep, self.max_backlog, self.marks.clone());
     }
 
-    /// Checks that `actions` are what `event` must lead to, if `behind` are those for whom too much waits.
+    /// Checks that `actions` are what `event` must lead to, if too much waits for the users in `behind`.
     pub(super) fn step(
         &mut self,
         behind: &BTreeSet<ConnId>,

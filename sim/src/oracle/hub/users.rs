@@ -47,7 +47,7 @@ struct Host {
     tokens: BTreeSet<DialToken>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 

@@ -113,7 +113,7 @@ impl Hub {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -166,7 +166,7 @@ impl Workload for Hub {
         hub.come_back = (0..hosts).filter(|_| dice.chance(0.4)).collect();
         hub.meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         hub.mind_lines();
-        // Whoever is refused may be so again and again: users do not try again.
+        // A refused user may be refused again and again: users do not retry.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
         hub.max_connections = connections::draw(seed, clients);
         hub
@@ -492,7 +492,7 @@ impl TryFrom<Written> for Planned {
     }
 }
 
-/// UserIds are given in order, so that those up to the number of users are mostly somebody's.
+/// User ids are given in order, so that most ids up to the number of users are taken.
 fn draw_request(dice: &mut Dice, users: usize) -> Request {
     match dice.below(8) {
         0 => Request::Identity,
@@ -500,7 +500,7 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
         2 => Request::Echo(draw_body(dice)),
         _ => {
             let count = match dice.below(80) {
-                // Most of these are nobody's.
+                // Most of these are not taken.
                 0 => dice.among(13, MAX_RECEIVERS),
                 1..20 => dice.among(1, 12),
                 _ => dice.among(1, 3),

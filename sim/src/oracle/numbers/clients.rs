@@ -26,7 +26,7 @@ pub(super) struct ClientModel {
     gets: BTreeMap<u64, Get>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 

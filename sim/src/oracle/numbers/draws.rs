@@ -143,7 +143,7 @@ impl Drawing {
         }
     }
 
-    /// A uuid that nobody has asked for, though perhaps one with the same numbers.
+    /// A new uuid, though perhaps with the numbers of another.
     fn name(&mut self) -> Name {
         self.names += 1;
         let half = if self.dice.chance(0.1) { 7 } else { self.dice.number() };

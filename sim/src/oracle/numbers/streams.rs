@@ -24,7 +24,7 @@ pub(super) struct StreamsModel {
     /// Uuids that are requested with different n: a client with another n than the session's gets unexpected replies.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
-    /// Sessions that one caller begins and nobody else asks for.
+    /// Sessions that one stream begins and no other requests.
     own: BTreeSet<Name>,
     /// The server keeps sessions for as long as anybody could need them, and has lost none by ending.
     keeps: bool,

@@ -47,7 +47,7 @@ fn line(said: usize, request: &Message) -> String {
             words
         }
         Message::End => vec!["END".to_owned()],
-        // Only a server says them.
+        // Only a server sends them.
         Message::Number(_) | Message::Error(..) => Vec::new(),
     };
     let around = if said.is_multiple_of(2) { " " } else { "" };

@@ -79,7 +79,7 @@ impl Numbers {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)

@@ -23,7 +23,7 @@ const TEMPORARY: [ErrorCode; 7] = [
     ErrorCode::Truncated,
 ];
 
-/// What a client says that something took is what it took, give or take what its clock is wrong by.
+/// A reported duration is right, up to the error of the client's clock.
 fn same_time(what: &str, said: Duration, took: Duration) -> Result<(), String> {
     let (least, most) = (took.mul_f64(0.89), took.mul_f64(1.11) + SLACK);
     if said + SLACK < least || said > most {
