@@ -1,4 +1,4 @@
-//! What users do.
+//! The workload of the hub: sessions and requests.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 pub(super) const LARGE: usize = 256 * 1024;
 /// Longer bodies are not made text.
 const SHORT: usize = 100;
-/// Of so many seeds, one has far more users than the others.
+/// One seed in this number has far more users than the others.
 const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
@@ -113,7 +113,7 @@ impl Hub {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -166,7 +166,7 @@ impl Workload for Hub {
         hub.come_back = (0..hosts).filter(|_| dice.chance(0.4)).collect();
         hub.meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         hub.mind_lines();
-        // Whoever is refused may be so again and again: users do not try again.
+        // A refused user may be refused again and again: users do not retry.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
         hub.max_connections = connections::draw(seed, clients);
         hub
@@ -347,7 +347,7 @@ impl Hub {
         sizes.max().unwrap_or(WORDS)
     }
 
-    /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
+    /// Gives typing users echo bodies that a line can carry, and relay bodies that several lines can carry.
     fn mind_lines(&mut self) {
         for planned in &mut self.planned {
             if let Planned::Ask { host, request, .. } = planned
@@ -492,7 +492,7 @@ impl TryFrom<Written> for Planned {
     }
 }
 
-/// UserIds are given in order, so that those up to the number of users are mostly somebody's.
+/// User ids are given in order, so that most ids up to the number of users are taken.
 fn draw_request(dice: &mut Dice, users: usize) -> Request {
     match dice.below(8) {
         0 => Request::Identity,
@@ -500,7 +500,7 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
         2 => Request::Echo(draw_body(dice)),
         _ => {
             let count = match dice.below(80) {
-                // Most of these are nobody's.
+                // Most of these are not taken.
                 0 => dice.among(13, MAX_RECEIVERS),
                 1..20 => dice.among(1, 12),
                 _ => dice.among(1, 3),
