@@ -41,7 +41,7 @@ where
     pub(crate) fn serve(endpoint: Endpoint<M, C>, listener: impl Listener + 'static) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
         let (driver, handle) = Driver::serve(endpoint, listener);
-        let driver = tokio::spawn(driver.notifying(send_to(sender)).run());
+        let driver = tokio::spawn(driver.with_notices(send_to(sender)).run());
         Self {
             handle,
             notices,

@@ -12,7 +12,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Errors of accepting connections. For listeners whose sockets the [`Driver`](crate::Driver) does not accept itself.
 #[derive(Debug, Default)]
-pub struct AcceptErrors(Complaint);
+pub struct AcceptErrors(LogLimit);
 
 impl AcceptErrors {
     /// Logs an error. Waits if this host is its cause, so that descriptors or memory can become free.
@@ -38,12 +38,12 @@ fn is_peers(error: &io::Error) -> bool {
 
 /// A kind of log line that peers can cause: at most one in a second is written.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct LogLimit {
     last: Option<Instant>,
     left_out: u64,
 }
 
-impl Complaint {
+impl LogLimit {
     /// Returns how many lines were left out before this one, or `None` if this one is to be left out too.
     pub fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_line_a_second_is_written_and_the_others_are_counted() {
-        let mut complaint = Complaint::default();
+        let mut complaint = LogLimit::default();
         assert_eq!(complaint.due(), Some(0));
         assert_eq!(complaint.due(), None);
         advance(COMPLAIN_EVERY / 2).await;

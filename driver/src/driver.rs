@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 use tracing::field::display;
 
-use crate::accepting::Complaint;
+use crate::accepting::LogLimit;
 use crate::budgets::Budgets;
 use crate::handle::{Handle, QUEUED_REQUESTS, Request};
 use crate::net::{Connector, Listener, Stream};
@@ -34,12 +34,12 @@ mod accepts;
 mod deadlines;
 mod dials;
 
-use self::accepts::{Accept, Accepting};
-use self::deadlines::Drain;
+use self::accepts::{AcceptFuture, Acceptor};
+use self::deadlines::DrainStage;
 use self::dials::Dial;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Speaks<S, C> = Box<dyn Fn(&S) -> C + Send>;
+type ChooseCodec<S, C> = Box<dyn Fn(&S) -> C + Send>;
 
 /// Owns an endpoint and its sockets, and runs them until all is done.
 pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
@@ -47,16 +47,16 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     effects: Effects<M::Notice>,
     notify: Box<dyn FnMut(M::Notice) + Send>,
 
-    conns: Vec<Option<Conn<S>>>,
-    accept: Option<Accept<S>>,
-    refusals: Complaint,
+    conns: Vec<Option<OpenConnection<S>>>,
+    accept: Option<AcceptFuture<S>>,
+    refusals: LogLimit,
     /// What an accepted connection speaks, if not all speak the same.
-    speaks: Option<Speaks<S, C>>,
+    speaks: Option<ChooseCodec<S, C>>,
     connector: Option<Arc<dyn Connector<Stream = S>>>,
     dials: Slab<Dial<S>>,
     dial_of: BTreeMap<DialToken, usize>,
     requests: Option<mpsc::Receiver<Request<M, C>>>,
-    drain: Option<Drain>,
+    drain: Option<DrainStage>,
     budgets: Budgets,
 
     start: Instant,
@@ -64,18 +64,18 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     armed: Option<Time>,
     settle: Arc<dyn Settle>,
     /// While a deadline that is due waits for what has arrived, the time stands still.
-    settling: Option<(Time, Settling<Key>)>,
+    settling: Option<(Time, Settling<DriverKey>)>,
     scratch: BytesMut,
     /// The connections that were read in this turn.
     heard: Vec<ConnId>,
 
-    ready: Arc<Ready<Key>>,
+    ready: Arc<Ready<DriverKey>>,
     /// What was ready and has not been looked at yet, oldest first.
-    keys: VecDeque<(Key, Arc<KeyWaker<Key>>)>,
-    own: Own,
+    keys: VecDeque<(DriverKey, Arc<KeyWaker<DriverKey>>)>,
+    own: OwnWakers,
 }
 
-struct Conn<S> {
+struct OpenConnection<S> {
     id: ConnId,
     /// Of a connection that was accepted.
     peer: Option<SocketAddr>,
@@ -85,7 +85,7 @@ struct Conn<S> {
     write_blocked: bool,
 }
 
-impl<S> Conn<S> {
+impl<S> OpenConnection<S> {
     fn log_end(&self, reason: CloseReason) {
         let (peer, told) = (self.peer.map(display), reason.error_code().map(display));
         tracing::info!(conn = ?self.id, peer, reason = reason.name(), told, "connection closed");
@@ -94,7 +94,7 @@ impl<S> Conn<S> {
 
 /// What a driver waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+enum DriverKey {
     Listener,
     Timer,
     Commands,
@@ -109,12 +109,12 @@ enum Key {
 }
 
 /// The wakers of what there is one of.
-struct Own {
-    listener: Arc<KeyWaker<Key>>,
-    timer: Arc<KeyWaker<Key>>,
-    commands: Arc<KeyWaker<Key>>,
-    pass: Arc<KeyWaker<Key>>,
-    passed: Arc<KeyWaker<Key>>,
+struct OwnWakers {
+    listener: Arc<KeyWaker<DriverKey>>,
+    timer: Arc<KeyWaker<DriverKey>>,
+    commands: Arc<KeyWaker<DriverKey>>,
+    pass: Arc<KeyWaker<DriverKey>>,
+    passed: Arc<KeyWaker<DriverKey>>,
 }
 
 impl<M, C, S> Driver<M, C, S>
@@ -131,7 +131,7 @@ where
     /// Outside of a tokio runtime with its clock enabled; so does [`Driver::dial`].
     pub fn serve(endpoint: Endpoint<M, C>, listener: impl Listener<Stream = S> + 'static) -> (Self, Handle<M, C>) {
         let (mut driver, handle) = Self::new(endpoint, listener.settle());
-        driver.accept = Some(Accepting::on(listener).next());
+        driver.accept = Some(Acceptor::on(listener).next());
         (driver, handle)
     }
 
@@ -150,21 +150,21 @@ where
 
     /// Has `notify` called with what the machine tells its caller, for a driver that serves.
     #[must_use]
-    pub fn notifying(mut self, notify: impl FnMut(M::Notice) + Send + 'static) -> Self {
+    pub fn with_notices(mut self, notify: impl FnMut(M::Notice) + Send + 'static) -> Self {
         self.notify = Box::new(notify);
         self
     }
 
     /// Has `speaks` say what each accepted connection speaks, for a listener whose connections are of several kinds.
     #[must_use]
-    pub fn speaking(mut self, speaks: impl Fn(&S) -> C + Send + 'static) -> Self {
+    pub fn with_codecs(mut self, speaks: impl Fn(&S) -> C + Send + 'static) -> Self {
         self.speaks = Some(Box::new(speaks));
         self
     }
 
     /// Has each turn do at most so much.
     #[must_use]
-    pub const fn within(mut self, budgets: Budgets) -> Self {
+    pub const fn with_budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
         self
     }
@@ -172,12 +172,12 @@ where
     fn new(endpoint: Endpoint<M, C>, settle: Arc<dyn Settle>) -> (Self, Handle<M, C>) {
         let (sender, requests) = mpsc::channel(QUEUED_REQUESTS);
         let ready = Arc::new(Ready::default());
-        let own = Own {
-            listener: ready.waker(Key::Listener),
-            timer: ready.waker(Key::Timer),
-            commands: ready.waker(Key::Commands),
-            pass: ready.waker(Key::Pass),
-            passed: ready.waker(Key::Passed),
+        let own = OwnWakers {
+            listener: ready.waker(DriverKey::Listener),
+            timer: ready.waker(DriverKey::Timer),
+            commands: ready.waker(DriverKey::Commands),
+            pass: ready.waker(DriverKey::Pass),
+            passed: ready.waker(DriverKey::Passed),
         };
         for waker in [&own.listener, &own.commands] {
             Waker::from(Arc::clone(waker)).wake();
@@ -188,7 +188,7 @@ where
             notify: Box::new(drop),
             conns: Vec::new(),
             accept: None,
-            refusals: Complaint::default(),
+            refusals: LogLimit::default(),
             speaks: None,
             connector: None,
             dials: Slab::new(),
@@ -228,15 +228,15 @@ where
             };
             waker.rearm();
             let all_read = match key {
-                Key::Listener => self.accept(),
-                Key::Commands => self.take_requests(now),
-                Key::Conn(slot) => self.conn_ready(now, slot),
-                Key::Dial(index) => self.poll_dial(now, index),
-                Key::Timer => {
+                DriverKey::Listener => self.accept(),
+                DriverKey::Commands => self.take_requests(now),
+                DriverKey::Conn(slot) => self.conn_ready(now, slot),
+                DriverKey::Dial(index) => self.poll_dial(now, index),
+                DriverKey::Timer => {
                     self.armed = None;
                     continue;
                 }
-                Key::Pass | Key::Passed => {
+                DriverKey::Pass | DriverKey::Passed => {
                     settled |= self.pass_on(key);
                     continue;
                 }
@@ -296,10 +296,10 @@ where
         if slot >= self.conns.len() {
             self.conns.resize_with(slot + 1, || None);
         }
-        let waker = Waker::from(self.ready.waker(Key::Conn(id.slot)));
+        let waker = Waker::from(self.ready.waker(DriverKey::Conn(id.slot)));
         // There may be something to read already, and the socket has not been asked to wake us.
         waker.wake_by_ref();
-        let before = self.conns[slot].replace(Conn {
+        let before = self.conns[slot].replace(OpenConnection {
             id,
             peer,
             stream,

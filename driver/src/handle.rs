@@ -9,12 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 /// Requests that may wait for the driver's next turn; the next one waits for room.
 pub(crate) const QUEUED_REQUESTS: usize = 1024;
 
-type Look<M, C> = Box<dyn FnOnce(&Endpoint<M, C>) + Send>;
+type InspectFn<M, C> = Box<dyn FnOnce(&Endpoint<M, C>) + Send>;
 
 pub(crate) enum Request<M: Machine, C: Codec<Message = M::Message>> {
     Command(M::Command),
     Drain(Duration),
-    Inspect(Look<M, C>),
+    Inspect(InspectFn<M, C>),
 }
 
 /// Speaks to a running driver from other tasks. A driver that dials ends when its last handle is gone and all is done.

@@ -8,7 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `driver` | the future, a turn at a time |
-//! | `accepting` | [`AcceptErrors`], [`Complaint`]: what goes wrong while connections are accepted |
+//! | `accepting` | [`AcceptErrors`], [`LogLimit`]: what goes wrong while connections are accepted |
 //! | `budgets` | [`Budgets`]: how much one turn does |
 //! | `handle` | commands, draining and looking inside, from other tasks |
 //! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
@@ -25,7 +25,7 @@ pub mod ready;
 pub mod settle;
 mod write;
 
-pub use accepting::{AcceptErrors, Complaint};
+pub use accepting::{AcceptErrors, LogLimit};
 pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};

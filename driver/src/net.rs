@@ -9,7 +9,7 @@ use echosphere_core::wire::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::either::Either;
 
-use crate::settle::{Reactor, Sequence, Settle};
+use crate::settle::{Reactor, Settle, SettleBoth};
 
 /// A connection's bytes, both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -83,7 +83,7 @@ pub trait Connector: Send + Sync {
 }
 
 /// Two ways to be connected to, for one machine: its connections are those of either. See
-/// [`Driver::speaking`](crate::Driver::speaking) if they speak differently.
+/// [`Driver::with_codecs`](crate::Driver::with_codecs) if they speak differently.
 #[derive(Debug)]
 pub struct Both<A, B>(pub A, pub B);
 
@@ -107,7 +107,7 @@ impl<A: Listener, B: Listener> Listener for Both<A, B> {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(Sequence(self.0.settle(), self.1.settle()))
+        Arc::new(SettleBoth(self.0.settle(), self.1.settle()))
     }
 }
 

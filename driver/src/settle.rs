@@ -79,9 +79,9 @@ impl Settle for Reactor {
 }
 
 /// Two transports, one after the other.
-pub(crate) struct Sequence(pub(crate) Arc<dyn Settle>, pub(crate) Arc<dyn Settle>);
+pub(crate) struct SettleBoth(pub(crate) Arc<dyn Settle>, pub(crate) Arc<dyn Settle>);
 
-impl Settle for Sequence {
+impl Settle for SettleBoth {
     fn pass(&self) -> Pass {
         let (first, second) = (self.0.pass(), self.1.pass());
         Box::pin(async {

@@ -7,14 +7,14 @@
 //! regular expression [`SHIVIZ`], which is also in its first line.
 
 mod arrows;
+mod bands;
 mod clocks;
-mod faults;
 
 use serde_json::{Value, json};
 
 use self::arrows::Arrow;
-use crate::direct::story::{Kind, Step, Story, Told};
-use crate::direct::{Case, Options, Outcome, tell_direct};
+use crate::direct::history::{Described, History, Kind, Step};
+use crate::direct::{Case, Options, Outcome, run_with_history};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::oracle::Workload;
 use crate::words::Whose;
@@ -36,7 +36,7 @@ const SCRIPTS: [&str; 4] = [
 pub struct Drawing {
     title: String,
     case: Case,
-    story: Story,
+    history: History,
     arrows: Vec<Arrow>,
     verdict: Value,
 }
@@ -44,7 +44,7 @@ pub struct Drawing {
 impl Drawing {
     /// Runs `case` and remembers everything. `title` says which run it is.
     pub fn of<W: Workload>(title: &str, case: &Case, workload: &W, options: Options) -> (Self, Outcome<W::Oracle>) {
-        let (outcome, story) = tell_direct(case, workload, options);
+        let (outcome, history) = run_with_history(case, workload, options);
         let verdict = match &outcome.result {
             Ok(report) => json!({"at": report.zero_at.as_micros(), "hash": format!("{:016x}", report.hash)}),
             Err(failure) => json!({
@@ -53,14 +53,14 @@ impl Drawing {
                 "kind": format!("{:?}", failure.kind),
                 "rule": failure.rule,
                 // Without one it is the end of the run that is wrong.
-                "step": story.broken,
+                "step": history.broken,
             }),
         };
         let drawing = Self {
             title: format!("{}, {title}", W::NAME),
             case: case.clone(),
-            arrows: arrows::arrows(case, &story),
-            story,
+            arrows: arrows::arrows(case, &history),
+            history,
             verdict,
         };
         (drawing, outcome)
@@ -69,7 +69,7 @@ impl Drawing {
     /// How many events and faults it shows.
     #[must_use]
     pub const fn steps(&self) -> usize {
-        self.story.steps.len()
+        self.history.steps.len()
     }
 
     /// How many of the messages, openings and closings it shows never arrived.
@@ -93,9 +93,9 @@ impl Drawing {
     /// The log for ShiViz.
     #[must_use]
     pub fn shiviz(&self) -> String {
-        let words = self.story.steps.iter();
+        let words = self.history.steps.iter();
         let words = words.map(|step| line(step, self.whose(step.who, step.life)));
-        let log = clocks::log(&self.lanes(), &self.story, &self.arrows, words);
+        let log = clocks::log(&self.lanes(), &self.history, &self.arrows, words);
         format!(
             "# {}; the regular expression for ShiViz: {SHIVIZ}\n{log}",
             one_line(&self.title)
@@ -114,7 +114,7 @@ impl Drawing {
     }
 
     fn data(&self) -> Value {
-        let steps = self.story.steps.iter().map(|step| {
+        let steps = self.history.steps.iter().map(|step| {
             let whose = self.whose(step.who, step.life);
             json!({
                 "at": step.at.as_micros(),
@@ -128,7 +128,7 @@ impl Drawing {
             })
         });
         let arrows = self.arrows.iter().map(Arrow::to_json);
-        let ends = self.story.ends.iter();
+        let ends = self.history.ends.iter();
         json!({
             "title": self.title,
             "seed": self.case.seed,
@@ -139,18 +139,18 @@ impl Drawing {
             "ends": ends
                 .map(|end| json!([end.conn, end.who, self.whose(Some(end.who), end.life).name(end.id)]))
                 .collect::<Vec<_>>(),
-            "faults": faults::bands(&self.case, &self.story),
-            "weather": faults::weather(&self.case),
+            "faults": bands::bands(&self.case, &self.history),
+            "weather": bands::weather(&self.case),
         })
     }
 }
 
-fn told(told: &Told, whose: Whose) -> Value {
+fn told(told: &Described, whose: Whose) -> Value {
     json!([colour(told), words(told, whose), told.conn.map(|id| whose.name(id))])
 }
 
 /// Which colour a drawing gives it: the first word of what is said, or the kind of event.
-fn colour(told: &Told) -> &str {
+fn colour(told: &Described) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
@@ -161,7 +161,7 @@ fn colour(told: &Told) -> &str {
     }
 }
 
-fn words(told: &Told, whose: Whose) -> String {
+fn words(told: &Described, whose: Whose) -> String {
     let conn = told.conn.map(|id| whose.name(id)).unwrap_or_default();
     let dial = told.dial.map(|token| token.0.to_string()).unwrap_or_default();
     let text = &told.text;

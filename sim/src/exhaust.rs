@@ -12,6 +12,7 @@
 //! state. What follows is gone through only once, and counted as often as there are ways to get there. States are told
 //! apart by 128 bits of hash.
 
+mod hash;
 mod steered;
 mod wire;
 mod world;
@@ -23,7 +24,8 @@ use echosphere_core::echo::Message;
 use echosphere_core::{Action, Event};
 use hashbrown::HashTable;
 
-use self::world::{World, stir};
+use self::hash::stir;
+use self::world::World;
 use crate::panics::caught;
 
 /// What the server heard and did.
@@ -32,7 +34,7 @@ pub type ServerStep<'a> = (
     &'a [Action<Message, std::convert::Infallible>],
 );
 /// One more rule than the oracle has.
-pub type Rule = fn(ServerStep<'_>) -> Result<(), String>;
+pub type ServerRule = fn(ServerStep<'_>) -> Result<(), String>;
 
 /// What is gone through.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,7 @@ pub struct Scope {
     /// Whether what follows a state that was seen before is only counted.
     pub merge: bool,
     /// A rule to be checked besides the oracle's.
-    pub also: Option<Rule>,
+    pub also: Option<ServerRule>,
 }
 
 impl Scope {
@@ -83,7 +85,7 @@ pub struct Explored {
 
 /// A schedule that broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct FailedSchedule {
     /// The rule.
     pub rule: String,
     /// The decisions that lead there, for [`replay`].
@@ -97,7 +99,7 @@ pub struct Broken {
 /// # Errors
 ///
 /// The first schedule that breaks a rule.
-pub fn explore(scope: &Scope, mut progress: impl FnMut(&Explored)) -> Result<Explored, Box<Broken>> {
+pub fn explore(scope: &Scope, mut progress: impl FnMut(&Explored)) -> Result<Explored, Box<FailedSchedule>> {
     let search = Rc::new(RefCell::new(Search::default()));
     let mut explored = Explored::default();
     loop {
@@ -126,7 +128,7 @@ pub fn explore(scope: &Scope, mut progress: impl FnMut(&Explored)) -> Result<Exp
 /// # Errors
 ///
 /// Why these decisions cannot be made; within, the rule that it breaks.
-pub fn replay(scope: &Scope, decisions: &[usize]) -> Result<Result<Vec<String>, Box<Broken>>, String> {
+pub fn replay(scope: &Scope, decisions: &[usize]) -> Result<Result<Vec<String>, Box<FailedSchedule>>, String> {
     let mut search = Search {
         words: Some(Vec::new()),
         ..Search::default()
@@ -271,9 +273,9 @@ impl Search {
         }
     }
 
-    fn broken(&mut self, rule: String) -> Box<Broken> {
+    fn broken(&mut self, rule: String) -> Box<FailedSchedule> {
         let decisions = self.stack[..self.made].iter().map(|decision| decision.choice);
-        Box::new(Broken {
+        Box::new(FailedSchedule {
             rule,
             decisions: decisions.collect(),
             steps: self.words.take().unwrap_or_default(),

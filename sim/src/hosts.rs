@@ -186,7 +186,7 @@ impl<S: System> Hosts<S> {
         .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
         let (driver, handle) = Driver::serve(endpoint, listener);
-        let driver = driver.within(self.scenario.budgets);
+        let driver = driver.with_budgets(self.scenario.budgets);
         self.attend(SERVER, thread, driver.run(), handle).await
     }
 
@@ -225,7 +225,7 @@ impl<S: System> Hosts<S> {
         };
         let connector = Connector::new(SERVER, self.chopper(number, life, &thread));
         let (driver, handle) = Driver::dial(endpoint, connector, notify);
-        let driver = driver.within(self.scenario.budgets);
+        let driver = driver.with_budgets(self.scenario.budgets);
 
         let caller = handle.clone();
         tokio::task::spawn_local(async move {

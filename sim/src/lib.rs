@@ -25,7 +25,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`scenario`] | a run's plan, drawn from a seed; the time-outs; the bound on liveness |
-//! | [`faults`] | what can be done to the network and the hosts |
+//! | [`injector`] | what can be done to the network and the hosts |
 //! | [`run`](mod@run) | one run from start to zero, and what comes of it |
 //! | [`hosts`] | what the simulated hosts run |
 //! | [`strangers`] | those who speak no protocol: what they say, and what they must be told |
@@ -88,8 +88,8 @@ pub mod direct;
 pub mod draw;
 pub mod exhaust;
 pub mod fairness;
-pub mod faults;
 pub mod hosts;
+pub mod injector;
 pub mod marks;
 pub mod net;
 pub mod observe;
@@ -97,11 +97,11 @@ pub mod oracle;
 pub mod panics;
 pub mod plan;
 pub mod record;
+mod role;
 pub mod run;
 pub mod scenario;
 pub mod seeds;
 pub mod shrink;
-mod side;
 pub mod strangers;
 pub mod trace;
 mod words;

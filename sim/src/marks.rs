@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+macro_rules! systems {
+    ([$($system:ident),+]) => { &[$(stringify!($system)),+] };
+}
+
 macro_rules! marks {
-    ($($lane:ident of $system:ident { $($(#[$doc:meta])* $mark:ident,)* })*) => {
+    ($($lane:ident of $systems:tt { $($(#[$doc:meta])* $mark:ident,)* })*) => {
         /// Something that must happen in some run of every campaign, or the campaign shows nothing about it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mark {
@@ -18,13 +22,14 @@ macro_rules! marks {
             /// Whether it can be reached in `lane` by the system of this name.
             #[must_use]
             pub fn is_in(self, lane: Lane, system: &str) -> bool {
-                let (of_lane, of_system) = self.place();
-                [Lane::Both, lane].contains(&of_lane) && ["any", system].contains(&of_system)
+                let (of_lane, of_systems) = self.place();
+                let is_of = |of: &&str| ["any", system].contains(of);
+                [Lane::Both, lane].contains(&of_lane) && of_systems.iter().any(is_of)
             }
 
-            const fn place(self) -> (Lane, &'static str) {
+            const fn place(self) -> (Lane, &'static [&'static str]) {
                 match self {
-                    $($(Self::$mark => (Lane::$lane, stringify!($system)),)*)*
+                    $($(Self::$mark => (Lane::$lane, systems!($systems)),)*)*
                 }
             }
         }
@@ -79,7 +84,7 @@ pub enum Lane {
 }
 
 marks! {
-Both of any {
+Both of [any] {
     /// Messages between two hosts took different times, so that connections overtake each other.
     LatencyRange,
     /// A link became slow for a while.
@@ -134,9 +139,11 @@ Both of any {
     Stranger,
     /// Somebody who speaks no protocol was told what was wrong.
     StrangerTold,
+    /// A client was sent `full`: the server had as many connections as it accepts.
+    ToldFull,
 }
 
-Turmoil of any {
+Turmoil of [any] {
     /// A link broke by itself, losing all that was on its way.
     LinkFailure,
     /// A socket took only a part of one write.
@@ -151,7 +158,7 @@ Turmoil of any {
     SpuriousWritePending,
 }
 
-Direct of any {
+Direct of [any] {
     /// A connection ended inside a frame.
     Truncated,
     /// An attempt to connect was never answered.
@@ -176,9 +183,18 @@ Direct of any {
     SlowConsumer,
     /// A connection was refused because half-received messages held too much.
     PartialRefused,
+    /// Neither side of a connection sent a message for an hour, and then the connection was used.
+    SilentForAnHour,
 }
 
-Both of echo {
+Both of [echo, chat] {
+    /// A message was not acknowledged at once: its receiver had not read it, or took its time.
+    AnswerWithheld,
+    /// A connection ended before an acknowledgement that was withheld on it was sent.
+    LostWhileWithheld,
+}
+
+Both of [echo] {
     /// Clients answered after a constant delay.
     AckDelayConstant,
     /// Clients answered after a uniform delay.
@@ -203,8 +219,6 @@ Both of echo {
     NotHeld,
     /// A connection waited for the same X twice.
     WaitsTwice,
-    /// A client was told that the server has as many connections as it takes.
-    ServerFull,
     /// A client was told that the server keeps as many messages as it takes.
     ServerBusy,
     /// A client was told that its X is too long.
@@ -217,14 +231,14 @@ Both of echo {
     StrangerHolds,
 }
 
-Direct of echo {
+Direct of [echo] {
     /// A connection had as much waiting for its ok as it may have.
     TooManyWaiting,
     /// A client answered at once, having as many answers to give as it may delay.
     AnswerNotDelayed,
 }
 
-Both of hub {
+Both of [hub] {
     /// A user sent to itself.
     RelayToSelf,
     /// A relay named a receiver twice.
@@ -257,7 +271,7 @@ Both of hub {
     UserGaveUp,
 }
 
-Direct of hub {
+Direct of [hub] {
     /// A relay was sent to more than 64.
     WideFanOut,
     /// A peer that does not read was given its time again, since the host had been paused.
@@ -266,7 +280,7 @@ Direct of hub {
     SlowReceiver,
 }
 
-Direct of chat {
+Direct of [chat] {
     /// A client came back to its session before the server had noticed that it was gone.
     TakenOver,
     /// A client's greeting came after that of a newer connection of its own.
@@ -275,7 +289,7 @@ Direct of chat {
     BackAfterBusy,
 }
 
-Both of chat {
+Both of [chat] {
     /// A server talked with somebody who types.
     ChatTyped,
     /// Somebody was told that the server talks with somebody else.
@@ -300,7 +314,7 @@ Both of chat {
     ChatGaveUp,
 }
 
-Both of numbers {
+Both of [numbers] {
     /// A stateless stream began with a number that the server drew.
     FirstDrawn,
     /// A client went on with a stream.
@@ -359,9 +373,11 @@ Both of numbers {
     NumbersInLines,
 }
 
-Direct of numbers {
+Direct of [numbers] {
     /// A number waited because its peer did not read.
     HeldBack,
+    /// A connection ended on which a number waited because its peer did not read.
+    LostWhileHeldBack,
 }
 }
 

@@ -19,7 +19,7 @@ use crate::marks::{Mark, Marks};
 use self::conduct::Conduct;
 pub use self::conduct::Rules;
 pub use self::thread::Thread;
-use self::thread::{Arrivals, Asked};
+use self::thread::{Arrivals, SimulatedSettle};
 
 mod conduct;
 mod thread;
@@ -119,7 +119,7 @@ impl Chopper {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(Asked {
+        Arc::new(SimulatedSettle {
             thread: self.thread.clone(),
             reactor: Reactor::reporting(self.events),
         })

@@ -10,20 +10,22 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observable};
 use crate::oracle::typed::{Lines, Typing};
 
+mod attempts;
 pub mod chat;
 mod clocked;
+mod connections;
 pub mod echo;
 mod escape;
 pub mod hub;
 pub mod numbers;
 pub(crate) mod partial;
-mod trying;
+pub(crate) mod silence;
 pub mod typed;
 
 /// A protocol with its two machines.
@@ -154,6 +156,9 @@ pub trait Workload: System + Clone + Sync {
     /// What `seed` says, for runs with so many hosts whose clients start within `window`. `clients` overrides their
     /// number.
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self;
+
+    /// The same for a run in which nothing is sent for more than an hour while connections are open.
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self;
 
     /// How many things the clients shall do.
     fn len(&self) -> usize;

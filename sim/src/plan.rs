@@ -1,7 +1,7 @@
 //! Which run a seed stands for: what the seed says, and what was asked for besides.
 
 use crate::direct::Case;
-use crate::oracle::Workload;
+use crate::oracle::{Workload, silence};
 
 /// What is asked for besides a seed. The same plan and the same seed are the same run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,11 @@ impl Plan {
         if self.calm {
             case = case.without_faults();
         }
-        let workload = W::draw(seed, case.hosts, case.safety, self.clients);
+        let workload = if self.clients.is_none() && silence::draw(seed) {
+            W::draw_silent(seed, case.hosts, case.safety)
+        } else {
+            W::draw(seed, case.hosts, case.safety, self.clients)
+        };
         (case, workload)
     }
 

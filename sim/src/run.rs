@@ -11,8 +11,8 @@ use echosphere_core::counters::ConnectionCounters;
 use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
-use crate::faults::{Fault, Injector};
 use crate::hosts::{CLIENTS, Hosts, SERVER, STRANGERS, Shared, clients};
+use crate::injector::{Injector, TurmoilFault};
 use crate::marks::{Mark, Marks};
 use crate::net::Rules;
 use crate::oracle::{Oracle, System};
@@ -167,7 +167,7 @@ impl Failure {
     #[must_use]
     pub fn in_test(&self, test: &str) -> String {
         let seed = self.seed;
-        format!("{self}\n\nThis line makes it happen again:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
+        format!("{self}\n\nReplay it with:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
     }
 }
 
@@ -264,7 +264,7 @@ fn build(scenario: &Scenario) -> Sim<'static> {
     builder.build()
 }
 
-type Broken = (Duration, String);
+type BrokenRule = (Duration, String);
 
 struct Run<S: System> {
     sim: Sim<'static>,
@@ -273,7 +273,7 @@ struct Run<S: System> {
 }
 
 impl<S: System> Run<S> {
-    fn through(&mut self) -> Result<Duration, Broken> {
+    fn through(&mut self) -> Result<Duration, BrokenRule> {
         let server = self.hosts.clone();
         self.sim.host(SERVER, move || server.clone().serve());
         for (number, name) in clients(self.hosts.scenario.hosts) {
@@ -321,7 +321,7 @@ impl<S: System> Run<S> {
         Ok(zero_at)
     }
 
-    fn faults(&mut self) -> Result<(), Broken> {
+    fn faults(&mut self) -> Result<(), BrokenRule> {
         let faults = self.hosts.scenario.faults.clone();
         let mut faults = faults.into_iter().peekable();
         while self.sim.elapsed() < self.hosts.scenario.safety {
@@ -330,10 +330,10 @@ impl<S: System> Run<S> {
                 self.note(&fault.to_string());
                 let mut shared = self.hosts.lock();
                 match fault {
-                    Fault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
-                    Fault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
-                    Fault::CrashServer { .. } => shared.crashes += 1,
-                    Fault::Pause(host, lasts) => shared.pause(host, now, now + lasts),
+                    TurmoilFault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
+                    TurmoilFault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
+                    TurmoilFault::CrashServer { .. } => shared.crashes += 1,
+                    TurmoilFault::Pause(host, lasts) => shared.pause(host, now, now + lasts),
                     _ => {}
                 }
                 drop(shared);
@@ -345,7 +345,7 @@ impl<S: System> Run<S> {
     }
 
     /// Goes on until `open` says that nothing is open, which must be before `deadline`.
-    fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), Broken> {
+    fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), BrokenRule> {
         loop {
             let left = open(&self.hosts.lock());
             let Some(left) = left else {
@@ -360,7 +360,7 @@ impl<S: System> Run<S> {
         }
     }
 
-    fn step(&mut self) -> Result<(), Broken> {
+    fn step(&mut self) -> Result<(), BrokenRule> {
         let stepped = self.sim.step();
         self.injector.notice_broken_links();
         let broken = self.hosts.lock().broken.clone();

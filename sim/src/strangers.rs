@@ -15,7 +15,7 @@ use crate::words;
 
 /// What a stranger says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Talk {
+pub enum StrangerKind {
     /// Nothing at all.
     Nothing,
     /// A part of a frame.
@@ -37,7 +37,7 @@ pub enum Talk {
 }
 
 /// In words, as in "a stranger says …".
-impl fmt::Display for Talk {
+impl fmt::Display for StrangerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "nothing",
@@ -53,7 +53,7 @@ impl fmt::Display for Talk {
     }
 }
 
-impl Talk {
+impl StrangerKind {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Nothing,
@@ -117,7 +117,7 @@ impl Talk {
 /// One of them, with what it was told.
 #[derive(Debug)]
 pub(crate) struct Stranger {
-    talk: Talk,
+    kind: StrangerKind,
     /// Half-received messages may be too much for the server.
     bounded: bool,
     /// What it must be told, in this order; the last comes before the end.
@@ -136,16 +136,16 @@ pub(crate) struct Stranger {
 
 impl Stranger {
     /// Somebody who comes to a server of `S`, whose connections have these bounds.
-    pub(crate) fn new<S: System>(talk: Talk, link: &ConnectionConfig) -> Self {
+    pub(crate) fn new<S: System>(kind: StrangerKind, link: &ConnectionConfig) -> Self {
         // Where a line begins a talk, what a browser says is no mistake.
-        let talk = match talk {
-            Talk::Web if S::greets() => Talk::Unknown,
-            talk => talk,
+        let kind = match kind {
+            StrangerKind::Web if S::greets() => StrangerKind::Unknown,
+            kind => kind,
         };
         Self {
-            talk,
+            kind,
             bounded: link.max_partial_bytes < LINK.max_partial_bytes,
-            expected: talk.is_told(S::greets()),
+            expected: kind.is_told(S::greets()),
             error: S::error_frame(),
             bodies: S::bodies_of_lines(),
             heard: BytesMut::new(),
@@ -156,12 +156,12 @@ impl Stranger {
 
     /// What it says at once, having connected.
     pub(crate) const fn says(&self) -> &'static [u8] {
-        self.talk.says()
+        self.kind.says()
     }
 
     /// Whether it then finishes.
     pub(crate) fn ends(&self) -> bool {
-        self.talk == Talk::Cut
+        self.kind == StrangerKind::Cut
     }
 
     /// Takes what it hears, frame by frame or line by line, so long after it began to connect. `patience` is how long a server waits
@@ -187,7 +187,7 @@ impl Stranger {
                     marks.hit(Mark::StrangerTold);
                 }
                 self.told.push(String::from_utf8_lossy(code).into_owned());
-            } else if self.talk.is_no_start() || payload.is_empty() && self.lines == Some(true) && !self.bodies {
+            } else if self.kind.is_no_start() || payload.is_empty() && self.lines == Some(true) && !self.bodies {
                 return Err(
                     self.wrong("something else than an error, though it has not begun, or a keepalive in a line")
                 );
@@ -195,12 +195,12 @@ impl Stranger {
                 marks.hit(Mark::StrangerHolds);
             }
         }
-        let (talk, new) = (self.talk, self.told[before..].join(", "));
+        let (kind, new) = (self.kind, self.told[before..].join(", "));
         // By a clock that goes too fast.
-        if talk.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
+        if kind.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
             return Err(format!("a stranger is given up {age:?} after it began to connect"));
         }
-        Ok((!new.is_empty()).then(|| format!("a stranger who says {talk} is told {new}")))
+        Ok((!new.is_empty()).then(|| format!("a stranger who says {kind} is told {new}")))
     }
 
     fn next(&mut self) -> Option<BytesMut> {
@@ -246,17 +246,17 @@ impl Stranger {
         let told_right = match rest[..] {
             [] => !more,
             ["full"] => at_the_door,
-            ["busy"] => more && self.bounded && self.talk.is_half(),
+            ["busy"] => more && self.bounded && self.kind.is_half(),
             ["shutting-down"] => more,
             // Those who only listen are silent, too.
-            ["idle-timeout"] if self.talk == Talk::Hello => more,
+            ["idle-timeout"] if self.kind == StrangerKind::Hello => more,
             ["handshake-timeout" | "idle-timeout"] => more && unread,
             _ => false,
         };
         if !told_right {
             return Err(self.wrong("that"));
         }
-        let types = matches!(self.talk, Talk::Nothing | Talk::Web);
+        let types = matches!(self.kind, StrangerKind::Nothing | StrangerKind::Web);
         let in_lines = self.lines.unwrap_or(types);
         // What was not read showed no framing.
         if in_lines != types && !(in_lines && (unread || at_the_door)) {
@@ -268,7 +268,7 @@ impl Stranger {
     pub(crate) fn wrong(&self, what: &str) -> String {
         format!(
             "a stranger who says {} is told {}, should be told {}: {what}",
-            self.talk,
+            self.kind,
             words::list(&self.told),
             words::list(self.expected)
         )

@@ -115,9 +115,9 @@ impl Trace {
         });
     }
 
-    /// Notes something that was done to the network or the hosts.
+    /// Notes something that was done to the network or the hosts. Its words are not hashed: they are for people.
     pub fn note(&mut self, at: Duration, what: &str) {
-        self.mix(&(at, what));
+        self.mix(&at);
         self.line(at, "—", |line| line.push_str(what));
     }
 

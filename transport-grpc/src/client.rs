@@ -18,9 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
 use crate::method::Method;
-use crate::settle::ThroughTasks;
-use crate::socket::{First, noting};
-use crate::stream::{Connection, GRPC, GrpcStream, Pipe, check, is_grpc};
+use crate::settle::SettleTasks;
+use crate::socket::{FirstBytes, noting};
+use crate::stream::{CallPipe, ClientConnection, GRPC, GrpcStream, check, is_grpc};
 
 /// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
 /// before its server forgets what the client could resume.
@@ -72,11 +72,11 @@ impl<M: Method, C: Connector> GrpcConnector<M, C> {
             }
         });
         let running = AbortOnDropHandle::new(running);
-        let (pipe, body) = Pipe::new(false);
+        let (pipe, body) = CallPipe::new(false);
         let request = self.request(body).map_err(io::Error::other)?;
         let response = requests.send_request(request).await.map_err(cause)?;
         check_start(response.status(), response.headers())?;
-        let connection = Connection::new(requests, running);
+        let connection = ClientConnection::new(requests, running);
         Ok(GrpcStream::dialled(Body::new(response.into_body()), pipe, connection))
     }
 }
@@ -87,7 +87,7 @@ impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
 
     async fn dial(&self, token: DialToken) -> io::Result<GrpcStream> {
         let stream = self.connector.dial(token).await?;
-        let first = First::default();
+        let first = FirstBytes::default();
         let called = self.call(noting(stream, first.clone())).await;
         called.map_err(|error| match first.other() {
             Some(protocol) => OtherProtocol(protocol).into(),
@@ -100,7 +100,7 @@ impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(ThroughTasks::default())
+        Arc::new(SettleTasks::default())
     }
 }
 

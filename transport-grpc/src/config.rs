@@ -12,7 +12,7 @@ pub struct GrpcConfig {
     /// - `linger`: how long a closing connection may take.
     ///
     /// The other fields are not used here. Calls of the method have the bounds of the endpoint that takes them.
-    pub links: ConnectionConfig,
+    pub connections: ConnectionConfig,
     /// Calls under way on one connection. Default 1,000.
     pub max_calls: u32,
 }
@@ -20,7 +20,7 @@ pub struct GrpcConfig {
 impl Default for GrpcConfig {
     fn default() -> Self {
         Self {
-            links: ConnectionConfig::default(),
+            connections: ConnectionConfig::default(),
             max_calls: 1000,
         }
     }

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::connection::ConnectionConfig;
+use echosphere_driver::Stream;
 use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, join};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, join, split};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,9 +26,9 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::config::GrpcConfig;
-use crate::drain::Drain;
 use crate::preface;
 use crate::service::{Services, full};
+use crate::shutdown::Shutdown;
 
 /// Bytes that a peer may send on one stream before they are read. Messages are short, and read at once.
 const STREAM_WINDOW: u32 = 16 * 1024;
@@ -45,16 +45,19 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Serves HTTP/2 connections.
-pub(crate) struct Http {
+pub(crate) struct HttpServer {
     http: Builder<TokioExecutor>,
     services: Services,
     links: ConnectionConfig,
-    drain: Drain,
+    drain: Shutdown,
 }
 
-impl Http {
-    pub(crate) fn new(config: GrpcConfig, services: Services, drain: Drain) -> Self {
-        let GrpcConfig { links, max_calls } = config;
+impl HttpServer {
+    pub(crate) fn new(config: GrpcConfig, services: Services, drain: Shutdown) -> Self {
+        let GrpcConfig {
+            connections: links,
+            max_calls,
+        } = config;
         let mut http = Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .keep_alive_interval(links.keepalive_interval.max(MIN_PING_INTERVAL))
@@ -83,8 +86,8 @@ impl Http {
     /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
     pub(crate) async fn serve(
         self: Arc<Self>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
+        mut stream: impl Stream,
+        peer: Option<SocketAddr>,
         is_place: bool,
     ) -> io::Result<()> {
         let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
@@ -104,7 +107,7 @@ impl Http {
         let service = service_fn(|request: Request<Incoming>| {
             let this = Arc::clone(&self);
             let leave = leave.clone();
-            let call = Call::begin(&calls);
+            let call = CallGuard::begin(&calls);
             async move {
                 let leave = || leave.cancel();
                 let response = if is_place {
@@ -113,10 +116,10 @@ impl Http {
                     leave();
                     full()
                 };
-                Ok::<_, Infallible>(response.map(|body| Counted { body, _call: call }))
+                Ok::<_, Infallible>(response.map(|body| CountedBody { body, _call: call }))
             }
         });
-        let (rest, write) = stream.into_split();
+        let (rest, write) = split(stream);
         let io = TokioIo::new(join(Cursor::new(start).chain(rest), write));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let idle_timeout = if is_place {
@@ -157,28 +160,28 @@ async fn idle_for(time: Duration, under_way: &mut watch::Receiver<usize>) {
 }
 
 /// A call under way on a connection.
-struct Call(Arc<watch::Sender<usize>>);
+struct CallGuard(Arc<watch::Sender<usize>>);
 
-impl Call {
+impl CallGuard {
     fn begin(calls: &Arc<watch::Sender<usize>>) -> Self {
         calls.send_modify(|calls| *calls += 1);
         Self(Arc::clone(calls))
     }
 }
 
-impl Drop for Call {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         self.0.send_modify(|calls| *calls -= 1);
     }
 }
 
 /// A response, with which its call ends.
-struct Counted {
+struct CountedBody {
     body: Body,
-    _call: Call,
+    _call: CallGuard,
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = Status;
 

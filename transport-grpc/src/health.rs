@@ -6,17 +6,17 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::drain::Drain;
+use crate::shutdown::Shutdown;
 
 /// `grpc.health.v1`: the server serves until it drains.
 pub(crate) struct Health {
     service: &'static str,
-    drain: Drain,
+    drain: Shutdown,
 }
 
 impl Health {
     /// Answers for the server as a whole and for this service.
-    pub(crate) const fn new(service: &'static str, drain: Drain) -> Self {
+    pub(crate) const fn new(service: &'static str, drain: Shutdown) -> Self {
         Self { service, drain }
     }
 

@@ -14,7 +14,7 @@
 //! | `connection` | one HTTP/2 connection: its time-outs and bounds |
 //! | `service` | what its requests are answered by |
 //! | `health`, `reflection` | gRPC's standard services |
-//! | `drain` | how far the server is on its way to its end |
+//! | `shutdown` | how far the server is on its way to its end |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
 //! | `settle` | has the tasks of connections read what has arrived, before the driver judges a deadline |
 //! | `socket` | the client's connection, which notes what the server says first |
@@ -24,7 +24,6 @@
 mod client;
 mod config;
 mod connection;
-mod drain;
 mod health;
 mod method;
 pub mod numbers;
@@ -33,6 +32,7 @@ mod reflection;
 mod server;
 mod service;
 mod settle;
+mod shutdown;
 mod socket;
 mod stream;
 

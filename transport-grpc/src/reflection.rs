@@ -16,19 +16,19 @@ use tonic_reflection::pb::v1::{
 
 type Responses = Pin<Box<dyn Stream<Item = Result<ServerReflectionResponse, Status>> + Send>>;
 
-use crate::drain::Drain;
+use crate::shutdown::Shutdown;
 
 /// `grpc.reflection.v1`.
-struct Reflection<S>(Arc<Known<S>>);
+struct Reflection<S>(Arc<ReflectionAnswers<S>>);
 
 /// Answers to questions.
 ///
 /// tonic's service knows them, but ends a stream at the first question that has no answer. So it is asked each question on
 /// a stream of its own.
-struct Known<S> {
+struct ReflectionAnswers<S> {
     known: ServerReflectionClient<ServerReflectionServer<S>>,
     idle_timeout: Duration,
-    drain: Drain,
+    drain: Shutdown,
 }
 
 /// The reflection of a server that offers the service of these descriptors and the standard ones. It ends a stream that asks
@@ -40,7 +40,7 @@ struct Known<S> {
 pub(crate) fn server(
     descriptors: &'static [u8],
     idle_timeout: Duration,
-    drain: Drain,
+    drain: Shutdown,
 ) -> io::Result<ServerReflectionServer<impl ServerReflection>> {
     let known = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(descriptors)
@@ -48,7 +48,7 @@ pub(crate) fn server(
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(io::Error::other)?;
-    let known = Known {
+    let known = ReflectionAnswers {
         known: ServerReflectionClient::new(known),
         idle_timeout,
         drain,
@@ -76,7 +76,7 @@ impl<S: ServerReflection> ServerReflection for Reflection<S> {
     }
 }
 
-impl<S: ServerReflection> Known<S> {
+impl<S: ServerReflection> ReflectionAnswers<S> {
     /// Answers the next question, if there is one.
     async fn next(
         &self,

@@ -6,26 +6,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{AcceptErrors, Complaint, Listener};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use echosphere_driver::{AcceptErrors, Listener, LogLimit, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::GrpcConfig;
-use crate::connection::Http;
-use crate::drain::{Asked, Drain};
+use crate::connection::HttpServer;
 use crate::method::Method;
 use crate::service::Services;
-use crate::settle::ThroughTasks;
-use crate::stream::{GrpcStream, Pipe};
+use crate::settle::SettleTasks;
+use crate::shutdown::{PendingCall, Shutdown};
+use crate::stream::{CallPipe, GrpcStream};
 
 /// Calls that may wait for the driver's next turn.
 const QUEUED_CALLS: usize = 256;
 /// Connections over the bound that are answered at the same time; others are closed at once.
 const REFUSALS: usize = 64;
-/// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
 
 /// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
 /// in HTTP/2 without TLS.
@@ -33,8 +30,7 @@ const BACKLOG: u32 = 4096;
 /// When it is dropped the server drains: it accepts no connections, answers new calls by `UNAVAILABLE`, and its health is
 /// `NOT_SERVING`.
 pub struct GrpcListener<M> {
-    calls: mpsc::Receiver<Asked>,
-    addr: SocketAddr,
+    calls: mpsc::Receiver<PendingCall>,
     method: PhantomData<M>,
 }
 
@@ -56,36 +52,33 @@ impl Serving {
 }
 
 impl<M: Method> GrpcListener<M> {
-    /// Binds to `addr`, port 0 takes a free one, and serves there on tasks of their own.
+    /// Serves the connections of `listener` on tasks of their own.
     ///
     /// # Errors
     ///
-    /// If the address is taken or not this host's.
+    /// If the method's descriptors are not a `FileDescriptorSet`.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn bind(addr: SocketAddr, config: GrpcConfig) -> io::Result<(Self, Serving)> {
-        let listener = listen(addr)?;
-        let addr = listener.local_addr()?;
+    pub fn over(listener: impl Listener + 'static, config: GrpcConfig) -> io::Result<(Self, Serving)> {
         let (sender, calls) = mpsc::channel(QUEUED_CALLS);
         let over = CancellationToken::new();
-        let drain = Drain::new(sender, over.clone());
-        let services = Services::new::<M>(drain.clone(), config.links)?;
+        let drain = Shutdown::new(sender, over.clone());
+        let services = Services::new::<M>(drain.clone(), config.connections)?;
         let tasks = TaskTracker::new();
         tasks.close();
-        let accepting = Accepting {
+        let accepting = AcceptLoop {
             listener,
-            http: Arc::new(Http::new(config, services, drain.clone())),
+            http: Arc::new(HttpServer::new(config, services, drain.clone())),
             drain,
-            places: semaphore(config.links.max_connections),
+            places: semaphore(config.connections.max_connections),
             refusals: semaphore(REFUSALS),
             tasks: tasks.clone(),
         };
         tasks.spawn(accepting.run());
         let listener = Self {
             calls,
-            addr,
             method: PhantomData,
         };
         let serving = Serving {
@@ -94,12 +87,6 @@ impl<M: Method> GrpcListener<M> {
         };
         Ok((listener, serving))
     }
-
-    /// The address it listens on.
-    #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.addr
-    }
 }
 
 #[async_trait]
@@ -107,11 +94,11 @@ impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
-        let Some(Asked { peer, incoming, taken }) = self.calls.recv().await else {
+        let Some(PendingCall { peer, incoming, taken }) = self.calls.recv().await else {
             // The accepting task has panicked. Other listeners of the same driver go on.
             return std::future::pending().await;
         };
-        let (pipe, outgoing) = Pipe::new(true);
+        let (pipe, outgoing) = CallPipe::new(true);
         // If the caller is gone already, the call breaks off.
         let _ = taken.send(outgoing);
         Ok(GrpcStream::accepted(peer, incoming, pipe))
@@ -122,31 +109,29 @@ impl<M: Method> Listener for GrpcListener<M> {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(ThroughTasks::default())
+        Arc::new(SettleTasks::default())
     }
 }
 
 impl<M> fmt::Debug for GrpcListener<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrpcListener")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("GrpcListener").finish_non_exhaustive()
     }
 }
 
 /// Accepts connections until the drain.
-struct Accepting {
-    listener: TcpListener,
-    http: Arc<Http>,
-    drain: Drain,
+struct AcceptLoop<L> {
+    listener: L,
+    http: Arc<HttpServer>,
+    drain: Shutdown,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
-impl Accepting {
-    async fn run(self) {
-        let (mut no_place, mut errors) = (Complaint::default(), AcceptErrors::default());
+impl<L: Listener> AcceptLoop<L> {
+    async fn run(mut self) {
+        let (mut no_place, mut errors) = (LogLimit::default(), AcceptErrors::default());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -154,10 +139,15 @@ impl Accepting {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(stream) => {
+                    let peer = self.listener.peer(&stream);
                     let is_place = self.spawn(stream, peer);
                     if !is_place && let Some(left_out) = no_place.due() {
-                        tracing::warn!(%peer, left_out, "refused a connection: all places are taken");
+                        tracing::warn!(
+                            peer = peer.map(display),
+                            left_out,
+                            "refused a connection: all places are taken"
+                        );
                     }
                 }
                 Err(error) => errors.note(&error).await,
@@ -166,7 +156,7 @@ impl Accepting {
     }
 
     /// Serves a connection, or refuses it. Returns whether there was a place for it.
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr) -> bool {
+    fn spawn(&self, stream: L::Stream, peer: Option<SocketAddr>) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_place = place.is_some();
         let held = place.or_else(|| Arc::clone(&self.refusals).try_acquire_owned().ok());
@@ -178,25 +168,16 @@ impl Accepting {
     }
 }
 
-async fn serve(http: Arc<Http>, stream: TcpStream, peer: SocketAddr, is_place: bool, _held: OwnedSemaphorePermit) {
-    // What fails is the socket's option, and then the socket itself is of no use.
-    let served = match stream.set_nodelay(true) {
-        Ok(()) => http.serve(stream, peer, is_place).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "an HTTP/2 connection failed");
+async fn serve(
+    http: Arc<HttpServer>,
+    stream: impl Stream,
+    peer: Option<SocketAddr>,
+    is_place: bool,
+    _held: OwnedSemaphorePermit,
+) {
+    if let Err(error) = http.serve(stream, peer, is_place).await {
+        tracing::debug!(peer = peer.map(display), %error, "an HTTP/2 connection failed");
     }
-}
-
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
 }
 
 fn semaphore(places: usize) -> Arc<Semaphore> {

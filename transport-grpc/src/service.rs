@@ -17,10 +17,10 @@ use tonic::body::Body;
 use tonic_health::pb::health_server::HealthServer;
 use tower_service::Service;
 
-use crate::drain::{Asked, Drain};
 use crate::health::Health;
 use crate::method::Method;
 use crate::reflection;
+use crate::shutdown::{PendingCall, Shutdown};
 use crate::stream::{GRPC, is_grpc};
 
 /// Bytes of a request for health or reflection: room for a name.
@@ -33,7 +33,7 @@ type Standard = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
 /// The calls of one method, and gRPC's standard services.
 pub(crate) struct Services {
     path: String,
-    drain: Drain,
+    drain: Shutdown,
     health: Standard,
     reflection: Standard,
     handshake_timeout: Duration,
@@ -43,7 +43,7 @@ impl Services {
     /// # Errors
     ///
     /// If the method's descriptors are none.
-    pub(crate) fn new<M: Method>(drain: Drain, links: ConnectionConfig) -> io::Result<Self> {
+    pub(crate) fn new<M: Method>(drain: Shutdown, links: ConnectionConfig) -> io::Result<Self> {
         let health = HealthServer::new(Health::new(M::SERVICE, drain.clone()));
         let reflection = reflection::server(M::DESCRIPTORS, links.idle_timeout, drain.clone())?;
         Ok(Self {
@@ -58,7 +58,7 @@ impl Services {
     /// Answers a request. `leave` is called if the peer had better connect elsewhere.
     pub(crate) async fn answer(
         &self,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         mut request: Request<Body>,
         leave: impl FnOnce(),
     ) -> Response<Body> {
@@ -91,9 +91,9 @@ impl Services {
     }
 
     /// Has the driver take a call, unless it takes none any more.
-    async fn call(&self, peer: SocketAddr, incoming: Body) -> Option<Response<Body>> {
+    async fn call(&self, peer: Option<SocketAddr>, incoming: Body) -> Option<Response<Body>> {
         let (taken, outgoing) = oneshot::channel();
-        let call = Asked { peer, incoming, taken };
+        let call = PendingCall { peer, incoming, taken };
         self.drain.ask(call).await.then_some(())?;
         let mut response = Response::new(outgoing.await.ok()?);
         response

@@ -10,9 +10,9 @@ const RUNS: usize = 3;
 
 /// What has arrived at the sockets of HTTP/2 connections, which belong to tasks of their own.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ThroughTasks(Reactor);
+pub(crate) struct SettleTasks(Reactor);
 
-impl Settle for ThroughTasks {
+impl Settle for SettleTasks {
     fn pass(&self) -> Pass {
         let reactor = self.0;
         Box::pin(async move {

@@ -6,9 +6,9 @@ use tokio_util::io::InspectReader;
 
 /// The first bytes that a server has sent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct First(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct FirstBytes(Arc<Mutex<Vec<u8>>>);
 
-impl First {
+impl FirstBytes {
     /// What the server speaks instead of HTTP/2; `None` if it speaks that, or has said nothing.
     pub(crate) fn other(&self) -> Option<Option<Protocol>> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ impl First {
 }
 
 /// `stream`, whose first bytes are noted in `first`.
-pub(crate) fn noting<S: Stream>(stream: S, first: First) -> impl Stream {
+pub(crate) fn noting<S: Stream>(stream: S, first: FirstBytes) -> impl Stream {
     let mut more = true;
     InspectReader::new(stream, move |bytes| {
         if more {

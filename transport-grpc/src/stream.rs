@@ -30,12 +30,12 @@ const COMPRESSED: &str = "a message has its compressed-flag set, but no grpc-enc
 
 /// The HTTP/2 connection of a call. Dropping it closes the socket.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ClientConnection {
     _requests: SendRequest<Body>,
     _running: AbortOnDropHandle<()>,
 }
 
-impl Connection {
+impl ClientConnection {
     /// `running` is the task that `requests` are sent by.
     pub(crate) const fn new(requests: SendRequest<Body>, running: AbortOnDropHandle<()>) -> Self {
         Self {
@@ -50,44 +50,44 @@ impl Connection {
 pub struct GrpcStream {
     incoming: Body,
     unread: Bytes,
-    messages: Messages,
+    messages: MessageBoundaries,
     outgoing: DuplexStream,
-    ending: Ending,
-    side: Side,
+    ending: FinalStatus,
+    side: CallEnd,
 }
 
 /// Which side of a call this is.
 #[derive(Debug)]
-enum Side {
-    /// The server's, with the client's address.
-    Server(SocketAddr),
+enum CallEnd {
+    /// The server's, with the client's address, if it has one.
+    Server(Option<SocketAddr>),
     /// The client's, with what the call was made on.
-    Client { _connection: Connection },
+    Client { _connection: ClientConnection },
 }
 
 /// What a call sends, as the body of its request or response.
-struct Outgoing {
+struct OutgoingBody {
     pipe: DuplexStream,
-    ending: Ending,
+    ending: FinalStatus,
     is_server: bool,
     is_over: bool,
 }
 
 /// The two ends of what one side sends.
-pub(crate) struct Pipe {
+pub(crate) struct CallPipe {
     driver: DuplexStream,
-    ending: Ending,
+    ending: FinalStatus,
 }
 
 /// How the call ends, once that is known. If it is not when the pipe ends, the call was broken off.
-type Ending = Arc<OnceLock<Status>>;
+type FinalStatus = Arc<OnceLock<Status>>;
 
-impl Pipe {
+impl CallPipe {
     /// The driver's end, and the body that takes what it writes.
     pub(crate) fn new(is_server: bool) -> (Self, Body) {
         let (driver, pipe) = tokio::io::duplex(PIPE_BYTES);
-        let ending = Ending::default();
-        let outgoing = Outgoing {
+        let ending = FinalStatus::default();
+        let outgoing = OutgoingBody {
             pipe,
             ending: Arc::clone(&ending),
             is_server,
@@ -99,26 +99,26 @@ impl Pipe {
 
 impl GrpcStream {
     /// A call of a client at `peer`, which receives `incoming` and sends through `pipe`.
-    pub(crate) fn accepted(peer: SocketAddr, incoming: Body, pipe: Pipe) -> Self {
-        Self::new(incoming, pipe, Side::Server(peer))
+    pub(crate) fn accepted(peer: Option<SocketAddr>, incoming: Body, pipe: CallPipe) -> Self {
+        Self::new(incoming, pipe, CallEnd::Server(peer))
     }
 
     /// A call that was made on `connection`.
-    pub(crate) fn dialled(incoming: Body, pipe: Pipe, connection: Connection) -> Self {
+    pub(crate) fn dialled(incoming: Body, pipe: CallPipe, connection: ClientConnection) -> Self {
         Self::new(
             incoming,
             pipe,
-            Side::Client {
+            CallEnd::Client {
                 _connection: connection,
             },
         )
     }
 
-    fn new(incoming: Body, pipe: Pipe, side: Side) -> Self {
+    fn new(incoming: Body, pipe: CallPipe, side: CallEnd) -> Self {
         Self {
             incoming,
             unread: Bytes::new(),
-            messages: Messages::default(),
+            messages: MessageBoundaries::default(),
             outgoing: pipe.driver,
             ending: pipe.ending,
             side,
@@ -126,14 +126,14 @@ impl GrpcStream {
     }
 
     const fn is_client(&self) -> bool {
-        matches!(self.side, Side::Client { .. })
+        matches!(self.side, CallEnd::Client { .. })
     }
 
     /// The client's address, on the server's side.
     pub(crate) const fn peer(&self) -> Option<SocketAddr> {
         match self.side {
-            Side::Server(peer) => Some(peer),
-            Side::Client { .. } => None,
+            CallEnd::Server(peer) => peer,
+            CallEnd::Client { .. } => None,
         }
     }
 }
@@ -185,7 +185,7 @@ impl AsyncWrite for GrpcStream {
     }
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for OutgoingBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -214,14 +214,14 @@ impl http_body::Body for Outgoing {
 
 /// Where in its messages a call's bytes are.
 #[derive(Debug, Default)]
-struct Messages {
+struct MessageBoundaries {
     /// Bytes of the next message's header that were read.
     header: usize,
     /// The length in it; then what is missing of the message.
     length: usize,
 }
 
-impl Messages {
+impl MessageBoundaries {
     /// Whether none of the messages in `bytes`, which come next, is compressed.
     fn are_plain(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((&byte, rest)) = bytes.split_first() {

@@ -15,7 +15,7 @@ use echosphere_core::wire::{Codec, Outbox};
 use echosphere_driver::{Connector, Driver};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener};
-use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,9 +64,9 @@ async fn sessions_are_gone_on_with_by_calls_that_came_in_a_stall() {
     };
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), ConnectionConfig::default());
-    let bound = GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), GrpcConfig::default());
-    let (listener, serving) = bound.unwrap();
-    let addr = listener.local_addr();
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (listener, serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
     let (driver, handle) = Driver::serve(endpoint, listener);
     let driver = tokio::spawn(driver.run());
 

@@ -61,14 +61,14 @@ impl Listener for TcpListener {
 /// Connects to one TCP address, or to a host by its name.
 #[derive(Debug)]
 pub struct TcpConnector {
-    to: To,
+    to: Target,
     from: Vec<IpAddr>,
     /// Attempts so far, where there are several addresses to connect from.
     attempts: AtomicUsize,
 }
 
 #[derive(Clone, Debug)]
-enum To {
+enum Target {
     Address(SocketAddr),
     Host { name: String, port: u16 },
 }
@@ -86,8 +86,8 @@ impl TcpConnector {
     pub fn to_host(name: impl Into<String>, port: u16) -> Self {
         let name = name.into();
         let to = match name.parse() {
-            Ok(ip) => To::Address(SocketAddr::new(ip, port)),
-            Err(_) => To::Host { name, port },
+            Ok(ip) => Target::Address(SocketAddr::new(ip, port)),
+            Err(_) => Target::Host { name, port },
         };
         let from = Vec::new();
         let attempts = AtomicUsize::new(0);
@@ -98,7 +98,7 @@ impl TcpConnector {
     #[must_use]
     pub const fn from_addresses(to: SocketAddr, from: Vec<IpAddr>) -> Self {
         Self {
-            to: To::Address(to),
+            to: Target::Address(to),
             from,
             attempts: AtomicUsize::new(0),
         }
@@ -111,12 +111,12 @@ impl Connector for TcpConnector {
 
     async fn dial(&self, _token: DialToken) -> io::Result<TcpStream> {
         match &self.to {
-            To::Address(to) => {
+            Target::Address(to) => {
                 let turn = self.attempts.fetch_add(1, Ordering::Relaxed);
                 let from = self.from.get(turn % self.from.len().max(1)).copied();
                 connect(*to, from).await
             }
-            To::Host { name, port } => {
+            Target::Host { name, port } => {
                 let found = lookup_host((&**name, *port)).await?;
                 connect_to_any(in_turn(found.collect())).await
             }

@@ -207,7 +207,7 @@ async fn an_ok_behind_much_else_is_in_time() {
         reads: 1,
         ..Budgets::default()
     };
-    let running = tokio::spawn(driver.within(few).run());
+    let running = tokio::spawn(driver.with_budgets(few).run());
     let x = "x".into();
     handle.command(Command::Send { id: 1, x }).await.unwrap();
     let accept = move || server.accept().unwrap().0;

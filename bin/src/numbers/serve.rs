@@ -159,7 +159,7 @@ impl Args {
 
     pub(crate) fn grpc_config(&self) -> anyhow::Result<GrpcConfig> {
         Ok(GrpcConfig {
-            links: self.links()?,
+            connections: self.links()?,
             max_calls: self.bounds.max_calls_per_connection,
         })
     }
@@ -210,7 +210,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             None => None,
         };
         let (driver, handle) = Driver::serve(endpoint(&args)?, Both(connections, calls));
-        let driver = driver.speaking(|stream| match stream {
+        let driver = driver.with_codecs(|stream| match stream {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
         });
@@ -229,15 +229,10 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
-    let bound = GrpcListener::bind(addr, args.grpc_config()?);
-    let (listener, serving) = bound.map_err(|error| server::cannot_listen(error, addr, "--grpc"))?;
-    server::announce(
-        listener.local_addr(),
-        "grpc",
-        " for gRPC (Ctrl-C drains)",
-        args.serve.json,
-    )?;
-    Ok((listener, serving))
+    let (tcp, addr) = server::bind(addr, "--grpc")?;
+    let served = GrpcListener::over(tcp, args.grpc_config()?)?;
+    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.serve.json)?;
+    Ok(served)
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {

@@ -43,6 +43,17 @@ pub(crate) trait System: Sized {
     fn answers(read: &[u8]) -> Vec<u8>;
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The peer closes.
+    Close,
+    /// The peer closes in the middle of a message.
+    HalfMessage,
+    /// The connection breaks.
+    Loss,
+}
+
 pub(crate) struct World<S: System> {
     endpoint: Endpoint<S::Server, S::Codec>,
     effects: Effects<<S::Server as Machine>::Notice>,
@@ -68,10 +79,16 @@ impl<S: System> World<S> {
         }
     }
 
-    /// A connection with all its traffic, from its begin to its end.
-    pub(crate) fn live(&mut self, traffic: Traffic<S>) {
+    /// Opens a connection, exchanges its traffic and ends it.
+    pub(crate) fn live(&mut self, traffic: Traffic<S>, end: End) {
         let id = self.open(traffic);
         self.talk(id, traffic);
+        match end {
+            End::Close => {}
+            End::HalfMessage if (traffic.hello)()[0][0] == 0 => self.receive(id, &[0, 0, 1]),
+            End::HalfMessage => self.receive(id, b"half a li"),
+            End::Loss => self.endpoint.failed(self.now, id, &mut self.effects),
+        }
         self.close(id);
         assert!(self.endpoint.is_zero(), "something is left");
     }

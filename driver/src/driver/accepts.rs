@@ -15,10 +15,10 @@ use crate::accepting::AcceptErrors;
 use crate::net::{Listener, Stream};
 use crate::write::poll_write;
 
-pub(super) type Accept<S> = Boxed<(Accepting<S>, Option<Accepted<S>>)>;
+pub(super) type AcceptFuture<S> = Boxed<(Acceptor<S>, Option<Accepted<S>>)>;
 
 /// A listener, and what went wrong with it.
-pub(super) struct Accepting<S> {
+pub(super) struct Acceptor<S> {
     listener: Box<dyn Listener<Stream = S>>,
     errors: AcceptErrors,
 }
@@ -28,7 +28,7 @@ pub(super) struct Accepted<S> {
     peer: Option<SocketAddr>,
 }
 
-impl<S: Stream> Accepting<S> {
+impl<S: Stream> Acceptor<S> {
     pub(super) fn on(listener: impl Listener<Stream = S> + 'static) -> Self {
         Self {
             listener: Box::new(listener),
@@ -37,7 +37,7 @@ impl<S: Stream> Accepting<S> {
     }
 
     /// The next connection, if it can be accepted, and the listener back.
-    pub(super) fn next(mut self) -> Accept<S> {
+    pub(super) fn next(mut self) -> AcceptFuture<S> {
         Box::pin(async move {
             let next = match self.listener.accept().await {
                 Ok(stream) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use echosphere_core::wire::Codec;
 use echosphere_core::{Machine, Time};
 
-use super::{Driver, Key};
+use super::{Driver, DriverKey};
 use crate::net::Stream;
 use crate::settle::Settling;
 
@@ -16,14 +16,14 @@ const FOR_LAST_WORDS: u32 = 5;
 
 /// What is to come of a drain.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Drain {
+pub(super) enum DrainStage {
     /// Connections that are left are told, and begin to close.
     Close { at: Time, end: Time },
     /// Connections that are left are dropped.
     End { at: Time },
 }
 
-impl Drain {
+impl DrainStage {
     const fn next(self) -> Time {
         match self {
             Self::Close { at, .. } | Self::End { at } => at,
@@ -63,11 +63,11 @@ where
     }
 
     /// `true` once everything that had arrived when the time stopped is read.
-    pub(super) fn pass_on(&mut self, key: Key) -> bool {
+    pub(super) fn pass_on(&mut self, key: DriverKey) -> bool {
         let Some((_, settling)) = &mut self.settling else {
             return false;
         };
-        if key == Key::Passed {
+        if key == DriverKey::Passed {
             return settling.passed(&self.ready, &mut self.keys);
         }
         settling.advance(&self.ready, &mut self.keys);
@@ -77,9 +77,9 @@ where
     /// Drains, and is done with it within this time.
     pub(super) fn begin_drain(&mut self, now: Time, within: Duration) {
         let (at, end) = (now + (within - within / FOR_LAST_WORDS), now + within);
-        let sooner = |drain: Drain| at < drain.next();
+        let sooner = |drain: DrainStage| at < drain.next();
         if self.drain.is_none_or(sooner) {
-            self.drain = Some(Drain::Close { at, end });
+            self.drain = Some(DrainStage::Close { at, end });
         }
         self.endpoint.drain(now, &mut self.effects);
     }
@@ -103,11 +103,11 @@ where
             return;
         }
         match drained {
-            Some(Drain::Close { end, .. }) => {
-                self.drain = Some(Drain::End { at: end });
+            Some(DrainStage::Close { end, .. }) => {
+                self.drain = Some(DrainStage::End { at: end });
                 self.endpoint.close_all(now, &mut self.effects);
             }
-            Some(Drain::End { .. }) => {
+            Some(DrainStage::End { .. }) => {
                 self.drain = None;
                 self.endpoint.release_closing(&mut self.effects);
             }
@@ -120,7 +120,7 @@ where
 
     /// Has the timer wake us at the next deadline. An earlier time that it is set to already only wakes us for nothing.
     pub(super) fn arm(&mut self, now: Time) {
-        let deadlines = [self.endpoint.next_deadline(), self.drain.map(Drain::next)];
+        let deadlines = [self.endpoint.next_deadline(), self.drain.map(DrainStage::next)];
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return;
         };

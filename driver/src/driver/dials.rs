@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use echosphere_core::wire::Codec;
 use echosphere_core::{DialError, DialToken, Machine, Time};
 
-use super::{Boxed, Driver, Key};
+use super::{Boxed, Driver, DriverKey};
 use crate::net::{OtherProtocol, Stream};
 
 /// One attempt that has not ended.
@@ -34,7 +34,7 @@ where
         entry.insert(Dial {
             token,
             attempt: Box::pin(async move { connector.dial(token).await }),
-            waker: Waker::from(self.ready.waker(Key::Dial(index as u32))),
+            waker: Waker::from(self.ready.waker(DriverKey::Dial(index as u32))),
         });
         self.dial_of.insert(token, index);
         self.poll_dial(now, index as u32);

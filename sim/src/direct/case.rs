@@ -11,7 +11,7 @@ use super::net::{MILLISECOND, Nanos};
 use crate::dice::{Dice, Purpose};
 use crate::hosts::CLIENTS;
 use crate::scenario::{LATENCY_MAX, LINK, patience};
-use crate::strangers::Talk;
+use crate::strangers::StrangerKind;
 
 /// How often what goes wrong on a connection goes wrong, until the network is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub enum Fault {
     /// Each byte on one of the link's connections takes so long, and as few are under way as fit into [`NARROW`].
     Narrow(usize, Duration, Duration),
     /// Somebody connects from the host who speaks no protocol, and stays until told off, or until the network is healed.
-    Stranger(usize, Talk),
+    Stranger(usize, StrangerKind),
 }
 
 /// How fast clocks go that the rules allow for.
@@ -140,7 +140,7 @@ impl fmt::Display for Fault {
             Self::Narrow(host, byte, lasts) => {
                 write!(f, "client-{host}'s link takes {byte:?} a byte, for {lasts:?}")
             }
-            Self::Stranger(host, talk) => write!(f, "a stranger connects from client-{host} and says {talk}"),
+            Self::Stranger(host, kind) => write!(f, "a stranger connects from client-{host} and says {kind}"),
         }
     }
 }
@@ -443,11 +443,11 @@ const RARE: [(Kind, f64, usize); 5] = [
         2,
     ),
     (
-        |dice, host, _| Fault::Stranger(host, Talk::ALL[dice.below(Talk::ALL.len())]),
+        |dice, host, _| Fault::Stranger(host, StrangerKind::ALL[dice.below(StrangerKind::ALL.len())]),
         0.2,
         6,
     ),
-    (|_, host, _| Fault::Stranger(host, Talk::LongHalf), 0.1, 5),
+    (|_, host, _| Fault::Stranger(host, StrangerKind::LongHalf), 0.1, 5),
     // For longer than any peer may be silent.
     (|dice, host, _| Fault::Pause(host, dice.millis(2000, 5000)), 0.15, 2),
 ];

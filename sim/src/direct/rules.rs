@@ -10,7 +10,7 @@ use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 use smallvec::SmallVec;
 
 use super::World;
-use super::host::{Eye, Speech};
+use super::host::{Observer, Speech};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
 use crate::oracle::typed::Typing;
@@ -23,7 +23,7 @@ const SLACK: Duration = Duration::from_millis(5);
 
 /// What a machine has been told of connections.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct MachineView {
     /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
@@ -51,9 +51,9 @@ pub(super) struct Passed {
     pub(super) part: Option<(usize, bool)>,
 }
 
-pub(super) type SharedTold = Rc<RefCell<Told>>;
+pub(super) type SharedView = Rc<RefCell<MachineView>>;
 
-impl Told {
+impl MachineView {
     pub(super) fn knows(&self, id: ConnId) -> bool {
         self.known.get(id.slot as usize) == Some(&Some(id.generation))
     }
@@ -90,9 +90,9 @@ impl Told {
 }
 
 /// Notes what a machine is told, for `told`, before it goes on to `eye`.
-pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut eye: Eye<M>) -> Eye<M> {
+pub(super) fn listening<M: Observable>(view: SharedView, speech: Speech<M>, mut observer: Observer<M>) -> Observer<M> {
     Box::new(move |machine, event, actions| {
-        let mut noted = told.borrow_mut();
+        let mut noted = view.borrow_mut();
         let passed = |conn, heard, message: &M::Message| {
             let (size, carried) = (speech.size)(message);
             Passed {
@@ -125,7 +125,7 @@ pub(super) fn listening<M: Observable>(told: SharedTold, speech: Speech<M>, mut 
             }
         }
         drop(noted);
-        eye(machine, event, actions);
+        observer(machine, event, actions);
     })
 }
 

@@ -7,7 +7,7 @@ use echosphere_core::{CloseReason, ConnId, DialToken};
 use serde_json::{Value, json};
 
 use super::colour;
-use crate::direct::story::{Kind, Step, Story, Told, Turn};
+use crate::direct::history::{Described, History, Kind, Step, Turn};
 use crate::direct::{Case, Fault};
 use crate::words;
 
@@ -48,18 +48,18 @@ impl Arrow {
 }
 
 /// The arrows of a run, in the order of their starts.
-pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
+pub(super) fn arrows(case: &Case, history: &History) -> Vec<Arrow> {
     let mut drawer = Drawer {
         server: case.hosts,
         ..Drawer::default()
     };
-    for end in &story.ends {
+    for end in &history.ends {
         drawer.conns.insert((end.who, end.life, end.id), end.conn);
         drawer
             .ends
             .insert((end.conn, end.who == case.hosts), (end.who, end.life));
     }
-    for (at, step) in story.steps.iter().enumerate() {
+    for (at, step) in history.steps.iter().enumerate() {
         if let Some(who) = step.who {
             drawer.lives.insert(who, step.life);
             drawer.hears(at, who, step);
@@ -72,8 +72,8 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
             drawer.crashes.entry((who, life)).or_insert(at);
         }
     }
-    if story.broken.is_some() {
-        drawer.break_off(story);
+    if history.broken.is_some() {
+        drawer.break_off(history);
     }
     let mut arrows = drawer.arrows;
     arrows.retain(|arrow| !arrow.answered);
@@ -113,7 +113,7 @@ struct Drawer {
 }
 
 impl Drawer {
-    fn push(&mut self, from: usize, who: usize, to: Option<usize>, told: &Told, conn: Option<u32>) {
+    fn push(&mut self, from: usize, who: usize, to: Option<usize>, told: &Described, conn: Option<u32>) {
         self.arrows.push(Arrow {
             from,
             who,
@@ -148,20 +148,20 @@ impl Drawer {
     }
 
     /// The run was broken off at its last step: what was sent shortly before, to an end that was there, may have arrived later.
-    fn break_off(&mut self, story: &Story) {
-        let last = story.steps.last().map(|step| step.at).unwrap_or_default();
+    fn break_off(&mut self, history: &History) {
+        let last = history.steps.last().map(|step| step.at).unwrap_or_default();
         for (&(conn, by_server), queue) in &self.under_way {
             if self.gone.contains(&(conn, !by_server)) {
                 continue;
             }
             for &arrow in queue {
                 let arrow = &mut self.arrows[arrow];
-                arrow.under_way = story.steps[arrow.from].at + LONGEST > last;
+                arrow.under_way = history.steps[arrow.from].at + LONGEST > last;
             }
         }
     }
 
-    fn does(&mut self, at: usize, who: usize, life: u32, action: &Told) {
+    fn does(&mut self, at: usize, who: usize, life: u32, action: &Described) {
         match (action.kind, action.dial, action.conn) {
             (Kind::Dial, Some(dial), _) => {
                 self.dials.insert((who, life, dial), self.arrows.len());

@@ -11,7 +11,7 @@ use crate::marks::Mark;
 use crate::net::PORT;
 use crate::oracle::System;
 use crate::scenario::LINK;
-use crate::strangers::{Stranger, Talk};
+use crate::strangers::{Stranger, StrangerKind};
 
 /// The name of the host that strangers come from.
 pub(crate) const STRANGERS: &str = "strangers";
@@ -19,25 +19,25 @@ pub(crate) const STRANGERS: &str = "strangers";
 impl<S: System> Hosts<S> {
     /// What the host of strangers runs.
     pub(crate) async fn visit(self) -> turmoil::Result {
-        for &(at, talk) in &self.scenario.strangers {
+        for &(at, kind) in &self.scenario.strangers {
             let hosts = self.clone();
             tokio::task::spawn_local(async move {
                 sleep(at.saturating_sub(now())).await;
                 hosts.marks.hit(Mark::Stranger);
-                let result = hosts.visit_once(talk).await;
+                let result = hosts.visit_once(kind).await;
                 hosts.lock().check(now(), result);
             });
         }
         pending().await
     }
 
-    async fn visit_once(&self, talk: Talk) -> Result<(), String> {
+    async fn visit_once(&self, kind: StrangerKind) -> Result<(), String> {
         let (since, server) = (now(), self.lock().server_life());
         let Ok(mut stream) = TcpStream::connect((SERVER, PORT)).await else {
             return Ok(());
         };
         let link = self.system.link(self.scenario.link);
-        let mut stranger = Stranger::new::<S>(talk, &link);
+        let mut stranger = Stranger::new::<S>(kind, &link);
         // Whoever is not let in may find the connection gone.
         let _ = stream.write_all(stranger.says()).await;
         if stranger.ends() {

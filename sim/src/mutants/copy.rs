@@ -99,7 +99,7 @@ impl<'a> Copy<'a> {
             .stderr(Stdio::null())
             .status()?;
         if !applied.success() {
-            return Ok(Row::broken(name, what, "does not apply"));
+            return Ok(Row::broken(name, what, String::new(), "does not apply"));
         }
         let in_core = text.contains("\n+++ b/core/");
         let says = text.lines().nth(1).unwrap_or_default();
@@ -125,7 +125,7 @@ impl<'a> Copy<'a> {
         only_turmoil: bool,
         every_lane: bool,
     ) -> Row {
-        let mut row = Row::broken(name, what, "does not build");
+        let mut row = Row::broken(name, what, format!("simulator: {system}"), "does not build");
         if !only_turmoil {
             if self.build(&["build", "--package", "sim", "--bin", "sim"]).is_none() {
                 return row;
@@ -150,7 +150,8 @@ impl<'a> Copy<'a> {
 
     /// Runs these tests on the copy as it is now.
     fn try_tests(&self, name: String, what: String, tests: &[&str]) -> Row {
-        let mut row = Row::broken(name, what, "does not build");
+        let check = format!("cargo test {}", tests.join(" "));
+        let mut row = Row::broken(name, what, check, "does not build");
         let Some(built) = self.build(&[&["test", "--no-run"], tests].concat()) else {
             return row;
         };
@@ -175,7 +176,7 @@ impl<'a> Copy<'a> {
 
     /// Runs this command on the copy as it is now.
     fn try_check(&self, name: String, what: String, check: &str) -> Row {
-        let mut row = Row::broken(name, what, "does not build");
+        let mut row = Row::broken(name, what, check.to_owned(), "does not build");
         row.broken = None;
         row.tests = Some(self.run(Path::new("sh"), &["-c", check], |output| Verdict::Caught {
             seed: None,

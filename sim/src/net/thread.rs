@@ -296,12 +296,12 @@ impl Wake for Arrived {
 }
 
 /// A thread's reactor, as its driver asks it for what has arrived.
-pub(super) struct Asked {
+pub(super) struct SimulatedSettle {
     pub(super) thread: Thread,
     pub(super) reactor: Reactor,
 }
 
-impl Settle for Asked {
+impl Settle for SimulatedSettle {
     fn pass(&self) -> Pass {
         self.reactor.pass()
     }

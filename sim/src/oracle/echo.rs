@@ -23,15 +23,15 @@ use rand_chacha::rand_core::Rng;
 pub use self::choices::Choices;
 use self::client::ClientModel;
 pub use self::limits::Limits;
-pub use self::player::Player;
+pub use self::machines::SimClient;
 use self::server::ServerModel;
-use self::typed::Person;
-use self::words::{Bodies, Did, Heard, Numbers, Said, Wire, X, did, heard};
+use self::typed::EchoTypist;
+use self::words::{Bodies, ModelAction, ModelEvent, Numbers, Payload, Wire, X, model_actions, model_event};
 pub use self::workload::Planned;
 use super::typed::fits_a_line;
 use super::{Carried, Oracle, System};
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -41,14 +41,14 @@ mod by_conn;
 mod choices;
 mod client;
 mod limits;
-mod player;
+mod machines;
 mod server;
 mod typed;
 mod words;
 mod workload;
 
 /// What an echo server and its clients speak.
-pub type Words = super::typed::Words<EchoCodec, Person>;
+pub type Words = super::typed::Words<EchoCodec, EchoTypist>;
 
 /// The echo system and what its clients shall send.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub struct Echo {
 
 impl System for Echo {
     type Server = Server<ChaCha8Rng>;
-    type Client = Player;
+    type Client = SimClient;
     type Codec = Words;
     type Oracle = EchoOracle;
 
@@ -80,7 +80,7 @@ impl System for Echo {
         )
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Player, Words) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Words) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -96,7 +96,7 @@ impl System for Echo {
             rng.set_stream(rng.get_stream() ^ 1 << 61);
             rng
         });
-        (Player::new(Client::new(client, rng), rude), words)
+        (SimClient::new(Client::new(client, rng), rude), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
@@ -157,7 +157,8 @@ impl System for Echo {
     }
 
     fn patience(&self) -> Duration {
-        self.limits.patience(self.messages.len())
+        // An attempt that a fault has doomed takes as long as one that succeeds.
+        self.limits.patience(self.messages.len()) + 2 * self.silence()
     }
 
     fn facts(server: &Self::Server) -> Vec<Fact> {
@@ -244,18 +245,21 @@ impl EchoOracle {
         actions: &[Action<Message, Infallible>],
     ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
-        let event = heard(event, |message| numbers.said(message))?;
-        let actions = did(actions, |message| numbers.said(message))?;
-        if let Heard::Received(_, said) = event {
+        let event = model_event(event, |message| numbers.said(message))?;
+        let actions = model_actions(actions, |message| numbers.said(message))?;
+        if let ModelEvent::Received(_, said) = event {
             self.wire.to_server.arrives(said)?;
         }
         for action in &actions {
-            if let Did::Send(_, said) = *action {
+            if let ModelAction::Send(_, said) = *action {
                 self.wire.to_client.sent(said);
             }
         }
         let due = self.server.begin();
-        let forwards = matches!(event, Heard::Received(_, Said::Message(_)) | Heard::Closed(_));
+        let forwards = matches!(
+            event,
+            ModelEvent::Received(_, Payload::Message(_)) | ModelEvent::Closed(_)
+        );
         let listed = if due || forwards && self.server.counts_choices() {
             server.connections().collect()
         } else {
@@ -283,18 +287,18 @@ impl EchoOracle {
     fn client_step(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
-        let event = heard(event, |message| numbers.said(message))?;
-        let actions = did(actions, |message| numbers.said(message))?;
-        if let Heard::Received(_, said) = event {
+        let event = model_event(event, |message| numbers.said(message))?;
+        let actions = model_actions(actions, |message| numbers.said(message))?;
+        if let ModelEvent::Received(_, said) = event {
             self.wire.to_client.arrives(said)?;
         }
         for action in &actions {
-            if let Did::Send(_, said) = *action {
+            if let ModelAction::Send(_, said) = *action {
                 self.wire.to_server.sent(said);
             }
         }
@@ -338,9 +342,9 @@ impl Oracle<Echo> for EchoOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let result = self.client_step(host, client, event, actions);
         result.map_err(|rule| self.spelled(&rule))

@@ -14,7 +14,7 @@ use sim::oracle::{Carried, Oracle, System};
 use sim::scenario::RESPONSE_TIMEOUT;
 
 use crate::cases::{Blow, Case};
-use crate::log::{Said, SharedLog};
+use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Do, Player, Server, Speech};
 
 const SEEDS: u64 = 8;
@@ -25,27 +25,27 @@ const BLOW: Duration = Duration::from_millis(500);
 /// Longer than any time-out.
 const SAFETY: Duration = Duration::from_secs(8);
 
-pub(crate) fn play(case: &Case) -> Option<Said> {
-    let said: Vec<Said> = (0..SEEDS).map(|seed| play_seed(case, seed)).collect();
-    let either = |side: fn(&Said) -> &str| {
+pub(crate) fn play(case: &Case) -> Option<Outcome> {
+    let said: Vec<Outcome> = (0..SEEDS).map(|seed| play_seed(case, seed)).collect();
+    let either = |side: fn(&Outcome) -> &str| {
         let different: BTreeSet<&str> = said.iter().map(side).collect();
         different.into_iter().collect::<Vec<_>>().join(" — or: ")
     };
-    Some(Said {
+    Some(Outcome {
         server: either(|said| &said.server),
         client: either(|said| &said.client),
     })
 }
 
-fn play_seed(case: &Case, seed: u64) -> Said {
+fn play_seed(case: &Case, seed: u64) -> Outcome {
     let log = SharedLog::default();
     let fault = match case.blow {
         Blow::None => None,
         Blow::ClientDies => Some((BLOW, Fault::ClientCrash(0, SAFETY))),
         Blow::ClientResets => Some((BLOW, Fault::Reset(0, 1.0))),
         Blow::ServerDies => Some((BLOW, Fault::ServerCrash(SAFETY))),
-        Blow::NobodyListens => Some((Duration::ZERO, Fault::ServerCrash(SAFETY))),
-        Blow::NobodyAnswers => Some((Duration::ZERO, Fault::ServerPowerLoss(SAFETY))),
+        Blow::NoListener => Some((Duration::ZERO, Fault::ServerCrash(SAFETY))),
+        Blow::NoAnswer => Some((Duration::ZERO, Fault::ServerPowerLoss(SAFETY))),
     };
     let plan = direct::Case {
         // A window of another size than that of a calm run: here, connections may end as they like.

@@ -11,11 +11,11 @@ mod tcp;
 mod turmoil;
 
 use cases::{CASES, Case, Network};
-use log::Said;
+use log::Outcome;
 
 const DOC: &str = include_str!("../../../docs/FIDELITY.md");
 
-fn play(case: &Case, network: Network) -> Option<Said> {
+fn play(case: &Case, network: Network) -> Option<Outcome> {
     match network {
         Network::Tcp => tcp::play(case),
         Network::Turmoil => turmoil::play(case),

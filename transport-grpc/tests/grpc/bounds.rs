@@ -13,13 +13,13 @@ use tonic::Code;
 
 use crate::peer::{END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, SETTINGS};
 use crate::support::{
-    Http, ServerEndpoint, UUID, call, dial_error, get, path, replies, requests, session, start, start_with, wait,
+    HttpClient, ServerEndpoint, UUID, call, dial_error, get, path, replies, requests, session, start, start_with, wait,
     within,
 };
 
 fn at_most(max_connections: usize) -> GrpcConfig {
     GrpcConfig {
-        links: ConnectionConfig {
+        connections: ConnectionConfig {
             max_connections,
             ..ConnectionConfig::default()
         },
@@ -34,7 +34,7 @@ async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_take
     first.write_all(&requests(&[Message::Start])).await.unwrap();
     // A silent connection has a place too.
     let silent = Peer::start(running.addr).await;
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let told = http.post(&path(), &[], &[]).await;
     assert_eq!(told.code(), Code::Unavailable);
     // It is told to go.
@@ -44,7 +44,7 @@ async fn a_connection_over_the_bound_is_told_so_and_a_place_that_is_free_is_take
 
     drop(silent);
     wait(async || {
-        let http = Http::connect(running.addr).await;
+        let http = HttpClient::connect(running.addr).await;
         http.post("/", &[], &[]).await.code() == Code::Unimplemented
     })
     .await;
@@ -147,7 +147,7 @@ async fn a_call_over_the_bound_of_its_driver_is_told_why() {
 #[tokio::test]
 async fn a_message_is_at_most_576_bytes_long() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     for (length, code) in [(576_u32, ErrorCode::UnknownRequest), (577, ErrorCode::FrameTooLong)] {
         let message = [&[0][..], &length.to_be_bytes(), &vec![b'x'; length as usize]].concat();
         let told = http.post(&path(), &[], &message).await;

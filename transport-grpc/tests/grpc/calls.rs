@@ -7,7 +7,7 @@ use echosphere_core::wire::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
-use crate::support::{Asking, Http, UUID, call, get, path, replies, requests, session, start, within};
+use crate::support::{HttpClient, PendingAnswer, UUID, call, get, path, replies, requests, session, start, within};
 
 #[tokio::test]
 async fn our_client_gets_a_session_and_another_goes_on_with_it() {
@@ -134,7 +134,7 @@ async fn what_is_no_request_is_told_and_the_call_goes_on() {
 #[tokio::test]
 async fn a_call_that_ends_inside_a_message_is_told_so() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let told = http.post(&path(), &[], &requests(&[Message::Start])[..6]).await;
     assert_eq!(told.code(), Code::Ok);
     assert!(
@@ -147,7 +147,7 @@ async fn a_call_that_ends_inside_a_message_is_told_so() {
 #[tokio::test]
 async fn a_call_that_is_broken_off_is_aborted() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let mut asking = http.ask(&path(), &[]).await;
     asking.send(&requests(&[Message::Start]), false);
     let mut ours = call(running.addr).await;
@@ -165,10 +165,10 @@ async fn a_call_that_is_broken_off_is_aborted() {
 #[tokio::test]
 async fn a_caller_that_leaves_after_it_has_finished_sending_is_noticed() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     for leaves in [
-        |asking: Asking| drop(asking.body),
-        |asking: Asking| drop(asking.response),
+        |asking: PendingAnswer| drop(asking.body),
+        |asking: PendingAnswer| drop(asking.response),
     ] {
         let mut asking = http.ask(&path(), &[]).await;
         asking.send(&requests(&[Message::Start]), true);

@@ -14,7 +14,7 @@ use crate::peer::{
     ACK, CONTINUATION, DATA, END_HEADERS, Frame, GOAWAY, HEADERS, MAGIC, PING, Peer, SETTINGS, frame, header,
     header_block, preface,
 };
-use crate::support::{Http, call, path, replies, requests, start, start_with};
+use crate::support::{HttpClient, call, path, replies, requests, start, start_with};
 
 const NO_ERROR: &[u8] = &[0, 0, 0, 0];
 const PROTOCOL_ERROR: &[u8] = &[0, 0, 0, 1];
@@ -88,7 +88,7 @@ async fn what_is_no_http2_is_told_that_this_is_and_closed_at_once() {
 /// Connections without calls are closed sooner than they are pinged.
 fn impatient() -> GrpcConfig {
     GrpcConfig {
-        links: ConnectionConfig {
+        connections: ConnectionConfig {
             idle_timeout: Duration::from_secs(15),
             ..ConnectionConfig::default()
         },
@@ -105,22 +105,22 @@ async fn a_connection_without_calls_is_told_to_go_and_closed() {
     let begun = Instant::now();
     let mut never = Peer::start(running.addr).await;
     assert_eq!(reason(&never.rest().await), Some(NO_ERROR));
-    assert!(begun.elapsed() >= config.links.idle_timeout);
+    assert!(begun.elapsed() >= config.connections.idle_timeout);
     // It need not answer the ping that comes with GOAWAY.
-    assert!(begun.elapsed() <= config.links.idle_timeout + config.links.linger);
+    assert!(begun.elapsed() <= config.connections.idle_timeout + config.connections.linger);
 
     // The time begins when the last call ends.
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let mut asking = http.ask(&path(), &[]).await;
     asking.send(&requests(&[Message::Continue(0)]), false);
-    sleep(2 * config.links.idle_timeout).await;
+    sleep(2 * config.connections.idle_timeout).await;
     asking.send(&requests(&[Message::End]), true);
     assert_eq!(asking.told().await.code(), Code::Ok);
     let unknown = http.post("/grpc.Comms/Other", &[], &[]).await;
     assert_eq!(unknown.code(), Code::Unimplemented);
     let begun = Instant::now();
     http.closed().await;
-    assert!(begun.elapsed() >= config.links.idle_timeout);
+    assert!(begun.elapsed() >= config.connections.idle_timeout);
 
     with_call.read_u8().await.unwrap();
     drop(with_call);
@@ -189,7 +189,7 @@ async fn a_peer_that_never_reads_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_first_message_is_told_so_and_ended() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let whole = requests(&[Message::Start]);
     for sent in [&[][..], &whole[..3], &whole[..6]] {
         let mut asking = http.ask(&path(), &[]).await;
@@ -210,7 +210,7 @@ async fn a_call_without_a_first_message_is_told_so_and_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_standard_call_without_a_request_is_ended() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     for path in [
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",

@@ -46,7 +46,13 @@ fn impatient() -> ConnectionConfig {
 #[tokio::test]
 async fn whatever_is_cut_off_leaves_nothing_and_disturbs_nobody() {
     let links = impatient();
-    let running = start_with(links, GrpcConfig { links, max_calls: 10 });
+    let running = start_with(
+        links,
+        GrpcConfig {
+            connections: links,
+            max_calls: 10,
+        },
+    );
     let whole = conversation();
     let mut silent = Vec::new();
     for cut in [Cut::Close, Cut::HalfClose, Cut::Reset, Cut::Silence] {

@@ -8,6 +8,7 @@ use echosphere_core::wire::ErrorCode;
 use echosphere_driver::Listener;
 use echosphere_transport_grpc::numbers::GetNumbers;
 use echosphere_transport_grpc::{GrpcConfig, GrpcListener, Method};
+use echosphere_transport_tcp::TcpListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -18,7 +19,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::peer::{DATA, GOAWAY, MAGIC, Peer, SETTINGS, frame};
-use crate::support::{Http, Running, UUID, call, channel, path, replies, requests, soon, start, start_with, wait};
+use crate::support::{
+    HttpClient, Running, UUID, call, channel, path, replies, requests, soon, start, start_with, wait,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
@@ -31,7 +34,7 @@ async fn a_drain_is_told_by_health_and_to_new_calls_and_connections() {
     kept.write_all(&requests(&[session])).await.unwrap();
     kept.read_u8().await.unwrap();
     let mut health = HealthClient::new(channel(running.addr).await);
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let status = |reply: HealthCheckResponse| reply.status();
     let mut watches = Vec::new();
     for service in ["", GetNumbers::SERVICE] {
@@ -98,9 +101,10 @@ async fn a_watch_that_begins_in_a_drain_is_told_so_first() {
 
 #[tokio::test]
 async fn calls_that_were_not_taken_when_the_drain_begins_are_told_so() {
-    let (mut listener, serving) =
-        GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), GrpcConfig::default()).unwrap();
-    let http = Http::connect(listener.local_addr()).await;
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (mut listener, serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
+    let http = HttpClient::connect(addr).await;
     let first = http.ask(&path(), &[]).await;
     let second = http.ask(&path(), &[]).await;
     let taken = listener.accept().await.unwrap();
@@ -122,7 +126,7 @@ async fn whoever_does_not_wait_for_the_end_does_not_bring_it_about() {
         serving,
     } = start();
     drop(serving);
-    let http = Http::connect(addr).await;
+    let http = HttpClient::connect(addr).await;
     for _ in 0..3 {
         let told = http.post(&path(), &[], &requests(&[Message::End])).await;
         assert_eq!(told.code(), Code::Ok);
@@ -136,7 +140,7 @@ async fn whoever_does_not_wait_for_the_end_does_not_bring_it_about() {
 async fn whoever_stays_when_the_server_has_ended_is_closed() {
     let running = start_with(ConnectionConfig::default(), GrpcConfig::default());
     let mut idle = Peer::start(running.addr).await;
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let reflection = http
         .ask("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[])
         .await;

@@ -8,6 +8,8 @@ mod client;
 mod connections;
 mod cuts;
 mod drain;
+mod faults;
+mod memory;
 mod peer;
 mod standard;
 mod support;

@@ -17,7 +17,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ExtensionRequest, ServerReflectionRequest, ServerReflectionResponse};
 
-use crate::support::{Http, channel, path, replies, requests, start};
+use crate::support::{HttpClient, channel, message, path, replies, requests, start};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -153,7 +153,7 @@ async fn reflection_tells_what_there_is_and_an_error_does_not_end_it() {
 async fn the_older_reflection_gives_the_same_answers() {
     use prost::Message as _;
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let question = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::FileContainingSymbol("grpc.NoSuchThing".to_owned())),
@@ -177,16 +177,10 @@ async fn the_older_reflection_gives_the_same_answers() {
     running.end().await;
 }
 
-/// One of gRPC's messages.
-fn message(payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap();
-    [&[0], &length.to_be_bytes()[..], payload].concat()
-}
-
 #[tokio::test]
 async fn an_encoding_that_is_not_supported_is_unimplemented_and_the_supported_one_named() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     for path in [&path(), CHECK, REFLECTION] {
         let told = http.post(path, &[("grpc-encoding", "gzip")], &message(&[])).await;
         assert_eq!(told.code(), Code::Unimplemented, "{path}");
@@ -208,7 +202,7 @@ async fn an_encoding_that_is_not_supported_is_unimplemented_and_the_supported_on
 #[tokio::test]
 async fn a_compressed_message_without_an_encoding_is_an_internal_error() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     let mut compressed = message(b"x");
     compressed[0] = 1;
     for path in [&path(), CHECK] {
@@ -228,7 +222,7 @@ async fn a_compressed_message_without_an_encoding_is_an_internal_error() {
 #[tokio::test]
 async fn what_is_not_there_is_unimplemented_and_what_is_not_grpc_unsupported() {
     let running = start();
-    let http = Http::connect(running.addr).await;
+    let http = HttpClient::connect(running.addr).await;
     for path in [
         "/grpc.Comms/getNumbers",
         "/grpc.Other/GetNumbers",

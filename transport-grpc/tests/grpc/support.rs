@@ -11,10 +11,10 @@ use echosphere_core::numbers::{
 };
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{DialError, DialToken};
-use echosphere_driver::{Connector, Driver, Handle};
+use echosphere_driver::{Connector, Driver, Handle, Listener, Stream};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
-use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tcp::{TcpConnector, TcpListener};
 use http::{HeaderMap, HeaderName, Request, Response};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -71,20 +71,28 @@ pub(crate) fn start() -> Running {
     start_with(ConnectionConfig::default(), GrpcConfig::default())
 }
 
-/// A server whose calls and connections have these bounds. It sends a number every millisecond.
+/// A server over TCP whose calls and connections have these bounds.
 pub(crate) fn start_with(calls: ConnectionConfig, connections: GrpcConfig) -> Running {
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    Running {
+        addr,
+        ..serve(tcp, calls, connections)
+    }
+}
+
+/// A server over any listener; `addr` means nothing. It sends a number every millisecond.
+pub(crate) fn serve(listener: impl Listener + 'static, calls: ConnectionConfig, connections: GrpcConfig) -> Running {
     let config = ServerConfig {
         period: Duration::from_millis(1),
         ..ServerConfig::default()
     };
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), calls);
-    let bound = GrpcListener::<GetNumbers>::bind(([127, 0, 0, 1], 0).into(), connections);
-    let (listener, serving) = bound.unwrap();
-    let addr = listener.local_addr();
+    let (listener, serving) = GrpcListener::<GetNumbers>::over(listener, connections).unwrap();
     let (driver, handle) = Driver::serve(endpoint, listener);
     Running {
-        addr,
+        addr: ([127, 0, 0, 1], 0).into(),
         handle,
         driver: tokio::spawn(driver.run()),
         serving,
@@ -205,11 +213,11 @@ pub(crate) async fn channel(addr: SocketAddr) -> Channel {
 
 /// An HTTP/2 connection on which requests have any headers and bodies.
 #[derive(Clone)]
-pub(crate) struct Http(h2::client::SendRequest<Bytes>);
+pub(crate) struct HttpClient(h2::client::SendRequest<Bytes>);
 
 /// A response, whole.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Answer {
     pub(crate) http: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -217,23 +225,27 @@ pub(crate) struct Told {
     pub(crate) status: Option<Status>,
 }
 
-impl Told {
+impl Answer {
     pub(crate) fn code(&self) -> Code {
         self.status.as_ref().unwrap().code()
     }
 }
 
 /// A request under way.
-pub(crate) struct Asking {
+pub(crate) struct PendingAnswer {
     pub(crate) response: h2::client::ResponseFuture,
     pub(crate) body: h2::SendStream<Bytes>,
 }
 
-impl Http {
+impl HttpClient {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         // Where time is paused, what Nagle's algorithm holds back comes late.
         stream.set_nodelay(true).unwrap();
+        Self::over(stream).await
+    }
+
+    pub(crate) async fn over(stream: impl Stream) -> Self {
         let (requests, connection) = h2::client::handshake(stream).await.unwrap();
         // It fails when the server closes it, and then its requests do.
         tokio::spawn(async move { drop(connection.await) });
@@ -241,7 +253,7 @@ impl Http {
     }
 
     /// Begins a request with these headers beside gRPC's own.
-    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Asking {
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> PendingAnswer {
         let mut request = Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -253,7 +265,7 @@ impl Http {
         }
         let mut requests = self.0.clone().ready().await.unwrap();
         let (response, body) = requests.send_request(request, false).unwrap();
-        Asking { response, body }
+        PendingAnswer { response, body }
     }
 
     /// Waits until the server has closed it.
@@ -262,25 +274,25 @@ impl Http {
     }
 
     /// Makes a request with this body, whole.
-    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut asking = self.ask(path, headers).await;
         asking.send(body, true);
         asking.told().await
     }
 }
 
-impl Asking {
+impl PendingAnswer {
     pub(crate) fn send(&mut self, bytes: &[u8], end: bool) {
         // The server may have answered already.
         let _ = self.body.send_data(Bytes::copy_from_slice(bytes), end);
     }
 
-    pub(crate) async fn told(self) -> Told {
+    pub(crate) async fn told(self) -> Answer {
         soon(async { whole(self.response.await.unwrap()).await }).await
     }
 }
 
-async fn whole(response: Response<h2::RecvStream>) -> Told {
+async fn whole(response: Response<h2::RecvStream>) -> Answer {
     let (head, mut stream) = response.into_parts();
     let mut body = Vec::new();
     while let Some(data) = stream.data().await {
@@ -293,7 +305,7 @@ async fn whole(response: Response<h2::RecvStream>) -> Told {
         .as_ref()
         .or(Some(&head.headers))
         .and_then(Status::from_header_map);
-    Told {
+    Answer {
         http: head.status.as_u16(),
         headers: head.headers,
         body,
@@ -304,4 +316,10 @@ async fn whole(response: Response<h2::RecvStream>) -> Told {
 /// The path of the calls.
 pub(crate) fn path() -> String {
     GetNumbers::path()
+}
+
+/// One of gRPC's messages.
+pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], payload].concat()
 }

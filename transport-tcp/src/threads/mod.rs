@@ -32,7 +32,7 @@ use tokio::runtime::{Builder, Handle, Id, Runtime};
 use tokio::sync::mpsc;
 
 pub use self::pipe::ThreadedStream;
-use self::settle::{Asked, ThroughThreads};
+use self::settle::{SettleRequest, SettleThreads};
 use self::worker::Worker;
 use crate::net::{BACKLOG, socket_for};
 
@@ -47,7 +47,7 @@ const QUEUED_CONNECTIONS: usize = 1024;
 pub struct ThreadedListener {
     addr: SocketAddr,
     connected: mpsc::Receiver<ThreadedStream>,
-    threads: Vec<mpsc::UnboundedSender<Asked>>,
+    threads: Vec<mpsc::UnboundedSender<SettleRequest>>,
     runtime: Id,
 }
 
@@ -129,7 +129,7 @@ impl Listener for ThreadedListener {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(ThroughThreads(self.threads.clone()))
+        Arc::new(SettleThreads(self.threads.clone()))
     }
 }
 
@@ -137,7 +137,7 @@ impl Listener for ThreadedListener {
 /// descriptors in the process's table, and has to close them there.
 fn supervise(
     runtimes: &[Runtime],
-    asked: Vec<mpsc::UnboundedReceiver<Asked>>,
+    asked: Vec<mpsc::UnboundedReceiver<SettleRequest>>,
     mut addr: SocketAddr,
     budgets: Budgets,
     to_driver: &mpsc::Sender<ThreadedStream>,
@@ -165,7 +165,7 @@ fn supervise(
 /// One of the threads.
 fn serve(
     runtime: &Runtime,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    asked: mpsc::UnboundedReceiver<SettleRequest>,
     addr: SocketAddr,
     budgets: Budgets,
     to_driver: mpsc::Sender<ThreadedStream>,

@@ -19,7 +19,7 @@ const OUTPUT_BYTES: usize = if cfg!(echosphere_loom) { 2 } else { 64 * 1024 };
 
 /// A connection's bytes on their way between its thread and the driver.
 #[derive(Debug, Default)]
-pub(super) struct Pipe(Mutex<State>);
+pub(super) struct ThreadPipe(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -43,7 +43,7 @@ struct State {
 
 /// What the driver wants of a socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct PipeRequest {
     /// That it be read.
     pub(super) input: bool,
     /// That it be shut down once what was taken is written.
@@ -53,9 +53,9 @@ pub(super) struct Wanted {
 }
 
 /// The thread's end.
-impl Pipe {
+impl ThreadPipe {
     /// Moves what is to be written to `output`, if that is empty, and says what else is wanted.
-    pub(super) fn take(&self, output: &mut BytesMut) -> Wanted {
+    pub(super) fn take(&self, output: &mut BytesMut) -> PipeRequest {
         let mut state = self.state();
         let mut writer = None;
         if output.is_empty() && !state.output.is_empty() {
@@ -65,7 +65,7 @@ impl Pipe {
             }
         }
         state.full = state.input.len() >= INPUT_BYTES;
-        let wanted = Wanted {
+        let wanted = PipeRequest {
             input: !state.full,
             shutdown: state.shutdown && !state.shut_down && state.output.is_empty(),
             release: state.released,
@@ -136,13 +136,13 @@ fn wait(waiting: &mut Option<Waker>, cx: &Context<'_>) {
 #[derive(Debug)]
 pub struct ThreadedStream {
     peer: SocketAddr,
-    pipe: Arc<Pipe>,
+    pipe: Arc<ThreadPipe>,
     /// Has the thread look at the connection.
     thread: Waker,
 }
 
 impl ThreadedStream {
-    pub(super) const fn new(peer: SocketAddr, pipe: Arc<Pipe>, thread: Waker) -> Self {
+    pub(super) const fn new(peer: SocketAddr, pipe: Arc<ThreadPipe>, thread: Waker) -> Self {
         Self { peer, pipe, thread }
     }
 
@@ -270,12 +270,12 @@ mod tests {
     /// A thread with one socket, which takes turns as a worker does.
     struct Thread {
         ready: Arc<Ready<()>>,
-        pipe: Arc<Pipe>,
+        pipe: Arc<ThreadPipe>,
     }
 
     impl Thread {
         /// Calls `exchange` once, and again whenever the driver wakes the thread, until it returns `true`.
-        fn run(self, mut exchange: impl FnMut(&Pipe) -> bool) {
+        fn run(self, mut exchange: impl FnMut(&ThreadPipe) -> bool) {
             let mut keys: VecDeque<((), Arc<KeyWaker<()>>)> = VecDeque::new();
             let mut is_first = true;
             block_on(poll_fn(|cx: &mut Context<'_>| {
@@ -297,11 +297,11 @@ mod tests {
     }
 
     /// Runs the driver's end in this thread and the other in a thread of its own, in every order with up to three preemptions.
-    fn model(driver: fn(ThreadedStream), exchange: fn() -> Box<dyn FnMut(&Pipe) -> bool>) {
+    fn model(driver: fn(ThreadedStream), exchange: fn() -> Box<dyn FnMut(&ThreadPipe) -> bool>) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
         builder.check(move || {
-            let (ready, pipe) = (Arc::new(Ready::default()), Arc::new(Pipe::default()));
+            let (ready, pipe) = (Arc::new(Ready::default()), Arc::new(ThreadPipe::default()));
             let waker = Waker::from(ready.waker(()));
             let stream = ThreadedStream::new(([127, 0, 0, 1], 1).into(), Arc::clone(&pipe), waker);
             let thread = thread::spawn(move || Thread { ready, pipe }.run(exchange()));

@@ -4,14 +4,14 @@ use tokio::sync::oneshot;
 
 /// Asks a thread to read what has arrived at its sockets. It answers once that is in the pipes, and says whether that
 /// is all: a full pipe takes no more until the driver reads it.
-pub(super) type Asked = oneshot::Sender<bool>;
+pub(super) type SettleRequest = oneshot::Sender<bool>;
 
 /// What has arrived at any thread's sockets.
-pub(super) struct ThroughThreads(pub(super) Vec<UnboundedSender<Asked>>);
+pub(super) struct SettleThreads(pub(super) Vec<UnboundedSender<SettleRequest>>);
 
-impl Settle for ThroughThreads {
+impl Settle for SettleThreads {
     fn pass(&self) -> Pass {
-        let ask = |thread: &UnboundedSender<Asked>| {
+        let ask = |thread: &UnboundedSender<SettleRequest>| {
             let (asked, answer) = oneshot::channel();
             // A thread that has ended has no sockets: nobody answers.
             let _ = thread.send(asked);

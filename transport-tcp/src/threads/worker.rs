@@ -16,16 +16,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedReceiver};
 use tokio_util::io::poll_read_buf;
 
-use super::pipe::{Pipe, ThreadedStream, Wanted};
-use super::settle::Asked;
+use super::pipe::{PipeRequest, ThreadPipe, ThreadedStream};
+use super::settle::SettleRequest;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
 
-type Accept = Pin<Box<dyn Future<Output = Option<(Accepting, Option<Accepted>)>>>>;
+type AcceptFuture = Pin<Box<dyn Future<Output = Option<(Acceptor, Option<Accepted>)>>>>;
 
 /// A listening socket, and whom it hands connections to.
-struct Accepting {
+struct Acceptor {
     listener: TcpListener,
     to_driver: Sender<ThreadedStream>,
     errors: AcceptErrors,
@@ -39,10 +39,10 @@ struct Accepted {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+enum WorkerKey {
     Listener,
     /// The driver asks.
-    Asked,
+    SettleRequest,
     /// A pass over what has arrived.
     Pass,
     /// Everything that the pass woke has been looked at.
@@ -53,25 +53,25 @@ enum Key {
 
 /// Owns a thread's sockets, and moves bytes between them and the driver.
 pub(super) struct Worker {
-    accept: Option<Accept>,
+    accept: Option<AcceptFuture>,
     listener_waker: Waker,
-    asked: UnboundedReceiver<Asked>,
+    asked: UnboundedReceiver<SettleRequest>,
     asked_waker: Waker,
     /// Whom to answer once what has arrived is read.
-    answering: Option<(Asked, Settling<Key>)>,
+    answering: Option<(SettleRequest, Settling<WorkerKey>)>,
     settle: Arc<dyn Settle>,
-    pass: Arc<KeyWaker<Key>>,
-    passed: Arc<KeyWaker<Key>>,
-    sockets: Slab<Socket>,
+    pass: Arc<KeyWaker<WorkerKey>>,
+    passed: Arc<KeyWaker<WorkerKey>>,
+    sockets: Slab<WorkerSocket>,
     budgets: Budgets,
     scratch: BytesMut,
-    ready: Arc<Ready<Key>>,
-    keys: VecDeque<(Key, Arc<KeyWaker<Key>>)>,
+    ready: Arc<Ready<WorkerKey>>,
+    keys: VecDeque<(WorkerKey, Arc<KeyWaker<WorkerKey>>)>,
 }
 
-struct Socket {
+struct WorkerSocket {
     stream: TcpStream,
-    pipe: Arc<Pipe>,
+    pipe: Arc<ThreadPipe>,
     waker: Waker,
     /// What the driver wrote and this socket has not taken yet.
     output: BytesMut,
@@ -84,17 +84,17 @@ impl Worker {
     pub(super) fn new(
         listener: TcpListener,
         to_driver: Sender<ThreadedStream>,
-        asked: UnboundedReceiver<Asked>,
+        asked: UnboundedReceiver<SettleRequest>,
         budgets: Budgets,
     ) -> Self {
-        let accepting = Accepting {
+        let accepting = Acceptor {
             listener,
             to_driver,
             errors: AcceptErrors::default(),
         };
         let ready = Arc::new(Ready::default());
-        let listener_waker = Waker::from(ready.waker(Key::Listener));
-        let asked_waker = Waker::from(ready.waker(Key::Asked));
+        let listener_waker = Waker::from(ready.waker(WorkerKey::Listener));
+        let asked_waker = Waker::from(ready.waker(WorkerKey::SettleRequest));
         listener_waker.wake_by_ref();
         asked_waker.wake_by_ref();
         Self {
@@ -104,8 +104,8 @@ impl Worker {
             asked_waker,
             answering: None,
             settle: Arc::new(Reactor::default()),
-            pass: ready.waker(Key::Pass),
-            passed: ready.waker(Key::Passed),
+            pass: ready.waker(WorkerKey::Pass),
+            passed: ready.waker(WorkerKey::Passed),
             sockets: Slab::new(),
             budgets,
             scratch: BytesMut::new(),
@@ -128,9 +128,9 @@ impl Worker {
             };
             waker.rearm();
             let all_read = match key {
-                Key::Listener => self.accept(),
-                Key::Socket(slot) => self.socket_ready(slot as usize),
-                Key::Asked | Key::Pass | Key::Passed => {
+                WorkerKey::Listener => self.accept(),
+                WorkerKey::Socket(slot) => self.socket_ready(slot as usize),
+                WorkerKey::SettleRequest | WorkerKey::Pass | WorkerKey::Passed => {
                     self.settle_on(key);
                     continue;
                 }
@@ -149,15 +149,15 @@ impl Worker {
     }
 
     /// Reads what has arrived if the driver asks for that, and answers.
-    fn settle_on(&mut self, key: Key) {
-        if key == Key::Asked {
+    fn settle_on(&mut self, key: WorkerKey) {
+        if key == WorkerKey::SettleRequest {
             self.take_asked();
             return;
         }
         let Some((_, settling)) = &mut self.answering else {
             return;
         };
-        if key == Key::Pass {
+        if key == WorkerKey::Pass {
             settling.advance(&self.ready, &mut self.keys);
         } else if settling.passed(&self.ready, &mut self.keys) {
             self.answer();
@@ -213,11 +213,11 @@ impl Worker {
 
     fn insert(&mut self, stream: TcpStream, peer: SocketAddr) -> ThreadedStream {
         let entry = self.sockets.vacant_entry();
-        let waker = Waker::from(self.ready.waker(Key::Socket(entry.key() as u32)));
+        let waker = Waker::from(self.ready.waker(WorkerKey::Socket(entry.key() as u32)));
         // There may be something to read already, and the socket has not been asked to wake us.
         waker.wake_by_ref();
-        let pipe = Arc::new(Pipe::default());
-        entry.insert(Socket {
+        let pipe = Arc::new(ThreadPipe::default());
+        entry.insert(WorkerSocket {
             stream,
             pipe: Arc::clone(&pipe),
             waker: waker.clone(),
@@ -236,12 +236,12 @@ impl Worker {
         let waker = socket.waker.clone();
         let reads = self.budgets.reads.max(1);
         match socket.exchange(&mut Context::from_waker(&waker), &mut self.scratch, reads) {
-            Ok(Next::Wait) => {}
-            Ok(Next::GoOn) => {
+            Ok(SocketStep::Wait) => {}
+            Ok(SocketStep::Continue) => {
                 waker.wake();
                 return false;
             }
-            Ok(Next::Release) => {
+            Ok(SocketStep::Release) => {
                 self.sockets.remove(slot);
             }
             Err(error) => {
@@ -253,29 +253,29 @@ impl Worker {
     }
 }
 
-enum Next {
+enum SocketStep {
     Wait,
-    GoOn,
+    Continue,
     Release,
 }
 
-impl Socket {
+impl WorkerSocket {
     /// Writes what is to be written, and reads at most `reads` times.
-    fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut, reads: usize) -> io::Result<Next> {
+    fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut, reads: usize) -> io::Result<SocketStep> {
         let wanted = self.write(cx)?;
         if wanted.release {
-            return Ok(Next::Release);
+            return Ok(SocketStep::Release);
         }
         let mut room = wanted.input;
         for _ in 0..reads {
             self.held_back = self.reading && !room;
             if !(self.reading && room) {
-                return Ok(Next::Wait);
+                return Ok(SocketStep::Wait);
             }
             scratch.clear();
             scratch.reserve(READ_BYTES);
             match poll_read_buf(Pin::new(&mut self.stream), cx, scratch) {
-                Poll::Pending => return Ok(Next::Wait),
+                Poll::Pending => return Ok(SocketStep::Wait),
                 Poll::Ready(Ok(0)) => {
                     self.reading = false;
                     self.pipe.end();
@@ -284,12 +284,12 @@ impl Socket {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
-        Ok(Next::GoOn)
+        Ok(SocketStep::Continue)
     }
 
     /// Writes what was left of the last time, then what the driver has written since. What it writes from here on wakes
     /// this socket again.
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Wanted> {
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<PipeRequest> {
         let mut written = self.poll_write(cx)?.is_ready();
         let wanted = self.pipe.take(&mut self.output);
         written = written && self.poll_write(cx)?.is_ready();
@@ -316,13 +316,13 @@ impl Socket {
 }
 
 /// The driver learns that the socket is gone, whatever has become of this thread.
-impl Drop for Socket {
+impl Drop for WorkerSocket {
     fn drop(&mut self) {
         self.pipe.fail(io::ErrorKind::ConnectionAborted);
     }
 }
 
-impl Accepting {
+impl Acceptor {
     /// The next connection, if it can be accepted. `None` once the driver has dropped its listener.
     async fn next(mut self) -> Option<(Self, Option<Accepted>)> {
         let permit = self.to_driver.clone().reserve_owned().await.ok()?;

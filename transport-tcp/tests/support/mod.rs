@@ -104,7 +104,7 @@ impl Relay {
         Self {
             addr: localhost(),
             handle,
-            driver: tokio::spawn(driver.within(budgets).run()),
+            driver: tokio::spawn(driver.with_budgets(budgets).run()),
         }
     }
 

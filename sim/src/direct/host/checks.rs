@@ -6,10 +6,11 @@ use echosphere_core::{CloseReason, ConnId, Time};
 use super::{Host, Socket};
 use crate::direct::conn::Arrival;
 use crate::direct::net::{MILLISECOND, Nanos, Net};
-use crate::direct::rules::SharedTold;
+use crate::direct::rules::SharedView;
 use crate::marks::Mark;
 use crate::observe::Observable;
-use crate::side::Side;
+use crate::oracle::silence::HOUR;
+use crate::role::Role;
 use crate::words;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -24,7 +25,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Checks what the machine was told of connections that have ended. `after` is what has just come on one of them,
     /// and whether the machine knew it.
     pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
-        let ended = self.told.borrow_mut().take_ended();
+        let ended = self.view.borrow_mut().take_ended();
         if ended.is_empty() && after.is_none_or(|(.., arrival)| arrival == Arrival::Data) {
             return;
         }
@@ -38,7 +39,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let expected = match arrival {
                     Some(Arrival::Fin) if lines && self.bodies_of_lines => {
                         // Where such a body ends is not seen here.
-                        (self.side == Side::Server).then_some(CloseReason::PeerClosed)
+                        (self.role == Role::Server).then_some(CloseReason::PeerClosed)
                     }
                     Some(Arrival::Fin) if socket.spoken.frames.is_mid_frame() => {
                         Some(CloseReason::Malformed(ErrorCode::Truncated))
@@ -55,7 +56,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                         words::why(reason)
                     )));
                 }
-                if let (Side::Client, CloseReason::Malformed(code)) = (self.side, reason)
+                if let (Role::Client, CloseReason::Malformed(code)) = (self.role, reason)
                     && code != ErrorCode::Truncated
                 {
                     result = result.and(Err(format!("{id:?} was sent what nobody can read: {code}")));
@@ -86,7 +87,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         // A connection may go on whose peer has finished sending, and the machine is told that too. What its caller reads
         // in the same step may then end it.
-        let finished = self.told.borrow().last_peer_finished();
+        let finished = self.view.borrow().last_peer_finished();
         if let Some((id, true, arrival)) = after
             && arrival != Arrival::Data
             && !(arrival == Arrival::Fin && finished == Some(id))
@@ -101,7 +102,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// Notes which connections the machine has finished.
     pub(super) fn note_finished(&mut self, net: &Net) {
-        let finished = self.told.borrow_mut().take_finished();
+        let finished = self.view.borrow_mut().take_finished();
         for id in finished {
             let now = self.local(net.now);
             let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
@@ -120,31 +121,35 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
     /// notes what it sent itself.
     pub(super) fn check_order(&mut self, net: &mut Net) {
-        if self.told.borrow().passed.is_empty() {
+        if self.view.borrow().passed.is_empty() {
             return;
         }
-        let (told, types) = (SharedTold::clone(&self.told), self.types());
-        for passed in told.borrow_mut().passed.drain(..) {
+        let (view, types) = (SharedView::clone(&self.view), self.types());
+        let now = self.local(net.now);
+        for passed in view.borrow_mut().passed.drain(..) {
             let socket = self.sockets.get_mut(passed.conn.slot as usize).and_then(Option::as_mut);
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
+            if now.since(std::mem::replace(&mut socket.used, now)) >= HOUR {
+                net.marks.hit(Mark::SilentForAnHour);
+            }
             let conn = &mut net.conns[socket.index];
             if passed.by_length && (conn.lines || types) {
                 continue;
             }
             // A server may take what is left of a line for one that is whole, when its sender has crashed.
-            let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
-            let cut = crashed && conn.lines && self.bodies_of_lines && self.side == Side::Server;
+            let crashed = conn.ends[self.role as usize].fin_heard && conn.ends[self.role.other() as usize].crashed;
+            let cut = crashed && conn.lines && self.bodies_of_lines && self.role == Role::Server;
             if let (true, Some((bytes, last))) = (passed.heard, passed.part) {
                 socket.half.take_part(bytes, last);
             }
             let pipes = &mut conn.pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;
-                pipes[self.side as usize].said.extend(passed.digest);
+                pipes[self.role as usize].said.extend(passed.digest);
             } else if passed.digest.is_some()
-                && pipes[self.side.other() as usize].said.pop_front() != passed.digest
+                && pipes[self.role.other() as usize].said.pop_front() != passed.digest
                 && !cut
             {
                 self.check(Err(format!(
@@ -158,7 +163,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// A socket is let go of. That breaks its connection off, unless it had finished, or its peer has broken it off; it may, if what
     /// was to be written before the end could not be.
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
-        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
+        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
         if !finished && !socket.stuck && !socket.slow {
             self.check(Err(format!("{:?} was broken off, and not closed in order", socket.id)));
         }
@@ -188,7 +193,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(id));
         if let (Some(socket), Some(outbox)) = (socket.filter(|socket| socket.id == id), outbox) {
-            let known = self.told.borrow().knows(id);
+            let known = self.view.borrow().knows(id);
             let result = socket.backlog.wrote(now, outbox.len(), known, &self.link);
             self.check(result);
         }
@@ -196,7 +201,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// The end of what the other side sent has come: its machine must have been heard out.
     pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
-        let from = self.side.other() as usize;
+        let from = self.role.other() as usize;
         let conn = &net.conns[index];
         let left = conn.pipes[from].said.len();
         if left > 0 && !conn.ends[from].crashed {
@@ -218,9 +223,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 continue;
             }
             let conn = &net.conns[socket.index];
-            let end = &conn.ends[self.side as usize];
+            let end = &conn.ends[self.role as usize];
             let lines = conn.lines || types;
-            if self.told.borrow().knows(socket.id) {
+            if self.view.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
                 let fin_sent = end.fin_sent || end.blocked || socket.stuck;
                 let finishing = socket.spoken.check_finishing(now, fin_sent, &self.link);
@@ -230,7 +235,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let kept = socket.spoken.check_kept(now, lines, socket.met, &self.link);
                 result = result.and(kept.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
-            if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
+            if !end.blocked && !end.fin_sent && self.view.borrow().knows(socket.id) {
                 let silence = socket.spoken.check_silence(now, lines, &self.link);
                 result = result.and(silence.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }

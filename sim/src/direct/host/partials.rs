@@ -10,8 +10,8 @@ use crate::direct::net::Net;
 use crate::marks::Mark;
 use crate::observe::Observable;
 use crate::oracle::partial::rounded;
+use crate::role::Role;
 use crate::scenario::LINK;
-use crate::side::Side;
 
 /// What one connection has received of a message that is not whole.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Half {
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether the bound can be met in this run. In others nothing is compared, for speed.
     pub(super) fn is_bounded(&self) -> bool {
-        self.side == Side::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
+        self.role == Role::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
     }
 
     fn socket(&self, id: ConnId) -> Option<&Socket> {
@@ -52,8 +52,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     fn goes_on(&self, net: &Net, socket: &Socket) -> bool {
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
         let silent = outbox.is_some_and(|outbox| outbox.is_empty());
-        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
-        self.told.borrow().knows(socket.id) || !socket.met && silent && !finished
+        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
+        self.view.borrow().knows(socket.id) || !socket.met && silent && !finished
     }
 
     /// The connections that have just been refused for their half-received messages.
@@ -65,12 +65,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if total == std::mem::replace(&mut self.refused, total) {
             return Vec::new();
         }
-        let told = self.told.borrow();
+        let view = self.view.borrow();
         let sockets = self.halves.iter().filter_map(|id| self.socket(*id));
-        let refused = sockets.filter(|socket| match told.end_of(socket.id) {
+        let refused = sockets.filter(|socket| match view.end_of(socket.id) {
             Some(reason) => reason == CloseReason::PartialLimit,
             // Whoever has not begun is told nothing else than the last words.
-            None => !socket.met && !told.knows(socket.id) && self.says_busy(socket),
+            None => !socket.met && !view.knows(socket.id) && self.says_busy(socket),
         });
         refused.map(|socket| socket.id).collect()
     }

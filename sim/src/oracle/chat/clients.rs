@@ -6,8 +6,8 @@ use echosphere_core::chat::{ClientConfig, Command, Failure, Message, Notice, Sen
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::{Read, Reading};
 use super::connecting::Connecting;
+use super::machines::{Read, SimClient};
 use super::sessions::{Answers, Sending, Sessions};
 use super::words::unsaid;
 use super::workload::{Planned, place};
@@ -84,9 +84,9 @@ impl ClientsModel {
         &mut self,
         sessions: &mut Sessions,
         host: usize,
-        client: &Reading,
-        event: &EventOf<Reading>,
-        actions: &[ActionOf<Reading>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let entry = self.hosts.entry(host).or_default();
         if let Some(connecting) = &mut entry.connecting {
@@ -133,7 +133,12 @@ impl ClientsModel {
             Event::Received(conn, Message::Welcome { received }) => entry.welcomed(*conn, *received),
             Event::Opened(conn, _) if client.types => entry.welcomed(*conn, 0),
             Event::Opened(..) => entry.welcomed = false,
-            Event::Closed(conn, _) => entry.closed(*conn),
+            Event::Closed(conn, _) => {
+                if entry.conn == Some(*conn) && entry.answers.are_withheld() {
+                    self.marks.hit(Mark::LostWhileWithheld);
+                }
+                entry.closed(*conn);
+            }
             Event::Received(_, message) if entry.connected => {
                 if let Message::Taken { .. } = message {
                     entry.sending.answered();
@@ -178,6 +183,9 @@ impl ClientsModel {
         reads.for_each(|read| entry.reads(sessions, read));
         if let (Some(conn), Some(_)) = (entry.conn, entry.session) {
             entry.answers.check(conn, entry.read, actions)?;
+            if entry.answers.are_withheld() {
+                self.marks.hit(Mark::AnswerWithheld);
+            }
         }
         entry.sending.note(client.now, self.window, actions)?;
         if entry.session.is_none() != client.inner.is_zero() {
@@ -269,7 +277,7 @@ impl Host {
         sessions: &mut Sessions,
         marks: &Marks,
         now: Time,
-        event: &EventOf<Reading>,
+        event: &EventOf<SimClient>,
         notice: &Notice,
     ) -> Result<(), String> {
         if let Notice::Refused { .. } = notice {

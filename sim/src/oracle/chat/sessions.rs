@@ -6,7 +6,7 @@ use bytes::Bytes;
 use echosphere_core::chat::Message;
 use echosphere_core::{Action, ConnId, Time};
 
-use super::callers::ANSWER;
+use super::machines::ANSWER;
 use super::typed;
 use super::workload::read;
 use crate::words;
@@ -197,6 +197,11 @@ impl Sending {
 pub(super) struct Answers(VecDeque<(u64, bool)>);
 
 impl Answers {
+    /// Whether some part is not answered.
+    pub(super) fn are_withheld(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// A message has come.
     pub(super) fn came(&mut self, message: &Message) {
         if let Message::Part { id, last, .. } = *message {

@@ -11,9 +11,9 @@ const LONGEST: usize = 992;
 
 /// Somebody who types, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
 #[derive(Clone, Debug)]
-pub struct Person;
+pub struct ChatTypist;
 
-impl Typist for Person {
+impl Typist for ChatTypist {
     type Message = Message;
 
     fn write(said: usize, message: &Message, output: &mut Outbox) {

@@ -8,9 +8,9 @@ use crate::oracle::typed::{Typist, after, read_error, take_line};
 
 /// Somebody who types, every other line with CR LF at its end.
 #[derive(Clone, Debug)]
-pub struct Person;
+pub struct EchoTypist;
 
-impl Typist for Person {
+impl Typist for EchoTypist {
     type Message = Message;
 
     fn write(said: usize, message: &Message, output: &mut Outbox) {

@@ -8,9 +8,9 @@ use crate::oracle::typed::{Typing, Typist, fits_a_line, read_error, take_line};
 
 /// A user who types. A relay is said in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
 #[derive(Clone, Debug)]
-pub struct User;
+pub struct HubTypist;
 
-impl Typist for User {
+impl Typist for HubTypist {
     type Message = Message;
 
     fn write(said: usize, message: &Message, output: &mut Outbox) {

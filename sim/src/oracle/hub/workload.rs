@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Hub;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::{Workload, partial};
+use crate::oracle::silence::{self, SILENCE};
+use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -104,6 +105,8 @@ impl Hub {
             planned,
             max_backlog: None,
             max_partial_bytes: None,
+            max_connections: None,
+            silence: Duration::ZERO,
             lines: Vec::new(),
             come_back: Vec::new(),
             meek: Vec::new(),
@@ -165,6 +168,41 @@ impl Workload for Hub {
         hub.mind_lines();
         // Whoever is refused may be so again and again: users do not try again.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
+        hub.max_connections = connections::draw(seed, clients);
+        hub
+    }
+
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let mut planned = Vec::new();
+        for session in 0..3 {
+            let (host, at) = (dice.below(hosts), window.mul_f64(0.5 * dice.unit()));
+            planned.push(Planned::Session {
+                host,
+                session,
+                at,
+                leaves: at + SILENCE + window,
+            });
+            let to: UserIds = (1..=3).collect();
+            let len = dice.among(1, silence::LONGEST);
+            let body = Bytes::from(dice.bytes(len));
+            for at in [at, window + SILENCE] {
+                let request = Request::Relay {
+                    to: to.clone(),
+                    body: body.clone(),
+                };
+                planned.push(Planned::Ask {
+                    host,
+                    session,
+                    at,
+                    request,
+                });
+            }
+        }
+        let mut hub = Self::new(planned);
+        hub.number();
+        hub.come_back = (0..hosts).filter(|_| dice.chance(0.5)).collect();
+        hub.silence = SILENCE + 2 * window;
         hub
     }
 
@@ -202,6 +240,8 @@ impl Workload for Hub {
         json!({
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
+            "max_connections": self.max_connections,
+            "silence": self.silence,
             "lines": self.lines,
             "come_back": self.come_back,
             "meek": self.meek,
@@ -212,11 +252,15 @@ impl Workload for Hub {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             #[serde(default)]
             max_backlog: Option<usize>,
             #[serde(default)]
             max_partial_bytes: Option<usize>,
+            #[serde(default)]
+            max_connections: Option<usize>,
+            #[serde(default)]
+            silence: Duration,
             #[serde(default)]
             lines: Vec<usize>,
             #[serde(default)]
@@ -225,14 +269,16 @@ impl Workload for Hub {
             meek: Vec<usize>,
             planned: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = whole.planned.into_iter().map(Planned::try_from);
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = written_workload.planned.into_iter().map(Planned::try_from);
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            lines: whole.lines,
-            come_back: whole.come_back,
-            meek: whole.meek,
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            silence: written_workload.silence,
+            lines: written_workload.lines,
+            come_back: written_workload.come_back,
+            meek: written_workload.meek,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
     }

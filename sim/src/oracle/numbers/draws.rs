@@ -5,9 +5,10 @@ use std::time::Duration;
 use echosphere_core::numbers::{Mode, ServerConfig};
 
 use super::Numbers;
-use super::workload::{Ask, Name, Planned, REPEATING, Wanted};
+use super::planned::{Ask, Name, Planned, REPEATING, Wanted};
 use crate::dice::{Dice, Purpose};
-use crate::oracle::partial;
+use crate::oracle::silence::SILENCE;
+use crate::oracle::{connections, partial};
 
 /// How long a stream lasts at most, if nothing goes wrong.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -75,10 +76,43 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
         max_backlog,
         // All requests are short.
         max_partial_bytes: partial::draw(seed, 0),
+        max_connections: connections::draw(seed, clients),
         lines,
         meek,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }
+}
+
+/// Streams whose next number comes more than an hour after the one before.
+pub(super) fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Numbers {
+    let mut dice = Dice::new(seed, Purpose::Workload);
+    let server = ServerConfig {
+        mode: Mode::Both,
+        period: SILENCE,
+        session_ttl: PATIENT,
+        unacknowledged_ttl: PATIENT,
+        max_sessions: 1000,
+    };
+    let name = Name(dice.number(), 1);
+    let wanted = [
+        Wanted::Plain { n: 2, after: None },
+        Wanted::Session {
+            name,
+            n: 1,
+            after: None,
+        },
+    ];
+    let planned = wanted.map(|want| Planned::Get {
+        host: dice.below(hosts),
+        at: window.mul_f64(dice.unit()),
+        want,
+    });
+    Numbers::new(
+        planned.into(),
+        server,
+        Duration::from_millis(1500),
+        Duration::from_secs(60),
+    )
 }
 
 impl Drawing {
@@ -98,7 +132,7 @@ impl Drawing {
             10 | 11 => self.race(at),
             12 => self.repeat(at),
             13 => self.abandoned(at),
-            _ => self.odd(at),
+            _ => self.scripts(at),
         }
     }
 
@@ -199,7 +233,7 @@ impl Drawing {
         self.get(later, Wanted::Session { name, n, after: None });
     }
 
-    fn odd(&mut self, at: Duration) {
+    fn scripts(&mut self, at: Duration) {
         let own = (self.name(), self.count(self.most));
         let count = self.dice.among(1, 4);
         let mut script: Vec<_> = (0..count).map(|_| (self.pause(), self.ask(own))).collect();
@@ -216,7 +250,7 @@ impl Drawing {
 
     fn say(&mut self, at: Duration, script: Vec<(Duration, Ask)>, stays: Duration) {
         let host = self.dice.below(self.hosts);
-        self.planned.push(Planned::Odd {
+        self.planned.push(Planned::Script {
             host,
             at,
             script,

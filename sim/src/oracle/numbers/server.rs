@@ -7,7 +7,7 @@ use echosphere_core::numbers::{Message, Mode, ServerConfig, ServerCounters, Uuid
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Time};
 
-use super::machines::Watched;
+use super::machines::SimServer;
 use super::sequence::Sequences;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -51,6 +51,8 @@ struct Peer {
     sent: usize,
     finished: bool,
     behind: bool,
+    /// The next number of its stream waits for it to read.
+    held_back: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,7 @@ impl Peer {
             sent: KEEPALIVES,
             finished: false,
             behind: false,
+            held_back: false,
         }
     }
 }
@@ -161,9 +164,9 @@ impl ServerModel {
     /// Checks that `actions` are what `event` must lead to.
     pub(super) fn step(
         &mut self,
-        server: &Watched,
-        event: &EventOf<Watched>,
-        actions: &[ActionOf<Watched>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         self.now = server.now;
         let numbers = actions.iter().rev().filter_map(|action| match action {
@@ -357,6 +360,7 @@ impl ServerModel {
         let Some(Peer {
             stream,
             behind,
+            held_back,
             finished,
             ..
         }) = self.peers.get_mut(&conn)
@@ -375,6 +379,7 @@ impl ServerModel {
         } else {
             self.now + period
         };
+        *held_back = *behind;
         if *behind {
             self.marks.hit(Mark::HeldBack);
             self.counters.held_back += 1;

@@ -9,9 +9,9 @@ use crate::oracle::typed::{Typist, read_error, take_line};
 /// A client who types. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
 /// turn.
 #[derive(Clone, Debug)]
-pub struct Caller;
+pub struct NumbersTypist;
 
-impl Typist for Caller {
+impl Typist for NumbersTypist {
     type Message = Message;
 
     fn write(said: usize, request: &Message, output: &mut Outbox) {

@@ -2,7 +2,7 @@
 
 use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 
-use super::machines::Errand;
+use super::scripts::SimCommand;
 use crate::trace::Brief;
 use crate::words;
 
@@ -47,11 +47,11 @@ impl Brief for Message {
     }
 }
 
-impl Brief for Errand {
+impl Brief for SimCommand {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Get(Command::Get { key, stream: want }) => *line += &format!("get stream {key}: {}", wanted(want)),
-            Self::Odd { script, stays } => {
+            Self::Script { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {
                     *line += &format!(" after {after:?} ");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use echosphere_core::numbers::Message;
 use echosphere_core::{Action, ConnId, Machine};
 
-use super::{Owed, ServerModel, Stream, Watched};
+use super::{Owed, ServerModel, SimServer, Stream};
 use crate::observe::ActionOf;
 use crate::words;
 
@@ -16,7 +16,7 @@ const ERROR: usize = 500;
 
 impl ServerModel {
     /// Checks that what was done is what was owed.
-    pub(super) fn settle(&mut self, actions: &[ActionOf<Watched>]) -> Result<(), String> {
+    pub(super) fn settle(&mut self, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
         let mut done: BTreeMap<ConnId, Vec<Owed>> = BTreeMap::new();
         for action in actions {
             let (conn, what) = match action {
@@ -48,7 +48,7 @@ impl ServerModel {
         Ok(())
     }
 
-    pub(super) fn compare(&mut self, server: &Watched) -> Result<(), String> {
+    pub(super) fn compare(&mut self, server: &SimServer) -> Result<(), String> {
         if self.deep {
             server.inner.audit()?;
         }

@@ -40,6 +40,9 @@ impl ServerModel {
         let peer = self.left(conn, reason);
         let peer = peer.ok_or_else(|| format!("{conn:?} closed, and was not connected"))?;
         let ended = matches!(peer.stream, Some(Stream::Ended(_)));
+        if peer.held_back {
+            self.marks.hit(Mark::LostWhileHeldBack);
+        }
         match reason {
             CloseReason::Finished | CloseReason::TimedOut if !ended => {
                 return Err(format!("{conn:?} ended as {reason:?}, and was not finished"));

@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use echosphere_core::numbers::{Message, Notice};
+use echosphere_core::numbers::{Command, Message, Notice};
 use echosphere_core::timers::{TimerId, Timers};
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Time};
-
-use super::machines::Errand;
 
 /// Tokens from here on are theirs: more than a client counts to.
 const FIRST_TOKEN: u64 = 1 << 63;
@@ -23,8 +21,22 @@ enum Due {
     Next(ConnId),
 }
 
+/// What a host of clients is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SimCommand {
+    /// What a client can be asked for.
+    Get(Command),
+    /// Requests on one connection, each after a time, and after another its end: what no client of ours says.
+    Script {
+        /// Each request, and how long after the one before.
+        script: Vec<(Duration, Message)>,
+        /// How long after the last the connection ends.
+        stays: Duration,
+    },
+}
+
 #[derive(Debug)]
-pub(super) struct Odd {
+pub(super) struct Scripts {
     last_token: u64,
     dials: BTreeMap<DialToken, (TimerId, Script)>,
     conns: BTreeMap<ConnId, (TimerId, Script)>,
@@ -33,7 +45,7 @@ pub(super) struct Odd {
 
 type Out = Actions<Message, Notice>;
 
-impl Odd {
+impl Scripts {
     pub(super) const fn new() -> Self {
         Self {
             last_token: FIRST_TOKEN,
@@ -54,7 +66,7 @@ impl Odd {
     }
 
     /// Whether the event is about one of these, and nobody else's.
-    pub(super) fn owns(&self, event: &Event<Message, Errand>) -> bool {
+    pub(super) fn owns(&self, event: &Event<Message, SimCommand>) -> bool {
         match event {
             Event::Opened(_, opened) => opened.dial.is_some_and(|token| token.0 > FIRST_TOKEN),
             Event::DialFailed(token, _) => token.0 > FIRST_TOKEN,
@@ -65,7 +77,7 @@ impl Odd {
         }
     }
 
-    pub(super) fn handle(&mut self, now: Time, event: &Event<Message, Errand>, out: &mut Out) {
+    pub(super) fn handle(&mut self, now: Time, event: &Event<Message, SimCommand>, out: &mut Out) {
         match event {
             Event::Opened(conn, opened) => {
                 if let Some((timer, script)) = opened.dial.and_then(|token| self.dials.remove(&token)) {

@@ -14,7 +14,7 @@ const ROUNDED: Duration = Duration::from_nanos(2);
 
 /// What all attempts of a client go by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(super) struct AttemptRule {
     /// The first and the longest step.
     pub(super) steps: Backoff,
     /// How long one attempt may take.
@@ -27,8 +27,8 @@ pub(super) struct Rule {
 
 /// How somebody's attempts to connect go.
 #[derive(Clone, Debug)]
-pub(super) struct Trying {
-    rule: Rule,
+pub(super) struct Attempts {
+    rule: AttemptRule,
     /// The first attempt, or the loss of the last connection that had proven its use.
     since: Time,
     failures: u32,
@@ -37,8 +37,8 @@ pub(super) struct Trying {
     refused: bool,
 }
 
-impl Trying {
-    pub(super) const fn begins(rule: Rule, now: Time) -> Self {
+impl Attempts {
+    pub(super) const fn begins(rule: AttemptRule, now: Time) -> Self {
         Self {
             rule,
             since: now,

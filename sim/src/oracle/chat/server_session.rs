@@ -5,16 +5,16 @@ use std::time::Duration;
 use echosphere_core::chat::{Failure, Message};
 use echosphere_core::{CloseReason, ConnId, Event, Time};
 
-use super::callers::Answering;
+use super::machines::SimServer;
 use crate::observe::{ActionOf, EventOf};
 use crate::words;
 
 /// What happened to the server, and what it did.
-pub(super) type Step<'a> = (&'a EventOf<Answering>, &'a [ActionOf<Answering>]);
+pub(super) type Step<'a> = (&'a EventOf<SimServer>, &'a [ActionOf<SimServer>]);
 
 /// Whom the server talks with.
 #[derive(Debug, Default)]
-pub(super) struct Talk {
+pub(super) struct ServerSession {
     pub(super) number: u64,
     /// Which of the server's sessions it is.
     pub(super) ordinal: u64,
@@ -44,7 +44,7 @@ pub(super) struct Talk {
     pub(super) undelivered: u64,
 }
 
-impl Talk {
+impl ServerSession {
     /// Whether the caller has read everything that was heard.
     pub(super) const fn is_read(&self) -> bool {
         self.read == self.heard

@@ -8,14 +8,14 @@ use echosphere_core::{Actions, ConnId, Event, Machine, Time};
 
 /// A hub that notes whom it must leave out.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct SimServer {
     /// The hub.
     pub inner: Server,
     /// Users' connections for which too much waited to be written when the last relay came.
     pub behind: BTreeSet<ConnId>,
 }
 
-impl Machine for Asked {
+impl Machine for SimServer {
     type Message = Message;
     type Command = Infallible;
     type Notice = Infallible;

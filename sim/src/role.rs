@@ -2,12 +2,12 @@
 
 /// A side of a connection, and at once the index of what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Role {
     Client = 0,
     Server = 1,
 }
 
-impl Side {
+impl Role {
     pub(crate) const BOTH: [Self; 2] = [Self::Client, Self::Server];
 
     pub(crate) const fn other(self) -> Self {

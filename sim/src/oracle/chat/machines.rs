@@ -26,7 +26,7 @@ pub struct Read {
 
 /// A server whose caller answers every message when it reads it.
 #[derive(Debug)]
-pub struct Answering {
+pub struct SimServer {
     /// The server.
     pub inner: Server,
     /// When it took its last event, by its own clock.
@@ -44,7 +44,7 @@ pub struct Answering {
 
 /// A client whose caller reads every message.
 #[derive(Debug)]
-pub struct Reading {
+pub struct SimClient {
     /// The client.
     pub inner: Client<ChaCha8Rng>,
     /// Somebody who types: is not welcomed, and begins to talk at once.
@@ -92,7 +92,7 @@ impl Reader {
     }
 }
 
-impl Answering {
+impl SimServer {
     pub(super) const fn new(inner: Server, lag: Duration) -> Self {
         Self {
             inner,
@@ -124,7 +124,7 @@ impl Answering {
     }
 }
 
-impl Reading {
+impl SimClient {
     pub(super) const fn new(inner: Client<ChaCha8Rng>, types: bool, lag: Duration) -> Self {
         Self {
             inner,
@@ -136,7 +136,7 @@ impl Reading {
     }
 }
 
-impl Machine for Answering {
+impl Machine for SimServer {
     type Message = Message;
     type Command = ServerCommand;
     type Notice = Notice;
@@ -188,7 +188,7 @@ impl Machine for Answering {
     }
 }
 
-impl Machine for Reading {
+impl Machine for SimClient {
     type Message = Message;
     type Command = Command;
     type Notice = Notice;

@@ -8,18 +8,18 @@ use rand_chacha::ChaCha8Rng;
 /// The real client. One that is rude sends messages twice, and oks that nobody asked for; and it hears oks to what it
 /// never sent, which are to have no effect.
 #[derive(Debug)]
-pub struct Player {
+pub struct SimClient {
     client: Client<ChaCha8Rng>,
     rude: Option<ChaCha8Rng>,
 }
 
-impl Player {
+impl SimClient {
     pub(super) const fn new(client: Client<ChaCha8Rng>, rude: Option<ChaCha8Rng>) -> Self {
         Self { client, rude }
     }
 }
 
-impl Machine for Player {
+impl Machine for SimClient {
     type Message = Message;
     type Command = Command;
     type Notice = Notice;

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::direct::story::{Story, Turn};
+use crate::direct::history::{History, Turn};
 use crate::direct::{Case, Fault};
 
 /// A band for each fault that began: its name, where, from which step, and to which step or until when.
-pub(super) fn bands(case: &Case, story: &Story) -> Vec<Value> {
+pub(super) fn bands(case: &Case, history: &History) -> Vec<Value> {
     let mut bands = Vec::new();
-    for (from, step) in story.steps.iter().enumerate() {
+    for (from, step) in history.steps.iter().enumerate() {
         let Some(Turn::Begins(at)) = step.fault else {
             continue;
         };
         let fault = case.faults[at].1;
         let (name, host, link) = describe(fault, case.hosts);
-        let ends = story.steps[from..]
+        let ends = history.steps[from..]
             .iter()
             .position(|step| step.fault == Some(Turn::Ends(at)));
         let to = match fault {
@@ -67,6 +67,6 @@ fn describe(fault: Fault, server: usize) -> (String, usize, bool) {
         Fault::ClientDrain(host, _) => ("draining".to_owned(), host, false),
         Fault::Pause(host, _) => ("paused".to_owned(), host, false),
         Fault::Narrow(host, byte, _) => (format!("narrow: {byte:?} a byte"), host, true),
-        Fault::Stranger(host, talk) => (format!("a stranger says {talk}"), host, true),
+        Fault::Stranger(host, kind) => (format!("a stranger says {kind}"), host, true),
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::World;
 use super::case::{Fault, Rates, nanos};
-use super::net::What;
-use super::story::Turn;
+use super::history::Turn;
+use super::net::Scheduled;
 use crate::marks::Mark;
 use crate::oracle::{Oracle, System};
-use crate::side::Side;
+use crate::role::Role;
 
 impl<S: System> World<'_, S> {
     /// Begins a fault, and plans its end.
@@ -24,30 +24,30 @@ impl<S: System> World<'_, S> {
             }
             Fault::Clog(host, lasts) => {
                 self.hit(Mark::Hold);
-                self.hold(host, &Side::BOTH);
+                self.hold(host, &Role::BOTH);
                 lasts
             }
             Fault::Partition(host, lasts) => {
                 self.hit(Mark::Partition);
-                self.cut(host, &Side::BOTH);
+                self.cut(host, &Role::BOTH);
                 lasts
             }
             Fault::PartitionToServer(host, lasts) => {
                 self.hit(Mark::PartitionToServer);
-                self.cut(host, &[Side::Client]);
+                self.cut(host, &[Role::Client]);
                 lasts
             }
             Fault::PartitionToClient(host, lasts) => {
                 self.hit(Mark::PartitionToClient);
-                self.cut(host, &[Side::Server]);
+                self.cut(host, &[Role::Server]);
                 lasts
             }
             Fault::Reset(host, share) => {
                 for index in self.net.open(Some(host)) {
                     if self.net.decisions.chance(share) {
                         self.hit(Mark::ConnReset);
-                        for side in Side::BOTH {
-                            self.net.reset(index, side);
+                        for role in Role::BOTH {
+                            self.net.reset(index, role);
                         }
                     }
                 }
@@ -109,8 +109,8 @@ impl<S: System> World<'_, S> {
                 self.net.links[host].byte += nanos(byte);
                 lasts
             }
-            Fault::Stranger(host, talk) => {
-                self.stranger_comes(host, talk);
+            Fault::Stranger(host, kind) => {
+                self.stranger_comes(host, kind);
                 return;
             }
             Fault::Pause(host, lasts) => {
@@ -129,7 +129,7 @@ impl<S: System> World<'_, S> {
             }
         };
         self.lasting[at] = true;
-        self.net.at(now + nanos(lasts), What::End(at as u32));
+        self.net.at(now + nanos(lasts), Scheduled::End(at as u32));
     }
 
     /// Ends a fault, unless the network was healed before.
@@ -144,13 +144,13 @@ impl<S: System> World<'_, S> {
             Fault::Narrow(host, byte, _) => self.net.links[host].byte -= nanos(byte),
             Fault::Clog(host, _) => {
                 self.hit(Mark::Release);
-                for side in Side::BOTH {
-                    self.net.release(host, side);
+                for role in Role::BOTH {
+                    self.net.release(host, role);
                 }
             }
-            Fault::Partition(host, _) => self.mend(host, &Side::BOTH),
-            Fault::PartitionToServer(host, _) => self.mend(host, &[Side::Client]),
-            Fault::PartitionToClient(host, _) => self.mend(host, &[Side::Server]),
+            Fault::Partition(host, _) => self.mend(host, &Role::BOTH),
+            Fault::PartitionToServer(host, _) => self.mend(host, &[Role::Client]),
+            Fault::PartitionToClient(host, _) => self.mend(host, &[Role::Server]),
             Fault::ClientCrash(host, _) | Fault::ClientPowerLoss(host, _) => {
                 if !self.clients[host].is_up() {
                     self.start_client(host);
@@ -187,29 +187,29 @@ impl<S: System> World<'_, S> {
         self.strangers_leave();
         // Who waits for room has it now.
         for index in self.net.open(None) {
-            for side in Side::BOTH {
-                self.net.unblock(index, side);
+            for role in Role::BOTH {
+                self.net.unblock(index, role);
             }
         }
     }
 
-    fn hold(&mut self, host: usize, sides: &[Side]) {
-        for &side in sides {
-            self.net.links[host].held[side as usize] += 1;
+    fn hold(&mut self, host: usize, roles: &[Role]) {
+        for &role in roles {
+            self.net.links[host].held[role as usize] += 1;
         }
     }
 
-    fn cut(&mut self, host: usize, sides: &[Side]) {
-        self.hold(host, sides);
-        for &side in sides {
-            self.net.links[host].cut[side as usize] += 1;
+    fn cut(&mut self, host: usize, roles: &[Role]) {
+        self.hold(host, roles);
+        for &role in roles {
+            self.net.links[host].cut[role as usize] += 1;
         }
     }
 
-    fn mend(&mut self, host: usize, sides: &[Side]) {
-        for &side in sides {
-            self.net.links[host].cut[side as usize] -= 1;
-            self.net.release(host, side);
+    fn mend(&mut self, host: usize, roles: &[Role]) {
+        for &role in roles {
+            self.net.links[host].cut[role as usize] -= 1;
+            self.net.release(host, role);
         }
     }
 
@@ -228,8 +228,8 @@ impl<S: System> World<'_, S> {
         let now = Duration::from_nanos(self.net.now);
         let watch = &mut *self.watch.borrow_mut();
         watch.trace.note(now, what);
-        if let Some(story) = &mut watch.story {
-            story.note(now, what, turn);
+        if let Some(history) = &mut watch.history {
+            history.note(now, what, turn);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::words::{self, Whose, brief};
 
 /// A run, told from its start to its end.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct History {
     /// What happened, in order.
     pub steps: Vec<Step>,
     /// The connections that were made, in the order in which each end heard of it.
@@ -32,9 +32,9 @@ pub struct Step {
     /// How often that host had started.
     pub life: u32,
     /// What it was told.
-    pub event: Told,
+    pub event: Described,
     /// What it did.
-    pub actions: Vec<Told>,
+    pub actions: Vec<Described>,
     /// Which of the case's faults begins or ends.
     pub fault: Option<Turn>,
     /// What the server knows from here on.
@@ -57,7 +57,7 @@ pub type Fact = (&'static str, String);
 
 /// An event or an action in words.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Described {
     /// What kind of event or action.
     pub kind: Kind,
     /// The connection that it is about, as this host calls it.
@@ -116,7 +116,7 @@ pub struct EndOf {
     pub id: ConnId,
 }
 
-impl Story {
+impl History {
     pub(super) fn step<M: Brief, C: Brief, N: Brief>(
         &mut self,
         at: Duration,
@@ -150,7 +150,7 @@ impl Story {
     }
 
     pub(super) fn note(&mut self, at: Duration, what: &str, turn: Option<(Turn, Fault)>) {
-        let event = Told::new(Kind::Note, what.to_owned());
+        let event = Described::new(Kind::Note, what.to_owned());
         self.push(Step {
             fault: turn.map(|(turn, _)| turn),
             ..Step::new(at, event)
@@ -174,7 +174,7 @@ impl Story {
 }
 
 impl Step {
-    const fn new(at: Duration, event: Told) -> Self {
+    const fn new(at: Duration, event: Described) -> Self {
         Self {
             at,
             who: None,
@@ -188,7 +188,7 @@ impl Step {
     }
 }
 
-impl Told {
+impl Described {
     fn new(kind: Kind, text: String) -> Self {
         Self {
             kind,
@@ -222,29 +222,29 @@ fn beyond(these: &BTreeMap<Fact, usize>, those: &BTreeMap<Fact, usize>) -> Vec<F
     more.collect()
 }
 
-fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Told {
+fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Described {
     match event {
-        Event::Opened(id, opened) => Told {
+        Event::Opened(id, opened) => Described {
             dial: opened.dial,
-            ..Told::of(Kind::Opened, *id, String::new())
+            ..Described::of(Kind::Opened, *id, String::new())
         },
-        Event::Received(id, message) => Told::of(Kind::Received, *id, brief(message)),
-        Event::Closed(id, reason) => Told::of(Kind::Closed, *id, words::why(*reason)),
-        Event::PeerFinished(id) => Told::of(Kind::PeerFinished, *id, String::new()),
-        Event::DialFailed(token, error) => Told::dial(Kind::DialFailed, *token, words::not_connected(*error)),
-        Event::Command(command) => Told::new(Kind::Command, brief(command)),
-        Event::Drain => Told::new(Kind::Drain, String::new()),
-        Event::Deadline => Told::new(Kind::Deadline, String::new()),
+        Event::Received(id, message) => Described::of(Kind::Received, *id, brief(message)),
+        Event::Closed(id, reason) => Described::of(Kind::Closed, *id, words::why(*reason)),
+        Event::PeerFinished(id) => Described::of(Kind::PeerFinished, *id, String::new()),
+        Event::DialFailed(token, error) => Described::dial(Kind::DialFailed, *token, words::not_connected(*error)),
+        Event::Command(command) => Described::new(Kind::Command, brief(command)),
+        Event::Drain => Described::new(Kind::Drain, String::new()),
+        Event::Deadline => Described::new(Kind::Deadline, String::new()),
     }
 }
 
-fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Told {
+fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Described {
     match action {
-        Action::Dial(token) => Told::dial(Kind::Dial, *token, String::new()),
-        Action::AbandonDial(token) => Told::dial(Kind::Abandon, *token, String::new()),
-        Action::Send(id, message) => Told::of(Kind::Sent, *id, brief(message)),
-        Action::Close(id, reason) => Told::of(Kind::Close, *id, words::why(*reason)),
-        Action::Notify(notice) => Told::new(Kind::Notice, brief(notice)),
-        Action::Finish(id) => Told::of(Kind::Finish, *id, String::new()),
+        Action::Dial(token) => Described::dial(Kind::Dial, *token, String::new()),
+        Action::AbandonDial(token) => Described::dial(Kind::Abandon, *token, String::new()),
+        Action::Send(id, message) => Described::of(Kind::Sent, *id, brief(message)),
+        Action::Close(id, reason) => Described::of(Kind::Close, *id, words::why(*reason)),
+        Action::Notify(notice) => Described::new(Kind::Notice, brief(notice)),
+        Action::Finish(id) => Described::of(Kind::Finish, *id, String::new()),
     }
 }

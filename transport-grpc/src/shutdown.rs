@@ -5,8 +5,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 /// A call that waits to be taken.
-pub(crate) struct Asked {
-    pub(crate) peer: SocketAddr,
+pub(crate) struct PendingCall {
+    pub(crate) peer: Option<SocketAddr>,
     /// What it receives.
     pub(crate) incoming: Body,
     /// Takes what it sends.
@@ -16,18 +16,18 @@ pub(crate) struct Asked {
 /// How far a server is on its way to its end. It serves until its listener is dropped, then drains, and is over when
 /// [`Serving`](crate::Serving) is asked to end or dropped.
 #[derive(Clone)]
-pub(crate) struct Drain {
-    calls: mpsc::Sender<Asked>,
+pub(crate) struct Shutdown {
+    calls: mpsc::Sender<PendingCall>,
     over: CancellationToken,
 }
 
-impl Drain {
-    pub(crate) const fn new(calls: mpsc::Sender<Asked>, over: CancellationToken) -> Self {
+impl Shutdown {
+    pub(crate) const fn new(calls: mpsc::Sender<PendingCall>, over: CancellationToken) -> Self {
         Self { calls, over }
     }
 
     /// Hands a call to the listener. `false` if that is gone.
-    pub(crate) async fn ask(&self, call: Asked) -> bool {
+    pub(crate) async fn ask(&self, call: PendingCall) -> bool {
         self.calls.send(call).await.is_ok()
     }
 

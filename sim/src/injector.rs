@@ -25,7 +25,7 @@ pub enum Way {
 
 /// Something done to a host of clients, by its number, or its link to the server, or to the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fault {
+pub enum TurmoilFault {
     /// Every segment takes so long.
     Latency(usize, Duration),
     /// Segments take as long as they do in this run.
@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// In words, as a trace notes it.
-impl fmt::Display for Fault {
+impl fmt::Display for TurmoilFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = |way| match way {
             Way::Both => "both ways",
@@ -125,45 +125,45 @@ impl Injector {
         }
     }
 
-    pub(crate) fn apply(&mut self, sim: &mut Sim<'_>, fault: Fault) {
+    pub(crate) fn apply(&mut self, sim: &mut Sim<'_>, fault: TurmoilFault) {
         match fault {
-            Fault::Latency(host, latency) => {
+            TurmoilFault::Latency(host, latency) => {
                 self.marks.hit(Mark::LatencySpike);
                 sim.set_link_latency(SERVER, CLIENTS[host], latency);
             }
-            Fault::LatencyNormal(host) => {
+            TurmoilFault::LatencyNormal(host) => {
                 // Sets both bounds, then the upper one.
                 sim.set_link_latency(SERVER, CLIENTS[host], self.latency.0);
                 sim.set_link_max_message_latency(SERVER, CLIENTS[host], self.latency.1);
             }
-            Fault::Hold(host) => {
+            TurmoilFault::Hold(host) => {
                 self.marks.hit(Mark::Hold);
                 self.cut.remove(&host);
                 sim.hold(SERVER, CLIENTS[host]);
             }
-            Fault::Release(host) => {
+            TurmoilFault::Release(host) => {
                 self.marks.hit(Mark::Release);
                 self.cut.remove(&host);
                 sim.release(SERVER, CLIENTS[host]);
             }
-            Fault::Partition(host, way) => self.partition(sim, host, way),
-            Fault::Repair(host, way) => self.repair(sim, host, way),
-            Fault::FailRate(host, rate) => sim.set_link_fail_rate(SERVER, CLIENTS[host], rate),
-            Fault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
-            Fault::DrainClient(host, _) => {
+            TurmoilFault::Partition(host, way) => self.partition(sim, host, way),
+            TurmoilFault::Repair(host, way) => self.repair(sim, host, way),
+            TurmoilFault::FailRate(host, rate) => sim.set_link_fail_rate(SERVER, CLIENTS[host], rate),
+            TurmoilFault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
+            TurmoilFault::DrainClient(host, _) => {
                 // The host does it by itself, once it is told.
                 if self.down.insert(CLIENTS[host]) {
                     self.marks.hit(Mark::ClientDrain);
                 }
             }
-            Fault::RestartClient(host) => {
+            TurmoilFault::RestartClient(host) => {
                 if self.down.remove(CLIENTS[host]) {
                     self.rules.tearing_down(|| sim.bounce(CLIENTS[host]));
                     self.repair(sim, host, Way::Both);
                 }
             }
-            Fault::CrashServer { unnoticed } => self.crash_server(sim, unnoticed),
-            Fault::DrainServer(_) => {
+            TurmoilFault::CrashServer { unnoticed } => self.crash_server(sim, unnoticed),
+            TurmoilFault::DrainServer(_) => {
                 // The host does it by itself, once it is told.
                 if self.down.insert(SERVER) {
                     self.marks.hit(Mark::ServerDrain);
@@ -171,8 +171,8 @@ impl Injector {
                 }
             }
             // The host does it by itself, once it is told.
-            Fault::Pause(..) => self.marks.hit(Mark::Pause),
-            Fault::RestartServer => {
+            TurmoilFault::Pause(..) => self.marks.hit(Mark::Pause),
+            TurmoilFault::RestartServer => {
                 if self.down.remove(SERVER) {
                     self.rules.tearing_down(|| sim.bounce(SERVER));
                     for host in 0..self.hosts {
@@ -246,15 +246,15 @@ impl Injector {
     /// Ends every fault: all hosts run, all links are sound, what was kept back is under way.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
         for (host, name) in clients(self.hosts) {
-            self.apply(sim, Fault::FailRate(host, 0.0));
-            self.apply(sim, Fault::LatencyNormal(host));
+            self.apply(sim, TurmoilFault::FailRate(host, 0.0));
+            self.apply(sim, TurmoilFault::LatencyNormal(host));
             self.cut.remove(&host);
             // Mends partitions too, those that turmoil made by itself included, which `repair` does as well; but
             // `repair` leaves what was kept back where it is.
             sim.release(SERVER, name);
-            self.apply(sim, Fault::RestartClient(host));
+            self.apply(sim, TurmoilFault::RestartClient(host));
         }
-        self.apply(sim, Fault::RestartServer);
+        self.apply(sim, TurmoilFault::RestartServer);
     }
 
     /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, whoever

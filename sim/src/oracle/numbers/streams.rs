@@ -8,18 +8,18 @@ use echosphere_core::wire::ErrorCode;
 
 use super::Numbers;
 use super::draws::PATIENT;
-use super::machines::Errand;
+use super::planned::{Ask, Name, Planned, Wanted};
+use super::scripts::SimCommand;
 use super::sequence::Sequences;
 use super::server::LARGEST_FIRST;
 use super::words::total_in_words;
-use super::workload::{Ask, Name, Planned, Wanted};
 use crate::words;
 
 #[derive(Debug)]
-pub(super) struct CallersModel {
+pub(super) struct StreamsModel {
     planned: Vec<Planned>,
     mode: Mode,
-    callers: Vec<Caller>,
+    callers: Vec<Progress>,
     /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
@@ -31,7 +31,7 @@ pub(super) struct CallersModel {
 
 /// Who asked for one stream.
 #[derive(Debug, Default)]
-struct Caller {
+struct Progress {
     /// The place of the number that it was told last.
     place: Option<u32>,
     /// How many it was told.
@@ -40,7 +40,7 @@ struct Caller {
     over: bool,
 }
 
-impl CallersModel {
+impl StreamsModel {
     pub(super) fn new(numbers: &Numbers) -> Self {
         let mut counts: BTreeMap<Name, BTreeSet<u16>> = BTreeMap::new();
         for (name, n) in numbers.planned.iter().flat_map(Planned::begins) {
@@ -55,7 +55,7 @@ impl CallersModel {
         Self {
             planned: numbers.planned.clone(),
             mode: numbers.server.mode,
-            callers: numbers.planned.iter().map(|_| Caller::default()).collect(),
+            callers: numbers.planned.iter().map(|_| Progress::default()).collect(),
             mixed: counts.into_keys().collect(),
             sequences: Sequences::default(),
             own: asked.into_keys().collect(),
@@ -69,17 +69,17 @@ impl CallersModel {
     }
 
     /// What a host is to do in its next life: all that has not come to an end, from where it was.
-    pub(super) fn errands(&mut self, host: usize) -> Vec<(Duration, Errand)> {
-        let mut errands = Vec::new();
+    pub(super) fn commands(&mut self, host: usize) -> Vec<(Duration, SimCommand)> {
+        let mut commands = Vec::new();
         for (number, planned) in self.planned.clone().iter().enumerate() {
             match planned {
                 Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
                     if let Some(want) = self.left(number, want) {
                         let key = number as u64;
-                        errands.push((*at, Errand::Get(Command::Get { key, stream: want })));
+                        commands.push((*at, SimCommand::Get(Command::Get { key, stream: want })));
                     }
                 }
-                Planned::Odd {
+                Planned::Script {
                     host: of,
                     at,
                     script,
@@ -87,13 +87,13 @@ impl CallersModel {
                 } if *of == host => {
                     let said = script.iter().map(|(after, ask)| (*after, self.request(ask)));
                     let script = said.collect();
-                    errands.push((*at, Errand::Odd { script, stays: *stays }));
+                    commands.push((*at, SimCommand::Script { script, stays: *stays }));
                 }
-                Planned::Get { .. } | Planned::Odd { .. } => {}
+                Planned::Get { .. } | Planned::Script { .. } => {}
             }
         }
-        errands.sort_by_key(|(at, _)| *at);
-        errands
+        commands.sort_by_key(|(at, _)| *at);
+        commands
     }
 
     fn left(&mut self, number: usize, want: &Wanted) -> Option<StreamSpec> {
