@@ -1,4 +1,4 @@
-//! How long things take: percentiles and histograms, for people and for machines.
+//! Latencies: percentiles and histograms, as text and as JSON.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::values::{short, thousands};
 
-/// What takes longer is recorded as this long.
+/// The longest latency; longer ones count as this one.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Latencies, to three digits.
@@ -26,7 +26,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
-/// How many took up to so many microseconds, and longer than those of the bar before.
+/// The number of latencies up to this many microseconds that are above the bar before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Bar {
     up_to: f64,
@@ -50,7 +50,7 @@ impl Latencies {
         self.0.len()
     }
 
-    /// What this share of all, 0 to 1, does not exceed.
+    /// The latency that this share of all, from 0 to 1, does not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(share))
     }
@@ -76,6 +76,13 @@ impl Latencies {
         }
     }
 
+    /// `0.18/0.21/0.48 ms`: the minimum, the mean and the 99th percentile; `None` if nothing was recorded.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let (min, mean, p99) = (self.min(), self.mean(), self.quantile(0.99));
+        let [min, mean] = [min, mean].map(short_milliseconds);
+        (self.count() > 0).then(|| format!("{min}/{mean}/{}", milliseconds(p99)))
+    }
+
     /// Bars, each up to twice as long as the one before.
     pub(crate) fn histogram(&self) -> Vec<Bar> {
         let first = (self.0.min() / 2).next_power_of_two().max(1);
@@ -86,7 +93,7 @@ impl Latencies {
         steps.skip_while(|bar| bar.count == 0).collect()
     }
 
-    /// Every latency with its count, to be added to those of another process.
+    /// Every latency in nanoseconds with its count, for another process.
     pub(crate) fn recorded(&self) -> Vec<(u64, u64)> {
         let recorded = self.0.iter_recorded();
         recorded
@@ -94,7 +101,7 @@ impl Latencies {
             .collect()
     }
 
-    /// Adds what [`Latencies::recorded`] gave.
+    /// Adds the latencies of [`Latencies::recorded`].
     pub(crate) fn add(&mut self, recorded: &[(u64, u64)]) {
         for (nanos, count) in recorded {
             self.record_many(Duration::from_nanos(*nanos), *count);
@@ -146,9 +153,25 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
     format!("  {:>9}  {:>11}\n{lines}", "up to", "count")
 }
 
-/// In microseconds, as JSON has it.
+/// The duration in microseconds, as in JSON.
 pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e3
+}
+
+/// `0.21 ms`, with about three digits.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{} ms", short_milliseconds(duration))
+}
+
+fn short_milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    let decimals = match ms {
+        ms if ms < 0.1 => 3,
+        ms if ms < 10.0 => 2,
+        ms if ms < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{ms:.decimals$}")
 }
 
 fn from_micros(micros: f64) -> String {
@@ -190,14 +213,85 @@ mod tests {
         assert_eq!(counted, 1000, "every one is in a bar");
     }
 
-    /// Within what a histogram of three digits tells apart.
+    fn recorded(micros: impl IntoIterator<Item = u64>) -> Latencies {
+        let mut latencies = Latencies::new().expect("a histogram");
+        micros
+            .into_iter()
+            .for_each(|micros| latencies.record(Duration::from_micros(micros)));
+        latencies
+    }
+
+    #[test]
+    fn a_summary_has_about_three_digits() {
+        assert_eq!(Latencies::new().expect("a histogram").summary(), None);
+        assert_eq!(recorded([50, 50]).summary().as_deref(), Some("0.050/0.050/0.050 ms"));
+        assert_eq!(recorded([110, 310]).summary().as_deref(), Some("0.11/0.21/0.31 ms"));
+        for (micros, text) in [
+            (99, "0.099 ms"),
+            (100, "0.10 ms"),
+            (9_990, "9.99 ms"),
+            (10_000, "10.0 ms"),
+            (99_900, "99.9 ms"),
+            (100_000, "100 ms"),
+        ] {
+            assert_eq!(milliseconds(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_shares() {
+        let text = bars(&[
+            Bar { up_to: 2.0, count: 0 },
+            Bar { up_to: 4.0, count: 1 },
+            Bar { up_to: 8.0, count: 500 },
+            Bar {
+                up_to: 16.0,
+                count: 1_000,
+            },
+        ]);
+        let [none, least, half, whole] = [0, 1, 20, 40].map(|length| "=".repeat(length));
+        let expected = format!(
+            "      up to        count\n       2 µs            0  {none}\n       4 µs            1  {least}\n       \
+             8 µs          500  {half}\n      16 µs        1,000  {whole}\n"
+        );
+        assert_eq!(text, expected);
+        assert_eq!(bars(&[]), "      up to        count\n");
+    }
+
+    #[test]
+    fn each_bar_counts_what_is_above_the_one_before() {
+        let micros = [3, 5, 6, 100, 3_000];
+        let histogram = recorded(micros).histogram();
+        let mut from = 0.0;
+        for Bar { up_to, count } in &histogram {
+            let within = |micros: &&u64| (from..*up_to).contains(&(**micros as f64));
+            assert_eq!(micros.iter().filter(within).count() as u64, *count, "{from} to {up_to}");
+            from = *up_to;
+        }
+        assert!(from > 3_000.0 && histogram[0].count > 0, "{histogram:?}");
+    }
+
+    #[test]
+    fn a_table_shows_the_baseline_and_the_ratio() {
+        let percentiles = |micros| recorded([micros]).percentiles();
+        let text = percentiles(300).to_text(Some(&percentiles(100)));
+        assert!(text.starts_with("           latency   baseline    ratio\n"), "{text}");
+        assert!(text.contains("  p99       300 µs     100 µs    3.00×\n"), "{text}");
+        let text = percentiles(300).to_text(None);
+        assert!(
+            text.starts_with("           latency\n") && text.contains("  p99.9     300 µs\n"),
+            "{text}"
+        );
+    }
+
+    /// Whether two figures agree to the precision of the histogram.
     fn close(is: f64, should: f64) -> bool {
         (is / should - 1.0).abs() < 2e-3
     }
 
     #[test]
     fn each_figure_is_that_of_the_latencies_one_by_one() {
-        // 1 µs to 10 ms, each once, in an order that is no order.
+        // 1 µs to 10 ms, each once, in a mixed order.
         let mut one_by_one: Vec<u64> = (1..=10_000).map(|n| n * 7919 % 10_001).collect();
         let mut latencies = Latencies::new().expect("a histogram");
         for micros in &one_by_one {

@@ -1,15 +1,15 @@
-//! What this machine allows: open files and ports.
+//! Limits of this machine: open files and ports.
 
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files of a process that are not connections, at most.
+/// The most open files of a process that are not connections.
 pub(crate) const OTHER_FILES: u64 = 64;
-/// Ports for outgoing connections from one address, by Linux's default.
+/// Ports for outgoing connections from one address, by default on Linux.
 const DEFAULT_PORTS: u64 = 28_232;
 
-/// Raises this process's limit of open files as far as it may, and returns it.
+/// Raises this process's limit of open files to the hard limit. Returns the limit.
 pub(crate) fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

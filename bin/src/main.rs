@@ -1,8 +1,9 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
-mod attempts;
 mod chat;
 mod echo;
+mod escape;
+mod failure;
 mod hub;
 mod latency;
 mod limits;
@@ -11,16 +12,18 @@ mod numbers;
 mod output;
 mod progress;
 mod prompt;
+mod retry;
+mod running;
 mod seed;
 mod server;
 mod settings;
-mod shown;
 mod signals;
 mod sources;
 mod stderr;
 mod stdin;
 mod terminal;
 mod values;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +34,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 use crate::output::Unwritable;
 use crate::stderr::{Format, complain};
 
-/// An acknowledged message relay: every message gets its ok.
+/// An acknowledged message relay
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
@@ -42,11 +45,11 @@ struct Cli {
     common: Common,
 }
 
-/// What every command understands.
+/// Options of every command.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Common options")]
 struct Common {
-    /// Write log lines to stderr as text or as JSON
+    /// Write log lines to stderr in this format
     #[arg(
         long,
         global = true,
@@ -57,35 +60,35 @@ struct Common {
     )]
     log_format: Format,
 
-    /// Log more: -v connections, -vv how each goes, -vvv everything [without it, RUST_LOG chooses]
+    /// Log more: connections (-v), their progress (-vv), everything (-vvv) [default: as RUST_LOG says]
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
-    /// Write nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     quiet: bool,
 
     /// Read settings from this file instead of .env
-    // It is read before the command line is parsed.
+    // `settings` reads it before clap parses the command line.
     #[arg(long, global = true, value_name = "PATH")]
     env_file: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
-Each setting can also come from an environment variable or from a file .env in the working folder. A flag wins over \
-the environment, and the environment over the file.
+Every option with an `env` entry in its help can also be an environment variable or a line of the file .env in the \
+working directory. The command line overrides the environment, and the environment overrides the file.
 
 Examples:
-  echosphere echo load                     a server and 10,000 clients, and a report
-  echosphere echo serve                    a server on 127.0.0.1:8000
-  echosphere echo send \"any string\"        have one message acknowledged
-  echosphere hub serve                     a hub on 127.0.0.1:1234
-  echosphere hub connect                   be one of its users
-  echosphere numbers serve                 numbers over gRPC on 127.0.0.1:1337
-  echosphere numbers get 5                 five of them, and their sum
-  echosphere chat serve                    wait for a peer on 127.0.0.1:8001
+  echosphere echo load                     run a server and 10,000 clients, and print a report
+  echosphere echo serve                    serve echo on 127.0.0.1:8000
+  echosphere echo send \"any string\"        send a message and wait for its ok
+  echosphere hub serve                     serve a hub on 127.0.0.1:1234
+  echosphere hub connect                   connect to it as a user
+  echosphere numbers serve                 serve numbers over gRPC on 127.0.0.1:1337
+  echosphere numbers get 5                 get five numbers and their sum
+  echosphere chat serve                    wait for a chat client on 127.0.0.1:8001
 
-Exit codes: 0 success; 1 it ran and something failed or is missing; 2 it could not start; 130 interrupted.";
+Exit codes: 0 success; 1 the command ran, and something failed or is missing; 2 it could not start; 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum System {
@@ -95,10 +98,10 @@ enum System {
     /// List connected users and send messages to them by id
     #[command(subcommand)]
     Hub(hub::Command),
-    /// Send streams of numbers that a client can resume after a lost connection
+    /// Serve and get streams of numbers that resume after a lost connection
     #[command(subcommand)]
     Numbers(numbers::Command),
-    /// Talk with one peer; every message is acknowledged
+    /// Chat with one peer; every message is acknowledged
     Chat(chat::Args),
 }
 
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
     terminal::close_at_panic();
     run().unwrap_or_else(|error| {
         complain!("error: {error:#}");
-        // What could not be written had been started.
+        // A command that could not write had started.
         ExitCode::from(if error.is::<Unwritable>() { 1 } else { 2 })
     })
 }
@@ -139,7 +142,7 @@ fn of_command(mut matches: &ArgMatches) -> &ArgMatches {
     matches
 }
 
-/// Names the systems that have a command which was given without one, such as `echosphere serve`.
+/// Suggests the systems that have a command, for a command without its system such as `echosphere serve`.
 fn suggest(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -161,32 +164,4 @@ fn suggest(mut error: clap::Error) -> clap::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every command, with its path.
-    fn commands(command: &clap::Command, path: &str, all: &mut Vec<(String, clap::Command)>) {
-        all.push((path.to_owned(), command.clone()));
-        for inner in command.get_subcommands() {
-            commands(inner, &format!("{path} {}", inner.get_name()), all);
-        }
-    }
-
-    #[test]
-    fn each_variable_is_named_after_its_flag() {
-        Cli::command().debug_assert();
-        let mut all = Vec::new();
-        commands(&Cli::command(), "echosphere", &mut all);
-        for (path, command) in &all {
-            let system = path.split(' ').nth(1).unwrap_or_default().to_uppercase();
-            for arg in command.get_arguments() {
-                let Some(variable) = arg.get_env().and_then(|variable| variable.to_str()) else {
-                    continue;
-                };
-                let flag = arg.get_id().as_str().to_uppercase();
-                let names = [format!("ECHOSPHERE_{flag}"), format!("ECHOSPHERE_{system}_{flag}")];
-                assert!(names.contains(&variable.to_owned()), "{path} --{flag}: {variable}");
-            }
-        }
-    }
-}
+mod options_tests;

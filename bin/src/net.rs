@@ -1,22 +1,22 @@
-//! Addresses as people write them.
+//! Addresses in options.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use tokio::net::lookup_host;
 
-/// A host and a port, either of which may be left out: `HOST:PORT`, `HOST`, `:PORT`, `PORT`, `[IPV6]:PORT`, `IPV6`.
+/// A host and a port, either of which can be absent: `HOST:PORT`, `HOST`, `:PORT`, `PORT`, `[IPV6]:PORT`, `IPV6`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// A name or an IP address; this machine's loopback address if it was left out.
+    /// A name or an IP address; the loopback address if the option has none.
     host: String,
     port: Option<u16>,
 }
 
 impl Address {
-    /// `port` of the loopback address.
+    /// The loopback address with `port`.
     pub(crate) fn loopback(port: u16) -> Self {
         Self {
             host: Ipv4Addr::LOCALHOST.to_string(),
@@ -24,7 +24,7 @@ impl Address {
         }
     }
 
-    /// With `port`, if it names none itself.
+    /// The address, with `port` if it has none.
     pub(crate) fn or_port(self, port: u16) -> Target {
         Target {
             host: self.host,
@@ -39,36 +39,38 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = |why: &str| format!("{why}; expected HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000");
         if text.contains("://") || text.contains('/') {
-            return Err(expected("not a URL or a path"));
+            return Err(expected("a URL or a path is not an address"));
         }
         let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
             (text, None)
         } else if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or_else(|| expected("no closing bracket"))?;
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or_else(|| expected("the closing bracket is missing"))?;
             if host.split('%').next().unwrap_or_default().parse::<Ipv6Addr>().is_err() {
-                return Err(expected("no IPv6 address stands in the brackets"));
+                return Err(expected("brackets enclose an IPv6 address"));
             }
             match rest.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if rest.is_empty() => (host, None),
-                None => return Err(expected("something follows the brackets")),
+                None => return Err(expected("only :PORT can follow the brackets")),
             }
         } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             ("", Some(text))
         } else {
             match text.rsplit_once(':') {
                 Some((host, _)) if host.contains(':') => {
-                    return Err(expected("an IPv6 address with a port stands in brackets"));
+                    return Err(expected("an IPv6 address with a port needs brackets"));
                 }
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),
             }
         };
         if host.is_empty() && port.is_none() {
-            return Err(expected("no address"));
+            return Err(expected("the address is empty"));
         }
         if host.contains(char::is_whitespace) {
-            return Err(expected("a host has no spaces"));
+            return Err(expected("a host cannot contain spaces"));
         }
         let port = port.map(|port| {
             port.parse::<u16>()
@@ -85,7 +87,7 @@ impl FromStr for Address {
     }
 }
 
-/// Where to listen or to connect: a name or an IP address, and a port.
+/// An address to listen on or connect to: a name or an IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: String,
@@ -93,13 +95,13 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The first of its addresses. Must be called within a runtime.
+    /// The first address of the host. Must be called within a runtime.
     pub(crate) async fn resolve(&self) -> anyhow::Result<SocketAddr> {
         let Self { host, port } = self;
         let mut found = lookup_host((&**host, *port))
             .await
-            .with_context(|| format!("cannot resolve {host:?}; is the name right?"))?;
-        found.next().ok_or_else(|| anyhow!("{host:?} has no address"))
+            .map_err(|error| anyhow!("cannot resolve {host}: {error}; check the name"))?;
+        found.next().ok_or_else(|| anyhow!("{host} has no address"))
     }
 }
 

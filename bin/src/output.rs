@@ -1,4 +1,4 @@
-//! What goes to stdout.
+//! The only writer to stdout.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::terminal;
 
-/// What was to be written could not be.
+/// An error of writing a result.
 #[derive(Debug)]
 pub(crate) struct Unwritable {
     to: String,
@@ -18,7 +18,7 @@ pub(crate) struct Unwritable {
 }
 
 impl Unwritable {
-    /// `to`: where it was to go.
+    /// `to` names the destination.
     pub(crate) fn new(to: &str, error: io::Error) -> Self {
         let to = to.to_owned();
         Self { to, error }
@@ -40,18 +40,17 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     bytes(&line)
 }
 
-/// Writes a number as a string. In JSON that is how each number is written that can exceed 2^53: many programs, JavaScript
-/// among them, read numbers above that as other numbers.
+/// Serializes a number that can exceed 2^53 as a string, since many programs cannot read larger JSON numbers exactly.
 pub(crate) fn exact<S: Serializer>(number: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&number.to_string())
 }
 
-/// The same as a value.
+/// A number that can exceed 2^53 as a JSON value.
 pub(crate) fn exactly(number: u64) -> Value {
     number.to_string().into()
 }
 
-/// An event with the bytes that somebody sent: their number, and the text that they are, or else Base64.
+/// Adds a body to an event: its length, and its text or its Base64.
 pub(crate) fn with_body(mut event: Value, body: &[u8]) -> Value {
     event["bytes"] = body.len().into();
     match str::from_utf8(body) {
@@ -61,23 +60,23 @@ pub(crate) fn with_body(mut event: Value, body: &[u8]) -> Value {
     event
 }
 
-/// What a command prints that has failed.
+/// Prints the object of a command that has failed.
 pub(crate) fn failure(error: &str) -> anyhow::Result<()> {
     json(&json!({ "error": error }))
 }
 
-/// A line for people, or several, broken between words where the terminal ends.
+/// Prints lines of text, wrapped between words to the width of the terminal.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     let mut text = terminal::fitted(text, io::stdout());
     text.push('\n');
     bytes(text.as_bytes())
 }
 
-/// Bytes as they are.
+/// Writes bytes unchanged.
 ///
 /// # Errors
 ///
-/// Stdout does not take them, because its reader has left for example.
+/// If stdout cannot be written, for example after its reader has ended.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let written = terminal::above(|| {
         let mut out = io::stdout().lock();

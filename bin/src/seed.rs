@@ -1,4 +1,4 @@
-//! Where randomness comes from: a seed that was given, or the system.
+//! Randomness from a seed or from the system.
 
 use anyhow::anyhow;
 use rand::TryRng;
@@ -6,7 +6,7 @@ use rand::rngs::SysRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A generator from `seed`, or from all the system's randomness if there is none.
+/// A generator from `seed`, or from the system's randomness without one.
 pub(crate) fn generator(seed: Option<u64>) -> anyhow::Result<ChaCha8Rng> {
     if let Some(seed) = seed {
         return Ok(ChaCha8Rng::seed_from_u64(seed));
@@ -14,12 +14,12 @@ pub(crate) fn generator(seed: Option<u64>) -> anyhow::Result<ChaCha8Rng> {
     Ok(ChaCha8Rng::from_seed(bytes()?))
 }
 
-/// A number of the system's randomness, as short as a seed that people may type again.
+/// A random number, short enough to be typed as a seed.
 pub(crate) fn draw() -> anyhow::Result<u32> {
     SysRng.try_next_u32().map_err(no_randomness)
 }
 
-/// Bytes of the system's randomness.
+/// Random bytes from the system.
 pub(crate) fn bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     SysRng.try_fill_bytes(&mut bytes).map_err(no_randomness)?;
@@ -27,5 +27,5 @@ pub(crate) fn bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
 }
 
 fn no_randomness(error: impl std::error::Error) -> anyhow::Error {
-    anyhow!("the system gives no randomness: {error}; choose a seed with --seed")
+    anyhow!("the system provides no randomness: {error}; set a seed with --seed")
 }

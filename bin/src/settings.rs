@@ -1,5 +1,4 @@
-//! Settings from the file `.env` and from variables by their former names, put into the environment where the command line
-//! looks for them.
+//! Settings from the file `.env`, and variables by their former names. Both go into the environment, where clap reads them.
 
 use std::cell::Cell;
 use std::env;
@@ -13,12 +12,12 @@ use clap::parser::ValueSource;
 
 use crate::stderr::complain;
 
-/// The file in the working folder that is read unless `--env-file` names another.
+/// The file in the working directory that is read without `--env-file`.
 const FILE: &str = ".env";
 /// Variables of this program whose names do not begin with `ECHOSPHERE_`.
 const OTHERS: [&str; 3] = ["MODE", "IP_ADDR", "RUST_LOG"];
-/// Former names of variables, and what they are called now.
-const FORMER: [(&str, &str); 8] = [
+/// Former names of variables, and their present names.
+pub(crate) const FORMER: [(&str, &str); 8] = [
     ("MODE", "ECHOSPHERE_CHAT_MODE"),
     ("IP_ADDR", "ECHOSPHERE_CHAT_ADDR"),
     ("ECHOSPHERE_GIVE_UP", "ECHOSPHERE_NUMBERS_TIMEOUT"),
@@ -29,7 +28,7 @@ const FORMER: [(&str, &str); 8] = [
     ("ECHOSPHERE_NUMBERS", "ECHOSPHERE_NUMBERS_TO"),
 ];
 
-/// Reads the settings of `--env-file` in `args`, or of `.env` in the working folder. What is in the environment already wins.
+/// Reads the settings of `--env-file` in `args`, or of `.env` in the working directory. The environment overrides them.
 ///
 /// # Errors
 ///
@@ -44,14 +43,14 @@ pub(crate) fn load(args: impl Iterator<Item = String>) -> anyhow::Result<()> {
     match fs::read(file) {
         Ok(text) => read(&text, Path::new(file), &mut settings),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) if named.is_none() => complain!("warning: cannot read the file {file}: {error}; it is left out"),
+        Err(error) if named.is_none() => complain!("warning: cannot read the file {file}: {error}; it is ignored"),
         Err(error) => return Err(error).with_context(|| format!("cannot read the file {file} (--env-file)")),
     }
     put_into_environment(&settings);
     Ok(())
 }
 
-/// The value of `--env-file`, which must be known before the command line is parsed.
+/// The value of `--env-file`. Clap parses the command line later.
 fn env_file(mut args: impl Iterator<Item = String>) -> Option<String> {
     while let Some(arg) = args.next().filter(|arg| arg != "--") {
         if arg == "--env-file" {
@@ -64,7 +63,7 @@ fn env_file(mut args: impl Iterator<Item = String>) -> Option<String> {
     None
 }
 
-/// Adds what `text` sets of this program. Says which lines cannot be read, and nothing of what they hold.
+/// Adds this program's settings in `text`. Warns of invalid lines without their contents, which can be secret.
 fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) {
     let lines = Cell::new(0);
     let by_line = ByLine {
@@ -91,7 +90,7 @@ fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) {
                     format!("lines {first} to {last} are")
                 };
                 complain!(
-                    "warning: {}: {which} not NAME=value, and left out; quote values that hold spaces",
+                    "warning: {}: {which} not NAME=value, and ignored; quote values that contain spaces",
                     file.display()
                 );
             }
@@ -99,7 +98,7 @@ fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) {
     }
 }
 
-/// Whether a line that cannot be read sets something of another program.
+/// Whether an invalid line sets a variable of another program.
 fn is_of_another(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     let name = line.split_once('=').map_or("", |(name, _)| name.trim_end());
@@ -111,7 +110,7 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("ECHOSPHERE_") || OTHERS.contains(&name)
 }
 
-/// Sets what is not set, each by all its names. The library that may do so reads settings as a file has them.
+/// Sets each variable that is not set, under all of its names. The library that can do so takes the text of a file.
 fn put_into_environment(settings: &[(String, String)]) {
     let mut file = String::new();
     for (name, value) in settings {
@@ -126,7 +125,7 @@ fn put_into_environment(settings: &[(String, String)]) {
     }
 }
 
-/// A value as it stands in a file of settings.
+/// A value in the syntax of a settings file.
 fn quoted(value: &str) -> String {
     let mut quoted = "\"".to_owned();
     for c in value.chars() {
@@ -139,7 +138,7 @@ fn quoted(value: &str) -> String {
     quoted + "\""
 }
 
-/// Gives one line at a time, and counts them.
+/// A reader that yields one line at a time and counts lines.
 struct ByLine<'a> {
     rest: &'a [u8],
     lines: &'a Cell<usize>,
@@ -158,18 +157,18 @@ impl Read for ByLine<'_> {
     }
 }
 
-/// Where the value of an argument comes from.
+/// The source of an argument's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The command line.
     Flag,
-    /// The environment, or a file of settings.
+    /// The environment or a settings file.
     Environment,
-    /// Nobody has set it.
+    /// The default.
     Default,
 }
 
-/// Where the value of the argument `id` comes from.
+/// The source of the value of the argument `id`.
 pub(crate) fn source(matches: &ArgMatches, id: &str) -> Source {
     match matches.value_source(id) {
         Some(ValueSource::CommandLine) => Source::Flag,
@@ -189,6 +188,23 @@ mod tests {
         assert_eq!(named("echosphere --env-file a echo serve").as_deref(), Some("a"));
         assert_eq!(named("echosphere echo serve --env-file=b").as_deref(), Some("b"));
         assert_eq!(named("echosphere echo send -- --env-file=b"), None);
+    }
+
+    #[test]
+    fn an_invalid_line_of_another_program_is_no_concern_of_this_one() {
+        for of_another in ["NAME=of another", "_N1=a b", "NAME = a b"] {
+            assert!(is_of_another(of_another.as_bytes()), "{of_another}");
+        }
+        for line in [
+            "ECHOSPHERE_OVER=1 s",
+            "MODE=a b",
+            "1N=a b",
+            "no name",
+            "=a b",
+            "A B=c d",
+        ] {
+            assert!(!is_of_another(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

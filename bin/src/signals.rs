@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone): the first asks to finish, the second ends at once.
+//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone): the first asks the program to finish, the second ends it at once.
 
 use std::fs;
 use std::future;
@@ -10,13 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::stderr::status;
 use crate::terminal;
 
-/// The exit code of a program that was interrupted.
+/// The exit code after an interruption.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// The exit code of a program that SIGQUIT ended.
+/// The exit code after SIGQUIT.
 pub(crate) const QUIT: u8 = 131;
 
-/// These signals, caught from here on.
+/// The signals that this program catches.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -24,7 +24,7 @@ pub(crate) struct Signals {
     hang_up: Caught,
 }
 
-/// A signal that is caught from here on, unless whoever started this program has it ignored, as nohup(1) does with SIGHUP.
+/// A caught signal, unless the parent process ignores it, as nohup(1) does with SIGHUP.
 #[derive(Debug)]
 pub(crate) struct Caught(Option<Signal>);
 
@@ -35,7 +35,7 @@ impl Caught {
         Ok(Self(caught.transpose()?))
     }
 
-    /// Waits for the next.
+    /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) {
         match &mut self.0 {
             Some(signal) => {
@@ -54,7 +54,7 @@ pub(crate) fn end_at_once(code: u8) -> ! {
 }
 
 impl Signals {
-    /// Starts to catch them. Must be called within a runtime.
+    /// Starts to catch the signals. Must be called within a runtime.
     pub(crate) fn catch() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -63,7 +63,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next.
+    /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             biased;
@@ -73,7 +73,7 @@ impl Signals {
         }
     }
 
-    /// Ends the program when the next comes.
+    /// Ends the program at the next signal.
     pub(crate) async fn end_at_next(mut self) {
         self.next().await;
         end_at_once(INTERRUPTED);

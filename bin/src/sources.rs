@@ -1,20 +1,20 @@
-//! Addresses to connect from: each has only so many ports, and this machine has many addresses of its own.
+//! Loopback addresses to connect from, as each address has a limited number of ports.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Connections from one loopback address, at most. With some 7,000 of an address's ports taken, Linux takes milliseconds
+/// The most connections from one loopback address. With some 7,000 of an address's ports taken, Linux takes milliseconds
 /// to find a free one.
 const PER_ADDRESS: u64 = 500;
-/// Loopback addresses to connect from, at most.
+/// The most loopback addresses to connect from.
 const MOST: u64 = 60_000;
 
-/// Connections that there can be over this machine's loopback network, if an address has this many ports.
+/// The most connections over the loopback network, if an address has this many ports.
 pub(crate) const fn most_loopback(ports: u64) -> u64 {
     MOST.saturating_mul(per_address(ports))
 }
 
-/// Loopback addresses for this many connections, if an address has this many ports. `draw` chooses among the loopback
-/// networks, so that ports still in TIME-WAIT from an earlier run are not in the way.
+/// Loopback addresses for this many connections, if an address has this many ports. `draw` selects one of the loopback
+/// networks, so that ports in TIME-WAIT after an earlier run do not matter.
 pub(crate) fn loopback(connections: u64, ports: u64, draw: u32) -> Vec<IpAddr> {
     let [.., second, third] = draw.to_be_bytes();
     let second = 1 + second % 254;
@@ -23,7 +23,7 @@ pub(crate) fn loopback(connections: u64, ports: u64, draw: u32) -> Vec<IpAddr> {
     (0..count).map(|at| address(at).into()).collect()
 }
 
-/// Half of an address's ports are left to others.
+/// Leaves half of an address's ports to other programs.
 const fn per_address(ports: u64) -> u64 {
     let half = ports / 2;
     if half < 1 {

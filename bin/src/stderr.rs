@@ -1,4 +1,4 @@
-//! Everything that goes to stderr, by one writer. A line that cannot be written is left out, and nothing else changes.
+//! The only writer to stderr. A line that cannot be written is dropped, and the program continues.
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
@@ -13,60 +13,60 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::terminal;
+use crate::{escape, terminal};
 
-/// The target of what this program itself says, when that is logged as JSON.
+/// The log target of this program's own lines in JSON.
 const STATUS: &str = "echosphere::status";
-/// What a log filter can name: the beginnings of the targets of this program and of the libraries it uses.
+/// The beginnings of all log targets: of this program and of its libraries.
 const TARGETS: [&str; 7] = ["echosphere", "tokio", "tonic", "tower", "hyper", "h2", "mio"];
 /// A write of at most this many bytes to a pipe that has room does not block (PIPE_BUF in pipe(7)).
 const AT_ONCE: usize = 4096;
-/// How long one line may wait for a reader that is behind.
+/// The longest wait for a slow reader.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Whether the reader was behind at the last write. Then the next line does not wait for it.
+/// Whether the reader was slow at the last write. The next line then does not wait.
 static BEHIND: AtomicBool = AtomicBool::new(false);
-/// The progress bar below everything else.
+/// The progress bar below all other lines.
 static BAR: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
 /// Set once at the start.
-static LOOK: OnceLock<Look> = OnceLock::new();
+static STYLE: OnceLock<Style> = OnceLock::new();
 
-/// Prints a line to stderr that tells people how a command goes; `-q` leaves it out.
+/// Prints a line about the progress of a command to stderr; `-q` suppresses it.
 macro_rules! status {
     ($($what:tt)*) => { $crate::stderr::say_status(format_args!($($what)*)) };
 }
 pub(crate) use status;
 
-/// Prints a line to stderr about something that went wrong.
+/// Prints a line about a problem to stderr.
 macro_rules! complain {
     ($($what:tt)*) => { $crate::stderr::say_complaint(format_args!($($what)*)) };
 }
 pub(crate) use complain;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Plain lines
     #[default]
     Text,
-    /// One JSON object on each line
+    /// One JSON object per line
     Json,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Look {
+struct Style {
     format: Format,
     quiet: bool,
 }
 
-impl Look {
+impl Style {
     fn get() -> Self {
-        LOOK.get().copied().unwrap_or_default()
+        STYLE.get().copied().unwrap_or_default()
     }
 }
 
-/// Sets how everything on stderr looks from here on. `verbosity` is how often `-v` was given, or -1 for `-q`; with 0, the
-/// variable `RUST_LOG` says which log lines are written.
+/// Sets the format of stderr. `verbosity` is the number of `-v` options, or -1 for `-q`; with 0, the variable `RUST_LOG`
+/// selects the log lines.
 pub(crate) fn set_up(format: Format, verbosity: i8) {
     let (filter, trouble) = filter(verbosity);
     let lines = tracing_subscriber::fmt()
@@ -80,13 +80,13 @@ pub(crate) fn set_up(format: Format, verbosity: i8) {
     }
     let quiet = verbosity < 0;
     // Only tests could set it twice.
-    let _ = LOOK.set(Look { format, quiet });
+    let _ = STYLE.set(Style { format, quiet });
     if let Some(trouble) = trouble {
         complain!("warning: {trouble}");
     }
 }
 
-/// Which log lines are written, and what is wrong with `RUST_LOG`.
+/// The filter of log lines, and what is wrong with `RUST_LOG`.
 fn filter(verbosity: i8) -> (EnvFilter, Option<String>) {
     let (level, from_environment) = match verbosity {
         ..0 => ("error", false),
@@ -107,18 +107,18 @@ fn filter(verbosity: i8) -> (EnvFilter, Option<String>) {
     };
     let trouble = trouble.map(|trouble| {
         format!(
-            "RUST_LOG={said:?}: {trouble}; expected a level (error, warn, info, debug, trace) or TARGET=LEVEL",
-            said = said.unwrap_or_default()
+            "RUST_LOG={}: {trouble}; expected a level (error, warn, info, debug, trace) or TARGET=LEVEL",
+            escape::line(said.unwrap_or_default().as_bytes())
         )
     });
-    // The program's own lines are not a matter of levels.
+    // The program's own lines have no level.
     match format!("{STATUS}=trace").parse() {
         Ok(directive) => (filter.add_directive(directive), trouble),
         Err(_) => (filter, trouble),
     }
 }
 
-/// A part of a log filter that can match nothing, such as a misspelt level.
+/// Names a part of a log filter that matches nothing, such as a misspelt level.
 fn unknown_target(filter: &str) -> Option<String> {
     let target = |part: &str| part.split(['=', '[']).next().unwrap_or_default().trim().to_owned();
     let known = |name: &str| {
@@ -126,48 +126,48 @@ fn unknown_target(filter: &str) -> Option<String> {
         name.is_empty() || level || TARGETS.iter().any(|target| name.starts_with(target))
     };
     let unknown = filter.split(',').map(target).find(|name| !known(name));
-    unknown.map(|name| format!("nothing here is called {name:?}"))
+    unknown.map(|name| format!("nothing is called {}", escape::line(name.as_bytes())))
 }
 
 pub(crate) fn say_status(line: Arguments<'_>) {
-    let look = Look::get();
-    match look.format {
-        _ if look.quiet => {}
+    let style = Style::get();
+    match style.format {
+        _ if style.quiet => {}
         Format::Text => write_line(line),
         Format::Json => tracing::info!(target: STATUS, "{line}"),
     }
 }
 
 pub(crate) fn say_complaint(line: Arguments<'_>) {
-    match Look::get().format {
+    match Style::get().format {
         Format::Text => write_line(line),
         Format::Json => tracing::error!(target: STATUS, "{line}"),
     }
 }
 
-/// Whether a progress bar can be seen there.
+/// Whether stderr shows progress bars.
 pub(crate) fn shows_progress() -> bool {
-    let look = Look::get();
-    !look.quiet && look.format == Format::Text && io::stderr().is_terminal()
+    let style = Style::get();
+    !style.quiet && style.format == Format::Text && io::stderr().is_terminal()
 }
 
-/// Tells where a server listens. In text it is the line `listening on ADDR …`, in JSON an event with the fields
+/// Reports the address that a server listens on: as the line `listening on ADDR …`, or in JSON as an event with the fields
 /// `address` and `transport`.
 pub(crate) fn listening(address: std::net::SocketAddr, transport: &str, more: &str) {
-    let look = Look::get();
-    match look.format {
-        _ if look.quiet => {}
+    let style = Style::get();
+    match style.format {
+        _ if style.quiet => {}
         Format::Text => write_line(format_args!("listening on {address}{more}")),
         Format::Json => tracing::info!(target: STATUS, %address, transport, "listening"),
     }
 }
 
-/// Writes a line, broken between words where the terminal ends.
+/// Writes a line, wrapped between words to the width of the terminal.
 fn write_line(line: Arguments<'_>) {
     write(format!("{}\n", terminal::fitted(&line.to_string(), io::stderr())).as_bytes());
 }
 
-/// Writes what the reader takes of `bytes`, without waiting long for one that is behind.
+/// Writes `bytes`, and drops what a slow reader does not take in time.
 fn write(bytes: &[u8]) {
     if !io::stderr().is_terminal() {
         return write_to_reader(bytes);
@@ -180,7 +180,7 @@ fn write(bytes: &[u8]) {
     }
 }
 
-/// Has everything else written above this progress bar, while there is one.
+/// Keeps this progress bar below all other lines while it exists.
 pub(crate) fn keep_below(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
 }
@@ -197,7 +197,7 @@ fn write_to_reader(mut bytes: &[u8]) {
     }
 }
 
-/// Whether a write does not block, waiting a little for that.
+/// Waits a short time until a write does not block. Returns whether that is so.
 fn takes_more(stderr: &io::StderrLock<'_>) -> bool {
     let wait = if BEHIND.load(Ordering::Relaxed) {
         Duration::ZERO
@@ -206,13 +206,12 @@ fn takes_more(stderr: &io::StderrLock<'_>) -> bool {
     };
     let timeout = Timespec::try_from(wait).unwrap_or_default();
     let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
-    // What cannot be waited for is tried.
     let takes = poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0);
     BEHIND.store(!takes, Ordering::Relaxed);
     takes
 }
 
-/// Gives log lines to this writer.
+/// Writes log lines here.
 #[derive(Clone, Copy, Debug)]
 struct Lines;
 

@@ -1,4 +1,4 @@
-//! What comes on stdin, and what is to be sent.
+//! Input from stdin, and the bytes that a command sends.
 
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use crate::stderr::status;
 use crate::values::counted;
 
-/// The most that is read at once.
+/// The most bytes of one read.
 const PIECE: usize = 64 * 1024;
 
-/// The bytes to send: those of `file`, of `text`, or of stdin to its end if there is neither or `text` is `-`.
+/// The bytes to send: those of `file`, of `text`, or of stdin to its end without both or if `text` is `-`.
 ///
 /// # Errors
 ///
-/// They cannot be read, are more than `most`, or there is nothing to read where nothing was asked to be sent.
+/// If they cannot be read, are more than `most` bytes, or if stdin is empty and no option asks for an empty message.
 pub(crate) fn to_send(text: Option<&str>, file: Option<&Path>, most: usize) -> anyhow::Result<Bytes> {
     let limit = most as u64 + 1;
     let read = |from: &mut dyn Read| {
@@ -36,25 +36,24 @@ pub(crate) fn to_send(text: Option<&str>, file: Option<&Path>, most: usize) -> a
             let mut stdin = io::stdin();
             let typed = stdin.is_terminal();
             if typed {
-                status!("reading what to send from this terminal; Ctrl-D at the start of a line ends it");
+                status!("type the message to send; Ctrl-D at the start of a line ends it");
             }
             let bytes = read(&mut stdin).context("cannot read stdin")?;
             if bytes.is_empty() && text.is_none() && !typed {
-                bail!("nothing to send: stdin is empty; to send an empty message give ''");
+                bail!("nothing to send: stdin is empty; use '' to send an empty message");
             }
             bytes
         }
     };
     ensure!(
         bytes.len() <= most,
-        "too much to send: it may be {} at most",
+        "the message is too long: the limit is {}",
         counted(most as u64, "byte")
     );
     Ok(bytes)
 }
 
-/// Everything that comes on stdin, as it comes, in pieces of at most 64 KiB; nothing after an error. Read by a thread of its
-/// own, which only the end of the process ends.
+/// Stdin as it arrives, in pieces of at most 64 KiB; an error is the last. A thread reads it until the process ends.
 pub(crate) fn pieces() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
     let (sender, pieces) = mpsc::channel(1);
     let reading = thread::Builder::new().name("stdin".to_owned());
@@ -77,10 +76,10 @@ pub(crate) fn pieces() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
     Ok(pieces)
 }
 
-/// A line of stdin without its end, CR LF or LF; `None` if it was longer than the most that was asked for.
+/// A line of stdin without its CR LF or LF; `None` if it was too long.
 pub(crate) type Line = Option<Vec<u8>>;
 
-/// The lines of stdin, as they come, each of at most `most` bytes; nothing after an error. Read by a thread of its own.
+/// The lines of stdin as they arrive, each of at most `most` bytes; an error is the last. A thread reads them.
 pub(crate) fn lines(most: usize) -> io::Result<mpsc::Receiver<io::Result<Line>>> {
     let (sender, lines) = mpsc::channel(16);
     let reading = thread::Builder::new().name("stdin".to_owned());
@@ -99,7 +98,7 @@ pub(crate) fn lines(most: usize) -> io::Result<mpsc::Receiver<io::Result<Line>>>
 /// The next line; `None` at the end.
 fn next_line(input: &mut impl BufRead, most: usize) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
-    // With its end.
+    // With its line break.
     let limit = most as u64 + 2;
     if input.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);

@@ -1,7 +1,7 @@
-//! The terminal: how wide it is, and a prompt at its bottom below which nothing is written.
+//! The terminal: its size, and a prompt at its bottom that stays below all output.
 //!
-//! While a prompt is open the terminal echoes nothing and passes on each key at once. It is set back on every way out:
-//! [`close`] is called when the prompt is dropped, before the process exits, and by the hook for panics.
+//! While a prompt is open, the terminal does not echo and passes on each key at once. Every way out restores it: dropping the
+//! prompt, the end of the process and the panic hook call [`close`].
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -13,22 +13,22 @@ use rustix::termios::{
 };
 use textwrap::{Options, WordSplitter};
 
-use crate::shown::INDENT;
+use crate::escape::INDENT;
 
-/// How wide and high a terminal is that does not say.
+/// The size of a terminal that reports none.
 const USUAL: (usize, usize) = (80, 24);
-/// Pasted text comes between marks from here on, and does not any more.
+/// Turns marks around pasted text on and off.
 const MARK_PASTES: &[u8] = b"\x1b[?2004h";
 const MARK_NO_PASTES: &[u8] = b"\x1b[?2004l";
-/// Has a key that makes a signal make none.
+/// Disables a key's signal.
 const DISABLED: u8 = 0;
 
-/// The modes to set back.
+/// The modes to restore.
 static MODES: Mutex<Modes> = Mutex::new(Modes {
     saved: None,
     over: false,
 });
-/// What is drawn at the bottom.
+/// The rows at the bottom.
 static DRAWN: Mutex<Drawn> = Mutex::new(Drawn {
     rows: Vec::new(),
     cursor: (0, 0),
@@ -40,7 +40,7 @@ struct Modes {
     over: bool,
 }
 
-/// Rows at the bottom of the terminal, none of which is wider than it, and where the cursor is among them.
+/// Rows at the bottom of the terminal, which fit its width, and the position of the cursor in them.
 struct Drawn {
     rows: Vec<String>,
     cursor: (usize, usize),
@@ -50,14 +50,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether stdin and stdout are one that can have a prompt.
+/// Whether stdin and stdout are a terminal that supports a prompt.
 pub(crate) fn is_usable() -> bool {
     let dumb = |term: String| matches!(&*term, "" | "dumb" | "cons25" | "emacs");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !std::env::var("TERM").is_ok_and(dumb)
 }
 
-/// Has it pass on each key at once and echo none; again, if something else has changed it since. Nothing, once the process
-/// ends.
+/// Makes the terminal pass on each key at once without echo. Does nothing while the process ends.
 pub(crate) fn open() -> io::Result<()> {
     let mut modes = locked(&MODES);
     if modes.over {
@@ -68,7 +67,7 @@ pub(crate) fn open() -> io::Result<()> {
         None => tcgetattr(io::stdin())?,
     };
     let mut raw = before.clone();
-    // Ctrl-C and Ctrl-Z still make signals.
+    // Ctrl-C and Ctrl-Z still send signals.
     raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN;
     raw.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::ISTRIP | InputModes::IXON;
     raw.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
@@ -80,14 +79,14 @@ pub(crate) fn open() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets it back, until [`open`].
+/// Restores the terminal, until [`open`].
 pub(crate) fn close() {
     close_modes(&mut locked(&MODES));
 }
 
-/// Sets it back for good: the process ends.
+/// Restores the terminal before the process ends.
 pub(crate) fn close_for_good() {
-    // Whoever panics may be drawing.
+    // The panic may have happened while drawing.
     if let Ok(mut drawn) = DRAWN.try_lock() {
         leave(&mut drawn);
     }
@@ -99,12 +98,12 @@ pub(crate) fn close_for_good() {
 fn close_modes(modes: &mut Modes) {
     if let Some(before) = modes.saved.take() {
         put(MARK_NO_PASTES);
-        // A terminal that is gone needs nothing.
+        // A terminal that is gone needs no restoring.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
     }
 }
 
-/// From here on, a panic sets it back before it is told.
+/// Makes a panic restore the terminal before it is reported.
 pub(crate) fn close_at_panic() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -113,7 +112,7 @@ pub(crate) fn close_at_panic() {
     }));
 }
 
-/// Draws these rows at the bottom, with the cursor there, in place of what was drawn.
+/// Replaces the rows at the bottom.
 pub(crate) fn draw(rows: Vec<String>, cursor: (usize, usize)) {
     let mut drawn = locked(&DRAWN);
     let erased = drawn.erased();
@@ -121,28 +120,28 @@ pub(crate) fn draw(rows: Vec<String>, cursor: (usize, usize)) {
     put(&[erased, drawn.written()].concat());
 }
 
-/// What was drawn is not there any more.
+/// Forgets the rows, which are no longer there.
 pub(crate) fn forget_drawn() {
     locked(&DRAWN).rows.clear();
 }
 
-/// After a change of its width the cursor is in another row.
+/// Notes the row of the cursor after a change of width.
 pub(crate) fn moved_to(row: usize) {
     locked(&DRAWN).cursor.0 = row;
 }
 
-/// Takes away everything that is seen, but for what is drawn next.
+/// Clears the screen.
 pub(crate) fn clear() {
     forget_drawn();
     put(b"\x1b[H\x1b[2J");
 }
 
-/// Takes away what is drawn.
+/// Erases the rows.
 pub(crate) fn erase() {
     draw(Vec::new(), (0, 0));
 }
 
-/// Leaves what is drawn where it is, and goes on below.
+/// Leaves the rows in place, and continues below them.
 pub(crate) fn leave_drawn() {
     leave(&mut locked(&DRAWN));
 }
@@ -157,7 +156,7 @@ fn leave(drawn: &mut Drawn) {
     }
 }
 
-/// Writes something to the terminal above what is drawn at its bottom.
+/// Calls `write` with the rows erased, and draws them again below its output.
 pub(crate) fn above<T>(write: impl FnOnce() -> T) -> T {
     let drawn = locked(&DRAWN);
     if drawn.rows.is_empty() {
@@ -170,7 +169,7 @@ pub(crate) fn above<T>(write: impl FnOnce() -> T) -> T {
 }
 
 impl Drawn {
-    /// What takes it away.
+    /// The sequence that erases the rows.
     fn erased(&self) -> Vec<u8> {
         let up = match self.cursor.0 {
             _ if self.rows.is_empty() => return Vec::new(),
@@ -180,7 +179,7 @@ impl Drawn {
         format!("{up}\r\x1b[J").into_bytes()
     }
 
-    /// What draws it, from the first column of an empty row.
+    /// The sequence that draws the rows, from the first column of an empty row.
     fn written(&self) -> Vec<u8> {
         let mut text = self.rows.join("\r\n");
         let (row, column) = self.cursor;
@@ -198,21 +197,21 @@ impl Drawn {
     }
 }
 
-/// Writes to it as well as it can be: whoever looks at a terminal that is gone sees nothing anyway.
+/// Writes to the terminal, and ignores errors: a terminal that is gone displays nothing.
 fn put(bytes: &[u8]) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-/// Columns and rows of the terminal that this is; `None` if it is none.
+/// The columns and rows of a terminal; `None` if this is none.
 pub(crate) fn size(of: impl AsFd) -> Option<(usize, usize)> {
     let size = tcgetwinsize(of).ok()?;
     let or = |given: u16, usual| if given == 0 { usual } else { usize::from(given) };
     Some((or(size.ws_col, USUAL.0), or(size.ws_row, USUAL.1)))
 }
 
-/// A text whose lines are not wider than the terminal that it goes to: they are broken between words, and what follows is
-/// indented. As it is, if it does not go to a terminal.
+/// A text with its lines wrapped between words to the width of the terminal `to`, and indented after the first. Unchanged if `to`
+/// is not a terminal.
 pub(crate) fn fitted(text: &str, to: impl AsFd) -> String {
     match size(to) {
         Some((columns, _)) => wrapped(text, columns),
@@ -221,7 +220,7 @@ pub(crate) fn fitted(text: &str, to: impl AsFd) -> String {
 }
 
 fn wrapped(text: &str, columns: usize) -> String {
-    // Where hardly a word fits, words must be broken.
+    // A narrow terminal must break words.
     let options = Options::new(columns.max(INDENT.len() + 1)).word_splitter(WordSplitter::NoHyphenation);
     let mut broken = Vec::new();
     for line in text.split('\n') {

@@ -1,4 +1,4 @@
-//! Values as people write them.
+//! Parsing and formatting of values.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use echosphere_core::random::Delay;
 
-/// A [`Delay`] as it is written on the command line: `2s`, `0..5s`, `exp:2s` or `none`.
+/// A [`Delay`] as an option: `2s`, `0..5s`, `exp:2s` or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DelayArg(pub(crate) Delay);
 
@@ -32,13 +32,13 @@ impl FromStr for DelayArg {
         } else if let Some(mean) = text.strip_prefix("exp:") {
             Delay::Exponential(duration(mean)?)
         } else if let Some((from, to)) = text.split_once("..") {
-            // A bare number takes the other end's unit: 1..5s is 1s..5s.
+            // A number without a unit has the unit of the other end: 1..5s is 1s..5s.
             let unit = to.trim_start_matches(|c: char| c.is_ascii_digit());
             let bare = !from.is_empty() && from.bytes().all(|b| b.is_ascii_digit());
             let from = duration(&if bare { format!("{from}{unit}") } else { from.to_owned() })?;
             let to = duration(to)?;
             if to < from {
-                return Err(format!("the range {text} ends before it begins"));
+                return Err(format!("the end of the range {text} is before its beginning"));
             }
             Delay::Uniform(from, to)
         } else {
@@ -72,12 +72,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a duration that is not zero.
 pub(crate) fn time_out(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("expected more than no time at all, such as 250ms, 5s or 2m".to_owned()),
+        Duration::ZERO => Err("expected a time above 0, such as 250ms, 5s or 2m".to_owned()),
         duration => Ok(duration),
     }
 }
 
-/// Reads a whole number within `range`. It may have its thousands apart (`1,000`, `1_000`) and end in `k` or `M`.
+/// Reads a whole number within `range`. It can have separators (`1,000`, `1_000`) and a suffix `k` or `M`.
 pub(crate) fn count<N: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static {
@@ -96,7 +96,7 @@ pub(crate) fn count<N: TryFrom<u64>>(
             .and_then(|number| N::try_from(number).ok());
         number.ok_or_else(|| match (*range.start(), *range.end()) {
             (from, u64::MAX) => format!(
-                "expected a whole number from {} on, such as 1000 or 10k",
+                "expected a whole number of {} or more, such as 1000 or 10k",
                 thousands(from)
             ),
             (from, to) => format!("expected a whole number from {} to {}", thousands(from), thousands(to)),
@@ -125,7 +125,12 @@ pub(crate) fn size(
     }
 }
 
-/// Reads whether something is to be done.
+/// A size as a number of bytes in memory.
+pub(crate) fn in_memory(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// Reads a switch.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" | "y" | "t" => Ok(true),
@@ -134,7 +139,7 @@ pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with separators: `1,234,567`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -157,7 +162,7 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {plural}", thousands(count))
 }
 
-/// A short duration in the unit that suits it: `17 µs`, `1.25 ms`, `3.40 s`.
+/// A duration in a fitting unit: `17 µs`, `1.25 ms`, `3.40 s`.
 pub(crate) fn short(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     if micros < 1_000.0 {
@@ -191,6 +196,14 @@ mod tests {
         }
         for text in ["", "5", "fast", "5s..1s", "..5s", "exp:", "1s..", "-1s"] {
             assert!(text.parse::<DelayArg>().is_err(), "{text} is no delay");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_a_delay_is_that_of_its_distribution() {
+        for (text, mean) in [("none", 0), ("20ms", 20), ("1..4s", 2500), ("exp:250ms", 250)] {
+            let delay: DelayArg = text.parse().expect(text);
+            assert_eq!(delay.mean(), Duration::from_millis(mean), "{text}");
         }
     }
 

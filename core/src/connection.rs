@@ -100,7 +100,7 @@ enum State {
 pub(crate) enum Expiry {
     /// Set the timer to the next deadline.
     Nothing,
-    /// A keepalive was appended to the outbox.
+    /// Send a keepalive.
     Keepalive,
     /// Close the connection.
     Close(CloseReason),
@@ -302,6 +302,10 @@ impl<C: Codec> Connection<C> {
         self.last_sent = now;
     }
 
+    pub(crate) fn send_keepalive(&mut self) {
+        self.codec.encode_keepalive(&mut self.outbox);
+    }
+
     pub(crate) fn send_error(&mut self, now: Time, error: &WireError) {
         self.codec.encode_error(error.code, &error.text, &mut self.outbox);
         self.last_sent = now;
@@ -434,7 +438,6 @@ impl<C: Codec> Connection<C> {
                 if !self.outbox.is_empty() {
                     return Expiry::Nothing;
                 }
-                self.codec.encode_keepalive(&mut self.outbox);
                 Expiry::Keepalive
             }
             State::Finishing => Expiry::Unanswered,

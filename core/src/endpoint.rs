@@ -274,7 +274,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::Nothing => self.connections.arm(id),
                 Expiry::Keepalive => {
                     self.counters.keepalives += 1;
-                    self.mark_for_flush(id, effects);
+                    self.append(now, id, effects, Connection::send_keepalive);
                     self.connections.arm(id);
                 }
                 Expiry::Close(reason) => {
@@ -467,6 +467,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         };
         // Nothing can be sent after the end of stream.
         if let Some(error) = error.filter(|_| !connection.is_finishing()) {
+            self.buffers.lend(&mut connection.outbox);
             connection.send_error(now, &error);
         }
         connection.start_closing(now, reason);

@@ -1,4 +1,4 @@
-//! What each client makes of each error that PROTOCOL.md lists, in each state: it tries again, or it ends.
+//! How each client reacts to each error of PROTOCOL.md, in each of its states.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{
-    Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time, chat, echo, numbers,
+    Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time, chat, echo, hub, numbers,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -14,45 +14,75 @@ use rand_chacha::rand_core::SeedableRng;
 const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
 const CONN: ConnId = ConnId { slot: 0, generation: 0 };
 
-/// What a client does.
+/// The reaction of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Retries,
     Ends,
-    /// It stays connected, as if nothing had been said.
+    /// It stays connected and reports nothing.
     Ignores,
+    /// It reports the error as the answer to its request and stays connected.
+    Answers,
 }
-use Does::{Ends, Ignores, Retries};
+use Does::{Answers, Ends, Ignores, Retries};
 
-/// Each code, and what an echo client does; a chat's that was not welcomed; one that was; and one of numbers.
-const TABLE: [(&str, Does, Does, Does, Does); 24] = [
-    ("frame-too-long", Ends, Ends, Ends, Ends),
-    ("line-too-long", Ends, Ends, Ends, Ends),
-    ("truncated", Retries, Retries, Retries, Retries),
-    ("unknown-request", Ends, Ends, Ends, Ends),
-    ("handshake-timeout", Retries, Retries, Retries, Retries),
-    ("idle-timeout", Retries, Retries, Retries, Retries),
-    // A server that ends has begun nothing with whom it has not welcomed.
-    ("shutting-down", Retries, Retries, Ends, Retries),
-    ("full", Retries, Retries, Retries, Retries),
-    ("too-many-waiting", Retries, Ends, Ends, Retries),
-    // Somebody else talks there; after the welcome it holds too much of half-received messages.
-    ("busy", Retries, Ends, Retries, Retries),
-    ("not-held", Ignores, Ends, Ends, Ends),
-    ("no-receivers", Ends, Ends, Ends, Ends),
-    ("too-many-receivers", Ends, Ends, Ends, Ends),
-    ("bad-receiver", Ends, Ends, Ends, Ends),
-    ("body-too-long", Ends, Ends, Ends, Ends),
-    ("unknown-session", Ends, Ends, Ends, Ends),
-    ("already-running", Ends, Ends, Ends, Ends),
-    ("wrong-mode", Ends, Ends, Ends, Ends),
-    ("invalid-uuid", Ends, Ends, Ends, Ends),
-    ("invalid-n", Ends, Ends, Ends, Ends),
-    ("bad-number", Ends, Ends, Ends, Ends),
-    ("uuid-taken", Ends, Ends, Ends, Ends),
-    ("too-many-sessions", Retries, Ends, Ends, Retries),
-    ("taken-over", Retries, Ends, Ends, Retries),
-];
+/// The expected reaction of each client to an error, by state.
+struct Row {
+    echo: Does,
+    hub_idle: Does,
+    hub_asking: Does,
+    chat_before_welcome: Does,
+    chat_after_welcome: Does,
+    numbers: Does,
+}
+
+const fn row(
+    echo: Does,
+    [hub_idle, hub_asking]: [Does; 2],
+    [chat_before_welcome, chat_after_welcome]: [Does; 2],
+    numbers: Does,
+) -> Row {
+    Row {
+        echo,
+        hub_idle,
+        hub_asking,
+        chat_before_welcome,
+        chat_after_welcome,
+        numbers,
+    }
+}
+
+/// The match has no wildcard, so a new code does not compile without a row.
+const fn expected(code: ErrorCode) -> Row {
+    match code {
+        ErrorCode::Truncated | ErrorCode::HandshakeTimeout | ErrorCode::IdleTimeout | ErrorCode::Full => {
+            row(Retries, [Retries, Retries], [Retries, Retries], Retries)
+        }
+        // Before the welcome, the server has no session that it would lose.
+        ErrorCode::ShuttingDown => row(Retries, [Retries, Retries], [Retries, Ends], Retries),
+        // Before the welcome, another client has a session; after it, unfinished messages hold too much memory.
+        ErrorCode::Busy => row(Retries, [Retries, Retries], [Ends, Retries], Retries),
+        ErrorCode::TooManyWaiting | ErrorCode::TooManySessions | ErrorCode::TakenOver => {
+            row(Retries, [Retries, Retries], [Ends, Ends], Retries)
+        }
+        ErrorCode::FrameTooLong | ErrorCode::LineTooLong => row(Ends, [Ends, Ends], [Ends, Ends], Ends),
+        ErrorCode::NotHeld => row(Ignores, [Ends, Answers], [Ends, Ends], Ends),
+        // To a hub's client, an error about a request answers its request.
+        ErrorCode::UnknownRequest
+        | ErrorCode::NoReceivers
+        | ErrorCode::TooManyReceivers
+        | ErrorCode::BadReceiver
+        | ErrorCode::BodyTooLong
+        | ErrorCode::UnknownSession
+        | ErrorCode::AlreadyRunning
+        | ErrorCode::WrongMode
+        | ErrorCode::InvalidUuid
+        | ErrorCode::InvalidCount
+        | ErrorCode::BadNumber
+        | ErrorCode::UuidTaken
+        | ErrorCode::Unknown => row(Ends, [Ends, Answers], [Ends, Ends], Ends),
+    }
+}
 
 fn handle<M: Machine>(machine: &mut M, event: Event<M::Message, M::Command>) -> Vec<Action<M::Message, M::Notice>> {
     let mut out = Actions::default();
@@ -60,7 +90,7 @@ fn handle<M: Machine>(machine: &mut M, event: Event<M::Message, M::Command>) -> 
     out.drain().collect()
 }
 
-/// Has it connect.
+/// Connects the client.
 fn connected<M: Machine>(machine: &mut M, command: M::Command) {
     let token = handle(machine, Event::Command(command))
         .into_iter()
@@ -80,12 +110,12 @@ fn echo_client(code: ErrorCode) -> Does {
         &mut client,
         Event::Received(CONN, echo::Message::Error(code, Bytes::new())),
     );
-    let told = did.iter().find_map(|action| match action {
+    let reported = did.iter().find_map(|action| match action {
         Action::Notify(echo::Notice::Retrying { .. }) => Some(Retries),
         Action::Notify(echo::Notice::GaveUp { .. }) => Some(Ends),
         _ => None,
     });
-    told.unwrap_or(Ignores)
+    reported.unwrap_or(Ignores)
 }
 
 fn chat_client(code: ErrorCode, welcomed: bool) -> Does {
@@ -106,64 +136,120 @@ fn chat_client(code: ErrorCode, welcomed: bool) -> Does {
         Event::Received(CONN, chat::Message::Error(code, Bytes::new())),
     );
     did.extend(handle(&mut client, Event::Closed(CONN, CloseReason::PeerClosed)));
-    let told = did.iter().find_map(|action| match action {
+    let reported = did.iter().find_map(|action| match action {
         Action::Notify(chat::Notice::Retrying { .. }) => Some(Retries),
         Action::Notify(chat::Notice::Ended { .. }) => Some(Ends),
         _ => None,
     });
-    told.unwrap_or(Ignores)
+    reported.unwrap_or(Ignores)
 }
 
-fn numbers_client(code: ErrorCode) -> Does {
+/// A client of the hub, with a request in progress or without.
+fn hub_client(code: ErrorCode, asking: bool, reconnect: bool) -> Does {
+    let config = hub::ClientConfig {
+        reconnect,
+        ..hub::ClientConfig::default()
+    };
+    let mut client = hub::Client::new(config, ChaCha8Rng::seed_from_u64(1));
+    connected(&mut client, hub::Command::Connect { session: 1 });
+    if asking {
+        let ask = hub::Command::Ask {
+            session: 1,
+            ask: 1,
+            request: hub::Request::Identity,
+        };
+        handle(&mut client, Event::Command(ask));
+    }
+    let error = hub::Message::Reply(hub::Reply::Error(code, Bytes::new()));
+    let mut did = handle(&mut client, Event::Received(CONN, error));
+    if did.is_empty() {
+        did = handle(&mut client, Event::Closed(CONN, CloseReason::PeerClosed));
+    }
+    let reported = did.iter().find_map(|action| match action {
+        Action::Notify(hub::Notice::Retrying { .. }) => Some(Retries),
+        Action::Notify(hub::Notice::Ended { .. }) => Some(Ends),
+        Action::Notify(hub::Notice::Answered { reply, .. }) => {
+            assert_eq!(*reply, hub::Reply::Error(code, Bytes::new()));
+            Some(Answers)
+        }
+        _ => None,
+    });
+    reported.unwrap_or(Ignores)
+}
+
+/// A client of numbers, before its first number or after it.
+fn numbers_client(code: ErrorCode, after_a_number: bool) -> Does {
     let mut client = numbers::Client::new(numbers::ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
-    let want = numbers::StreamSpec::Stateless { n: 3, after: None };
-    connected(&mut client, numbers::Command::Get { key: 1, stream: want });
-    let said = numbers::Message::Error(code, Bytes::new());
-    let did = handle(&mut client, Event::Received(CONN, said));
-    let told = did.iter().find_map(|action| match action {
+    let stream = numbers::StreamSpec::Stateless { n: 3, after: None };
+    connected(&mut client, numbers::Command::Get { key: 1, stream });
+    if after_a_number {
+        handle(&mut client, Event::Received(CONN, numbers::Message::Number(5)));
+    }
+    let error = numbers::Message::Error(code, Bytes::new());
+    let did = handle(&mut client, Event::Received(CONN, error));
+    let reported = did.iter().find_map(|action| match action {
         Action::Notify(numbers::Notice::Retrying { .. }) => Some(Retries),
         Action::Notify(numbers::Notice::Failed { .. }) => Some(Ends),
         _ => None,
     });
-    told.unwrap_or(Ignores)
+    reported.unwrap_or(Ignores)
 }
 
 #[test]
-fn each_client_tries_again_or_ends_as_each_code_says() {
-    for (name, echo, greeting, open, numbers) in TABLE {
-        let code = ErrorCode::parse(name.as_bytes());
-        assert_eq!(code.as_str(), name);
-        assert_eq!(echo_client(code), echo, "an echo client, told {name}");
+fn each_client_reacts_to_each_code_as_specified() {
+    for &code in ErrorCode::ALL.iter().chain(&[ErrorCode::Unknown]) {
+        let row = expected(code);
+        assert_eq!(echo_client(code), row.echo, "echo, {code}");
+        assert_eq!(
+            hub_client(code, false, true),
+            row.hub_idle,
+            "hub without a request, {code}"
+        );
+        assert_eq!(
+            hub_client(code, true, true),
+            row.hub_asking,
+            "hub with a request, {code}"
+        );
         assert_eq!(
             chat_client(code, false),
-            greeting,
-            "a chat client that was not welcomed, told {name}"
+            row.chat_before_welcome,
+            "chat before the welcome, {code}"
         );
         assert_eq!(
             chat_client(code, true),
-            open,
-            "a chat client that was welcomed, told {name}"
+            row.chat_after_welcome,
+            "chat after the welcome, {code}"
         );
-        assert_eq!(numbers_client(code), numbers, "a client of numbers, told {name}");
+        for after_a_number in [false, true] {
+            assert_eq!(numbers_client(code, after_a_number), row.numbers, "numbers, {code}");
+        }
+        // A user that does not reconnect ends where others retry.
+        for (asking, reaction) in [(false, row.hub_idle), (true, row.hub_asking)] {
+            let reaction = if reaction == Retries { Ends } else { reaction };
+            assert_eq!(
+                hub_client(code, asking, false),
+                reaction,
+                "hub without reconnect, {code}"
+            );
+        }
     }
 }
 
 #[test]
-fn a_code_that_is_not_known_is_as_unknown_request() {
-    let code = ErrorCode::parse(b"from-a-later-version");
-    assert_eq!(
-        (echo_client(code), chat_client(code, false), chat_client(code, true)),
-        (Ends, Ends, Ends)
-    );
+fn codes_are_parsed_as_themselves_and_others_as_unknown() {
+    assert_eq!(ErrorCode::parse(b"from-a-later-version"), ErrorCode::Unknown);
+    for &code in ErrorCode::ALL {
+        assert_eq!(ErrorCode::parse(code.as_str().as_bytes()), code);
+    }
 }
 
 #[test]
-fn no_code_of_the_protocol_is_left_out() {
+fn the_protocol_lists_each_code() {
     let rows = PROTOCOL
         .lines()
         .skip_while(|line| !line.starts_with("| code | what was wrong"))
         .skip(2);
     let rows = rows.take_while(|line| line.starts_with("| `"));
     let listed: BTreeSet<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
-    assert_eq!(listed, TABLE.iter().map(|(name, ..)| *name).collect());
+    assert_eq!(listed, ErrorCode::ALL.iter().map(|code| code.as_str()).collect());
 }

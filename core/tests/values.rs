@@ -1,4 +1,4 @@
-//! Small types as others see them: in logs, in traces, across the interface.
+//! Small types as users see them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{Client, ClientConfig, Command};
-use echosphere_core::wire::{ErrorCode, Framer, MAX_FRAME, Outbox, WireError, detach};
-use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time, chat, echo, hub, numbers};
+use echosphere_core::failure::Failure;
+use echosphere_core::wire::{ErrorCode, Framer, MAX_FRAME, Outbox, Protocol, WireError, detach};
+use echosphere_core::{
+    Action, Actions, CloseReason, ConnId, DialError, Event, Machine, Time, chat, echo, hub, numbers,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -54,7 +57,7 @@ fn an_outbox_copies_short_bodies_and_shares_long_ones() {
 }
 
 #[test]
-fn limits_are_those_that_the_protocol_names() {
+fn limits_are_those_of_the_protocol() {
     const MIB: usize = 1_048_576;
     assert_eq!(echo::MAX_MESSAGE as usize, MIB);
     assert_eq!((hub::MAX_BODY, hub::MAX_RECEIVERS), (MIB, 255));
@@ -72,7 +75,7 @@ fn no_limit_is_over_that_of_any_frame() {
 }
 
 #[test]
-fn a_client_counts_what_it_was_asked() {
+fn a_client_counts_its_commands() {
     let mut client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let mut actions = Actions::new();
     for id in 0..3 {
@@ -96,4 +99,65 @@ fn actions_are_there_until_they_are_taken() {
     assert!(!actions.is_empty());
     assert_eq!(actions.drain().count(), 1);
     assert!(actions.is_empty());
+}
+
+#[test]
+fn each_reason_to_fail_reads_as_a_sentence() {
+    let mut texts = Vec::new();
+    let protocols = [None, Some(Protocol::Hub)];
+    let dials = [DialError::Refused, DialError::Unavailable, DialError::Unreachable].into_iter();
+    let dials = dials.chain(protocols.map(DialError::OtherProtocol));
+    let reasons = [
+        CloseReason::Finished,
+        CloseReason::PeerClosed,
+        CloseReason::Reset,
+        CloseReason::Malformed(ErrorCode::LineTooLong),
+        CloseReason::HandshakeTimeout,
+        CloseReason::IdleTimeout,
+        CloseReason::SlowConsumer,
+        CloseReason::PartialLimit,
+        CloseReason::TimedOut,
+        CloseReason::Rejected(ErrorCode::Busy),
+        CloseReason::ShuttingDown,
+    ];
+    let reasons = reasons.into_iter().chain(protocols.map(CloseReason::OtherProtocol));
+    let send_errors = [
+        chat::SendError::NoPeer,
+        chat::SendError::Leaving,
+        chat::SendError::QueueFull,
+        chat::SendError::TooLong,
+    ];
+    texts.extend(send_errors.map(|error| error.to_string()));
+    let own = [
+        Failure::Rejected(ErrorCode::Full, Bytes::from_static(b"come back later")),
+        Failure::TimedOut,
+        Failure::ProtocolViolation,
+        Failure::ShuttingDown,
+        Failure::Replaced,
+    ];
+    texts.extend(own.map(|failure| failure.to_string()));
+    for error in dials {
+        texts.push(error.to_string());
+        assert_eq!(Failure::from(error).to_string(), error.to_string());
+    }
+    for reason in reasons {
+        texts.push(reason.to_string());
+        let whole = Failure::from(reason).to_string();
+        assert!(whole.ends_with(&reason.to_string()), "{whole}");
+    }
+    for text in &texts {
+        assert!(text.contains(' '), "{text:?} is one word");
+        // Names of variants have capitals inside.
+        let derived = text.split(|char: char| !char.is_alphanumeric());
+        let derived = derived.filter(|word| word.len() > 1 && word[1..].contains(char::is_uppercase));
+        assert_eq!(derived.collect::<Vec<_>>(), Vec::<&str>::new(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_text_of_a_servers_error_is_escaped() {
+    let text = Bytes::from_static(b"it's \"full\"\x1b[2J\r\n\xff\xe2\x80\xae");
+    let failure = Failure::Rejected(ErrorCode::Full, text);
+    let expected = r#"the server answered with the error full: it's "full"\u{1b}[2J\r\n\xff\u{202e}"#;
+    assert_eq!(failure.to_string(), expected);
 }

@@ -1,5 +1,5 @@
-//! Draws from seeded ChaCha. Every random decision of a run comes from its one seed, each purpose with a stream of its
-//! own, so that a draw more for one purpose does not shift all the others.
+//! Draws from seeded ChaCha. Every random decision of a run comes from its seed. Each purpose has a
+//! stream of its own, so that one more draw for one purpose does not shift the others.
 
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ pub enum Purpose {
     Limits,
     /// How much half-received messages may hold.
     Partial,
+    /// How many connections the server accepts.
+    Connections,
+    /// Whether connections are silent for an hour.
+    Silence,
 }
 
 /// The stream of `seed` for `purpose`.
@@ -38,6 +42,8 @@ pub fn rng(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Statistics => 3,
         Purpose::Limits => 4,
         Purpose::Partial => 5,
+        Purpose::Connections => 6,
+        Purpose::Silence => 7,
         Purpose::Machine(host, life) => 1 << 62 | (host as u64) << 32 | u64::from(life),
         Purpose::Chop(host, life) => 1 << 63 | (host as u64) << 32 | u64::from(life),
     };

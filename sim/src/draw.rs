@@ -1,25 +1,27 @@
-//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for ShiViz.
+//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for
+//! ShiViz.
 //!
-//! The page is `draw/page.html` with its style, its scripts and the run as JSON put in. What is said in a run can be any
-//! bytes; in the page it is only ever text, and cannot end the element that it stands in.
+//! The page is `draw/page.html` with its style, its scripts and the run as JSON. A message can hold any
+//! bytes; the page treats them as text only, which cannot close the element that contains it.
 //!
-//! The log has one line an event, with the host's vector clock. <https://bestchai.bitbucket.io/shiviz/> reads it with the
-//! regular expression [`SHIVIZ`], which is also in its first line.
+//! The log has one line per event, with the host's vector clock.
+//! <https://bestchai.bitbucket.io/shiviz/> reads it with the regular expression [`SHIVIZ`], which is
+//! also in its first line.
 
 mod arrows;
+mod bands;
 mod clocks;
-mod faults;
 
 use serde_json::{Value, json};
 
 use self::arrows::Arrow;
-use crate::direct::story::{Kind, Step, Story, Told};
-use crate::direct::{Case, Options, Outcome, tell_direct};
+use crate::direct::history::{Described, History, Kind, Step};
+use crate::direct::{Case, Options, Outcome, run_with_history};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::oracle::Workload;
 use crate::words::Whose;
 
-/// What ShiViz is to be told to read the log.
+/// The regular expression with which ShiViz reads the log.
 pub const SHIVIZ: &str = r"^(?<host>\S+) (?<clock>\{[^}]*\}) (?<event>.*)$";
 
 const PAGE: &str = include_str!("draw/page.html");
@@ -36,15 +38,15 @@ const SCRIPTS: [&str; 4] = [
 pub struct Drawing {
     title: String,
     case: Case,
-    story: Story,
+    history: History,
     arrows: Vec<Arrow>,
     verdict: Value,
 }
 
 impl Drawing {
-    /// Runs `case` and remembers everything. `title` says which run it is.
+    /// Runs `case` and records everything. `title` names the run.
     pub fn of<W: Workload>(title: &str, case: &Case, workload: &W, options: Options) -> (Self, Outcome<W::Oracle>) {
-        let (outcome, story) = tell_direct(case, workload, options);
+        let (outcome, history) = run_with_history(case, workload, options);
         let verdict = match &outcome.result {
             Ok(report) => json!({"at": report.zero_at.as_micros(), "hash": format!("{:016x}", report.hash)}),
             Err(failure) => json!({
@@ -53,14 +55,14 @@ impl Drawing {
                 "kind": format!("{:?}", failure.kind),
                 "rule": failure.rule,
                 // Without one it is the end of the run that is wrong.
-                "step": story.broken,
+                "step": history.broken,
             }),
         };
         let drawing = Self {
             title: format!("{}, {title}", W::NAME),
             case: case.clone(),
-            arrows: arrows::arrows(case, &story),
-            story,
+            arrows: arrows::arrows(case, &history),
+            history,
             verdict,
         };
         (drawing, outcome)
@@ -69,7 +71,7 @@ impl Drawing {
     /// How many events and faults it shows.
     #[must_use]
     pub const fn steps(&self) -> usize {
-        self.story.steps.len()
+        self.history.steps.len()
     }
 
     /// How many of the messages, openings and closings it shows never arrived.
@@ -93,9 +95,9 @@ impl Drawing {
     /// The log for ShiViz.
     #[must_use]
     pub fn shiviz(&self) -> String {
-        let words = self.story.steps.iter();
+        let words = self.history.steps.iter();
         let words = words.map(|step| line(step, self.whose(step.who, step.life)));
-        let log = clocks::log(&self.lanes(), &self.story, &self.arrows, words);
+        let log = clocks::log(&self.lanes(), &self.history, &self.arrows, words);
         format!(
             "# {}; the regular expression for ShiViz: {SHIVIZ}\n{log}",
             one_line(&self.title)
@@ -107,14 +109,14 @@ impl Drawing {
         clients.chain([SERVER]).collect()
     }
 
-    /// Whose connections a step names: those of the host in this lane. Where nobody does anything, none is named.
+    /// Whose connections a step names: those of the host in this lane. A step of no host names none.
     fn whose(&self, lane: Option<usize>, life: u32) -> Whose {
         let host = lane.and_then(|lane| self.lanes().get(lane).copied()).unwrap_or(SERVER);
         Whose { host, life }
     }
 
     fn data(&self) -> Value {
-        let steps = self.story.steps.iter().map(|step| {
+        let steps = self.history.steps.iter().map(|step| {
             let whose = self.whose(step.who, step.life);
             json!({
                 "at": step.at.as_micros(),
@@ -128,7 +130,7 @@ impl Drawing {
             })
         });
         let arrows = self.arrows.iter().map(Arrow::to_json);
-        let ends = self.story.ends.iter();
+        let ends = self.history.ends.iter();
         json!({
             "title": self.title,
             "seed": self.case.seed,
@@ -139,18 +141,18 @@ impl Drawing {
             "ends": ends
                 .map(|end| json!([end.conn, end.who, self.whose(Some(end.who), end.life).name(end.id)]))
                 .collect::<Vec<_>>(),
-            "faults": faults::bands(&self.case, &self.story),
-            "weather": faults::weather(&self.case),
+            "faults": bands::bands(&self.case, &self.history),
+            "weather": bands::weather(&self.case),
         })
     }
 }
 
-fn told(told: &Told, whose: Whose) -> Value {
+fn told(told: &Described, whose: Whose) -> Value {
     json!([colour(told), words(told, whose), told.conn.map(|id| whose.name(id))])
 }
 
-/// Which colour a drawing gives it: the first word of what is said, or the kind of event.
-fn colour(told: &Told) -> &str {
+/// Which colour a drawing gives it: the first word of the message, or the kind of event.
+fn colour(told: &Described) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
         Kind::Opened | Kind::Dial => "open",
@@ -161,14 +163,14 @@ fn colour(told: &Told) -> &str {
     }
 }
 
-fn words(told: &Told, whose: Whose) -> String {
+fn words(told: &Described, whose: Whose) -> String {
     let conn = told.conn.map(|id| whose.name(id)).unwrap_or_default();
     let dial = told.dial.map(|token| token.0.to_string()).unwrap_or_default();
     let text = &told.text;
     match told.kind {
         Kind::Opened if told.dial.is_some() => format!("{conn} opened by dial {dial}"),
         Kind::Opened => format!("{conn} opened"),
-        Kind::Received => format!("{conn} says {text}"),
+        Kind::Received => format!("from {conn} {text}"),
         Kind::Sent => format!("to {conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::PeerFinished => format!("{conn}: the peer has finished sending"),

@@ -1,10 +1,14 @@
-//! What a run has been through, counted: faults that fired, and rare things that happened because of them.
+//! Counters of what happened in runs: faults, and rare events that they cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+macro_rules! systems {
+    ([$($system:ident),+]) => { &[$(stringify!($system)),+] };
+}
+
 macro_rules! marks {
-    ($($lane:ident of $system:ident { $($(#[$doc:meta])* $mark:ident,)* })*) => {
+    ($($lane:ident of $systems:tt { $($(#[$doc:meta])* $mark:ident,)* })*) => {
         /// Something that must happen in some run of every campaign, or the campaign shows nothing about it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mark {
@@ -18,13 +22,14 @@ macro_rules! marks {
             /// Whether it can be reached in `lane` by the system of this name.
             #[must_use]
             pub fn is_in(self, lane: Lane, system: &str) -> bool {
-                let (of_lane, of_system) = self.place();
-                [Lane::Both, lane].contains(&of_lane) && ["any", system].contains(&of_system)
+                let (of_lane, of_systems) = self.place();
+                let is_of = |of: &&str| ["any", system].contains(of);
+                [Lane::Both, lane].contains(&of_lane) && of_systems.iter().any(is_of)
             }
 
-            const fn place(self) -> (Lane, &'static str) {
+            const fn place(self) -> (Lane, &'static [&'static str]) {
                 match self {
-                    $($(Self::$mark => (Lane::$lane, stringify!($system)),)*)*
+                    $($(Self::$mark => (Lane::$lane, systems!($systems)),)*)*
                 }
             }
         }
@@ -32,7 +37,7 @@ macro_rules! marks {
 }
 
 impl Mark {
-    /// Whether it counts how often a fault of the network or the hosts happened; all others count what came of them.
+    /// Whether it counts how often a fault of the network or the hosts happened; all others count their consequences.
     #[must_use]
     pub const fn is_fault(self) -> bool {
         matches!(
@@ -79,7 +84,7 @@ pub enum Lane {
 }
 
 marks! {
-Both of any {
+Both of [any] {
     /// Messages between two hosts took different times, so that connections overtake each other.
     LatencyRange,
     /// A link became slow for a while.
@@ -108,7 +113,7 @@ Both of any {
     ServerDrain,
     /// A host did nothing for a while.
     Pause,
-    /// A host was paused for longer than its peers may be silent, and what they had said meanwhile counted.
+    /// A host was paused for longer than its peers may be silent, and what they had sent meanwhile counted.
     HeardAfterPause,
     /// A socket was not ready for a while.
     Stall,
@@ -126,17 +131,19 @@ Both of any {
     ServerReset,
     /// A client's connection was reset.
     ClientReset,
-    /// A connection that said nothing was given up.
+    /// A connection that sent nothing was closed.
     HandshakeTimeout,
-    /// A connection did not close in order.
+    /// A connection did not close cleanly.
     Lingered,
-    /// Somebody connected who speaks no protocol.
+    /// A stranger connected.
     Stranger,
-    /// Somebody who speaks no protocol was told what was wrong.
+    /// A stranger received the right error.
     StrangerTold,
+    /// A client was sent `full`: the server had as many connections as it accepts.
+    ToldFull,
 }
 
-Turmoil of any {
+Turmoil of [any] {
     /// A link broke by itself, losing all that was on its way.
     LinkFailure,
     /// A socket took only a part of one write.
@@ -145,13 +152,13 @@ Turmoil of any {
     PartialVectoredWrite,
     /// A socket gave less than it had.
     ShortRead,
-    /// A socket said that it was not ready to read, and then was.
+    /// A socket reported that it was not ready to read, and then was.
     SpuriousReadPending,
-    /// A socket said that it was not ready to write, and then was.
+    /// A socket reported that it was not ready to write, and then was.
     SpuriousWritePending,
 }
 
-Direct of any {
+Direct of [any] {
     /// A connection ended inside a frame.
     Truncated,
     /// An attempt to connect was never answered.
@@ -164,7 +171,7 @@ Direct of any {
     LostFin,
     /// A connection was reset.
     ConnReset,
-    /// A connection died, and nobody was told.
+    /// A connection died unnoticed.
     HalfOpen,
     /// A link carried few bytes a second.
     Narrow,
@@ -176,9 +183,18 @@ Direct of any {
     SlowConsumer,
     /// A connection was refused because half-received messages held too much.
     PartialRefused,
+    /// Neither side of a connection sent a message for an hour, and then the connection was used.
+    SilentForAnHour,
 }
 
-Both of echo {
+Both of [echo, chat] {
+    /// A message was not acknowledged at once: its receiver had not read it, or took its time.
+    AnswerWithheld,
+    /// A connection ended before an acknowledgement that was withheld on it was sent.
+    LostWhileWithheld,
+}
+
+Both of [echo] {
     /// Clients answered after a constant delay.
     AckDelayConstant,
     /// Clients answered after a uniform delay.
@@ -199,45 +215,43 @@ Both of echo {
     ForwardToSelf,
     /// A client spoke lines.
     Lines,
-    /// A client was told that its ok answers nothing.
+    /// A client was sent `not-held`.
     NotHeld,
     /// A connection waited for the same X twice.
     WaitsTwice,
-    /// A client was told that the server has as many connections as it takes.
-    ServerFull,
-    /// A client was told that the server keeps as many messages as it takes.
+    /// A client was sent `busy`: the server held as many messages as it accepts.
     ServerBusy,
-    /// A client was told that its X is too long.
+    /// A client was notified that its X is too long.
     TooLong,
     /// A client that drained gave a message up.
     GivenUpInDrain,
     /// A client gave a message up because its first attempt was refused.
     GivenUpWhenRefused,
-    /// Somebody who answers nothing was forwarded an X.
+    /// A stranger was forwarded an X.
     StrangerHolds,
 }
 
-Direct of echo {
+Direct of [echo] {
     /// A connection had as much waiting for its ok as it may have.
     TooManyWaiting,
     /// A client answered at once, having as many answers to give as it may delay.
     AnswerNotDelayed,
 }
 
-Both of hub {
+Both of [hub] {
     /// A user sent to itself.
     RelayToSelf,
     /// A relay named a receiver twice.
     NamedTwice,
     /// A relay named more than two.
     FanOut,
-    /// Somebody who types sent a body that a line can carry.
+    /// A typing user sent a body that a line can carry.
     TypedRelay,
-    /// Somebody who types sent a body that no line can carry.
+    /// A typing user sent a body that no line can carry.
     TypedRelayOfAnyBytes,
-    /// Somebody who types was sent a body.
+    /// A typing user was sent a body.
     DeliveredInLines,
-    /// A relay named somebody who was not there.
+    /// A relay named a user that was not connected.
     UnknownReceiver,
     /// A body arrived.
     Delivered,
@@ -245,7 +259,7 @@ Both of hub {
     EmptyBody,
     /// A body was longer than all the reads that a driver gives one connection in one turn.
     LargeBody,
-    /// A request was not answered, and its caller told so.
+    /// A request was not answered, and its caller was notified.
     Unanswered,
     /// Something was asked of a session that had ended, or was about to.
     AskedTooLate,
@@ -257,16 +271,16 @@ Both of hub {
     UserGaveUp,
 }
 
-Direct of hub {
+Direct of [hub] {
     /// A relay was sent to more than 64.
     WideFanOut,
     /// A peer that does not read was given its time again, since the host had been paused.
     ReadsAgain,
-    /// A relay left somebody out who did not read.
+    /// A relay left out a user that did not read.
     SlowReceiver,
 }
 
-Direct of chat {
+Direct of [chat] {
     /// A client came back to its session before the server had noticed that it was gone.
     TakenOver,
     /// A client's greeting came after that of a newer connection of its own.
@@ -275,20 +289,20 @@ Direct of chat {
     BackAfterBusy,
 }
 
-Both of chat {
-    /// A server talked with somebody who types.
+Both of [chat] {
+    /// A server had a session with a typing client.
     ChatTyped,
-    /// Somebody was told that the server talks with somebody else.
+    /// A client was sent `busy`: the server had a session with another.
     ServerTalks,
     /// A client came back to a session that was not kept.
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
-    /// A client came back to a session in which the server had heard more than its caller had read.
+    /// A client resumed a session in which the server had received more than its caller had read.
     HeardNotRead,
     /// The server's caller read a message of a session that had ended.
     ReadTooLate,
-    /// Somebody who types had finished sending before everything they said was read.
+    /// A typing client had finished sending before all its messages were read.
     FinishedTyping,
     /// A message had arrived whose acknowledgement was lost with the connection.
     DeliveredBefore,
@@ -300,34 +314,34 @@ Both of chat {
     ChatGaveUp,
 }
 
-Both of numbers {
+Both of [numbers] {
     /// A stateless stream began with a number that the server drew.
     FirstDrawn,
     /// A client went on with a stream.
     WentOn,
     /// A client that was cut off before the first number began its session because the server did not know it.
     BegunInstead,
-    /// A session was gone on with from a place before the highest that was reached.
+    /// A session was resumed from a place before the highest that was reached.
     ResumedWithFewer,
-    /// A session was gone on with from a place before one that was proven already: a late request.
+    /// A session was resumed from a place before one that was proven already: a late request.
     LateContinue,
-    /// A session was gone on with while another connection had it.
+    /// A session was resumed while another connection had it.
     SessionTakenOver,
-    /// A session was discarded because nobody came back.
+    /// A session was discarded because no client resumed it.
     SessionExpired,
-    /// A session was gone on with less than a period before it was to be discarded.
+    /// A session was resumed less than a period before it was to be discarded.
     JustInTime,
-    /// A session was gone on with whose time was over, as the request had arrived before that was noticed.
+    /// A session was resumed whose time was over, as the request had arrived before that was noticed.
     InTimeThoughOver,
     /// A session was to begin whose uuid is taken.
     UuidTaken,
-    /// A session began again because its connection had broken before it was gone on with.
+    /// A session began again because its connection had broken before it was resumed.
     BegunAgain,
     /// A session was asked for that was lost with an earlier life of the server.
     SessionLost,
     /// A session was discarded because its client wanted no more.
     SessionEnded,
-    /// A session was gone on with after its checksum was sent.
+    /// A session was resumed after its checksum was sent.
     ChecksumAgain,
     /// A client closed after the end of its session.
     EndAcknowledged,
@@ -335,13 +349,13 @@ Both of numbers {
     EndNotAcknowledged,
     /// A session's end was sent to a client that had finished sending.
     EndToFinishedSender,
-    /// A session was gone on with before the end that was sent on another connection was acknowledged.
+    /// A session was resumed before the end that was sent on another connection was acknowledged.
     EndTakenOver,
     /// Something was asked after a session's end on the same connection.
     AskedAfterTheEnd,
     /// A session was asked for with a number that was not sent.
     NotProven,
-    /// A session was gone on with by a number that had been sent twice.
+    /// A session was resumed by a number that had been sent twice.
     LatestPlace,
     /// A session was to begin, and the server kept as many as it keeps.
     TooManySessions,
@@ -355,13 +369,15 @@ Both of numbers {
     WrongMode,
     /// A client gave up.
     GaveUp,
-    /// Somebody who types asked for numbers.
+    /// A typing client requested numbers.
     NumbersInLines,
 }
 
-Direct of numbers {
+Direct of [numbers] {
     /// A number waited because its peer did not read.
     HeldBack,
+    /// A connection ended on which a number waited because its peer did not read.
+    LostWhileHeldBack,
 }
 }
 
@@ -381,7 +397,7 @@ impl Marks {
         self.add(mark, 1);
     }
 
-    /// Counts `mark` so many times.
+    /// Counts `mark` this number of times.
     pub fn add(&self, mark: Mark, times: u64) {
         self.0[mark as usize].fetch_add(times, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
-//! Planted bugs: every patch in `sim/mutants/` is a small fault in the product, which the simulator must catch.
+//! Planted bugs: every patch in `sim/mutants/` is a small fault in the product, which the simulator or a test must catch.
 //!
-//! They are applied one at a time to a copy of the workspace, never to the workspace itself. The first line of a patch
-//! says what the bug is. A second line says what must catch it if that is not the simulator: `tests: ARGUMENTS`, the tests
-//! that `cargo test ARGUMENTS` runs; `check: COMMAND`, a command that must fail.
+//! Patches are applied one at a time to a copy of the workspace, never to the workspace itself. The first line of a patch
+//! describes the bug. An optional second line names what must catch it instead of the simulator: `tests: ARGUMENTS` for
+//! `cargo test ARGUMENTS`, or `check: COMMAND` for a command that must fail.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,31 +17,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::copy::Copy;
+use self::results::Results;
 use crate::commands::{complain, say};
 
 mod copy;
+mod results;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only the planted bugs whose name begins with this; may be given several times
+    /// Run only the planted bugs whose name begins with this; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only a few: one or two for each way in which they are caught
+    /// Run only three, one for each kind of check, and write no results
     #[arg(long, conflicts_with = "only")]
     slice: bool,
-    /// Seeds for the direct driver, without faults and again with them
+    /// Run this number of seeds on the direct lane, without faults and again with them
     #[arg(long, value_name = "COUNT", default_value_t = 3_000)]
     seeds: u64,
-    /// Seeds for the real driver on turmoil's network, if the direct driver does not catch it
+    /// Run this number of seeds on the turmoil lane, if the direct lane misses the bug
     #[arg(long, value_name = "COUNT", default_value_t = 250)]
     turmoil_seeds: u64,
-    /// Run turmoil's lane also for what the direct driver has caught
+    /// Run the turmoil lane also for bugs that the direct lane has caught
     #[arg(long)]
     every_lane: bool,
-    /// Make the run that the direct driver caught it with small, and say how small
+    /// Shrink the run of the direct lane that caught the bug and print its size
     #[arg(long)]
     shrink: bool,
-    /// A run that takes longer counts as hung, which is caught
+    /// Count a run that takes longer than this as hung, which is caught
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     limit: u64,
     /// Print the result as JSON
@@ -69,19 +71,19 @@ pub(crate) fn mutants(args: &Args) -> ExitCode {
     }
 }
 
-/// What begins the names of those in the slice: caught by the model of the server, of the clients, and by what a driver owes
-/// its streams.
+/// How the names of the slice begin. The model of the server catches the first, that of the clients the second, and the rules
+/// of streams the third.
 const SLICE: [&str; 3] = ["03-", "56-", "60-"];
 
 /// How a planted bug was caught, or not.
 #[derive(Debug)]
 enum Verdict {
-    /// By this rule, at this seed if it takes no more than one.
+    /// By this rule, at this seed if one run was enough.
     Caught {
         seed: Option<u64>,
         rule: String,
     },
-    /// It was still running when its time was over.
+    /// It was still running at its limit.
     Hung,
     Escaped,
 }
@@ -93,7 +95,7 @@ struct Run {
     shrunk: Option<Shrunk>,
 }
 
-/// What shrinking made of the run that caught a planted bug.
+/// The size of the shrunk run that caught a planted bug.
 #[derive(Debug, Serialize, Deserialize)]
 struct Shrunk {
     messages: u64,
@@ -101,12 +103,14 @@ struct Shrunk {
     seconds: f64,
 }
 
-/// A planted bug and what came of it. A lane that was not run is `None`.
+/// A planted bug and the result of each lane; `None` for a lane that was not run.
 #[derive(Debug)]
 struct Row {
     name: String,
     what: String,
-    /// Why it could not be tried.
+    /// The system that the simulator runs, or the command that must fail.
+    check: String,
+    /// Why it could not be run.
     broken: Option<&'static str>,
     calm: Option<Run>,
     direct: Option<Run>,
@@ -134,7 +138,7 @@ impl Run {
                 format!("seed {seed}, {seconds:.1} s{}", shrunk.unwrap_or_default())
             }
             Verdict::Caught { seed: None, .. } => format!("yes, {seconds:.1} s"),
-            Verdict::Hung => "hung".to_owned(),
+            Verdict::Hung => format!("hung, {seconds:.1} s"),
             Verdict::Escaped => "escaped".to_owned(),
         }
     }
@@ -191,27 +195,21 @@ impl Row {
         json!({
             "name": self.name,
             "what": self.what,
+            "check": self.check,
             "caught_by": self.verdict(),
             "lanes": lanes.collect::<serde_json::Map<_, _>>(),
         })
     }
 }
 
-const HEAD: &str =
-    "| planted bug | caught by | no faults | direct | turmoil | tests | rule |\n|---|---|---|---|---|---|---|";
-
+/// One line for people.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = |run: &Option<Run>| run.as_ref().map_or_else(|| "-".to_owned(), Run::cell);
-        let (calm, direct, turmoil) = (cell(&self.calm), cell(&self.direct), cell(&self.turmoil));
-        let tests = cell(&self.tests);
-        let shown = self.rule().chars().take(110);
-        let rule: String = shown.map(|c| if c == '|' { '/' } else { c }).collect();
-        let (name, what, verdict) = (&self.name, &self.what, self.verdict());
-        write!(
-            f,
-            "| {name}: {what} | {verdict} | {calm} | {direct} | {turmoil} | {tests} | {rule} |"
-        )
+        write!(f, "{} ({}): ", self.name, self.what)?;
+        match self.caught_by() {
+            Some((lane, run)) => write!(f, "{lane}, {}: {}", run.cell(), self.rule()),
+            None => f.write_str(self.verdict()),
+        }
     }
 }
 
@@ -227,7 +225,7 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
     );
     bar.enable_steady_tick(Duration::from_secs(1));
 
-    bar.set_message("the code as it is");
+    bar.set_message("the code without a planted bug");
     let texts = patches
         .iter()
         .map(|(name, path)| Ok((name, fs::read_to_string(path).map_err(|error| error.to_string())?)));
@@ -242,15 +240,17 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         }
     }
     let mut rows = Vec::new();
+    let mut results = Results::read(&folder()).map_err(|error| error.to_string())?;
     for (name, patch) in patches {
         bar.inc(1);
         bar.set_message(name.clone());
         let row = copy.patched(name, &patch).map_err(|error| error.to_string())?;
         if !args.json {
-            if rows.is_empty() {
-                bar.suspend(|| say!("{HEAD}"));
-            }
             bar.suspend(|| say!("{row}"));
+        }
+        // The slice is a check, and no measurement.
+        if !args.slice {
+            results.set(&row).map_err(|error| error.to_string())?;
         }
         rows.push(row);
     }
@@ -259,14 +259,19 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
 }
 
 fn workspace() -> PathBuf {
-    // What cargo says when it runs this: the program may have been built elsewhere.
+    // Cargo sets this when it runs the program, which may have been built elsewhere.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&package).join("..")
 }
 
+/// Where the patches are, and the table of what catches them.
+fn folder() -> PathBuf {
+    workspace().join("sim/mutants")
+}
+
 /// The patches that are asked for, by name.
 fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
-    let folder = workspace().join("sim/mutants");
+    let folder = folder();
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut patches = Vec::new();
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
@@ -282,16 +287,17 @@ fn patches(args: &Args) -> Result<Vec<(String, PathBuf)>, String> {
     }
     patches.sort();
     if patches.is_empty() {
-        return Err("no planted bug has such a name".into());
+        return Err("no planted bug has a name that begins so".into());
     }
     Ok(patches)
 }
 
 impl Row {
-    const fn broken(name: String, what: String, why: &'static str) -> Self {
+    const fn broken(name: String, what: String, check: String, why: &'static str) -> Self {
         Self {
             name,
             what,
+            check,
             broken: Some(why),
             calm: None,
             direct: None,

@@ -1,4 +1,5 @@
-//! turmoil's sockets as the driver wants them, wrapped in streams that are as awkward as real ones may be.
+//! turmoil's sockets as the driver uses them, wrapped in streams that behave as awkwardly as real ones
+//! can.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use crate::marks::{Mark, Marks};
 use self::conduct::Conduct;
 pub use self::conduct::Rules;
 pub use self::thread::Thread;
-use self::thread::{Arrivals, Asked};
+use self::thread::{Arrivals, SimulatedSettle};
 
 mod conduct;
 mod thread;
@@ -37,7 +38,7 @@ pub struct Chop {
     pub partial_write: f64,
     /// How likely a read gives only a part of what there is.
     pub short_read: f64,
-    /// How likely a socket says that it is not ready though it is.
+    /// How likely a socket reports that it is not ready though it is.
     pub pending: f64,
     /// How likely it then stays so for some milliseconds.
     pub stall: f64,
@@ -119,7 +120,7 @@ impl Chopper {
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(Asked {
+        Arc::new(SimulatedSettle {
             thread: self.thread.clone(),
             reactor: Reactor::reporting(self.events),
         })

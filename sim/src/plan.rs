@@ -1,12 +1,12 @@
-//! Which run a seed stands for: what the seed says, and what was asked for besides.
+//! The run that a seed and the flags beside it define.
 
 use crate::direct::Case;
-use crate::oracle::Workload;
+use crate::oracle::{Workload, silence};
 
 /// What is asked for besides a seed. The same plan and the same seed are the same run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// So many clients, instead of as many as the seed says.
+    /// The number of clients, instead of the one that the seed draws.
     pub clients: Option<usize>,
     /// Leave out the checks whose cost grows with what is under way.
     pub shallow: bool,
@@ -23,7 +23,11 @@ impl Plan {
         if self.calm {
             case = case.without_faults();
         }
-        let workload = W::draw(seed, case.hosts, case.safety, self.clients);
+        let workload = if self.clients.is_none() && silence::draw(seed) {
+            W::draw_silent(seed, case.hosts, case.safety)
+        } else {
+            W::draw(seed, case.hosts, case.safety, self.clients)
+        };
         (case, workload)
     }
 

@@ -1,4 +1,4 @@
-//! One run: faults, healing, liveness, zero.
+//! One run of the turmoil lane: faults, healing, liveness, zero.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,8 +11,8 @@ use echosphere_core::counters::ConnectionCounters;
 use turmoil::{Builder, Sim};
 
 use crate::dice::{Dice, Purpose};
-use crate::faults::{Fault, Injector};
 use crate::hosts::{CLIENTS, Hosts, SERVER, STRANGERS, Shared, clients};
+use crate::injector::{Injector, TurmoilFault};
 use crate::marks::{Mark, Marks};
 use crate::net::Rules;
 use crate::oracle::{Oracle, System};
@@ -20,7 +20,7 @@ use crate::panics;
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
-/// How long drivers at zero may take to end once told to.
+/// How long drivers at zero may take to drain.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a run that broke no rule came to.
@@ -118,14 +118,11 @@ impl Failure {
         Self {
             kind: FailureKind::Nondeterminism,
             hash,
-            ..Self::outside(
-                seed,
-                format!("the same seed does two different things: {where_they_part}"),
-            )
+            ..Self::outside(seed, format!("one seed did two different things: {where_they_part}"))
         }
     }
 
-    /// The run of `seed` has taken longer than `limit` of real time, and goes on.
+    /// The run of `seed` has taken longer than `limit` of real time, and still runs.
     #[must_use]
     pub fn hung(seed: u64, limit: Duration) -> Self {
         Self::outside(seed, format!("{LATE}still running after {limit:?} of real time"))
@@ -143,7 +140,7 @@ impl Failure {
         }
     }
 
-    /// The kind, and the rule without numbers, names and what was said: the same for all failures of one rule, and for one
+    /// The kind, and the rule without numbers, names and quotes: the same for all failures of one rule, and for one
     /// whose run is made smaller.
     #[must_use]
     pub fn shape(&self) -> (FailureKind, String) {
@@ -155,7 +152,7 @@ impl Failure {
         let mut shape: Vec<&str> = Vec::new();
         for word in unquoted.flat_map(str::split_whitespace) {
             let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-            // What is said of one or of several is said of the same things.
+            // A rule about one thing or several is the same rule.
             if !word.contains(|c: char| c.is_ascii_digit()) && !shape.contains(&word) {
                 shape.push(word);
             }
@@ -167,7 +164,7 @@ impl Failure {
     #[must_use]
     pub fn in_test(&self, test: &str) -> String {
         let seed = self.seed;
-        format!("{self}\n\nThis line makes it happen again:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
+        format!("{self}\n\nReplay it with:\n\nSIM_SEED={seed} cargo test -p sim {test}\n")
     }
 }
 
@@ -264,7 +261,7 @@ fn build(scenario: &Scenario) -> Sim<'static> {
     builder.build()
 }
 
-type Broken = (Duration, String);
+type BrokenRule = (Duration, String);
 
 struct Run<S: System> {
     sim: Sim<'static>,
@@ -273,7 +270,7 @@ struct Run<S: System> {
 }
 
 impl<S: System> Run<S> {
-    fn through(&mut self) -> Result<Duration, Broken> {
+    fn through(&mut self) -> Result<Duration, BrokenRule> {
         let server = self.hosts.clone();
         self.sim.host(SERVER, move || server.clone().serve());
         for (number, name) in clients(self.hosts.scenario.hosts) {
@@ -321,7 +318,7 @@ impl<S: System> Run<S> {
         Ok(zero_at)
     }
 
-    fn faults(&mut self) -> Result<(), Broken> {
+    fn faults(&mut self) -> Result<(), BrokenRule> {
         let faults = self.hosts.scenario.faults.clone();
         let mut faults = faults.into_iter().peekable();
         while self.sim.elapsed() < self.hosts.scenario.safety {
@@ -330,10 +327,10 @@ impl<S: System> Run<S> {
                 self.note(&fault.to_string());
                 let mut shared = self.hosts.lock();
                 match fault {
-                    Fault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
-                    Fault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
-                    Fault::CrashServer { .. } => shared.crashes += 1,
-                    Fault::Pause(host, lasts) => shared.pause(host, now, now + lasts),
+                    TurmoilFault::DrainServer(within) => _ = shared.drain.insert(SERVER, within),
+                    TurmoilFault::DrainClient(host, within) => _ = shared.drain.insert(CLIENTS[host], within),
+                    TurmoilFault::CrashServer { .. } => shared.crashes += 1,
+                    TurmoilFault::Pause(host, lasts) => shared.pause(host, now, now + lasts),
                     _ => {}
                 }
                 drop(shared);
@@ -344,8 +341,8 @@ impl<S: System> Run<S> {
         Ok(())
     }
 
-    /// Goes on until `open` says that nothing is open, which must be before `deadline`.
-    fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), Broken> {
+    /// Runs until `open` returns nothing, which must be before `deadline`.
+    fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), BrokenRule> {
         loop {
             let left = open(&self.hosts.lock());
             let Some(left) = left else {
@@ -360,7 +357,7 @@ impl<S: System> Run<S> {
         }
     }
 
-    fn step(&mut self) -> Result<(), Broken> {
+    fn step(&mut self) -> Result<(), BrokenRule> {
         let stepped = self.sim.step();
         self.injector.notice_broken_links();
         let broken = self.hosts.lock().broken.clone();

@@ -1,5 +1,5 @@
-//! One run as a plan, drawn from one seed in the manner of swarm testing: each kind of fault is on or off for the whole
-//! run, so that some runs have none of a kind and others plenty of it.
+//! The plan of a run, drawn from one seed. As in swarm testing, each kind of fault is on or off for the
+//! whole run, so that some runs have none of a kind and others many.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_driver::Budgets;
 
 use crate::dice::{Dice, Purpose};
-use crate::faults::{Fault, Way};
+use crate::injector::{TurmoilFault, Way};
 use crate::net::Chop;
-use crate::strangers::Talk;
+use crate::strangers::StrangerKind;
 
 /// What a run is given; the messages are the system's part.
 #[derive(Clone, Debug)]
@@ -35,9 +35,9 @@ pub struct Scenario {
     /// How long all may take from the end of the faults to the zero state; see [`patience`].
     pub liveness: Duration,
     /// What happens to the network and the hosts, in order.
-    pub faults: Vec<(Duration, Fault)>,
+    pub faults: Vec<(Duration, TurmoilFault)>,
     /// Who comes that speaks no protocol, and when.
-    pub strangers: Vec<(Duration, Talk)>,
+    pub strangers: Vec<(Duration, StrangerKind)>,
     /// How much drivers do in a turn.
     pub budgets: Budgets,
     /// How many streams a reactor tells at a time that they can be read.
@@ -75,14 +75,14 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 /// How long all may take from the end of the faults until everything is acknowledged and both sides are at zero:
 ///
 /// 1. the longer idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
-///    those held. Connections that died before they said anything are gone after the handshake time-out, which is
+///    those held. Connections that died before they sent anything are gone after the handshake time-out, which is
 ///    shorter;
 /// 2. four attempts, each a response time-out and the longest pause. The first is the one under way, which may have
 ///    been doomed. On sound connections an attempt only fails if its message is handed on again and again because
 ///    each holder gets its own ok and leaves before it answers: with at most [`ACK_DELAY_MAX`] and two latencies each,
 ///    at least three times in a row within the response time-out. Three attempts of the same message that all do would
 ///    be one in millions;
-/// 3. the linger time, for connections that do not close in order;
+/// 3. the linger time, for connections that do not close cleanly;
 /// 4. a second, for latencies, ticks, and how often the hosts are asked whether they are at zero.
 #[must_use]
 pub fn patience() -> Duration {
@@ -113,7 +113,7 @@ impl Scenario {
         }
     }
 
-    /// What `seed` says.
+    /// The scenario of `seed`.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Scenario);
@@ -159,8 +159,8 @@ fn draw_budgets(dice: &mut Dice) -> Budgets {
     }
 }
 
-/// In four of ten runs somebody is stopped, half of the times for longer than any peer may be silent.
-fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
+/// In four of ten runs a host is paused, half of the times for longer than any peer may be silent.
+fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, TurmoilFault)> {
     if !dice.chance(0.4) {
         return Vec::new();
     }
@@ -173,51 +173,71 @@ fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
         } else {
             Duration::from_secs_f64(dice.scaled(0.05, 2.0))
         };
-        (at, Fault::Pause(host, lasts.min(safety - at)))
+        (at, TurmoilFault::Pause(host, lasts.min(safety - at)))
     };
     (0..3).map(one).collect()
 }
 
-fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, Fault)> {
-    type Kind = fn(&mut Dice, usize) -> (Fault, Fault);
+fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, TurmoilFault)> {
+    type Kind = fn(&mut Dice, usize) -> (TurmoilFault, TurmoilFault);
     const KINDS: [Kind; 11] = [
-        |dice, host| (Fault::Latency(host, dice.millis(100, 500)), Fault::LatencyNormal(host)),
-        |_, host| (Fault::Hold(host), Fault::Release(host)),
-        |_, host| (Fault::Partition(host, Way::Both), Fault::Repair(host, Way::Both)),
+        |dice, host| {
+            (
+                TurmoilFault::Latency(host, dice.millis(100, 500)),
+                TurmoilFault::LatencyNormal(host),
+            )
+        },
+        |_, host| (TurmoilFault::Hold(host), TurmoilFault::Release(host)),
         |_, host| {
             (
-                Fault::Partition(host, Way::ToServer),
-                Fault::Repair(host, Way::ToServer),
+                TurmoilFault::Partition(host, Way::Both),
+                TurmoilFault::Repair(host, Way::Both),
             )
         },
         |_, host| {
             (
-                Fault::Partition(host, Way::ToClient),
-                Fault::Repair(host, Way::ToClient),
+                TurmoilFault::Partition(host, Way::ToServer),
+                TurmoilFault::Repair(host, Way::ToServer),
+            )
+        },
+        |_, host| {
+            (
+                TurmoilFault::Partition(host, Way::ToClient),
+                TurmoilFault::Repair(host, Way::ToClient),
             )
         },
         |dice, host| {
             (
-                Fault::FailRate(host, dice.scaled(0.001, 0.05)),
-                Fault::FailRate(host, 0.0),
+                TurmoilFault::FailRate(host, dice.scaled(0.001, 0.05)),
+                TurmoilFault::FailRate(host, 0.0),
             )
         },
         |_, host| {
             (
-                Fault::CrashClient { host, unnoticed: false },
-                Fault::RestartClient(host),
+                TurmoilFault::CrashClient { host, unnoticed: false },
+                TurmoilFault::RestartClient(host),
             )
         },
-        |_, host| (Fault::CrashClient { host, unnoticed: true }, Fault::RestartClient(host)),
+        |_, host| {
+            (
+                TurmoilFault::CrashClient { host, unnoticed: true },
+                TurmoilFault::RestartClient(host),
+            )
+        },
         |dice, _| {
             let unnoticed = dice.chance(0.5);
-            (Fault::CrashServer { unnoticed }, Fault::RestartServer)
+            (TurmoilFault::CrashServer { unnoticed }, TurmoilFault::RestartServer)
         },
-        |dice, _| (Fault::DrainServer(dice.millis(0, 1000)), Fault::RestartServer),
+        |dice, _| {
+            (
+                TurmoilFault::DrainServer(dice.millis(0, 1000)),
+                TurmoilFault::RestartServer,
+            )
+        },
         |dice, host| {
             (
-                Fault::DrainClient(host, dice.millis(0, 1000)),
-                Fault::RestartClient(host),
+                TurmoilFault::DrainClient(host, dice.millis(0, 1000)),
+                TurmoilFault::RestartClient(host),
             )
         },
     ];
@@ -232,7 +252,7 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
             let (begin, end) = kind(dice, host);
             let at = dice.millis(1, most);
             let lasts = Duration::from_secs_f64(dice.scaled(0.01, 4.0));
-            if matches!(begin, Fault::DrainServer(_)) && dice.chance(0.5) {
+            if matches!(begin, TurmoilFault::DrainServer(_)) && dice.chance(0.5) {
                 faults.extend(drain_of_the_busy(dice, host, safety));
                 continue;
             }
@@ -248,25 +268,30 @@ fn draw_faults(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration
 }
 
 /// In a fifth of the runs some come.
-fn draw_strangers(dice: &mut Dice, safety: Duration) -> Vec<(Duration, Talk)> {
+fn draw_strangers(dice: &mut Dice, safety: Duration) -> Vec<(Duration, StrangerKind)> {
     if !dice.chance(0.2) {
         return Vec::new();
     }
     let most = safety.as_millis() as u64;
-    let one = |_| (dice.millis(1, most), Talk::ALL[dice.below(Talk::ALL.len())]);
+    let one = |_| {
+        (
+            dice.millis(1, most),
+            StrangerKind::ALL[dice.below(StrangerKind::ALL.len())],
+        )
+    };
     (0..6).map(one).collect()
 }
 
-/// A drain that is given all the time it needs, while somebody whom the server waits for is cut off: in order to end, it
+/// A drain that is given all the time it needs, while a client that the server waits for is cut off: in order to end, it
 /// must close what is not finished.
-fn drain_of_the_busy(dice: &mut Dice, host: usize, safety: Duration) -> [(Duration, Fault); 2] {
+fn drain_of_the_busy(dice: &mut Dice, host: usize, safety: Duration) -> [(Duration, TurmoilFault); 2] {
     let within = dice.millis(0, 300);
     let cut = dice.millis(1, 100);
     let most = safety.saturating_sub(cut + within + LINK.linger + Duration::from_millis(100));
     let at = dice.millis(1, most.as_millis() as u64);
     let way = [Way::Both, Way::ToServer][dice.below(2)];
     [
-        (at, Fault::Partition(host, way)),
-        (at + cut, Fault::DrainServer(within)),
+        (at, TurmoilFault::Partition(host, way)),
+        (at + cut, TurmoilFault::DrainServer(within)),
     ]
 }

@@ -4,14 +4,14 @@ use std::process::Command;
 
 use echosphere_core::echo::Message;
 use echosphere_core::{Action, CloseReason, Event};
-use sim::exhaust::{Broken, Explored, Scope, ServerStep, explore, replay};
+use sim::exhaust::{Explored, FailedSchedule, Scope, ServerStep, explore, replay};
 
 fn all_of(scope: &Scope) -> Explored {
     explore(scope, |_| {}).unwrap_or_else(|broken| panic!("{broken:?}"))
 }
 
 /// The schedule that breaks one more rule, which is wrong, and again by its decisions.
-fn breaks(scope: Scope, rule: fn(ServerStep<'_>) -> Result<(), String>) -> Broken {
+fn breaks(scope: Scope, rule: fn(ServerStep<'_>) -> Result<(), String>) -> FailedSchedule {
     let scope = Scope {
         also: Some(rule),
         ..scope
@@ -58,7 +58,7 @@ fn schedules_that_are_only_counted_are_as_many_as_those_that_are_run() {
         let apart = all_of(&Scope { merge: false, ..scope });
         assert_eq!(merged.schedules, apart.schedules);
         assert_eq!(u128::from(apart.runs), apart.schedules);
-        // One client has nobody to overtake.
+        // One client has no other to overtake.
         assert!(merged.runs < apart.runs || clients == 1);
     }
 }

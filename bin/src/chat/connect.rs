@@ -4,10 +4,11 @@ use std::time::Duration;
 use echosphere_core::chat::ClientConfig;
 
 use super::PORT;
-use super::side::{Bounds, Side};
-use super::talk::{Looks, Talk};
-use crate::attempts::Insist;
+use super::bounds::Bounds;
+use super::conversation::{Conversation, OutputArgs};
+use super::driver::ChatDriver;
 use crate::net::Address;
+use crate::retry::RetryArgs;
 use crate::signals::Signals;
 use crate::values::{time_out, yes_or_no};
 
@@ -16,55 +17,75 @@ use crate::values::{time_out, yes_or_no};
 Examples:
   echosphere chat connect
   echosphere chat connect example.org:9000 --reconnect
-  echosphere chat connect < file.bin       send any bytes, in messages of up to 64 KiB, and leave
+  echosphere chat connect < file.bin       send a file in messages of up to 64 KiB, then leave
 
-At a terminal, Alt-Enter begins a new line, a pasted text is one message, and Ctrl-C or Ctrl-D leaves. A message is \
-delivered once the other side has written it. Exit codes: 0 everything was delivered and written; 1 something was not, \
-or the connection was lost; 130 interrupted.")]
+At a terminal, Alt-Enter starts a new line, pasted text is one message, and Ctrl-C or Ctrl-D leaves. A message is \
+delivered once the other side has written it.
+
+Exit codes: 0 every message was delivered and written; 1 a message was not delivered or not written, or the connection \
+was lost; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Whom to talk with; port 8001 unless it says another
+    /// Connect to this server; the default port is 8001
+    #[arg(value_name = "HOST[:PORT]", overrides_with = "to")]
+    pub(crate) address: Option<Address>,
+
+    /// Connect to this server; the same as the argument
     #[arg(
+        long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_CHAT_TO",
         default_value = "127.0.0.1:8001"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
-    /// Connect again when the connection was lost, and deliver then what was not
+    /// Connect again after the connection was lost, and deliver what was not delivered
     #[arg(long, env = "ECHOSPHERE_RECONNECT", value_parser = yes_or_no)]
-    reconnect: bool,
+    pub(crate) reconnect: bool,
 
     #[command(flatten)]
-    insist: Insist,
+    pub(crate) retry: RetryArgs,
 
     /// Give up connecting after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     #[command(flatten)]
-    looks: Looks,
+    pub(crate) output: OutputArgs,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
+}
+
+impl Args {
+    /// The server to connect to.
+    pub(crate) fn to(&self) -> &Address {
+        self.address.as_ref().unwrap_or(&self.to)
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            reconnect: self.reconnect,
+            connect_timeout: self.timeout,
+            retry_refused: self.retry.retry,
+            exchange: self.bounds.session(),
+            ..ClientConfig::default()
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
         let signals = Signals::catch()?;
-        let to = args.to.or_port(PORT);
+        let to = args.to().clone().or_port(PORT);
         to.resolve().await?;
-        let config = ClientConfig {
-            reconnect: args.reconnect,
-            connect_timeout: args.timeout,
-            retry_refused: args.insist.retry,
-            exchange: args.bounds.talk(),
-            ..ClientConfig::default()
-        };
-        let side = Side::client(&to, config, args.bounds.links()?).await?;
-        Talk::new(side, &args.looks, false, args.reconnect)?.run(signals).await
+        let config = args.client();
+        let driver = ChatDriver::client(&to, config.clone(), args.bounds.links()?).await?;
+        Conversation::of_client(driver, &args.output, &config)?
+            .run(signals)
+            .await
     });
-    // Somebody may still be reading stdin.
+    // A thread may still be blocked on stdin.
     runtime.shutdown_background();
     done
 }

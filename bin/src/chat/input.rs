@@ -1,4 +1,4 @@
-//! What is to be said: typed at a prompt, or from a pipe.
+//! Messages to send: typed at a prompt, or from a pipe.
 
 use std::future;
 use std::io;
@@ -11,21 +11,21 @@ use crate::stdin;
 
 /// Where messages come from.
 pub(super) enum Input {
-    /// There are no more.
+    /// The input has ended.
     None,
     Prompt(Box<Prompt>),
     Pipe(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// What has come from there.
-pub(super) enum Given {
+/// What an input yields.
+pub(super) enum InputEvent {
     Message(Bytes),
     End,
     Failed(io::Error),
 }
 
 impl Input {
-    /// What comes on stdin, as it comes, in messages of up to 64 KiB.
+    /// Stdin as it arrives, in messages of up to 64 KiB.
     pub(super) fn pipe() -> io::Result<Self> {
         Ok(Self::Pipe(stdin::pieces()?))
     }
@@ -34,26 +34,26 @@ impl Input {
         matches!(self, Self::None)
     }
 
-    /// Asks for the next message, with this before what is typed.
+    /// Shows the prompt with this label, if there is one.
     pub(super) fn ask(&mut self, label: String) {
         if let Self::Prompt(prompt) = self {
             prompt.ask(label);
         }
     }
 
-    /// What comes next. Can be dropped and called again.
-    pub(super) async fn next(&mut self) -> Given {
+    /// The next event. Cancel safe.
+    pub(super) async fn next(&mut self) -> InputEvent {
         match self {
             Self::None => future::pending().await,
             Self::Prompt(prompt) => match prompt.next().await {
-                Typed::Text(text) => Given::Message(text.into()),
-                Typed::End | Typed::Gone(None) => Given::End,
-                Typed::Gone(Some(error)) => Given::Failed(error),
+                Typed::Text(text) => InputEvent::Message(text.into()),
+                Typed::End | Typed::Gone(None) => InputEvent::End,
+                Typed::Gone(Some(error)) => InputEvent::Failed(error),
             },
             Self::Pipe(pieces) => match pieces.recv().await {
-                Some(Ok(piece)) => Given::Message(piece),
-                Some(Err(error)) => Given::Failed(error),
-                None => Given::End,
+                Some(Ok(piece)) => InputEvent::Message(piece),
+                Some(Err(error)) => InputEvent::Failed(error),
+                None => InputEvent::End,
             },
         }
     }

@@ -1,11 +1,11 @@
+mod bounds;
 mod connect;
+mod conversation;
+mod driver;
+mod format;
 mod input;
 mod ping;
-mod rtt;
 mod serve;
-mod show;
-mod side;
-mod talk;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,35 +13,40 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Subcommand;
 
-/// The port of a chat unless told otherwise.
+use crate::escape;
+
+/// The default port of a chat.
 const PORT: u16 = 8001;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  echosphere chat serve                    wait for somebody
-  echosphere chat connect                  talk with whoever serves on 127.0.0.1:8001
-  echosphere chat ping                     how long a message and its acknowledgement take
+  echosphere chat serve                    wait for a client on 127.0.0.1:8001
+  echosphere chat connect                  connect to that server
+  echosphere chat ping                     measure the time until a message is acknowledged
 
-Without a command, MODE=server or MODE=client and IP_ADDR=ADDR[:PORT] in the environment or in .env choose one.")]
+Without a command, MODE=server or MODE=client selects `serve` or `connect`, and IP_ADDR=ADDR[:PORT] sets its address. \
+Both can be variables or lines of .env.
+
+Exit codes: those of `serve` and `connect`; 2 without a mode.")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
+    pub(crate) command: Option<Command>,
 
-    /// Without a command: server or client
+    /// Run as server or client if no command is given
     #[arg(long, env = "ECHOSPHERE_CHAT_MODE")]
-    mode: Option<String>,
+    pub(crate) mode: Option<String>,
 
-    /// Without a command: where to listen, or whom to connect to
+    /// Listen on, or connect to, this address if no command is given
     #[arg(long, value_name = "ADDR[:PORT]", env = "ECHOSPHERE_CHAT_ADDR")]
-    addr: Option<String>,
+    pub(crate) addr: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Wait for somebody to talk with, until Ctrl-C
+pub(crate) enum Command {
+    /// Run a server and talk with its clients, one at a time, until Ctrl-C
     Serve(serve::Args),
-    /// Talk with a server
+    /// Connect to a server and talk with it
     Connect(connect::Args),
     /// Measure how long a message and its acknowledgement take
     Ping(ping::Args),
@@ -55,13 +60,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => match args.mode.as_deref() {
             Some("server") => serve::run(parsed(args.addr.map(|addr| format!("--listen={addr}")))?),
             Some("client") => connect::run(parsed(args.addr)?),
-            Some(other) => bail!("MODE is {other:?}; expected server or client"),
-            None => bail!("say `chat serve` or `chat connect`, or set MODE=server or MODE=client (--help says more)"),
+            Some(other) => bail!(
+                "MODE is \"{}\"; expected server or client",
+                escape::line(other.as_bytes())
+            ),
+            None => {
+                bail!("no command: use `chat serve` or `chat connect`, or set MODE=server or MODE=client (see --help)")
+            }
         },
     }
 }
 
-/// Where a chat runs: its driver on a thread of its own, so that connections are kept up while stdout takes no more.
+/// A runtime whose driver has a thread of its own, so that keepalives continue while stdout blocks.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -69,7 +79,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// A command's arguments as they are when only this one is given.
+/// A command's arguments when at most this one is given.
 fn parsed<A: clap::Args>(only: Option<String>) -> anyhow::Result<A> {
     let command = A::augment_args(clap::Command::new("chat"));
     let given = [Some("chat".to_owned()), only]

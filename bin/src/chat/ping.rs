@@ -1,4 +1,4 @@
-//! Round trips of messages one after another, and of bare bytes beside them.
+//! Measures round trips of messages, and of bare bytes for comparison.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,59 +14,91 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::PORT;
-use super::show;
-use super::side::{Bounds, ServerEndpoint, Side};
+use super::bounds::Bounds;
+use super::driver::{ChatDriver, ServerEndpoint};
 use crate::latency::{Latencies, bars};
 use crate::net::Address;
 use crate::output;
-use crate::server::{OwnServer, State, bytes};
+use crate::server::{OwnServer, State};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
-use crate::values::{count, counted, size, time_out, yes_or_no};
+use crate::values::{count, counted, in_memory, size, time_out, yes_or_no};
 
-/// Round trips that are not counted, at the beginning.
+/// The first round trips, which are not counted.
 const WARM_UP: u64 = 100;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  echosphere chat ping                     a server of its own on the loopback address
-  echosphere chat ping --baseline          and beside it two bare sockets that play ping-pong
+  echosphere chat ping                     measure a server that this command starts
+  echosphere chat ping --baseline          compare it with two bare sockets
   echosphere chat ping example.org --count 20 --size 1KiB
 
-A server elsewhere shows what it is sent, as it shows any message.")]
+A server elsewhere displays the messages like any others. Exit codes: 0 all round trips are measured; 1 the server cannot \
+be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Send to this server; without it, one is started on a free port of 127.0.0.1
-    #[arg(value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
-    to: Option<Address>,
+    /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
+    #[arg(value_name = "HOST[:PORT]", overrides_with = "to")]
+    pub(crate) address: Option<Address>,
 
-    /// Messages, one after another
+    /// Send to this server; the same as the argument
+    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
+    pub(crate) to: Option<Address>,
+
+    /// Send this many messages, one after another
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value = "1000", value_parser = count::<u64>(1..=u64::MAX))]
-    count: u64,
+    pub(crate) count: u64,
 
-    /// Bytes of each
+    /// Make every message this long
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_SIZE", default_value = "64B", value_parser = size(1..=MAX_BODY as u64))]
-    size: ByteSize,
+    pub(crate) size: ByteSize,
 
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
-    /// Measure two blocking sockets on the loopback address too, which send as many bytes to and fro
+    /// Measure two blocking sockets on the loopback address as well, which exchange the same number of bytes
     #[arg(long)]
-    baseline: bool,
+    pub(crate) baseline: bool,
 
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
+}
+
+impl Args {
+    /// The server to connect to; `None` for a server of this process.
+    pub(crate) fn to(&self) -> Option<&Address> {
+        self.address.as_ref().or(self.to.as_ref())
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            connect_timeout: self.timeout,
+            retry_refused: false,
+            exchange: self.bounds.session(),
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) fn own_server(&self) -> ServerConfig {
+        let exchange = ExchangeConfig {
+            acknowledge_on_receipt: true,
+            ..self.bounds.session()
+        };
+        ServerConfig {
+            exchange,
+            ..ServerConfig::default()
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let size = bytes(args.size);
-    // One thread: a second would be scheduled between a message and its acknowledgement.
+    let size = in_memory(args.size);
+    // On two threads, a context switch would stand between a message and its acknowledgement.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let trips = runtime.block_on(async {
         let mut signals = Signals::catch()?;
@@ -97,48 +129,35 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
-    let own = match &args.to {
+    let own = match args.to() {
         Some(_) => None,
-        None => Some(OwnServer::start(deaf_server(args)?)?),
+        None => Some(OwnServer::start(silent_server(args)?)?),
     };
-    let to = match (&args.to, &own) {
+    let to = match (args.to(), &own) {
         (Some(to), _) => to.clone().or_port(PORT),
         (None, Some(own)) => own.addr.into(),
         (None, None) => bail!("no server"),
     };
     to.resolve().await?;
-    let config = ClientConfig {
-        connect_timeout: args.timeout,
-        retry_refused: false,
-        exchange: args.bounds.talk(),
-        ..ClientConfig::default()
-    };
-    let mut side = Side::client(&to, config, args.bounds.links()?).await?;
+    let mut driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
     let body = Bytes::from(vec![b'x'; size]);
-    let trips = tokio::time::timeout(args.timeout, exchange(&mut side, args.count, &body)).await;
+    let trips = tokio::time::timeout(args.timeout, exchange(&mut driver, args.count, &body)).await;
     if let Ok(Ok(_)) = trips {
-        side.leave(Duration::from_secs(1)).await?;
-        side.finish().await?;
+        driver.drain(Duration::from_secs(1)).await?;
+        driver.finish().await?;
     } else {
-        side.give_up();
+        driver.abort();
     }
     if let Some(own) = own {
         let state = own.finish(state).await?;
         anyhow::ensure!(state.zero, state.summary());
     }
-    trips.context("it took too long (--timeout)")?
+    trips.context("the round trips took longer than --timeout")?
 }
 
-/// A server that hears and tells nobody.
-fn deaf_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let talk = ExchangeConfig {
-        acknowledge_on_receipt: true,
-        ..args.bounds.talk()
-    };
-    let server = Server::new(ServerConfig {
-        exchange: talk,
-        ..ServerConfig::default()
-    });
+/// A server that acknowledges messages without printing them.
+fn silent_server(args: &Args) -> anyhow::Result<ServerEndpoint> {
+    let server = Server::new(args.own_server());
     Ok(ServerEndpoint::new(server, ChatCodec::accepted(), args.bounds.links()?))
 }
 
@@ -146,13 +165,13 @@ fn state(endpoint: &ServerEndpoint) -> State {
     State::of(endpoint, endpoint.machine().counters().iter(), None)
 }
 
-/// Sends one message after another, each when the one before is acknowledged.
-async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
+/// Sends messages one by one, each after the acknowledgement of the one before.
+async fn exchange(driver: &mut ChatDriver, count: u64, body: &Bytes) -> anyhow::Result<Latencies> {
     let mut trips = Latencies::new()?;
     let last = count + WARM_UP;
-    while let Some(notice) = side.next().await {
+    while let Some(notice) = driver.next().await {
         match notice {
-            Notice::Connected { .. } => side.say(1, body.clone()).await?,
+            Notice::Connected { .. } => driver.say(1, body.clone()).await?,
             Notice::Acknowledged { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip.filter(|_| key > WARM_UP) {
                     trips.record(round_trip);
@@ -160,14 +179,16 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
                 if key == last {
                     return Ok(trips);
                 }
-                side.say(key + 1, body.clone()).await?;
+                driver.say(key + 1, body.clone()).await?;
             }
-            Notice::Received { session, id, .. } => side.read(session, id).await?,
+            Notice::Received { session, id, .. } => driver.read(session, id).await?,
             Notice::Ended { failure } => {
-                let why = failure
-                    .as_ref()
-                    .map_or_else(|| "it has ended".to_owned(), show::failure);
-                bail!("{why}");
+                let explain = |failure| driver.remote().explain(failure);
+                bail!(
+                    failure
+                        .as_ref()
+                        .map_or_else(|| "the session has ended".to_owned(), explain)
+                );
             }
             Notice::Retrying { .. }
             | Notice::Lost(_)
@@ -179,7 +200,7 @@ async fn exchange(side: &mut Side, count: u64, body: &Bytes) -> anyhow::Result<L
     bail!("the client's driver has ended")
 }
 
-/// What two blocking sockets need that send as many bytes to and fro as a message and its acknowledgement have.
+/// Measures two blocking sockets that exchange as many bytes as a message and its acknowledgement have.
 fn ping_pong(count: u64, size: usize) -> anyhow::Result<Latencies> {
     const MESSAGE_HEAD: usize = 7;
     const ACKNOWLEDGEMENT: usize = 7;
@@ -191,7 +212,7 @@ fn ping_pong(count: u64, size: usize) -> anyhow::Result<Latencies> {
     let mut message = vec![b'x'; MESSAGE_HEAD + size];
     let mut heard = message.clone();
     let answering = thread::Builder::new().name("answers".to_owned()).spawn(move || {
-        // The end of the stream ends it.
+        // The end of the stream ends the loop.
         while far.read_exact(&mut heard).is_ok() && far.write_all(&[b'x'; ACKNOWLEDGEMENT]).is_ok() {}
     })?;
     let mut trips = Latencies::new()?;
@@ -221,7 +242,7 @@ fn report(args: &Args, trips: &Latencies, bare: Option<&Latencies>) -> anyhow::R
         }));
     }
     let mut text = format!(
-        "{} of {}, one after another\n{}",
+        "{} of {}, one at a time\n{}",
         counted(trips.count(), "message"),
         counted(args.size.as_u64(), "byte"),
         found.to_text(beside.as_ref())

@@ -4,50 +4,57 @@ use std::time::Duration;
 use echosphere_core::chat::ServerConfig;
 
 use super::PORT;
-use super::side::{Bounds, Side};
-use super::talk::{Looks, Talk};
-use crate::net::Address;
-use crate::server;
+use super::bounds::Bounds;
+use super::conversation::{Conversation, OutputArgs};
+use super::driver::ChatDriver;
+use crate::server::{self, ListenArg};
 use crate::signals::Signals;
 use crate::values::duration;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    mut_arg("listen", |arg| arg.env("ECHOSPHERE_CHAT_LISTEN").default_value("127.0.0.1:8001")),
+    after_help = "\
 Examples:
   echosphere chat serve
   echosphere chat serve --raw --once > received.bin
   nc 127.0.0.1 8001                        each line is a message; `ok 3` acknowledges message 3
 
-It talks with one at a time: a second one is told that it is busy. A message is acknowledged once it is written. At a \
-terminal, Alt-Enter begins a new line, a pasted text is one message, and Ctrl-C or Ctrl-D ends. Else, what comes on \
-stdin is sent as it comes, in messages of up to 64 KiB.
+The server talks to one client at a time; another one gets `error busy`. A message is acknowledged once it is written to \
+stdout. At a terminal, Alt-Enter starts a new line, pasted text is one message, and Ctrl-C or Ctrl-D ends the chat. \
+Without a terminal, stdin is sent as it arrives, in messages of up to 64 KiB.
 
-Exit codes: 0 every client left, and everything was delivered and written; 1 not so: a client whose connection ends \
-without a goodbye is lost, and what it sent may be cut short. A client that was started with --reconnect is first given \
-the time of --keep to come back.")]
+Exit codes: 0 every client left, and every message was delivered and written; 1 a client was lost, or a message was not \
+delivered or not written; 2 it could not start; 130 a second signal ended it. A client whose connection ends without a \
+goodbye is lost, and its last message may be incomplete. A client with --reconnect gets the time of --keep to return."
+)]
 pub(crate) struct Args {
-    /// Listen on this address and port; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "[ADDR:]PORT",
-        env = "ECHOSPHERE_CHAT_LISTEN",
-        default_value = "127.0.0.1:8001"
-    )]
-    listen: Address,
+    #[command(flatten)]
+    pub(crate) listen: ListenArg,
 
-    /// Wait so long for a client that comes back, after its connection was lost
+    /// Wait this long for a client with --reconnect whose connection was lost
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEP", default_value = "60s", value_parser = duration)]
     keep: Duration,
 
     /// End when the first client has left or is lost
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
 
     #[command(flatten)]
-    looks: Looks,
+    pub(crate) output: OutputArgs,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
+}
+
+impl Args {
+    pub(crate) fn server(&self) -> ServerConfig {
+        ServerConfig {
+            session_ttl: self.keep,
+            exchange: self.bounds.session(),
+            ..ServerConfig::default()
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -56,16 +63,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let signals = Signals::catch()?;
         let addr = args.listen.or_port(PORT).resolve().await?;
         let (listener, addr) = server::bind(addr, "--listen")?;
-        let config = ServerConfig {
-            session_ttl: args.keep,
-            exchange: args.bounds.talk(),
-            ..ServerConfig::default()
-        };
-        let side = Side::server(listener, config, args.bounds.links()?);
-        server::announce(addr, "tcp", " (Ctrl-C ends)", args.looks.json)?;
-        Talk::new(side, &args.looks, args.once, false)?.run(signals).await
+        let driver = ChatDriver::server(listener, args.server(), args.bounds.links()?);
+        server::announce(addr, "tcp", " (Ctrl-C ends)", args.output.json)?;
+        Conversation::of_server(driver, &args.output, args.once)?
+            .run(signals)
+            .await
     });
-    // Somebody may still be reading stdin.
+    // A thread may still be blocked on stdin.
     runtime.shutdown_background();
     done
 }

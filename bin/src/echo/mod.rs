@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Subcommand};
 
-/// The port an echo server listens on unless told otherwise.
+#[cfg(test)]
+pub(crate) use self::load::LongLivedArgs;
+
+/// The default port of an echo server.
 const PORT: u16 = 8000;
 
 #[derive(Debug, Subcommand)]

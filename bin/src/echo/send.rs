@@ -4,24 +4,23 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bytes::Bytes;
-use echosphere_core::DialError;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Failure, Notice};
+use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::random::Backoff;
 use echosphere_core::wire::MAX_FRAME;
-use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpConnector;
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::PORT;
-use crate::attempts::{Failures, Insist, other_protocol};
-use crate::net::{Address, Target};
+use crate::failure::Remote;
+use crate::latency::micros;
+use crate::net::Address;
+use crate::retry::{FailedAttempts, RetryArgs};
+use crate::running::Running;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
 use crate::values::{DelayArg, counted, short, time_out, yes_or_no};
-use crate::{output, seed, shown, stdin};
+use crate::{escape, output, seed, stdin};
 
 /// The longest X that a frame can carry.
 const LONGEST: usize = MAX_FRAME as usize - 8;
@@ -35,42 +34,56 @@ Examples:
   echosphere echo send --file picture.png --to 192.0.2.7:8000
   head -c 1000 /dev/urandom | echosphere echo send --json
 
-While it waits it answers what it is sent, as every client does. Prints `ok X` when X is acknowledged.")]
+Prints `ok X` when X is acknowledged. Until then it acknowledges the messages that it receives, as every client does.
+
+Exit codes: 0 acknowledged; 1 not acknowledged, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// What to send; - or nothing reads it from stdin, to its end
-    message: Option<String>,
+    /// Send this text; without it, or with -, send stdin to its end
+    pub(crate) message: Option<String>,
 
-    /// Send what this file holds, whatever bytes they are
+    /// Send the bytes of this file
     #[arg(long, value_name = "PATH", conflicts_with = "message")]
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
-    /// The server
+    /// Connect to this server
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_TO",
         default_value = "127.0.0.1:8000"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
 
     #[command(flatten)]
-    insist: Insist,
+    pub(crate) retry: RetryArgs,
 
-    /// Disconnect and try again if no ok comes within this time
+    /// Disconnect and try again if no ok arrives within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", default_value = "10s", value_parser = time_out)]
     response_timeout: Duration,
 
-    /// Wait before answering what is received: 2s, 0..5s, exp:2s
+    /// Wait before acknowledging a received message: 2s, 0..5s (uniform), exp:2s (exponential)
     #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
     ack_delay: DelayArg,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
+}
+
+impl Args {
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            response_timeout: self.response_timeout,
+            give_up_after: Some(self.timeout),
+            retry_refused: self.retry.retry,
+            ack_delay: self.ack_delay.0,
+            ..ClientConfig::default()
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -83,60 +96,43 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     let to = args.to.clone().or_port(PORT);
     to.resolve().await?;
     let mut signals = Signals::catch()?;
-    let config = ClientConfig {
-        response_timeout: args.response_timeout,
-        backoff: Backoff::default(),
-        give_up_after: Some(args.timeout),
-        retry_refused: args.insist.retry,
-        ack_delay: args.ack_delay.0,
-        ..ClientConfig::default()
-    };
-    let client = Client::new(config, seed::generator(None)?);
+    let client = Client::new(args.client(), seed::generator(None)?);
     let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), ConnectionConfig::default());
-    let (sender, mut notices) = mpsc::unbounded_channel();
-    let notify = move |notice| {
-        // The receiver is gone only once the outcome is known.
-        let _ = sender.send(notice);
-    };
-    let (driver, handle) = Driver::dial(endpoint, TcpConnector::to_host(&*to.host, to.port), notify);
-    let running = tokio::spawn(driver.run());
-    handle.command(Command::Send { id: 0, x: x.clone() }).await?;
+    let mut client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
+    client.command(Command::Send { id: 0, x: x.clone() }).await?;
 
-    let mut failures = Failures::new(args.timeout);
+    let remote = Remote::server(&to, "an echo server", "echo serve --listen", "--response-timeout");
+    let mut failed = FailedAttempts::new(args.timeout);
     let outcome = loop {
         let notice = tokio::select! {
             biased;
-            notice = notices.recv() => notice,
+            notice = client.notice() => notice?,
             () = signals.next() => {
-                complain!("interrupted before the ok came");
+                complain!("interrupted before the ok arrived");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
         match notice {
-            Some(Notice::Retrying { failure, .. }) => {
-                if let Some(line) = failures.note(explain(&failure, &to)) {
+            Notice::Retrying { failure, .. } => {
+                if let Some(line) = failed.note(remote.explain(&failure)) {
                     complain!("{line}");
                 }
             }
-            Some(notice) => break notice,
-            None => bail!("the client ended without an outcome"),
+            notice => break notice,
         }
     };
-    if let Some(line) = failures.over() {
+    if let Some(line) = failed.finish() {
         complain!("{line}");
     }
     if let Notice::Acknowledged { .. } = outcome {
-        // Let the connection close in order before the process goes.
-        drop(handle);
-        running.await?;
+        client.finish().await?;
     } else {
-        // Whoever did not answer may not close either.
-        running.abort();
+        client.abort();
     }
-    report(&args, &to, &x, outcome)
+    report(&args, &remote, &x, outcome)
 }
 
-fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
+fn report(args: &Args, remote: &Remote, x: &Bytes, outcome: Notice) -> anyhow::Result<ExitCode> {
     match outcome {
         Notice::Acknowledged {
             round_trip, retries, ..
@@ -145,7 +141,7 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
                 output::json(&json!({
                     "acknowledged": true,
                     "bytes": x.len(),
-                    "round_trip_us": round_trip.as_nanos() as f64 / 1e3,
+                    "round_trip_us": micros(round_trip),
                     "retries": retries,
                 }))?;
             } else {
@@ -160,7 +156,7 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
             Ok(ExitCode::SUCCESS)
         }
         Notice::GaveUp { failure, attempts, .. } => {
-            let why = explain(&failure, to);
+            let why = remote.explain(&failure);
             if args.json {
                 output::json(&json!({
                     "acknowledged": false,
@@ -176,31 +172,15 @@ fn report(args: &Args, to: &Target, x: &Bytes, outcome: Notice) -> anyhow::Resul
             complain!("error: not acknowledged: {why}{tried}");
             Ok(ExitCode::FAILURE)
         }
-        Notice::Retrying { .. } => bail!("a retry is no outcome"),
+        Notice::Retrying { .. } => bail!("the client ended while it was retrying"),
     }
 }
 
-/// X in one line, if that is not long.
+/// X in one line, or its length if it is long.
 fn printed(x: &[u8]) -> String {
     if x.len() <= PRINTED {
-        shown::line(x)
+        escape::line(x)
     } else {
         format!("({})", counted(x.len() as u64, "byte"))
-    }
-}
-
-/// What went wrong, and what to do.
-fn explain(failure: &Failure, to: &Target) -> String {
-    match failure {
-        Failure::Dial(DialError::Refused) => {
-            format!("nobody listens at {to} (start a server there with `echosphere echo serve --listen {to}`)")
-        }
-        Failure::Dial(DialError::Unavailable) => format!("the server at {to} takes no connections now"),
-        Failure::Dial(_) => format!("cannot reach {to}"),
-        Failure::Closed(reason) => format!("the connection to {to} ended before the ok ({reason:?})"),
-        Failure::Rejected(code, text) => format!("the server says: {code}: {}", shown::words(text)),
-        Failure::TimedOut => format!("no ok from {to} in time (--response-timeout)"),
-        Failure::ShuttingDown | Failure::ProtocolViolation | Failure::Replaced => failure.to_string(),
-        Failure::OtherProtocol(protocol) => other_protocol(to, *protocol, "an echo server"),
     }
 }

@@ -1,19 +1,18 @@
 use std::process::ExitCode;
-use std::time::Duration;
 
 use bytesize::ByteSize;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::MAX_FRAME;
 use rand_chacha::ChaCha8Rng;
 
 use super::PORT;
-use crate::net::Address;
-use crate::server::{self, LinkBounds, State, Threads, bytes};
-use crate::values::{count, duration, size, yes_or_no};
+use crate::server::{self, LinkBounds, State, TcpServeArgs};
+use crate::values::{count, in_memory, size};
 use crate::{limits, seed};
 
-/// An echo server's endpoint, with its sockets left out.
+/// An echo server's endpoint.
 pub(super) type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -21,48 +20,35 @@ pub(super) type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 Examples:
   echosphere echo serve
   echosphere echo serve --listen 0.0.0.0:8000 --json > counters.json
-  echosphere echo serve --io-threads 6     for more connections than a process may have open files
+  echosphere echo serve --io-threads 6     for more connections than one process may open files
   nc 127.0.0.1 8000                        then type: message hello
 
-Ctrl-C or SIGTERM drains: no new connections, and those under way have --drain to finish. A second one ends at once.")]
+Ctrl-C or SIGTERM drains: the server accepts no new connections, and open ones get the time of --drain to finish. A \
+second signal ends it at once.
+
+Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
+second signal ended it.")]
 pub(crate) struct Args {
-    /// Listen on this address and port; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "[ADDR:]PORT",
-        env = "ECHOSPHERE_LISTEN",
-        default_value = "127.0.0.1:8000"
-    )]
-    listen: Address,
-
     #[command(flatten)]
-    threads: Threads,
+    pub(crate) tcp: TcpServeArgs,
 
-    /// Give connections this long to finish when the server drains
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
-    drain: Duration,
-
-    /// Make the random choices from this seed
+    /// Make the random choices from this seed instead of the system's randomness
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
-
-    /// Print where it listens, and the counters at the end, as JSON objects
-    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
 }
 
-/// Bounds of a server.
+/// Bounds of an echo server.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Bounds")]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     #[command(flatten)]
     links: LinkBounds,
 
     /// Refuse messages longer than this
-    // So that the first byte of a frame's length is always 0.
+    // The upper end keeps the first byte of a frame's length at 0.
     #[arg(
         long,
         value_name = "SIZE",
@@ -72,7 +58,7 @@ pub(super) struct Bounds {
     )]
     max_message: ByteSize,
 
-    /// Refuse a message of a connection that has this many waiting for their ok
+    /// Refuse a message if its connection has this many waiting for their ok
     #[arg(
         long,
         value_name = "COUNT",
@@ -82,7 +68,7 @@ pub(super) struct Bounds {
     )]
     max_waiting: usize,
 
-    /// Refuse a message of a connection that would have more than this many bytes waiting for their ok
+    /// Refuse a message if its connection would have more than this many bytes waiting for their ok
     #[arg(
         long,
         value_name = "SIZE",
@@ -92,7 +78,7 @@ pub(super) struct Bounds {
     )]
     max_waiting_bytes: ByteSize,
 
-    /// Refuse messages while the server holds this many of all connections
+    /// Refuse messages while this many of all connections wait for their ok
     #[arg(
         long,
         value_name = "COUNT",
@@ -102,7 +88,7 @@ pub(super) struct Bounds {
     )]
     max_kept: usize,
 
-    /// Refuse messages while the server holds this many bytes of all connections
+    /// Refuse messages while this many bytes of all connections wait for their ok
     #[arg(
         long,
         value_name = "SIZE",
@@ -114,46 +100,54 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Connections at once, at most.
+    /// The most connections at once.
     pub(super) fn max_connections(&self) -> usize {
         self.links.max_connections()
+    }
+
+    /// The bounds of connections.
+    ///
+    /// # Errors
+    ///
+    /// If they do not allow the longest message.
+    pub(crate) fn links(&self) -> anyhow::Result<ConnectionConfig> {
+        self.links.config(self.max_message() as usize)
+    }
+
+    /// The bounds of the machine.
+    pub(crate) fn server(&self) -> ServerConfig {
+        ServerConfig {
+            max_waiting: self.max_waiting,
+            max_waiting_bytes: in_memory(self.max_waiting_bytes),
+            max_flights: self.max_kept,
+            max_bytes: in_memory(self.max_kept_bytes),
+        }
+    }
+
+    /// The longest X in bytes.
+    pub(crate) fn max_message(&self) -> u32 {
+        in_memory(self.max_message) as u32
     }
 
     /// A server with these bounds.
     ///
     /// # Errors
     ///
-    /// If they do not fit each other.
+    /// If they contradict each other.
     pub(super) fn endpoint(&self, rng: ChaCha8Rng) -> anyhow::Result<ServerEndpoint> {
-        let server = ServerConfig {
-            max_waiting: self.max_waiting,
-            max_waiting_bytes: bytes(self.max_waiting_bytes),
-            max_flights: self.max_kept,
-            max_bytes: bytes(self.max_kept_bytes),
-        };
-        let max_message = bytes(self.max_message);
-        let codec = EchoCodec::accepted(max_message as u32);
-        let link = self.links.config(max_message)?;
-        Ok(Endpoint::new(Server::new(server, rng), codec, link))
+        let codec = EchoCodec::accepted(self.max_message());
+        Ok(Endpoint::new(Server::new(self.server(), rng), codec, self.links()?))
     }
 }
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
-    args.bounds.links.fit(files, args.threads);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(args))
-}
-
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let addr = args.listen.or_port(PORT).resolve().await?;
+    args.bounds.links.lower_to_open_files(files, args.tcp.threads);
     let endpoint = args.bounds.endpoint(seed::generator(args.seed)?)?;
-    let state = state(&server::serve(endpoint, addr, args.threads, args.drain, args.json).await?);
-    state.print(args.json)?;
-    Ok(ExitCode::from(u8::from(!state.zero)))
+    server::run(endpoint, &args.tcp, PORT, state)
 }
 
-/// What an echo server has left, and what it did.
+/// The state of an echo server.
 pub(super) fn state(endpoint: &ServerEndpoint) -> State {
     let machine = endpoint.machine();
     State::of(endpoint, machine.counters().iter(), Some(machine.flight_count()))

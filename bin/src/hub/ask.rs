@@ -1,4 +1,4 @@
-//! The commands that ask one thing.
+//! The commands that send one request: `identity`, `list` and `relay`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,8 @@ use anyhow::bail;
 use echosphere_core::hub::{MAX_BODY, Reply, Request, UserIds, receipt};
 use serde_json::json;
 
-use super::show;
-use super::user::{Hub, User};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
 use crate::values::yes_or_no;
@@ -16,28 +16,33 @@ use crate::{output, stdin};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  echosphere hub identity --to 192.0.2.7:1234")]
+Examples:
+  echosphere hub identity
+  echosphere hub identity --to 192.0.2.7:1234
+
+Exit codes: 0 answered; 1 no answer, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct IdentityArgs {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  echosphere hub list | wc -l")]
+  echosphere hub list | wc -l
+
+Exit codes: 0 answered; 1 no answer, or stdout cannot be written; 2 it could not start; 130 interrupted.")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,30 +52,30 @@ Examples:
   echosphere hub relay 2 --file picture.png
   head -c 1000 /dev/urandom | echosphere hub relay 2,3 --json
 
-Exit code 0 only if it was sent to every receiver.")]
+Exit codes: 0 sent to every receiver; 1 not so; 2 it could not start; 130 interrupted.")]
 pub(crate) struct RelayArgs {
-    /// The receivers' user ids, 1 to 255, with commas between them
+    /// Send to the users with these ids: 1 to 255 ids, separated by commas
     #[arg(value_name = "IDS")]
-    receivers: UserIds,
+    pub(crate) receivers: UserIds,
 
-    /// What to send; - or nothing reads it from stdin, to its end
-    body: Option<String>,
+    /// Send this text; without it, or with -, send stdin to its end
+    pub(crate) body: Option<String>,
 
-    /// Send what this file holds, whatever bytes they are
+    /// Send the bytes of this file
     #[arg(long, value_name = "PATH", conflicts_with = "body")]
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
-/// Connects, asks, and has `tell` print the answer and choose the exit code.
+/// Connects and sends a request. `tell` prints the answer and chooses the exit code.
 fn ask(
-    hub: &Hub,
+    hub: &HubArgs,
     json: bool,
     request: Request,
     tell: impl FnOnce(Reply) -> anyhow::Result<ExitCode>,
@@ -83,7 +88,7 @@ fn ask(
             biased;
             answer = user.answer(request) => answer,
             () = signals.next() => {
-                complain!("interrupted before the answer came");
+                complain!("interrupted before the answer arrived");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
@@ -99,7 +104,7 @@ fn ask(
                 if json {
                     output::failure(&error)?;
                 }
-                user.abandon();
+                user.abort();
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -109,7 +114,7 @@ fn ask(
 pub(super) fn identity(args: IdentityArgs) -> anyhow::Result<ExitCode> {
     ask(&args.hub, args.json, Request::Identity, |reply| {
         let Reply::Identity(id) = reply else {
-            bail!("no answer to identity: {reply:?}");
+            bail!("the hub sent another answer than a user id");
         };
         if args.json {
             output::json(&json!({ "user_id": output::exactly(id) }))?;
@@ -123,10 +128,10 @@ pub(super) fn identity(args: IdentityArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     ask(&args.hub, args.json, Request::List, |reply| {
         let Reply::List(ids) = reply else {
-            bail!("no answer to list: {reply:?}");
+            bail!("the hub sent another answer than a list");
         };
         if args.json {
-            output::json(&json!({ "user_ids": show::exact(ids.iter()) }))?;
+            output::json(&json!({ "user_ids": format::exact(ids.iter()) }))?;
         } else {
             let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
             output::bytes(lines.as_bytes())?;
@@ -140,10 +145,10 @@ pub(super) fn relay(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let to = args.receivers.clone();
     ask(&args.hub, args.json, Request::Relay { to, body }, |reply| {
         let Reply::Relayed { sent, unsent } = reply else {
-            bail!("no answer to relay: {reply:?}");
+            bail!("the hub sent another answer than a receipt");
         };
         if args.json {
-            output::json(&show::receipt_object(sent, &unsent))?;
+            output::json(&format::receipt_object(sent, &unsent))?;
         } else {
             output::line(&receipt(sent, &unsent))?;
         }

@@ -6,9 +6,9 @@ use echosphere_core::hub::{Notice, Reply, Request};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::commands::{Commands, HELP, Input, LONGEST};
-use super::show;
-use super::user::{Hub, User};
+use super::commands::{Commands, HELP, LONGEST, Parsed};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::prompt::{Prompt, Typed};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
@@ -21,69 +21,73 @@ Examples:
   echosphere hub connect
   printf 'identity\\nrelay 2,3 hello\\n' | echosphere hub connect
 
-Type help at its prompt for what it understands. Each line is a command, also when several are pasted; `relay IDS` \
-without a text takes the lines that follow, up to two empty ones. From a pipe it asks line by line, and ends when all \
-is answered; exit code 1 says that something was refused or not understood, or did not reach everybody.")]
+Type help at the prompt for its commands. Each line is one command, also when several lines are pasted. `relay IDS` \
+without a text takes the lines that follow, up to two empty ones. From a pipe, it runs one command per line and ends \
+when everything is answered.
+
+Exit codes: 0 every command succeeded; 1 a command was refused or not understood, a relay did not reach every receiver, \
+or the connection was lost; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 
-    /// Print one JSON object for each event
+    /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let mut signals = Signals::catch()?;
         let prompts = !args.json && terminal::is_usable();
-        // What was piped may depend on what came before: after a loss, nobody knows what was done.
+        // Piped commands may depend on earlier ones, whose outcome is unknown after a loss.
         let user = User::connect(&args.hub, prompts).await?;
         let mut session = Session {
             user,
             json: args.json,
             prompts,
-            source: Source::None,
+            source: CommandSource::None,
             commands: Commands::default(),
-            well: true,
+            all_succeeded: true,
         };
-        session.run().await
+        session.run(&mut signals).await
     })
 }
 
 /// Where commands come from.
-enum Source {
-    /// Not connected yet, or there are no more.
+enum CommandSource {
+    /// Not connected yet, or at the end of input.
     None,
     Prompt(Box<Prompt>),
-    /// Lines, and how many have come.
+    /// Lines, and how many of them were read.
     Pipe(mpsc::Receiver<io::Result<stdin::Line>>, u64),
 }
 
-/// What has come from there.
-enum Given {
+/// What a source yields.
+enum SourceEvent {
     Typed(String),
     Piped(stdin::Line),
     End,
     Failed(io::Error),
 }
 
-impl Source {
-    async fn next(&mut self) -> Given {
+impl CommandSource {
+    async fn next(&mut self) -> SourceEvent {
         match self {
             Self::None => std::future::pending().await,
             Self::Prompt(prompt) => match prompt.next().await {
-                Typed::Text(text) => Given::Typed(text),
-                Typed::End | Typed::Gone(None) => Given::End,
-                Typed::Gone(Some(error)) => Given::Failed(error),
+                Typed::Text(text) => SourceEvent::Typed(text),
+                Typed::End | Typed::Gone(None) => SourceEvent::End,
+                Typed::Gone(Some(error)) => SourceEvent::Failed(error),
             },
             Self::Pipe(lines, count) => match lines.recv().await {
                 Some(Ok(line)) => {
                     *count += 1;
-                    Given::Piped(line)
+                    SourceEvent::Piped(line)
                 }
-                Some(Err(error)) => Given::Failed(error),
-                None => Given::End,
+                Some(Err(error)) => SourceEvent::Failed(error),
+                None => SourceEvent::End,
             },
         }
     }
@@ -96,17 +100,16 @@ impl Source {
 struct Session {
     user: User,
     json: bool,
-    /// Commands are typed at a prompt.
+    /// Whether commands are typed at a prompt.
     prompts: bool,
-    source: Source,
+    source: CommandSource,
     commands: Commands,
-    /// Nothing was refused, and everything reached everybody.
-    well: bool,
+    /// Whether every command has succeeded so far.
+    all_succeeded: bool,
 }
 
 impl Session {
-    async fn run(&mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch()?;
+    async fn run(&mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
         let mut begun = false;
         loop {
             let notice = tokio::select! {
@@ -117,9 +120,9 @@ impl Session {
                     continue;
                 }
                 () = signals.next() => {
-                    // What is being typed is given up first.
+                    // The first Ctrl-C drops a body that is being typed.
                     if self.source.is_prompt() && self.commands.drop_body() {
-                        self.say("the body is dropped")?;
+                        self.say("the message is dropped")?;
                         self.ask();
                         continue;
                     }
@@ -138,14 +141,14 @@ impl Session {
                     if self.json {
                         output::json(&json!({ "event": "ended", "why": null }))?;
                     }
-                    return Ok(ExitCode::from(u8::from(!self.well)));
+                    return Ok(ExitCode::from(u8::from(!self.all_succeeded)));
                 }
                 Notice::Ended { failure, .. } => {
-                    if let Some(line) = self.user.works() {
+                    if let Some(line) = self.user.attempts_ended() {
                         self.remark(&line)?;
                     }
-                    let why = format!("{:#}", self.user.explain(failure.as_ref()));
-                    self.source = Source::None;
+                    let why = self.user.explain(failure.as_ref());
+                    self.source = CommandSource::None;
                     self.tell(&format!("error: {why}"), || json!({ "event": "ended", "why": why }))?;
                     return Ok(ExitCode::FAILURE);
                 }
@@ -154,22 +157,22 @@ impl Session {
         }
     }
 
-    /// Starts to take commands, now that there is somebody to ask.
+    /// Starts to read commands, once connected.
     async fn begin(&mut self) -> anyhow::Result<()> {
         if self.prompts {
-            self.source = Source::Prompt(Box::new(Prompt::open(false)?));
-            self.say("type help for what can be asked; each line is a command, also when several are pasted")?;
+            self.source = CommandSource::Prompt(Box::new(Prompt::open(false)?));
+            self.say("type help for the commands; each line is one command, also when several lines are pasted")?;
             self.user.ask(Request::Identity).await?;
             self.ask();
         } else {
-            self.source = Source::Pipe(stdin::lines(LONGEST)?, 0);
+            self.source = CommandSource::Pipe(stdin::lines(LONGEST)?, 0);
         }
         Ok(())
     }
 
     /// Shows the prompt, if there is one.
     fn ask(&mut self) {
-        if let Source::Prompt(prompt) = &mut self.source {
+        if let CommandSource::Prompt(prompt) = &mut self.source {
             let label = match self.commands.receivers() {
                 Some(to) => format!("to {to} > "),
                 None => "> ".to_owned(),
@@ -178,9 +181,9 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, given: Given) -> anyhow::Result<()> {
+    async fn take(&mut self, given: SourceEvent) -> anyhow::Result<()> {
         match given {
-            Given::Typed(text) => {
+            SourceEvent::Typed(text) => {
                 let mut lines: Vec<&str> = text.lines().collect();
                 if lines.is_empty() {
                     lines.push("");
@@ -188,35 +191,35 @@ impl Session {
                 let before = self.commands.receivers().cloned();
                 for line in lines {
                     let input = self.commands.line(line.as_bytes());
-                    self.does(input, None).await?;
+                    self.execute(input, None).await?;
                     if !self.source.is_prompt() {
                         return Ok(());
                     }
                 }
                 self.commands.stop_skipping();
                 if self.commands.receivers().is_some() && before.is_none() {
-                    self.say("the lines that follow are sent at two empty lines or Ctrl-D; Ctrl-C drops them")?;
+                    self.say("type the message; two empty lines or Ctrl-D send it, Ctrl-C drops it")?;
                 }
                 self.ask();
             }
-            Given::Piped(Some(line)) => {
+            SourceEvent::Piped(Some(line)) => {
                 let input = self.commands.line(&line);
-                self.does(input, self.line_number()).await?;
+                self.execute(input, self.line_number()).await?;
             }
-            Given::Piped(None) => {
+            SourceEvent::Piped(None) => {
                 self.commands.drop_body();
-                let why = anyhow!("longer than any command may be ({LONGEST} bytes)");
-                self.does(Err(why), self.line_number()).await?;
+                let why = anyhow!("longer than a command may be ({LONGEST} bytes)");
+                self.execute(Err(why), self.line_number()).await?;
             }
             // Ctrl-D in a body ends the body.
-            Given::End if self.source.is_prompt() && self.commands.receivers().is_some() => {
+            SourceEvent::End if self.source.is_prompt() && self.commands.receivers().is_some() => {
                 let input = self.commands.end();
-                self.does(input, None).await?;
+                self.execute(input, None).await?;
                 self.ask();
             }
-            Given::End => self.end().await?,
-            Given::Failed(error) => {
-                self.well = false;
+            SourceEvent::End => self.end().await?,
+            SourceEvent::Failed(error) => {
+                self.all_succeeded = false;
                 let from = if self.source.is_prompt() {
                     "this terminal"
                 } else {
@@ -233,34 +236,34 @@ impl Session {
     /// The number of the line that came last.
     const fn line_number(&self) -> Option<u64> {
         match self.source {
-            Source::Pipe(_, count) => Some(count),
+            CommandSource::Pipe(_, count) => Some(count),
             _ => None,
         }
     }
 
-    /// There are no more commands: leaves once all is answered.
+    /// Ends the session once every command is answered.
     async fn end(&mut self) -> anyhow::Result<()> {
         let input = self.commands.end();
-        self.does(input, None).await?;
+        self.execute(input, None).await?;
         self.leave().await
     }
 
     async fn leave(&mut self) -> anyhow::Result<()> {
-        self.source = Source::None;
+        self.source = CommandSource::None;
         self.user.leave().await
     }
 
-    /// Does what a line asks for, or says what is wrong with it.
-    async fn does(&mut self, input: anyhow::Result<Input>, line: Option<u64>) -> anyhow::Result<()> {
+    /// Runs a command, or reports why it cannot run.
+    async fn execute(&mut self, input: anyhow::Result<Parsed>, line: Option<u64>) -> anyhow::Result<()> {
         match input {
-            Ok(Input::Nothing) => {}
-            Ok(Input::Help) => self.say(HELP)?,
-            Ok(Input::Quit) => self.leave().await?,
-            Ok(Input::Ask(request)) => {
+            Ok(Parsed::Nothing) => {}
+            Ok(Parsed::Help) => self.say(HELP)?,
+            Ok(Parsed::Quit) => self.leave().await?,
+            Ok(Parsed::Ask(request)) => {
                 self.user.ask(request).await?;
             }
             Err(error) => {
-                self.well = false;
+                self.all_succeeded = false;
                 let why = match line {
                     Some(line) => format!("line {line}: {error:#}"),
                     None => format!("{error:#}"),
@@ -274,28 +277,28 @@ impl Session {
     fn show(&mut self, notice: Notice) -> anyhow::Result<()> {
         match notice {
             Notice::Answered { reply, .. } => {
-                if let Some(line) = self.user.works() {
+                if let Some(line) = self.user.attempts_ended() {
                     self.remark(&line)?;
                 }
                 let unsent = matches!(&reply, Reply::Relayed { unsent, .. } if !unsent.is_empty());
-                self.well &= !unsent && !matches!(reply, Reply::Error(..));
+                self.all_succeeded &= !unsent && !matches!(reply, Reply::Error(..));
                 if self.json {
-                    return output::json(&show::answer_event(&reply));
+                    return output::json(&format::answer_event(&reply));
                 }
-                output::line(&show::answer(&reply))
+                output::line(&format::answer(&reply))
             }
-            Notice::Received { from, body, .. } if self.json => output::json(&show::delivery_event(from, &body)),
-            Notice::Received { from, body, .. } => output::line(&show::delivery(from, &body)),
+            Notice::Received { from, body, .. } if self.json => output::json(&format::delivery_event(from, &body)),
+            Notice::Received { from, body, .. } => output::line(&format::delivery(from, &body)),
             Notice::Unanswered { .. } => {
-                self.well = false;
-                let line = "not answered, so it may or may not have been done";
+                self.all_succeeded = false;
+                let line = "no answer: the request may or may not have been carried out";
                 self.tell(line, || json!({ "event": "unanswered" }))
             }
             Notice::Retrying { why, .. } if self.json => {
-                let why = format!("{:#}", self.user.explain(Some(&why)));
+                let why = self.user.explain(Some(&why));
                 output::json(&json!({ "event": "retrying", "why": why }))
             }
-            Notice::Retrying { why, .. } => match self.user.retrying(&why) {
+            Notice::Retrying { why, .. } => match self.user.attempt_failed(&why) {
                 Some(line) => self.remark(&line),
                 None => Ok(()),
             },
@@ -303,7 +306,7 @@ impl Session {
         }
     }
 
-    /// Says what nobody asked for and no program reads.
+    /// Prints a hint for a human; with JSON output, nothing.
     fn say(&self, line: &str) -> anyhow::Result<()> {
         if self.json {
             return Ok(());
@@ -311,7 +314,7 @@ impl Session {
         output::line(line)
     }
 
-    /// Says what is not an answer: as JSON, above the prompt if there is one, or else on stderr.
+    /// Reports what is not an answer: as a JSON event, or as a line above the prompt or on stderr.
     fn tell(&self, line: &str, event: impl FnOnce() -> Value) -> anyhow::Result<()> {
         if self.json {
             return output::json(&event());
@@ -319,7 +322,7 @@ impl Session {
         self.remark(line)
     }
 
-    /// The same, for what programs are told otherwise.
+    /// Prints a line above the prompt or on stderr; with JSON output, nothing.
     fn remark(&self, line: &str) -> anyhow::Result<()> {
         if self.source.is_prompt() {
             return output::line(line);

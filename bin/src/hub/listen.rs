@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use echosphere_core::hub::{Notice, Reply, Request};
 use serde_json::json;
 
-use super::show;
-use super::user::{Hub, User};
+use super::format;
+use super::user::{HubArgs, User};
 use crate::output::{self, Unwritable};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
@@ -21,31 +21,32 @@ Examples:
   echosphere hub listen --format json --count 10
   echosphere hub listen --format raw --count 1 --output picture.png
 
-The user id goes to stderr; it is another one after the connection was lost. Ctrl-C ends it. Exit codes: 0 everything \
-that arrived was written; 1 something could not be written, or the connection was lost in between, so that something may \
-be missing; 130 interrupted before --count.")]
+The user id goes to stderr, and changes when the connection is lost and made again. Ctrl-C ends the command.
+
+Exit codes: 0 everything that arrived was written; 1 something could not be written, or the connection was lost and \
+deliveries may be missing; 2 it could not start; 130 interrupted before --count.")]
 pub(crate) struct Args {
-    /// How what arrives is written
+    /// Write deliveries in this format
     #[arg(long, value_enum, env = "ECHOSPHERE_FORMAT", default_value = "text")]
-    format: Format,
+    pub(crate) format: Format,
 
-    /// Write it to this file instead of stdout
+    /// Write to this file instead of stdout
     #[arg(short, long, value_name = "PATH")]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 
-    /// End after so many bodies
+    /// End after this many deliveries
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
+    pub(crate) count: Option<u64>,
 
     #[command(flatten)]
-    hub: Hub,
+    pub(crate) hub: HubArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// `from ID: BODY`, for people
+pub(crate) enum Format {
+    /// `from ID: BODY` on a line
     Text,
-    /// The bodies' bytes, with nothing between them
+    /// The bytes of the bodies, without separators
     Raw,
     /// One JSON object for each event
     Json,
@@ -56,7 +57,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(listen(args))
 }
 
-/// Where what arrives goes.
+/// Where deliveries are written.
 struct Out {
     /// `None` for stdout.
     file: Option<(File, String)>,
@@ -77,14 +78,14 @@ impl Out {
 
     fn delivery(&mut self, from: u64, body: &[u8]) -> anyhow::Result<()> {
         match (self.format, &self.file) {
-            (Format::Text, None) => output::line(&show::delivery(from, body)),
-            (Format::Text, Some(_)) => self.bytes(format!("{}\n", show::delivery(from, body)).as_bytes()),
+            (Format::Text, None) => output::line(&format::delivery(from, body)),
+            (Format::Text, Some(_)) => self.bytes(format!("{}\n", format::delivery(from, body)).as_bytes()),
             (Format::Raw, _) => self.bytes(body),
-            (Format::Json, _) => self.event(&show::delivery_event(from, body)),
+            (Format::Json, _) => self.event(&format::delivery_event(from, body)),
         }
     }
 
-    /// Something else that happens, which only programs are told here.
+    /// Writes another event, which only the JSON format has.
     fn event(&mut self, event: &serde_json::Value) -> anyhow::Result<()> {
         if self.format == Format::Json {
             self.bytes(format!("{event}\n").as_bytes())?;
@@ -122,41 +123,41 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
             }
             Notice::Answered { reply, .. } => match reply {
                 Reply::Identity(id) => {
-                    if let Some(line) = user.works() {
+                    if let Some(line) = user.attempts_ended() {
                         complain!("{line}");
                     }
                     status!("listening as user {id}");
                     out.event(&json!({ "event": "connected", "user_id": output::exactly(id) }))?;
                 }
-                other => status!("{}", show::answer(&other)),
+                other => status!("{}", format::answer(&other)),
             },
             Notice::Received { from, body, .. } => {
                 left = left.map(|left| left - 1);
                 out.delivery(from, &body)?;
             }
             Notice::Retrying { why, .. } => {
-                if let Some(line) = user.retrying(&why) {
+                if let Some(line) = user.attempt_failed(&why) {
                     complain!("{line}");
                 }
                 let was_connected = std::mem::take(&mut connected);
                 lost |= was_connected;
                 let event = if was_connected { "lost" } else { "retrying" };
-                let why = format!("{:#}", user.explain(Some(&why)));
+                let why = user.explain(Some(&why));
                 out.event(&json!({ "event": event, "why": why }))?;
             }
             Notice::Unanswered { .. } => {}
             Notice::Ended { failure, .. } => {
-                if let Some(line) = user.works() {
+                if let Some(line) = user.attempts_ended() {
                     complain!("{line}");
                 }
-                complain!("error: {:#}", user.explain(failure.as_ref()));
+                complain!("error: {}", user.explain(failure.as_ref()));
                 return Ok(ExitCode::FAILURE);
             }
         }
     }
     user.finish().await?;
     if lost {
-        complain!("error: the connection was lost in between; what was sent meanwhile is missing");
+        complain!("error: the connection was lost and made again; deliveries sent in between are missing");
         return Ok(ExitCode::FAILURE);
     }
     let interrupted = left.is_some_and(|left| left > 0);

@@ -1,4 +1,4 @@
-//! Many users that relay to each other, and whether every body arrives once, in order and whole.
+//! A load of users that relay to each other. It checks that every body arrives once, in order and unchanged.
 
 mod tally;
 
@@ -21,12 +21,13 @@ use tokio::time::{Instant, timeout};
 use self::tally::{HEADER, Plan, Tally};
 use super::PORT;
 use super::serve::{endpoint, state};
+use crate::failure::Remote;
 use crate::limits::OTHER_FILES;
 use crate::net::Address;
-use crate::server::{LinkBounds, OwnServer, bytes};
-use crate::signals::{INTERRUPTED, Signals};
-use crate::values::{count, size, thousands, time_out, yes_or_no};
-use crate::{limits, progress, seed, sources};
+use crate::server::{LinkBounds, OwnServer};
+use crate::signals::Signals;
+use crate::values::{count, in_memory, size, thousands, time_out, yes_or_no};
+use crate::{limits, progress, seed, sources, verdict};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -35,18 +36,20 @@ Examples:
   echosphere hub load --users 1000 --fan-out 10 --size 1KiB
   echosphere hub load --to 192.0.2.7:1234 --users 10 --json > report.json
 
-Each user sends --messages bodies, each to --fan-out others, chosen at random. Exit code 0 only if every body arrived \
-exactly once at each of them, in order from each sender, byte for byte, and the hub kept nothing.")]
+Each user sends --messages bodies, each to --fan-out users chosen at random.
+
+Exit codes: 0 every body arrived exactly once at each receiver, in order from each sender and unchanged, and the hub has \
+nothing left; 1 not so, and the report lists what is missing; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this hub; without it, one is started on a free port of 127.0.0.1
+    /// Use this hub; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]
-    to: Option<Address>,
+    pub(crate) to: Option<Address>,
 
     /// Run this many users
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_USERS", default_value = "100", value_parser = count::<u32>(1..=1_000_000))]
     users: u32,
 
-    /// Have each user send this many bodies
+    /// Send this many bodies from each user
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_MESSAGES", default_value = "1000", value_parser = count::<u32>(1..=u64::from(u32::MAX)))]
     messages: u32,
 
@@ -54,28 +57,49 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_FAN_OUT", default_value = "1", value_parser = count::<u32>(1..=MAX_RECEIVERS as u64))]
     fan_out: u32,
 
-    /// Make every body this long, or as long as tells it from others
+    /// Make every body this long, but at least 16 bytes
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_HUB_SIZE", default_value = "64B", value_parser = size(0..=MAX_BODY as u64))]
     size: bytesize::ByteSize,
 
-    /// Let each user have this many relays without a receipt
+    /// Keep this many relays without a receipt for each user
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_WINDOW", default_value = "16", value_parser = count::<u32>(1..=65_536))]
     window: u32,
 
-    /// Fail if it is not done within this time
+    /// Fail if the load takes longer than this
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
     timeout: Duration,
 
-    /// Draw the receivers from this seed
+    /// Draw the receivers from this seed; without it, the report shows a random one
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// Print the report as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 
     #[command(flatten)]
-    links: LinkBounds,
+    pub(crate) links: LinkBounds,
+}
+
+impl Args {
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            connect_timeout: self.timeout,
+            response_timeout: self.timeout,
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) fn plan(&self, seed: u64) -> Plan {
+        Plan {
+            users: self.users,
+            messages: self.messages,
+            fan_out: self.fan_out,
+            size: in_memory(self.size).max(HEADER),
+            window: self.window,
+            seed,
+        }
+    }
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -84,7 +108,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let needed = u64::from(args.users) * each + OTHER_FILES;
     if needed > files {
         bail!(
-            "{} open files needed, and this process may open {}: ask for at most {} --users, or raise the limit (ulimit -n)",
+            "the load needs {} open files, and this process may open {}: use at most {} --users, or raise the limit (ulimit -n)",
             thousands(needed),
             thousands(files),
             thousands(files.saturating_sub(OTHER_FILES) / each)
@@ -92,17 +116,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if args.fan_out > args.users {
         bail!(
-            "--fan-out {} needs as many users: a body goes to each receiver once, and there are --users {}",
+            "--fan-out {} is more than --users {}: a body goes to each receiver once",
             args.fan_out,
             args.users
         );
     }
-    let size = bytes(args.size).max(HEADER);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(load(args, size))
+    runtime.block_on(load(args))
 }
 
-async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
+async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let elsewhere = match &args.to {
         Some(to) => Some(to.clone().or_port(PORT).resolve().await?),
         None => None,
@@ -118,25 +141,12 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     };
     let to = elsewhere.or_else(|| Some(hub.as_ref()?.addr)).context("no hub")?;
 
-    let client = Client::new(
-        ClientConfig {
-            connect_timeout: args.timeout,
-            response_timeout: args.timeout,
-            ..ClientConfig::default()
-        },
-        rng.fork(),
-    );
+    let client = Client::new(args.client(), rng.fork());
     let users = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
-    let plan = Plan {
-        users: args.users,
-        messages: args.messages,
-        fan_out: args.fan_out,
-        size,
-        window: args.window,
-        seed,
-    };
+    let plan = args.plan(seed);
+    let remote = Remote::server(&to.into(), "a hub", "hub serve --listen", "--timeout");
     let (commands, mut asked) = mpsc::unbounded_channel();
-    let tally = Arc::new(Mutex::new(Tally::new(plan, rng, commands)?));
+    let tally = Arc::new(Mutex::new(Tally::new(plan, remote, rng, commands)?));
     let noted = Arc::clone(&tally);
     let notify = move |notice: Notice| locked(&noted).note(notice);
     let from = match to {
@@ -158,7 +168,6 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
         for session in 0..u64::from(args.users) {
             handle.command(Command::Connect { session }).await?;
         }
-        // Ends once the tally has nothing more to ask.
         while let Some(command) = asked.recv().await {
             handle.command(command).await?;
             if locked(&tally).is_done() {
@@ -170,7 +179,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     let interrupted = tokio::select! {
         biased;
         worked = timeout(args.timeout, work) => { worked.unwrap_or(Ok(()))?; false }
-        () = progress::keep(&bar, |bar| bar.set_position(locked(&tally).delivered())) => false,
+        kept = progress::keep(&bar, async |bar| { bar.set_position(locked(&tally).delivered()); Ok(()) }) => { kept?; false }
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
@@ -184,10 +193,7 @@ async fn load(args: Args, size: usize) -> anyhow::Result<ExitCode> {
     };
     let report = locked(&tally).report(elapsed, state);
     report.print(args.json)?;
-    Ok(match (interrupted, report.passed()) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, passed) => ExitCode::from(u8::from(!passed)),
-    })
+    Ok(verdict::exit_code(interrupted, report.passed()))
 }
 
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -1,34 +1,34 @@
 mod ask;
 mod commands;
 mod connect;
+mod format;
 mod listen;
 mod load;
 mod serve;
-mod show;
 mod user;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-/// The port a hub listens on unless told otherwise.
+/// The default port of a hub.
 const PORT: u16 = 1234;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a hub until Ctrl-C
     Serve(serve::Args),
-    /// Be a user of a hub, at this terminal or from a script
+    /// Connect as a user, and run commands from the terminal or from stdin
     Connect(connect::Args),
-    /// Print a user id: that of this command's own connection, as long as it lasts
+    /// Print the user id of this command's own connection
     Identity(ask::IdentityArgs),
-    /// Print the ids of all connected users, one a line
+    /// Print the ids of all connected users, one per line
     List(ask::ListArgs),
-    /// Send a body to users by their ids
+    /// Send a message to users by their ids
     Relay(ask::RelayArgs),
-    /// Print what arrives, or write it to a file
+    /// Print the messages that arrive, or write them to a file
     Listen(listen::Args),
-    /// Run many users, against a hub of its own or one elsewhere, and check that every body arrives
+    /// Run many users against a hub, and check that every message arrives
     Load(load::Args),
 }
 

@@ -3,21 +3,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use echosphere_core::endpoint::Endpoint;
+use echosphere_core::failure::Failure;
 use echosphere_core::numbers::{
-    Client, ClientConfig, Command, Failure, Message, Notice, NumbersCodec, StreamSpec, Uuid, client_connection_config,
+    Client, ClientConfig, Command, Message, Notice, NumbersCodec, StreamSpec, Uuid, client_connection_config,
 };
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Connector, Driver};
+use echosphere_driver::Connector;
 use echosphere_transport_grpc::GrpcConnector;
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Transport;
-use super::show::Show;
-use crate::attempts::Insist;
+use super::printer::Printer;
 use crate::net::Address;
+use crate::retry::RetryArgs;
+use crate::running::Running;
 use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::values::{count, time_out, yes_or_no};
@@ -26,68 +27,78 @@ use crate::values::{count, time_out, yes_or_no};
 #[command(after_help = "\
 Examples:
   echosphere numbers get 5
-  echosphere numbers get --resume 1215 5                      the five after 1215
+  echosphere numbers get --resume 1215 5                      the five numbers after 1215
   echosphere numbers get --stateful 100
   echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 100
   echosphere numbers get --uuid 67e55044-10b1-426f-9247-bb680e5fe0c8 --resume 984080323 100
 
-Numbers go to stdout, one a line as they come, then their sum or checksum. Exit codes: 0 all have come, and a checksum \
-matches; 1 not so, which is said; 130 interrupted.")]
+Numbers go to stdout as they arrive, one per line, and then their sum or checksum.
+
+Exit codes: 0 all numbers arrived, and a checksum matches; 1 not so, with the reason on stderr; 2 it could not start; 130 \
+interrupted.")]
 pub(crate) struct Args {
-    /// How many numbers; of a session, how many it has in all
+    /// Get this many numbers; with a session, the number of all of its numbers
     #[arg(value_name = "N", value_parser = count::<u16>(1..=65_535))]
-    n: u16,
+    pub(crate) n: u16,
 
-    /// Get a session, which the server keeps while the connection is lost, and its checksum
+    /// Get a session with a checksum; the server keeps it while the connection is lost
     #[arg(long, env = "ECHOSPHERE_STATEFUL", value_parser = yes_or_no)]
-    stateful: bool,
+    pub(crate) stateful: bool,
 
-    /// The session's name, which decides its numbers; a random one unless said
+    /// Get the session with this UUID, which determines its numbers [default: a random one]
     #[arg(long, value_name = "UUID")]
-    uuid: Option<Uuid>,
+    pub(crate) uuid: Option<Uuid>,
 
-    /// Go on after this number, which is the last that came before
+    /// Continue after this number, the last one that arrived before
     #[arg(long, value_name = "LAST")]
-    resume: Option<u64>,
+    pub(crate) resume: Option<u64>,
 
-    /// The server; port 1337 over gRPC and 1338 over TCP unless it says another
+    /// Connect to this server; the default port is 1337 over gRPC and 1338 over TCP
     #[arg(
         long,
         value_name = "HOST[:PORT]",
         env = "ECHOSPHERE_NUMBERS_TO",
         default_value = "127.0.0.1"
     )]
-    to: Address,
+    pub(crate) to: Address,
 
-    /// How to reach it
+    /// Use this transport
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
-    transport: Transport,
+    pub(crate) transport: Transport,
 
     #[command(flatten)]
-    insist: Insist,
+    pub(crate) retry: RetryArgs,
 
-    /// Give up if nothing comes for so long, whatever is tried
+    /// Give up if no number arrives for this long, over all attempts
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_NUMBERS_TIMEOUT", default_value = "60s", value_parser = time_out)]
     timeout: Duration,
 
-    /// Print one JSON object for each event
+    /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Args {
-    fn want(&self) -> anyhow::Result<StreamSpec> {
+    pub(crate) fn client(&self) -> ClientConfig {
+        ClientConfig {
+            give_up_after: self.timeout,
+            retry_refused: self.retry.retry,
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) fn stream(&self) -> anyhow::Result<StreamSpec> {
         let (n, after) = (self.n, self.resume);
         if !self.stateful && self.uuid.is_none() {
             anyhow::ensure!(
                 after != Some(0),
-                "0 is in no stream; --resume takes the last number that came"
+                "no stream contains 0; --resume takes the last number that arrived"
             );
             return Ok(StreamSpec::Stateless { n, after });
         }
         anyhow::ensure!(
             after.is_none() || self.uuid.is_some(),
-            "which session to resume? Say --uuid, as it was said when it began"
+            "--resume of a session also needs its --uuid"
         );
         let uuid = self.uuid.map_or_else(random_uuid, Ok)?;
         Ok(StreamSpec::Session { uuid, n, after })
@@ -95,95 +106,82 @@ impl Args {
 }
 
 fn random_uuid() -> anyhow::Result<Uuid> {
-    let bytes = seed::bytes().context("no uuid; choose one with --uuid")?;
+    let bytes = seed::bytes().context("cannot choose a UUID; set one with --uuid")?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let want = args.want()?;
+    let stream = args.stream()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let to = args.to.clone().or_port(args.transport.port());
         to.resolve().await?;
         let connector = TcpConnector::to_host(&*to.host, to.port);
-        let show = Show::new(to.clone(), args.transport, want, args.json, args.timeout);
+        let printer = Printer::new(to.clone(), args.transport, stream, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
                 let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
-                get(&args, want, connector, NumbersGrpcCodec::dialled(), show).await
+                get(&args, stream, connector, NumbersGrpcCodec::dialled(), printer).await
             }
-            Transport::Tcp => get(&args, want, connector, NumbersCodec::dialled(), show).await,
+            Transport::Tcp => get(&args, stream, connector, NumbersCodec::dialled(), printer).await,
         }
     })
 }
 
-/// Gets the numbers over connections of this kind.
+/// Gets the numbers over this transport.
 async fn get<C>(
     args: &Args,
-    want: StreamSpec,
+    stream: StreamSpec,
     connector: impl Connector + 'static,
     codec: C,
-    mut show: Show,
+    mut printer: Printer,
 ) -> anyhow::Result<ExitCode>
 where
     C: Codec<Message = Message> + Clone + Send + 'static,
 {
-    let config = ClientConfig {
-        give_up_after: args.timeout,
-        retry_refused: args.insist.retry,
-        ..ClientConfig::default()
-    };
-    let client = Client::new(config, seed::generator(None)?);
-    let endpoint = Endpoint::new(client, codec, client_connection_config());
-    let (sender, mut notices) = mpsc::unbounded_channel();
-    let (driver, handle) = Driver::dial(endpoint, connector, move |notice: Notice| {
-        // Whoever does not listen any more is about to end.
-        let _ = sender.send(notice);
-    });
+    let client = Client::new(args.client(), seed::generator(None)?);
+    let mut client = Running::dial(Endpoint::new(client, codec, client_connection_config()), connector);
     let mut signals = Signals::catch()?;
-    handle.command(Command::Get { key: 1, stream: want }).await?;
-    let running = tokio::spawn(driver.run());
+    client.command(Command::Get { key: 1, stream }).await?;
     if args.uuid.is_none() {
-        show.begin();
+        printer.begin();
     }
     let mut silent_since = Instant::now();
     let code = loop {
         tokio::select! {
             biased;
             () = signals.next() => {
-                show.interrupted();
-                // The server would finish a stream whose client has only finished sending.
-                running.abort();
+                printer.how_to_resume();
+                // A clean close would leave the rest of the stream under way.
+                client.abort();
                 return Ok(ExitCode::from(INTERRUPTED));
             }
-            notice = notices.recv() => {
-                let notice = notice.context("the client's driver has ended")?;
+            notice = client.notice() => {
+                let notice = notice?;
                 if matches!(notice, Notice::Number { .. } | Notice::Resumed { .. }) {
                     silent_since = Instant::now();
                 }
                 let failed = matches!(notice, Notice::Failed { .. });
-                if let Some(well) = show.notice(notice)? {
+                if let Some(well) = printer.notice(notice)? {
                     if failed {
-                        // Whoever did not answer may not close either.
-                        running.abort();
+                        client.abort();
                         return Ok(ExitCode::FAILURE);
                     }
                     break ExitCode::from(u8::from(!well));
                 }
             }
-            // A loss may be noticed later than that.
+            // A silent connection may be noticed later than that.
             () = sleep_until(silent_since + args.timeout) => {
-                show.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
-                running.abort();
+                printer.notice(Notice::Failed { key: 1, failure: Failure::TimedOut })?;
+                client.abort();
                 return Ok(ExitCode::FAILURE);
             }
         }
     };
-    if show.is_over() {
-        drop(handle);
-        running.await.context("the client's driver has panicked")?;
+    if printer.is_over() {
+        client.finish().await?;
     } else {
-        running.abort();
+        client.abort();
     }
     Ok(code)
 }

@@ -1,26 +1,26 @@
 mod get;
+mod printer;
 mod serve;
-mod show;
 
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 
-/// The port of numbers over gRPC unless told otherwise.
+/// The default port over gRPC.
 const PORT: u16 = 1337;
-/// The same over TCP.
+/// The default port over TCP.
 const TCP_PORT: u16 = 1338;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send numbers to those who ask, until Ctrl-C
-    Serve(serve::Args),
-    /// Get numbers, whatever happens to the connection, and check them
+    /// Run a server until Ctrl-C
+    Serve(Box<serve::Args>),
+    /// Get numbers, resume after lost connections, and check the result
     Get(get::Args),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Transport {
+pub(crate) enum Transport {
     Grpc,
     Tcp,
 }
@@ -36,7 +36,7 @@ impl Transport {
 
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Get(args) => get::run(args),
     }
 }

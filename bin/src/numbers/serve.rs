@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
@@ -15,12 +16,12 @@ use tokio_util::either::Either;
 
 use super::{PORT, TCP_PORT};
 use crate::net::Address;
-use crate::server::{self, LinkBounds, State, Threads};
+use crate::server::{self, IoThreads, LinkBounds, ServeArgs, State};
 use crate::signals::Signals;
-use crate::values::{count, duration, time_out, yes_or_no};
+use crate::values::{count, duration, time_out};
 use crate::{limits, seed};
 
-/// The part of a drain's time in which HTTP/2 connections close after their calls have ended: one in so many.
+/// The drain time is divided by this for HTTP/2 connections to close in after their calls have ended.
 const FOR_CONNECTIONS: u32 = 10;
 /// The longest request.
 const MAX_MESSAGE: usize = MAX_LINE as usize;
@@ -36,54 +37,52 @@ Examples:
   echosphere numbers serve --grpc 0.0.0.0:1337 --tcp 127.0.0.1:1338
   nc 127.0.0.1 1338                        then type: START
 
-A session that was begun over one transport can be resumed over the other. Over gRPC, the server also answers health \
-checks and reflection. Ctrl-C or SIGTERM drains: sessions under way are sent to their end, other streams end. A second \
-one ends at once.")]
+A session can be resumed over another transport than it began with. Over gRPC, the server also answers health checks and \
+reflection. Ctrl-C or SIGTERM drains: sessions continue to their end within the time of --drain, and other streams end. A \
+second signal ends the server at once.
+
+Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
+second signal ended it.")]
 pub(crate) struct Args {
-    /// Send streams whose clients keep their place (stateless), sessions (stateful), or both
+    /// Serve streams whose place the client keeps (stateless), sessions (stateful), or both
     #[arg(long, value_enum, env = "ECHOSPHERE_NUMBERS_MODE", default_value = "both")]
     mode: ModeArg,
 
-    /// Serve gRPC on this address and port; port 0 takes a free one [default: 127.0.0.1:1337, or none with --tcp]
+    /// Serve gRPC on this address and port; port 0 chooses a free one [default: 127.0.0.1:1337, or none with --tcp]
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
-    grpc: Option<Address>,
+    pub(crate) grpc: Option<Address>,
 
     /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [port: 1338]
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
-    tcp: Option<Address>,
+    pub(crate) tcp: Option<Address>,
 
-    /// Wait this long from one number of a stream to the next
+    /// Send the numbers of a stream at this interval
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// Keep a session this long after its connection is known to be lost, or its client has closed at its end. Clients
-    /// notice a silent loss within 25s: with less than 30s, sessions can be lost
+    /// Keep a session this long after its connection is lost, or after its client has closed it at the end. Clients notice a
+    /// silent loss within 25s: with less than 30s, sessions can be lost
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
-    /// Give sessions this long to finish when the server drains
-    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DRAIN", default_value = "10s", value_parser = duration)]
-    drain: Duration,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 
-    /// Draw the first numbers of streams from this seed, else from the system
-    #[arg(long, env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
-
-    /// Print where it listens, and the counters at the end, as JSON objects
-    #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    /// Draw the first numbers of streams from this seed instead of the system's randomness
+    #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
+    pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
     bounds: Bounds,
 }
 
-/// Bounds of the server. Numbers have defaults of their own: they wait for a peer that does not read, so silence is what ends
-/// such a connection.
+/// Bounds of a numbers server. Some defaults differ from those of other servers: numbers wait for a client that does not read,
+/// so that the idle time-out ends such a connection.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     next_help_heading = "Bounds",
     mut_arg("max_connections", |arg| {
-        arg.help("Refuse calls and TCP connections beyond this many with `error full`, and HTTP/2 connections with UNAVAILABLE [default: 200000, or as many as the open files allow]")
+        arg.help("Refuse calls and TCP connections beyond this many with `error full`, and HTTP/2 connections with UNAVAILABLE [default: 200000, or fewer if the limit of open files is lower]")
     }),
     mut_arg("max_backlog", |arg| {
         arg.default_value("64KiB")
@@ -93,10 +92,10 @@ pub(crate) struct Args {
     mut_arg("backlog_timeout", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_BACKLOG_TIMEOUT")
-            .help("Drop a connection whose numbers have waited for this time")
+            .help("Drop a connection whose numbers have waited for this long")
     }),
     mut_arg("handshake_timeout", |arg| {
-        arg.help("Close a connection that sends no whole line or frame within this time; over gRPC, no HTTP/2 handshake, and a call no first message")
+        arg.help("Close a connection that sends no complete line or frame within this time; over gRPC, no HTTP/2 handshake, or no first message of a call")
     }),
     mut_arg("idle_timeout", |arg| {
         arg.help("Close a TCP connection in length framing that sends nothing for this long, and an HTTP/2 connection that has no call")
@@ -104,12 +103,12 @@ pub(crate) struct Args {
     mut_arg("idle_timeout_text", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
-            .help("Close a TCP connection in lines that sends nothing for this long; people who only read are silent")
+            .help("Close a TCP connection in lines that sends nothing for this long; a person who only reads sends nothing")
     }),
     mut_arg("keepalive", |arg| {
         arg.default_value("10s")
             .env("ECHOSPHERE_NUMBERS_KEEPALIVE")
-            .help("Send an empty frame after sending nothing for this time; over gRPC, a ping this often. Clients take 25s of silence for a loss")
+            .help("Send an empty frame after sending nothing for this long; over gRPC, send a ping at this interval. Clients treat 25s of silence as a loss")
     })
 )]
 struct Bounds {
@@ -123,7 +122,7 @@ struct Bounds {
     )]
     max_sessions: usize,
 
-    /// Let one HTTP/2 connection have this many calls at once; one more waits
+    /// Allow this many calls at once on one HTTP/2 connection; further calls wait
     #[arg(
         long,
         value_name = "COUNT",
@@ -144,6 +143,42 @@ enum ModeArg {
     Stateful,
 }
 
+impl Args {
+    /// The address to serve gRPC on, if it is served.
+    pub(crate) fn grpc_address(&self) -> Option<Address> {
+        match (&self.grpc, &self.tcp) {
+            (Some(addr), _) => Some(addr.clone()),
+            (None, None) => Some(Address::loopback(PORT)),
+            (None, Some(_)) => None,
+        }
+    }
+
+    pub(crate) fn links(&self) -> anyhow::Result<ConnectionConfig> {
+        self.bounds.links.config(MAX_MESSAGE)
+    }
+
+    pub(crate) fn grpc_config(&self) -> anyhow::Result<GrpcConfig> {
+        Ok(GrpcConfig {
+            connections: self.links()?,
+            max_calls: self.bounds.max_calls_per_connection,
+        })
+    }
+
+    pub(crate) fn server_config(&self) -> anyhow::Result<ServerConfig> {
+        Ok(ServerConfig {
+            mode: match self.mode {
+                ModeArg::Both => Mode::Both,
+                ModeArg::Stateless => Mode::Stateless,
+                ModeArg::Stateful => Mode::Stateful,
+            },
+            period: self.period,
+            session_ttl: self.session_ttl,
+            unacknowledged_ttl: self.links()?.idle_timeout,
+            max_sessions: self.bounds.max_sessions,
+        })
+    }
+}
+
 /// Reads a period.
 fn period(text: &str) -> Result<Duration, String> {
     match duration(text)? {
@@ -154,16 +189,12 @@ fn period(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
-    args.bounds.links.fit(files, Threads::default());
+    args.bounds.links.lower_to_open_files(files, IoThreads::ONE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Whoever reads where it listens may send one at once.
+        // A reader of the address may send a signal at once.
         let signals = Signals::catch()?;
-        let grpc = match (&args.grpc, &args.tcp) {
-            (Some(addr), _) => Some(addr.clone()),
-            (None, None) => Some(Address::loopback(PORT)),
-            (None, Some(_)) => None,
-        };
+        let grpc = args.grpc_address();
         let (calls, serving) = match grpc {
             Some(addr) => {
                 listen_grpc(addr.or_port(PORT).resolve().await?, &args).map(|(one, other)| (Some(one), Some(other)))?
@@ -173,7 +204,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         let connections = match &args.tcp {
             Some(addr) => {
                 let (listener, addr) = server::bind(addr.clone().or_port(TCP_PORT).resolve().await?, "--tcp")?;
-                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.json)?;
+                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.serve.json)?;
                 Some(listener)
             }
             None => None,
@@ -185,46 +216,27 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
         });
         let last = serving
             .as_ref()
-            .map_or(Duration::ZERO, |_| args.drain / FOR_CONNECTIONS);
-        let endpoint = server::until_drained(driver, handle, signals, args.drain - last).await;
+            .map_or(Duration::ZERO, |_| args.serve.drain / FOR_CONNECTIONS);
+        let endpoint = server::until_drained(driver, handle, signals, args.serve.drain, args.serve.drain - last).await;
         if let Some(serving) = serving {
-            // Whoever does not read by then will not.
             let _ = timeout(last, serving.ended()).await;
         }
         let state = State::of(&endpoint, endpoint.machine().counters().iter(), None);
-        state.print(args.json)?;
-        Ok(ExitCode::from(u8::from(!state.zero)))
+        let code = ExitCode::from(u8::from(!state.zero));
+        state.print(args.serve.json)?;
+        Ok(code)
     })
 }
 
 fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
-    let config = GrpcConfig {
-        connections: args.bounds.links.config(MAX_MESSAGE)?,
-        max_calls: args.bounds.max_calls_per_connection,
-    };
     let (tcp, addr) = server::bind(addr, "--grpc")?;
-    let served = GrpcListener::over(tcp, config)?;
-    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.json)?;
+    let served = GrpcListener::over(tcp, args.grpc_config()?)?;
+    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.serve.json)?;
     Ok(served)
 }
 
 fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
-    let links = args.bounds.links.config(MAX_MESSAGE)?;
-    let config = ServerConfig {
-        mode: match args.mode {
-            ModeArg::Both => Mode::Both,
-            ModeArg::Stateless => Mode::Stateless,
-            ModeArg::Stateful => Mode::Stateful,
-        },
-        period: args.period,
-        session_ttl: args.session_ttl,
-        unacknowledged_ttl: links.idle_timeout,
-        max_sessions: args.bounds.max_sessions,
-    };
-    let server = Server::new(config, seed::generator(args.seed)?);
-    Ok(Endpoint::new(
-        server,
-        EitherCodec::Left(NumbersCodec::accepted()),
-        links,
-    ))
+    let server = Server::new(args.server_config()?, seed::generator(args.seed)?);
+    let codec = EitherCodec::Left(NumbersCodec::accepted());
+    Ok(Endpoint::new(server, codec, args.links()?))
 }

@@ -1,12 +1,12 @@
-//! What a terminal sends when keys are pressed and text is pasted.
+//! Decodes the bytes that a terminal sends into keys and pasted text.
 
-/// How pasted text begins and ends.
+/// The marks around pasted text.
 const PASTE: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
-/// No key sends a longer sequence.
+/// The longest sequence of a key.
 const LONGEST: usize = 32;
 
-/// A key, by what it does in a line; or pasted text.
+/// A key, named after its effect on a line, or pasted text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Text(String),
@@ -26,7 +26,7 @@ pub(super) enum Key {
     Down,
     Backspace,
     Delete,
-    /// Ctrl-W, Ctrl-U, Ctrl-K, Alt-D, and Ctrl-Y, which puts back what they took.
+    /// Ctrl-W, Ctrl-U, Ctrl-K, Alt-D, and Ctrl-Y, which inserts what they removed.
     CutWordBefore,
     CutBefore,
     CutAfter,
@@ -37,11 +37,11 @@ pub(super) enum Key {
     Unknown,
 }
 
-/// Cuts a stream of bytes into keys.
+/// Splits a stream of bytes into keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     bytes: Vec<u8>,
-    /// Pasted text whose end has not come.
+    /// Pasted text without its end mark.
     pasted: Option<Vec<u8>>,
 }
 
@@ -50,7 +50,7 @@ impl Keys {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next key; `None` if it has not come whole.
+    /// The next key; `None` if it is not complete.
     pub(super) fn next(&mut self) -> Option<Key> {
         if self.pasted.is_none() && self.bytes.starts_with(PASTE) {
             self.bytes.drain(..PASTE.len());
@@ -59,7 +59,7 @@ impl Keys {
         if let Some(pasted) = &mut self.pasted {
             let end = self.bytes.windows(PASTE_ENDS.len()).position(|at| at == PASTE_ENDS);
             let Some(end) = end else {
-                // But for what may be the beginning of the end.
+                // The last bytes may be the beginning of the end mark.
                 let sure = self.bytes.len().saturating_sub(PASTE_ENDS.len() - 1);
                 pasted.extend(self.bytes.drain(..sure));
                 return None;
@@ -74,7 +74,7 @@ impl Keys {
     }
 }
 
-/// Pasted bytes as text: a terminal sends CR for a line break. Controls have no business in it.
+/// Pasted bytes as text: CR becomes a line break, and other control characters are removed.
 fn text(pasted: &[u8]) -> String {
     let text = String::from_utf8_lossy(pasted)
         .replace("\r\n", "\n")
@@ -84,7 +84,7 @@ fn text(pasted: &[u8]) -> String {
         .collect()
 }
 
-/// The first key, and how many bytes it takes.
+/// The first key and its length in bytes.
 fn first(bytes: &[u8]) -> Option<(usize, Key)> {
     let key = match *bytes.first()? {
         b'\r' | b'\n' => Key::Enter,
@@ -109,7 +109,7 @@ fn first(bytes: &[u8]) -> Option<(usize, Key)> {
     Some((1, key))
 }
 
-/// All characters up to the first that is none, or is not there whole.
+/// All characters up to the first control character or incomplete one.
 fn character(bytes: &[u8]) -> Option<(usize, Key)> {
     let end = bytes.iter().position(|byte| matches!(byte, 0..b' ' | b'\x7f'));
     let bytes = &bytes[..end.unwrap_or(bytes.len())];
@@ -118,12 +118,12 @@ fn character(bytes: &[u8]) -> Option<(usize, Key)> {
     if !text.is_empty() {
         return Some((text.len(), Key::Text(text.to_owned())));
     }
-    // A character that is cut short may go on.
+    // An incomplete character may continue.
     let cut = end.is_none() && invalid.len() == bytes.len() && bytes.len() < 4 && starts_a_character(bytes);
     (!cut).then_some((invalid.len(), Key::Unknown))
 }
 
-/// Whether more bytes can make a character of these.
+/// Whether these bytes can begin a character.
 fn starts_a_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
@@ -140,13 +140,17 @@ fn escaped(bytes: &[u8]) -> Option<(usize, Key)> {
         b'd' | b'D' => (2, Key::CutWordAfter),
         b'\x1b' => (1, Key::Unknown),
         _ => {
-            let (length, _) = first(&bytes[1..])?;
+            // Of typed text, Alt applies to the first character alone.
+            let length = match first(&bytes[1..])? {
+                (_, Key::Text(text)) => text.chars().next().map_or(1, char::len_utf8),
+                (length, _) => length,
+            };
             (1 + length, Key::Unknown)
         }
     })
 }
 
-/// `ESC [`, numbers, and the character that ends it.
+/// `ESC [`, numbers and a final character.
 fn sequence(bytes: &[u8]) -> Option<(usize, Key)> {
     let Some(end) = bytes.iter().skip(2).position(|byte| matches!(byte, b'@'..=b'~')) else {
         return (bytes.len() > LONGEST).then_some((bytes.len(), Key::Unknown));
@@ -164,7 +168,7 @@ fn sequence(bytes: &[u8]) -> Option<(usize, Key)> {
     Some((2 + end + 1, key))
 }
 
-/// An arrow and its neighbours; with Ctrl or Alt those to the sides move by words.
+/// An arrow or Home and End; with Ctrl or Alt, left and right move by words.
 const fn arrow(last: u8, modified: bool) -> Key {
     match last {
         b'A' => Key::Up,
@@ -219,6 +223,58 @@ mod tests {
         ] {
             assert_eq!(keys(bytes), expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn every_key_has_its_sequences() {
+        for (sequences, key) in [
+            (
+                &["\x01", "\x1b[H", "\x1bOH", "\x1b[1~", "\x1b[7~", "\x1b[1;5H"][..],
+                Key::Home,
+            ),
+            (&["\x05", "\x1b[F", "\x1bOF", "\x1b[4~", "\x1b[8~"], Key::End),
+            (&["\x02", "\x1b[D", "\x1bOD"], Key::Left),
+            (&["\x06", "\x1b[C", "\x1bOC"], Key::Right),
+            (&["\x0e", "\x1b[B", "\x1bOB", "\x1b[1;5B"], Key::Down),
+            (&["\x10", "\x1b[A", "\x1bOA", "\x1b[1;5A"], Key::Up),
+            (&["\x1bb", "\x1bB", "\x1b[1;5D", "\x1b[1;3D"], Key::WordLeft),
+            (&["\x1bf", "\x1bF", "\x1b[1;5C", "\x1b[1;3C"], Key::WordRight),
+            (&["\r", "\n", "\x1bOM"], Key::Enter),
+            (&["\x1b\r", "\x1b\n"], Key::LineBreak),
+            (&["\x08", "\x7f"], Key::Backspace),
+            (&["\x1b[3~"], Key::Delete),
+            (&["\x04"], Key::EndOfInput),
+            (&["\x17", "\x1b\x08", "\x1b\x7f"], Key::CutWordBefore),
+            (&["\x15"], Key::CutBefore),
+            (&["\x0b"], Key::CutAfter),
+            (&["\x1bd", "\x1bD", "\x1b[3;5~"], Key::CutWordAfter),
+            (&["\x19"], Key::PutBack),
+            (&["\x0c"], Key::Redraw),
+            (&["\t"], Key::Text("\t".to_owned())),
+            (
+                &["\0", "\x03", "\x1f", "\x1b[5~", "\x1b[Z", "\x1bx", "\x1bé"],
+                Key::Unknown,
+            ),
+        ] {
+            for sequence in sequences {
+                let escaped = sequence.escape_default();
+                assert_eq!(keys(sequence.as_bytes()), [key.clone()], "{escaped}");
+                let followed = format!("{sequence}x");
+                let expected = [key.clone(), Key::Text("x".to_owned())];
+                if key == Key::Text("\t".to_owned()) {
+                    assert_eq!(keys(followed.as_bytes()), expected, "{escaped}");
+                } else {
+                    assert_eq!(keys(followed.as_bytes())[1..], expected[1..], "{escaped}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_without_an_end_is_given_up() {
+        let endless = |length: usize| keys(format!("\x1b[{}", "1".repeat(length - 2)).as_bytes());
+        assert_eq!(endless(LONGEST), []);
+        assert_eq!(endless(LONGEST + 1), [Key::Unknown]);
     }
 
     #[test]

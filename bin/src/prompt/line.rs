@@ -1,34 +1,34 @@
-//! The text that is being typed.
+//! The line editor: the text that is typed, and its history.
 
 use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
 use super::keys::Key;
 
-/// Texts that are remembered.
+/// The most texts in the history.
 const REMEMBERED: usize = 1000;
 
-/// What a key has led to.
+/// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The text may have changed.
     Edited,
-    /// The text is done, and a new one begins.
+    /// The text is complete, and a new one begins.
     Done(String),
     /// The end of input.
     End,
 }
 
-/// A text, where the cursor is in it, and the texts before.
+/// A text with its cursor, and its history.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// Enter begins a new line, and Ctrl-D is what ends the text.
+    /// Whether Enter starts a new line and Ctrl-D ends the text.
     multiline: bool,
     text: String,
     /// In bytes.
     cursor: usize,
     cut: String,
     before: Vec<String>,
-    /// Which of those is shown; one more than the last for what is new, which then is kept in `new`.
+    /// The text of the history that is displayed; its length for the new text, which `new` keeps meanwhile.
     shown: usize,
     new: String,
 }
@@ -45,7 +45,7 @@ impl Line {
         &self.text
     }
 
-    /// Where the cursor is, in bytes.
+    /// The position of the cursor in bytes.
     pub(super) const fn cursor(&self) -> usize {
         self.cursor
     }
@@ -117,13 +117,13 @@ impl Line {
             .unwrap_or(self.text.len())
     }
 
-    /// Where the word before the cursor begins.
+    /// The beginning of the word before the cursor.
     fn word_left(&self) -> usize {
         let mut words = self.text[..self.cursor].unicode_word_indices();
         words.next_back().map_or(0, |(at, _)| at)
     }
 
-    /// Where the word after the cursor ends.
+    /// The end of the word after the cursor.
     fn word_right(&self) -> usize {
         let mut words = self.text[self.cursor..].unicode_word_indices();
         words
@@ -140,7 +140,7 @@ impl Line {
         rest.find('\n').map_or(self.text.len(), |at| self.cursor + at)
     }
 
-    /// Where the cursor is in the line that begins there, if it is as far from its beginning as now.
+    /// The position in the line at `start` that has the column of the cursor.
     fn below(&self, start: usize) -> usize {
         let column = self.text[self.line_start()..self.cursor].graphemes(true).count();
         let rest = &self.text[start..];
@@ -149,7 +149,7 @@ impl Line {
         start + at.map_or(line.len(), |(at, _)| at)
     }
 
-    /// To the line above, or to the text before this one.
+    /// Moves to the line above, or to the previous text.
     fn up(&mut self) {
         match self.line_start() {
             0 => self.show(self.shown.checked_sub(1)),
@@ -160,7 +160,7 @@ impl Line {
         }
     }
 
-    /// To the line below, or to the text after this one.
+    /// Moves to the line below, or to the next text.
     fn down(&mut self) {
         match self.line_end() {
             end if end == self.text.len() => self.show(Some(self.shown + 1)),
@@ -168,7 +168,7 @@ impl Line {
         }
     }
 
-    /// Shows another of the texts, if there is one there.
+    /// Displays another text of the history, if it exists.
     fn show(&mut self, which: Option<usize>) {
         let Some(which) = which.filter(|which| *which <= self.before.len()) else {
             return;
@@ -191,7 +191,7 @@ mod tests {
         Key::Text(text.to_owned())
     }
 
-    /// What is there after these keys, with a bar where the cursor is.
+    /// The text after these keys, with a bar at the cursor.
     fn after(line: &mut Line, keys: impl IntoIterator<Item = Key>) -> String {
         for key in keys {
             assert_eq!(line.press(key), Outcome::Edited);

@@ -1,8 +1,7 @@
-//! A prompt at the bottom of a terminal: what is typed below, what is printed above.
+//! A prompt at the bottom of a terminal, with all output above it.
 //!
-//! The terminal belongs to the one task that has the prompt. A thread only reads, so that nothing needs to be interrupted when
-//! the prompt ends for another reason than the user: no line editor known to us can be, without leaving the terminal as it is,
-//! or losing what was to be printed.
+//! One task owns the terminal, and a thread only reads. So the prompt can end at any time without interrupting a blocked editor.
+//! The line editors that we tried cannot be interrupted without losing output or leaving the terminal in raw mode.
 
 mod keys;
 mod line;
@@ -23,21 +22,21 @@ use crate::{stdin, terminal};
 /// What was typed.
 #[derive(Debug)]
 pub(crate) enum Typed {
-    /// A text, of several lines if it was pasted or typed so.
+    /// A text of one or several lines.
     Text(String),
-    /// The end of input, which is Ctrl-D; more may follow.
+    /// Ctrl-D; more input may follow.
     End,
-    /// The terminal cannot be read any more: it is gone, or this is why.
+    /// The terminal cannot be read: it is gone, or reading failed with this error.
     Gone(Option<io::Error>),
 }
 
-/// A prompt. The terminal is set back when it is dropped.
+/// A prompt. Dropping it restores the terminal.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     keys: Keys,
     line: Line,
-    /// What stands before the text; `None` while nothing may be typed.
+    /// The label before the text; `None` while input waits.
     label: Option<String>,
     resized: Signal,
     stopped: Caught,
@@ -46,8 +45,8 @@ pub(crate) struct Prompt {
 }
 
 impl Prompt {
-    /// Opens it, with nothing shown yet. With `multiline` Enter begins a new line, and Ctrl-D ends the text. Must be called
-    /// within a runtime, where [`terminal::is_usable`].
+    /// Opens a prompt without showing it. With `multiline`, Enter starts a new line and Ctrl-D ends the text. Must be called
+    /// within a runtime, if [`terminal::is_usable`].
     pub(crate) fn open(multiline: bool) -> anyhow::Result<Self> {
         let prompt = Self {
             pieces: stdin::pieces()?,
@@ -63,14 +62,13 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// Shows it, with this before what is typed.
+    /// Shows the prompt with this label.
     pub(crate) fn ask(&mut self, label: String) {
         self.label = Some(label);
         self.draw();
     }
 
-    /// The next text. What is typed before [`Prompt::ask`], and after a text until it is asked again, waits. Can be dropped
-    /// and called again.
+    /// The next text. Keys wait until [`Prompt::ask`] is called, once for each text. Cancel safe.
     pub(crate) async fn next(&mut self) -> Typed {
         loop {
             if self.label.is_some()
@@ -83,7 +81,7 @@ impl Prompt {
                 biased;
                 () = self.quit.next() => end_at_once(QUIT),
                 () = self.stopped.next() => self.stop(),
-                () = self.continued.next() => self.go_on(),
+                () = self.continued.next() => self.continue_after_stop(),
                 _ = self.resized.recv() => self.resize(),
                 piece = self.pieces.recv(), if asked => match piece {
                     Some(Ok(piece)) => self.keys.push(&piece),
@@ -94,7 +92,7 @@ impl Prompt {
         }
     }
 
-    /// Takes the keys that have come, up to the end of a text.
+    /// Handles the keys that have arrived, up to the end of a text.
     fn press(&mut self) -> Option<Typed> {
         let mut pressed = false;
         while let Some(key) = self.keys.next() {
@@ -120,7 +118,7 @@ impl Prompt {
         None
     }
 
-    /// A text is done: it stays where it was typed, whole.
+    /// Leaves a complete text in place, in full.
     fn leave_text(&mut self, text: &str) {
         let label = self.label.take().unwrap_or_default();
         let (columns, _) = terminal::size(io::stdout()).unwrap_or_default();
@@ -141,7 +139,7 @@ impl Prompt {
         Some(rows::laid_out(label, self.line.text(), self.line.cursor(), size))
     }
 
-    /// The terminal has another size. What stands there has been broken anew.
+    /// Redraws after a change of the terminal's size, which has wrapped the rows anew.
     fn resize(&self) {
         if let Some((rows, cursor)) = self.rows() {
             terminal::moved_to(cursor.0);
@@ -149,19 +147,19 @@ impl Prompt {
         }
     }
 
-    /// Stops this process, as Ctrl-Z asks for.
+    /// Stops this process after Ctrl-Z.
     fn stop(&self) {
         terminal::erase();
         terminal::close();
-        // One that cannot be stopped goes on.
+        // A process that cannot be stopped continues.
         if kill_process(getpid(), Kill::STOP).is_err() {
-            self.go_on();
+            self.continue_after_stop();
         }
     }
 
-    /// This process goes on, perhaps after others used the terminal.
-    fn go_on(&self) {
-        // A terminal that is gone is noticed by whoever reads.
+    /// Continues after a stop. Other programs may have used the terminal.
+    fn continue_after_stop(&self) {
+        // The reading thread notices a terminal that is gone.
         let _ = terminal::open();
         terminal::forget_drawn();
         self.draw();

@@ -1,12 +1,12 @@
-//! How a prompt and what is typed lie on a terminal.
+//! The layout of a prompt and its text on a terminal.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::shown;
+use crate::escape;
 
-/// The rows of a label and a text on a terminal of so many columns and rows, and where the cursor is among them, which is
-/// `cursor` bytes into the text. Of more rows than `height` those around the cursor.
+/// The rows of a label and a text on a terminal of `width` columns, and the position of the cursor, which is `cursor` bytes into
+/// the text. Of more than `height` rows, those around the cursor.
 pub(super) fn laid_out(
     label: &str,
     text: &str,
@@ -14,7 +14,7 @@ pub(super) fn laid_out(
     (width, height): (usize, usize),
 ) -> (Vec<String>, (usize, usize)) {
     let mut layout = Layout {
-        // A character of two columns needs as many.
+        // A character can have two columns.
         width: width.max(2),
         rows: vec![String::new()],
         column: 0,
@@ -27,7 +27,7 @@ pub(super) fn laid_out(
         if part.ends_with('\n') {
             layout.new_row();
         } else {
-            layout.put(&shown::line(part.as_bytes()));
+            layout.put(&escape::line(part.as_bytes()));
         }
         if at <= cursor {
             place = layout.end();
@@ -45,12 +45,12 @@ pub(super) fn laid_out(
 struct Layout {
     width: usize,
     rows: Vec<String>,
-    /// How wide the last row is.
+    /// The width of the last row.
     column: usize,
 }
 
 impl Layout {
-    /// Puts a text at the end, which may be broken between its characters.
+    /// Appends a text, wrapped between characters.
     fn put(&mut self, text: &str) {
         for part in text.graphemes(true) {
             let columns = part.width().min(self.width);
@@ -69,7 +69,7 @@ impl Layout {
         self.column = 0;
     }
 
-    /// Where the next character comes.
+    /// The position of the next character.
     fn end(&self) -> (usize, usize) {
         if self.column == self.width {
             (self.rows.len(), 0)

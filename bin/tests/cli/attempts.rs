@@ -96,7 +96,7 @@ fn each_command_says_which_other_server_it_has_met_and_ends() {
         (
             "grpc",
             &["numbers", "serve", "--grpc", "127.0.0.1:0"],
-            "is a gRPC server (HTTP/2), not a",
+            "is an HTTP/2 server (gRPC or web), not a",
         ),
     ] {
         let server = serve(args);
@@ -127,7 +127,7 @@ fn a_first_attempt_that_is_refused_ends_each_command_at_once() {
         let output = run(&args);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
-        assert!(text.contains("nobody listens "), "{args:?}: {text}");
+        assert!(text.contains("no server listens at "), "{args:?}: {text}");
         assert!(!text.contains("trying again"), "{args:?}: {text}");
         assert!(text.lines().count() <= 2, "{args:?}: {text}");
     }

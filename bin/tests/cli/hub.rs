@@ -133,7 +133,10 @@ fn the_hub_is_used_by_hand() {
     let heard = stdout(&listener.wait_with_output().unwrap());
     assert_eq!(heard, "from 2: foo bar\n  umad?\n");
     let seen = hub.nc("relay\nme\nfoo\n\n\nidentity\n");
-    assert!(seen.starts_with("error bad-receiver \"me\" is no user id; "), "{seen}");
+    assert!(
+        seen.starts_with("error bad-receiver \"me\" is not a user id; "),
+        "{seen}"
+    );
     assert!(seen.ends_with("\nidentity 3\n"), "{seen}");
     hub.end();
 }
@@ -173,15 +176,15 @@ fn wrong_use_says_what_to_do() {
     let (code, told) = run(&["identity", "--to", "127.0.0.1:1", "--timeout", "100ms"]);
     assert_eq!(code, Some(1));
     assert!(
-        told.contains("start a hub there with `echosphere hub serve --listen 127.0.0.1:1`"),
+        told.contains("start one with `echosphere hub serve --listen 127.0.0.1:1`"),
         "{told}"
     );
     let (code, told) = run(&["relay", "2,x", "hi"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("\"x\" is no user id"), "{told}");
+    assert!(told.contains("\"x\" is not a user id"), "{told}");
     let (code, told) = run(&["load", "--users", "2", "--fan-out", "3"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("--fan-out 3 needs as many users"), "{told}");
+    assert!(told.contains("--fan-out 3 is more than --users 2"), "{told}");
     let (code, told) = run(&["load", "--size", "2MiB"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("expected 0 to 1,048,576 bytes"), "{told}");

@@ -6,6 +6,7 @@ mod attempts;
 mod chat;
 mod delivery;
 mod echo;
+mod exit_codes;
 mod hub;
 mod input;
 mod json;

@@ -151,7 +151,7 @@ fn a_session_begun_over_one_transport_is_gone_on_with_over_the_other() {
         stdout(&output),
         format!("{}checksum {CHECKSUM} valid\n", lines(&FIRST[2..]))
     );
-    assert_eq!(stderr(&output), "going on after 2 numbers\n");
+    assert_eq!(stderr(&output), "continuing after 2 numbers\n");
 
     let output = serving.get("numbers-both", &["--uuid", UUID, "5"]);
     assert_eq!(output.status.code(), Some(1));
@@ -260,8 +260,8 @@ fn wrong_use_says_what_to_do() {
         (&["0"][..], "from 1 to 65,535"),
         (&["65536"], "from 1 to 65,535"),
         (&["5", "--uuid", "x"], "--uuid"),
-        (&["5", "--stateful", "--resume", "7"], "Say --uuid"),
-        (&["5", "--resume", "0"], "0 is in no stream"),
+        (&["5", "--stateful", "--resume", "7"], "also needs its --uuid"),
+        (&["5", "--resume", "0"], "no stream contains 0"),
     ] {
         let output = get("numbers-wrong-use", args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -296,7 +296,7 @@ fn a_full_server_says_so_and_logs_it() {
     let output = serving.get("numbers-full", &["1", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("takes no calls now: it is full"), "{said}");
+    assert!(said.contains("accepts no connections now: it is full"), "{said}");
     drop(silent);
     serving.signal(Signal::INT);
     let mut logged = String::new();

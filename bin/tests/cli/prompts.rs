@@ -87,7 +87,7 @@ fn a_prompt_whose_server_is_not_there() {
     let args = ["chat", "connect", "127.0.0.1:1", "--timeout", "300ms"];
     let mut terminal = Terminal::run("prompt-nobody", &args);
     assert_eq!(terminal.end(), Some(1));
-    assert!(terminal.shown.contains("nobody listens there"), "{:?}", terminal.shown);
+    assert!(terminal.shown.contains("no server listens at"), "{:?}", terminal.shown);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_body_of_several_lines_is_sent_or_dropped() {
     terminal.type_in("relay 1\r");
     terminal.until("to 1 > ");
     terminal.type_in(CTRL_C);
-    terminal.until("the body is dropped");
+    terminal.until("the message is dropped");
     terminal.type_in(CTRL_D);
     assert_eq!(terminal.end(), Some(0));
 }
@@ -224,6 +224,6 @@ fn lines_are_broken_between_words() {
     for line in terminal.shown.split("\r\n").filter(|line| !line.contains('\u{1b}')) {
         assert!(line.chars().count() <= 44, "{line:?}");
     }
-    let help = "Enter sends, Alt-Enter begins a new line,\r\n  and Ctrl-D leaves.";
+    let help = "Enter sends, Alt-Enter starts a new line,\r\n  and Ctrl-D leaves.";
     assert!(terminal.shown.contains(help), "{:?}", terminal.shown);
 }

@@ -142,6 +142,21 @@ fn variables_work_by_their_former_names() {
 }
 
 #[test]
+fn a_chats_argument_overrides_its_variable() {
+    let serving = Serving::start("chat", "chat-to", &[]);
+    let run = |args: &[&str], to: &str| {
+        let mut command = echosphere("chat-to", &[&["chat", "connect"], args].concat());
+        let output = command.env("ECHOSPHERE_CHAT_TO", to).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for args in [&[&*serving.addr][..], &["--to", &serving.addr]] {
+        let (code, said) = run(args, "127.0.0.1:1");
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+    }
+    assert_eq!(run(&[], &serving.addr).0, Some(0));
+}
+
+#[test]
 fn switches_in_the_environment_are_read_in_every_usual_way() {
     let load = |value: &str| {
         let mut command = echosphere("switches", &["echo", "load", "--clients", "3", "--over", "1ms"]);
@@ -174,14 +189,14 @@ fn flags_of_another_kind_of_load_are_refused_and_the_environment_gives_way_to_fl
         (output.status.code(), stderr(&output), json(&output))
     };
     for (args, said) in [
-        (&["--window", "10"][..], "--window is for connections that stay open"),
-        (&["--rate", "10"], "--rate is for connections that stay open"),
+        (&["--window", "10"][..], "--window is for long-lived connections"),
+        (&["--rate", "10"], "--rate is for long-lived connections"),
         (
             &["--clients", "3", "--connections", "3"],
             "--clients is for clients that each send one message",
         ),
-        (&["--hold", "--rate", "3"], "there is no --rate"),
-        (&["--hold", "--window", "3"], "--window does nothing with --hold"),
+        (&["--hold", "--rate", "3"], "so that there is no --rate"),
+        (&["--hold", "--window", "3"], "--window has no effect with --hold"),
         (
             &["--to", "127.0.0.1:1", "--max-kept", "3"],
             "--max-kept is a bound of the server that this command starts",

@@ -51,10 +51,10 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(system: &str, name: &str, args: &[&str]) -> Self {
-        let free = if args.contains(&"--listen") {
-            &[][..]
-        } else {
-            &["--listen", "127.0.0.1:0"]
+        let free = match system {
+            _ if ["--listen", "--tcp", "--grpc"].iter().any(|flag| args.contains(flag)) => &[][..],
+            "numbers" => &["--tcp", "127.0.0.1:0"],
+            _ => &["--listen", "127.0.0.1:0"],
         };
         let all = [&[system, "serve"], free, args].concat();
         let mut command = echosphere(name, &all);

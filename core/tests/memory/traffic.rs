@@ -1,4 +1,4 @@
-//! Each kind of traffic of each system.
+//! The kinds of traffic of each system.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn hello() -> Vec<Vec<u8>> {
     vec![frame("")]
 }
 
-/// The same in pieces of so many bytes.
+/// The bytes in pieces of this size.
 fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
     bytes.chunks(size).map(<[u8]>::to_vec).collect()
 }
@@ -128,7 +128,7 @@ pub(crate) mod hub {
         }
     }
 
-    /// To users 1 and 2, of whom one may be there.
+    /// A relay to users 1 and 2, of which one may be connected.
     pub(crate) fn relay(body: &[u8]) -> Vec<u8> {
         frame([&[4, 2][..], &1_u64.to_be_bytes(), &2_u64.to_be_bytes(), body].concat())
     }
@@ -182,7 +182,7 @@ pub(crate) mod chat {
         }
     }
 
-    /// Session 0 is not kept.
+    /// A session with number 0 is not kept.
     fn begin() -> Vec<Vec<u8>> {
         vec![frame([&[1][..], &[0; 8]].concat())]
     }
@@ -197,8 +197,15 @@ pub(crate) mod chat {
         frame([&[kind][..], &id, body].concat())
     }
 
-    pub(crate) const KINDS: [(&str, Traffic<Chat>); 5] = [
+    pub(crate) const KINDS: [(&str, Traffic<Chat>); 6] = [
         ("chat: a begin", Chat::HELLO),
+        (
+            "chat: a session that is kept after a loss",
+            kind(
+                || vec![frame([&[1][..], &7_u64.to_be_bytes()].concat())],
+                || vec![part(5, 1, b"body"), part(4, 2, &long()), part(5, 2, b"end")],
+            ),
+        ),
         (
             "chat: messages",
             kind(begin, || (1..20).map(|id| part(5, id, b"body")).collect()),
@@ -222,12 +229,12 @@ pub(crate) mod chat {
     ];
 
     pub(crate) fn world() -> World<Chat> {
-        let talk = ExchangeConfig {
+        let exchange = ExchangeConfig {
             acknowledge_on_receipt: true,
             ..ExchangeConfig::default()
         };
         let config = ServerConfig {
-            exchange: talk,
+            exchange,
             ..ServerConfig::default()
         };
         World::new(Server::new(config), ChatCodec::accepted(), ConnectionConfig::default())
@@ -235,7 +242,7 @@ pub(crate) mod chat {
 }
 
 pub(crate) mod numbers {
-    use echosphere_core::numbers::{NumbersCodec, Server, ServerConfig};
+    use echosphere_core::numbers::{NumbersCodec, Server, ServerConfig, Uuid};
 
     use super::*;
 
@@ -256,12 +263,28 @@ pub(crate) mod numbers {
         vec![b"\n".to_vec()]
     }
 
-    pub(crate) const KINDS: [(&str, Traffic<Numbers>); 3] = [
+    pub(crate) const KINDS: [(&str, Traffic<Numbers>); 6] = [
         ("numbers: an empty line", Numbers::HELLO),
         (
             "numbers: a stream that is ended",
             kind(empty_line, || {
                 vec![b"START\n".to_vec(), vec![], vec![], b"END\n".to_vec()]
+            }),
+        ),
+        (
+            "numbers: a stream in frames",
+            kind(hello, || vec![frame("START"), vec![], vec![], frame("END")]),
+        ),
+        (
+            "numbers: a session that is not complete",
+            kind(hello, || {
+                vec![frame(format!("START {} 9", Uuid::nil())), vec![], vec![]]
+            }),
+        ),
+        (
+            "numbers: requests that are refused, in frames",
+            kind(hello, || {
+                vec![frame("START 1 2"), frame(format!("CONTINUE {} 5", Uuid::nil()))]
             }),
         ),
         (
@@ -272,10 +295,12 @@ pub(crate) mod numbers {
 
     pub(crate) fn world() -> World<Numbers> {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-        let links = ConnectionConfig {
+        let config = ConnectionConfig {
+            keepalive_interval: Duration::from_secs(1000),
+            idle_timeout: Duration::from_secs(1000),
             idle_timeout_text: Duration::from_secs(1000),
             ..ConnectionConfig::default()
         };
-        World::new(server, NumbersCodec::accepted(), links)
+        World::new(server, NumbersCodec::accepted(), config)
     }
 }

@@ -1,4 +1,4 @@
-//! Many seeds.
+//! `campaign`: many seeds.
 
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
@@ -18,23 +18,23 @@ use tokio::time::Instant;
 
 use super::{Runs, counter, exit_code, hashes, progress_bar, say, seeds, with_system, wrong_use};
 
-/// How many seeds are run if nothing else is said: enough to reach every mark.
+/// Seeds of a campaign by default: enough to reach every mark.
 const SEEDS: u64 = 10_000;
-/// What a shell says of a program that Ctrl-C ended.
+/// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds [default: 10,000, or as many as the minutes allow]
+    /// Run this number of seeds [default: 10,000, or as many as --minutes allows]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-    /// The first seed
+    /// Start at this seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first: u64,
-    /// Stop after so many minutes, if the seeds are not done before
+    /// Stop after this time, even if seeds are left
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     minutes: Option<Duration>,
-    /// How many seeds at once [default: one a core]
+    /// Run this number of seeds at once [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Stop at the first failure
     #[arg(long)]
     stop_at_first: bool,
-    /// A run that takes longer, in real time, has failed, and ends the campaign
+    /// Fail, and end the campaign, when one run takes longer than this in real time
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     hang: u64,
     /// Print the result as one JSON object
@@ -161,7 +161,7 @@ impl Args {
     }
 }
 
-/// Has Ctrl-C set `stop`, and says whether it did. The second one ends the program.
+/// Lets Ctrl-C set `stop`; the returned flag tells whether it did. The second Ctrl-C ends the program.
 fn stop_at_ctrl_c(stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, told) = (Arc::clone(stop), Arc::clone(&interrupted));
@@ -185,7 +185,7 @@ fn stop_at_ctrl_c(stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
     interrupted
 }
 
-/// What came of a campaign, and how to say it.
+/// The result of a campaign, and how it is printed.
 struct Report {
     system: &'static str,
     tally: Tally,
@@ -219,14 +219,14 @@ impl Report {
         let (system, tally) = (self.system, &self.tally);
         say!("faults, and how often they happened:");
         self.print_marks(Mark::is_fault);
-        say!("\nplaces, and how often they were reached:");
+        say!("\nmarks, and how often they were reached:");
         self.print_marks(|mark| !mark.is_fault());
         let groups = tally.groups();
         for group in &groups {
             self.print_group(group);
         }
         say!(
-            "\n{system}: {} seeds, {} events, {} s of virtual time in {:.1} s on {} jobs: {} seeds a minute; {} run again \
+            "\n{system}: {} seeds, {} events, {} s of virtual time in {:.1} s on {} jobs: {} seeds per minute; {} run again \
              in other processes",
             HumanCount(tally.seeds),
             HumanCount(tally.events),
@@ -239,7 +239,7 @@ impl Report {
         let failures: u64 = tally.failures.values().sum();
         let shown: u64 = groups.iter().map(|group| group.count).sum();
         if failures > shown {
-            say!("{} failures of other rules are not shown", failures - shown);
+            say!("{} failures of other rules are not listed", failures - shown);
         }
         for (kind, count) in &tally.failures {
             say!("{kind}: {count} runs");
@@ -248,10 +248,7 @@ impl Report {
             let missing: Vec<String> = self.missing.iter().map(|mark| format!("{mark:?}")).collect();
             say!("never happened: {}", missing.join(", "));
             if tally.seeds < SEEDS {
-                say!(
-                    "{} seeds may be too few for that; all of it happens in {SEEDS}",
-                    tally.seeds
-                );
+                say!("{} seeds may be too few: {SEEDS} reach every mark", tally.seeds);
             }
         }
         if self.interrupted {
@@ -275,7 +272,7 @@ impl Report {
         if *count > 1 {
             say!("\n{} runs broke the same rule. The first one:", HumanCount(*count));
         }
-        say!("\n{first}\n\nThis line makes it happen again:");
+        say!("\n{first}\n\nReplay it with:");
         say!("\ncargo run --release -p sim -- replay {seed}{flags}");
         if !others.is_empty() {
             let seeds: Vec<String> = others.iter().map(u64::to_string).collect();

@@ -21,16 +21,16 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many clients
+    /// Run this number of clients
     #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = clients)]
     clients: usize,
-    /// In how many seconds of virtual time they arrive
+    /// Let them arrive within this virtual time
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     over: u64,
-    /// Let every kind of fault happen to the network and the hosts
+    /// Inject every kind of fault into the network and the hosts
     #[arg(long)]
     faults: bool,
-    /// Where all randomness comes from
+    /// Seed all random choices with this number
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
     /// Print the result as one JSON object
@@ -112,7 +112,7 @@ fn print(args: &Args, report: &DirectReport<EchoOracle>, took: Duration) {
     say!("clients        {}", args.clients);
     say!("acknowledged   {}", oracle.acknowledged());
     if oracle.given_up() > 0 {
-        say!("given up       {}, as their hosts were drained", oracle.given_up());
+        say!("given up       {}, because their hosts were drained", oracle.given_up());
     }
     say!("retries        {}", oracle.retries());
     say!("re-forwards    {reforwards}");
@@ -122,14 +122,14 @@ fn print(args: &Args, report: &DirectReport<EchoOracle>, took: Duration) {
     say!("peak memory    {}", or_unknown(peak, "MiB"));
 }
 
-/// CPU time of this thread, which is the one that ran; `None` where the system does not tell.
+/// CPU time of this thread, which is the one that ran; `None` where the operating system does not report it.
 fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanos: u64 = stat.split_whitespace().next()?.parse().ok()?;
     Some(Duration::from_nanos(nanos).as_secs_f64())
 }
 
-/// The most memory that was resident at once, in MiB; `None` where the system does not tell.
+/// The most memory that was resident at once, in MiB; `None` where the operating system does not report it.
 fn peak_memory() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

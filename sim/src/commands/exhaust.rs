@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use serde_json::json;
 use sim::FailureKind;
-use sim::exhaust::{Broken, Explored, Scope, explore, replay};
+use sim::exhaust::{Explored, FailedSchedule, Scope, explore, replay};
 use tokio::time::Instant;
 
 use super::{counter, exit_code, say, wrong_use};
@@ -15,20 +15,20 @@ const SHOW_EVERY: u64 = 1024;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many clients, each with a message
+    /// Run this number of clients, each with one message
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     clients: u16,
-    /// After how many steps the rest is done in a fixed order [default: 40, which is to the end, for two clients; 12 for three; 8
+    /// Decide this number of steps; a fixed order follows [default: 40, which is to the end, for two clients; 12 for three; 8
     /// for more]
     #[arg(long, value_name = "STEPS")]
     depth: Option<usize>,
-    /// How many resets, crashes and early deadlines there may be in one schedule
+    /// Allow this number of resets, crashes and early deadlines in one schedule
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     disturbances: u32,
-    /// Have all clients send the same X
+    /// Send the same X from all clients
     #[arg(long)]
     same_x: bool,
-    /// Go through one schedule again, by its decisions, and tell what happens
+    /// Replay one schedule, given by its decisions, and print its steps
     #[arg(long, value_name = "DECISIONS", value_delimiter = ',', num_args = 0.., conflicts_with = "json")]
     replay: Option<Vec<usize>>,
     /// Print the result as one JSON object
@@ -93,11 +93,7 @@ fn tell(args: &Args, explored: &Explored, took: f64) {
         say!("{report}");
         return;
     }
-    say!(
-        "schedules      {}, all that there are to depth {}",
-        explored.schedules,
-        args.depth()
-    );
+    say!("schedules      {}, all to depth {}", explored.schedules, args.depth());
     say!("runs           {}", explored.runs);
     say!("states         {}", explored.states);
     say!(
@@ -120,7 +116,7 @@ fn again(args: &Args, scope: &Scope, decisions: &[usize]) -> ExitCode {
     }
 }
 
-fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
+fn fail(args: &Args, scope: &Scope, broken: &FailedSchedule) -> ExitCode {
     let decisions: Vec<String> = broken.decisions.iter().map(ToString::to_string).collect();
     let decisions = decisions.join(",");
     if args.json {
@@ -130,11 +126,7 @@ fn fail(args: &Args, scope: &Scope, broken: &Broken) -> ExitCode {
         let again = replay(scope, &broken.decisions).unwrap_or_else(|wrong| Ok(vec![wrong]));
         let steps = again.unwrap_or_else(|broken| broken.steps);
         let same_x = if args.same_x { " --same-x" } else { "" };
-        say!(
-            "{}\n\n{}\n\nThis line makes it happen again:\n",
-            steps.join("\n"),
-            broken.rule
-        );
+        say!("{}\n\n{}\n\nReplay it with:\n", steps.join("\n"), broken.rule);
         say!(
             "cargo run --release -p sim -- exhaust --clients {} --depth {} --disturbances {}{same_x} --replay {decisions}\n\nFAILED",
             args.clients,

@@ -15,20 +15,20 @@ use super::{Runs, cannot_say, seeds, with_system, wrong_use};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds
+    /// Run this number of seeds
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     seeds: u64,
-    /// The first seed
+    /// Start at this seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first: u64,
-    /// From each seed to the next
+    /// Add this to each seed to get the next
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     step: u64,
     #[command(flatten)]
     runs: Runs,
 }
 
-/// Runs the command: a line for each seed, with the hash of its trace up to where it ends or breaks a rule.
+/// Runs the command: one line per seed with the hash of its trace, up to its end or the first broken rule.
 pub(crate) fn run(args: &Args) -> ExitCode {
     with_system!(args.runs.system(), W => print_all::<W>(args))
 }
@@ -50,8 +50,7 @@ fn print_all<W: Workload>(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Has other processes, `jobs` at once, run every seed of `hashes` again. Returns a failure for each that does another
-/// thing there.
+/// Runs every seed of `hashes` again in other processes, `jobs` at once. Returns a failure for each whose hash differs.
 pub(super) fn compare(runs: Runs, hashes: &BTreeMap<u64, u64>, jobs: u64) -> io::Result<Vec<Failure>> {
     let (Some((&first, _)), Some((&last, _))) = (hashes.first_key_value(), hashes.last_key_value()) else {
         return Ok(Vec::new());
@@ -82,7 +81,7 @@ pub(super) fn compare(runs: Runs, hashes: &BTreeMap<u64, u64>, jobs: u64) -> io:
         .collect()
 }
 
-/// The first event at which two processes part that run `seed`.
+/// The first event at which two processes differ that run `seed`.
 fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
     let which = format!("replay {seed} --trace{}", runs.flags());
     let mut traces = Vec::new();
@@ -94,7 +93,7 @@ fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
     }
     let (one, other) = (&traces[0], &traces[1]);
     if one == other {
-        return Ok("in another process; two that were asked afterwards agreed with each other".to_owned());
+        return Ok("in another process; two further processes agreed with each other".to_owned());
     }
     let same = one
         .lines()
@@ -103,7 +102,7 @@ fn where_they_part(runs: Runs, seed: u64) -> io::Result<String> {
         .count();
     let [one, other] = [one, other].map(|trace| trace.lines().nth(same).unwrap_or("the end"));
     Ok(format!(
-        "in two processes, event {} is\n  {one}\nin one, and in the other\n  {other}",
+        "in two processes, event {} is\n  {one}\nin one; in the other it is\n  {other}",
         same + 1
     ))
 }

@@ -1,4 +1,4 @@
-//! What the commands share: which run is meant, and what comes of it.
+//! The commands of the simulator: each runs the library and prints the result.
 
 pub(crate) mod campaign;
 pub(crate) mod crowd;
@@ -99,9 +99,9 @@ pub(crate) fn say_line(line: Arguments<'_>) {
     }
 }
 
-/// Nobody reads any more, which is their right; or what reads is broken.
+/// The reader of stdout has closed it, or cannot be written to.
 fn cannot_say(error: &io::Error) -> ! {
-    /// What a shell says of a program that wrote to a closed pipe.
+    /// The exit code of a program that wrote to a closed pipe.
     const CLOSED_PIPE: i32 = 141;
     if error.kind() == ErrorKind::BrokenPipe {
         process::exit(CLOSED_PIPE);
@@ -110,7 +110,7 @@ fn cannot_say(error: &io::Error) -> ! {
     process::exit(2);
 }
 
-/// The most clients that a run is asked for.
+/// The most clients that a run may have.
 const MOST_CLIENTS: u64 = 10_000_000;
 
 /// Reads a number of clients.
@@ -125,26 +125,26 @@ pub(crate) fn clients(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Which runs are meant.
+/// Which runs to do.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Runs {
-    /// The system that is run [default: echo]
+    /// Run this system [default: echo]
     #[arg(long, value_enum)]
     system: Option<System>,
-    /// How many clients, sessions or streams in each run [default: the seed says]
+    /// Run this number of clients, sessions or streams [default: drawn from the seed]
     #[arg(long, value_name = "COUNT", value_parser = clients)]
     clients: Option<usize>,
-    /// Leave out the checks whose cost grows with what is under way
+    /// Skip the checks whose cost grows with what is in flight
     #[arg(long)]
     shallow: bool,
-    /// Let nothing go wrong with network and hosts
+    /// Inject no faults into the network and the hosts
     #[arg(long)]
     no_faults: bool,
 }
 
 impl Runs {
-    /// Says what is given in vain, where a file says what the run is.
-    fn said_in_vain(self) -> Option<&'static str> {
+    /// The first flag that has no effect where a file defines the run.
+    fn without_effect(self) -> Option<&'static str> {
         if self.system.is_some() {
             Some("--system")
         } else if self.clients.is_some() {
@@ -181,13 +181,13 @@ impl Runs {
 /// How long one run may take.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Patience {
-    /// A run that takes longer, in real time, hangs, which is a failure
+    /// Fail when a run takes longer than this in real time
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     hang: u64,
 }
 
 impl Patience {
-    /// Does a run, which writes its virtual time to the clock that it is given. If it hangs, says so and ends the program.
+    /// Does a run, which writes its virtual time to the given clock. If it hangs, prints that and ends the program.
     fn watch<T>(self, run: impl FnOnce(Arc<AtomicU64>) -> T) -> T {
         let clock = Arc::new(AtomicU64::new(0));
         let limit = Duration::from_secs(self.hang);
@@ -198,7 +198,7 @@ impl Patience {
                 if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                     let at = Duration::from_nanos(watched.load(Ordering::Relaxed));
                     say!(
-                        "at {at:?} of virtual time: still running after {limit:?} of real time (--hang waits longer)\n\nFAILED"
+                        "at {at:?} of virtual time: still running after {limit:?} of real time (raise --hang to wait longer)\n\nFAILED"
                     );
                     process::exit(exit_code(FailureKind::Liveness).into());
                 }
@@ -224,14 +224,14 @@ const fn exit_code(kind: FailureKind) -> u8 {
     }
 }
 
-/// The seeds from `first` on, of which there are so many.
+/// `count` seeds from `first` on.
 fn seeds(first: u64, count: u64) -> Result<Range<u64>, String> {
     let end = first.checked_add(count);
     end.map(|end| first..end)
         .ok_or_else(|| format!("{count} seeds from {first} on go beyond the last one, {}", u64::MAX - 1))
 }
 
-/// For what has no end that is known.
+/// A counter for work of unknown length.
 fn counter(what: &str) -> ProgressBar {
     let look = format!("{{elapsed_precise}} {{human_pos}} {what}, {{rate}} {what}/s{{msg}}");
     ProgressBar::new_spinner().with_style(style(&look).unwrap_or_else(ProgressStyle::default_spinner))
@@ -244,10 +244,10 @@ fn progress_bar(len: u64, what: &str) -> ProgressBar {
     ProgressBar::new(len).with_style(style.progress_chars("=> "))
 }
 
-/// A look of progress, in which `rate` is a whole number.
+/// A style in which `rate` is a whole number.
 fn style(look: &str) -> Option<ProgressStyle> {
     let rate = |state: &ProgressState, line: &mut dyn fmt::Write| {
-        // A line that cannot be written is not shown.
+        // A line that cannot be written is skipped.
         let _ = write!(line, "{}", HumanCount(state.per_sec() as u64));
     };
     Some(ProgressStyle::with_template(look).ok()?.with_key("rate", rate))

@@ -19,7 +19,7 @@ use super::{Patience, Runs, System, complain, exit_code, progress_bar, say, with
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// A seed, or a file
+    /// A seed, or a file that `shrink` wrote
     run: String,
     #[command(flatten)]
     runs: Runs,
@@ -38,29 +38,29 @@ pub(crate) struct ShrinkArgs {
     runs: Runs,
     #[command(flatten)]
     patience: Patience,
-    /// Where to write the small run
+    /// Write the shrunk run to this file
     #[arg(short, long, value_name = "PATH", default_value = "failing.json")]
     output: PathBuf,
-    /// Runs to spend
+    /// Spend at most this number of runs
     #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
     budget: u64,
-    /// Print what came of it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrawArgs {
-    /// A seed, or a file
+    /// A seed, or a file that `shrink` wrote
     run: String,
     #[command(flatten)]
     runs: Runs,
     #[command(flatten)]
     patience: Patience,
-    /// Where to write the page
+    /// Write the page to this file
     #[arg(short, long, value_name = "PATH", default_value = "run.html")]
     output: PathBuf,
-    /// Where to write a log for ShiViz too
+    /// Also write a log for ShiViz to this file
     #[arg(long, value_name = "PATH")]
     shiviz: Option<PathBuf>,
 }
@@ -103,15 +103,15 @@ impl Meant {
         if let Ok(seed) = run.parse() {
             return Ok(Self::Seed(seed));
         }
-        if let Some(flag) = runs.said_in_vain() {
+        if let Some(flag) = runs.without_effect() {
             return Err(format!(
-                "{flag} goes with a seed; {run} is a file, which says itself what the run is"
+                "{flag} goes with a seed; {run} is a file, which defines the run"
             ));
         }
         let expected = |error| format!("expected a seed, or a file that shrink wrote: {error}");
         let record = Box::new(Record::read(Path::new(run)).map_err(expected)?);
         let system = System::named(&record.system);
-        let system = system.ok_or_else(|| format!("{run}: a run of {}, which is not known here", record.system))?;
+        let system = system.ok_or_else(|| format!("{run}: unknown system {}", record.system))?;
         Ok(Self::Record(record, system))
     }
 
@@ -126,7 +126,7 @@ impl Meant {
         };
         if rule != record.rule.as_ref() || format!("{hash:016x}") != record.hash {
             let broke = record.rule.as_deref().unwrap_or("no rule broken");
-            complain!("when it was recorded, trace {}: {broke}", record.hash);
+            complain!("the recorded result differs, trace {}: {broke}", record.hash);
         }
     }
 
@@ -223,7 +223,7 @@ fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
         return wrong_use(&error);
     }
     complain!(
-        "after {} runs: {} messages, {} faults\nwritten to {}, which this line runs:\n\ncargo run --release -p sim -- replay {}\n",
+        "after {} runs: {} messages, {} faults\nwritten to {}. Replay it with:\n\ncargo run --release -p sim -- replay {}\n",
         small.runs,
         small.workload.len(),
         small.case.faults.len(),
@@ -233,9 +233,9 @@ fn shrink_into<W: Workload>(args: &ShrinkArgs) -> ExitCode {
     if args.json {
         let (messages, faults) = (small.workload.len(), small.case.faults.len());
         let rule = &small.failure.rule;
-        let told =
+        let object =
             json!({ "messages": messages, "faults": faults, "runs": small.runs, "seconds": seconds, "rule": rule });
-        say!("{told}");
+        say!("{object}");
         return outcome
             .result
             .map_or_else(|failure| ExitCode::from(exit_code(failure.kind)), |_| ExitCode::SUCCESS);
@@ -256,7 +256,7 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
     if page == Path::new(&args.run) || args.shiviz.as_deref() == Some(page) {
         let shown = page.display();
         return wrong_use(&format!(
-            "{shown} would be overwritten by the page: give it a path of its own, -o run.html"
+            "the page would overwrite {shown}: choose another path, such as -o run.html"
         ));
     }
     let title = match meant {
@@ -272,7 +272,7 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
     let page = (&args.output, drawing.page(), drawing.steps());
     let log = args.shiviz.as_ref().map(|path| {
         let log = drawing.shiviz();
-        // The first line says how to read it.
+        // The first line has the regular expression to read it.
         let events = log.lines().count() - 1;
         (path, log, events)
     });

@@ -1,5 +1,6 @@
 //! A simulated host: an endpoint, and sockets that are ends of modelled connections.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
@@ -12,14 +13,14 @@ use echosphere_core::{ConnId, DialToken, Machine, Time};
 
 use self::partials::Half;
 use super::conn::Arrival;
-use super::net::{MILLISECOND, NEVER, Nanos, Net, What};
-use super::rules::{Backlog, SharedTold, Spoken, listening};
+use super::net::{MILLISECOND, NEVER, Nanos, Net, Scheduled};
+use super::rules::{Backlog, SharedView, Spoken, listening};
 use crate::hosts::{CLIENTS, SERVER};
 use crate::marks::Mark;
 use crate::observe::{ActionOf, EventOf, Observable, Observed};
 use crate::oracle::typed::{Lines, Typing};
 use crate::oracle::{Carried, System};
-use crate::side::Side;
+use crate::role::Role;
 use crate::words::Whose;
 
 mod checks;
@@ -27,7 +28,7 @@ mod opening;
 mod partials;
 
 /// Sees what a machine does.
-pub(super) type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
+pub(super) type Observer<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>])>;
 
 /// How fast a clock goes that is neither fast nor slow, as most are.
 const RIGHT: f64 = 1.0;
@@ -71,13 +72,14 @@ impl<M: Machine> Speech<M> {
 pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// Its place among the hosts' timers and clocks.
     pub(super) number: usize,
-    pub(super) side: Side,
+    pub(super) role: Role,
     /// None while it is down.
-    endpoint: Option<Endpoint<Observed<M, Eye<M>>, C>>,
+    endpoint: Option<Endpoint<Observed<M, Observer<M>>, C>>,
     effects: Effects<M::Notice>,
     sockets: Vec<Option<Socket>>,
-    /// How many of them there are.
+    /// How many of them there are, and the most that there were at once.
     open: usize,
+    most_open: usize,
     dials: BTreeMap<DialToken, usize>,
     pub(super) plan: VecDeque<(Nanos, M::Command)>,
     pub(super) life: u32,
@@ -98,7 +100,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     refused: u64,
     /// Those with half-received messages that count.
     halves: Vec<ConnId>,
-    told: SharedTold,
+    view: SharedView,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
 }
@@ -111,6 +113,8 @@ struct Socket {
     backlog: Backlog,
     /// Its machine has known it.
     met: bool,
+    /// When its machine last sent or received a message.
+    used: Time,
     /// What was to be written last found no room.
     stuck: bool,
     /// It was dropped because its peer does not read.
@@ -119,21 +123,22 @@ struct Socket {
 }
 
 impl Socket {
-    /// So much has just been said and heard on it that no time-out can be over.
+    /// It was used so recently that no time-out can be over.
     fn is_fresh(&self, now: Time, link: &ConnectionConfig) -> bool {
         self.backlog.long_since.is_none() && self.spoken.is_fresh(now, self.met, link)
     }
 }
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
-    pub(super) fn new(number: usize, side: Side, clock: f64) -> Self {
+    pub(super) fn new(number: usize, role: Role, clock: f64) -> Self {
         Self {
             number,
-            side,
+            role,
             endpoint: None,
             effects: Effects::default(),
             sockets: Vec::new(),
             open: 0,
+            most_open: 0,
             dials: BTreeMap::new(),
             plan: VecDeque::new(),
             life: 0,
@@ -148,7 +153,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             typing: || Box::<Lines>::default(),
             refused: 0,
             halves: Vec::new(),
-            told: SharedTold::default(),
+            view: SharedView::default(),
             broken: None,
         }
     }
@@ -159,24 +164,33 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         machine: M,
         codec: C,
         (link, speech): (ConnectionConfig, Speech<M>),
-        eye: Eye<M>,
+        observer: Observer<M>,
     ) {
         self.started = now;
         self.dark = false;
         self.link = link;
-        self.told = SharedTold::default();
+        self.view = SharedView::default();
         self.typing = speech.typing;
         self.refused = 0;
         self.halves.clear();
-        let eye = listening(SharedTold::clone(&self.told), speech, eye);
-        self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, eye), codec, link));
+        let observer = listening(SharedView::clone(&self.view), speech, observer);
+        self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, observer), codec, link));
+    }
+
+    /// Its endpoint, what is shared with the observer of its machine, and how many connections it has and had at most.
+    pub(super) fn into_endpoint(self) -> (Box<dyn Any>, SharedView, (usize, usize))
+    where
+        C: 'static,
+    {
+        let connections = (self.open, self.most_open);
+        (Box::new(self.endpoint), self.view, connections)
     }
 
     /// Whose its connections are, in its present life.
     pub(super) fn whose(&self) -> Whose {
-        let host = match self.side {
-            Side::Client => CLIENTS[self.number],
-            Side::Server => SERVER,
+        let host = match self.role {
+            Role::Client => CLIENTS[self.number],
+            Role::Server => SERVER,
         };
         Whose { host, life: self.life }
     }
@@ -214,7 +228,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         (since as f64 * self.clock) as Nanos
     }
 
-    /// Loses all state. Its connections are reset or end in order, as the system does for a process that died; or they
+    /// Loses all state. Its connections are reset or close cleanly, as an operating system does for a process that died; or they
     /// die unnoticed.
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
@@ -223,17 +237,17 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.plan.clear();
         self.dark = unnoticed;
         self.open = 0;
-        let side = self.side;
+        let role = self.role;
         for Socket { index, .. } in mem::take(&mut self.sockets).into_iter().flatten() {
-            net.conns[index].ends[side as usize].id = None;
-            net.conns[index].ends[side as usize].crashed = true;
+            net.conns[index].ends[role as usize].id = None;
+            net.conns[index].ends[role as usize].crashed = true;
             if unnoticed {
                 net.die(index);
-            } else if !net.conns[index].ends[side as usize].fin_sent {
+            } else if !net.conns[index].ends[role as usize].fin_sent {
                 if net.decisions.chance(0.5) {
-                    net.finish(index, side);
+                    net.finish(index, role);
                 } else {
-                    net.reset(index, side);
+                    net.reset(index, role);
                 }
             }
             net.forget_if_over(index);
@@ -262,7 +276,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Has the next command of the plan come in time.
     pub(super) fn plan_next(&self, net: &mut Net) {
         if let Some((at, _)) = self.plan.front() {
-            net.at((*at).max(net.now), What::Command(self.number as u32, self.life));
+            net.at((*at).max(net.now), Scheduled::Command(self.number as u32, self.life));
         }
     }
 
@@ -284,21 +298,21 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// What the other side sent has reached this host.
     pub(super) fn arrive(&mut self, net: &mut Net, index: usize, input: &mut BytesMut) {
         input.clear();
-        let from = self.side.other();
+        let from = self.role.other();
         let Some(arrival) = net.arrive(index, from, input) else {
             return;
         };
         let now = self.local(net.now);
-        let id = net.conns[index].ends[self.side as usize].id;
+        let id = net.conns[index].ends[self.role as usize].id;
         let typing = self.is_bounded().then_some(self.typing);
         let (Some(endpoint), Some(id)) = (&mut self.endpoint, id) else {
             if arrival != Arrival::Reset && !self.dark {
-                net.reset(index, self.side);
+                net.reset(index, self.role);
             }
             net.forget_if_over(index);
             return;
         };
-        let known = self.told.borrow().knows(id);
+        let known = self.view.borrow().knows(id);
         let mut whole = 0;
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         if let Some(socket) = socket.filter(|socket| socket.id == id && arrival == Arrival::Data) {
@@ -311,15 +325,15 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         match arrival {
             Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
             Arrival::Fin => {
-                net.conns[index].ends[self.side as usize].fin_heard = true;
+                net.conns[index].ends[self.role as usize].fin_heard = true;
                 if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
                     socket.spoken.frames.end();
                 }
                 endpoint.peer_closed(now, id, &mut self.effects);
             }
             Arrival::Reset => {
-                // This side says nothing more; what the other has sent, and what is on its way to it, goes on.
-                net.conns[index].ends[self.side as usize].fin_sent = true;
+                // This side sends nothing more; what is in flight both ways still arrives.
+                net.conns[index].ends[self.role as usize].fin_sent = true;
                 endpoint.failed(now, id, &mut self.effects);
             }
         }
@@ -329,10 +343,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         self.check_ended(net, now, Some((id, known, arrival)));
         if !known
-            && self.told.borrow().knows(id)
+            && self.view.borrow().knows(id)
             && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut)
         {
-            // Before its peer had said anything, nothing was to be said to it.
+            // Before its peer had sent anything, nothing was to be sent to it.
             socket.spoken.said = now;
             socket.met = true;
         }
@@ -346,7 +360,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     pub(super) fn writable(&mut self, net: &Net, index: usize) {
-        if let Some(id) = net.conns[index].ends[self.side as usize].id {
+        if let Some(id) = net.conns[index].ends[self.role as usize].id {
             self.effects.flush.push(id);
         }
     }
@@ -391,10 +405,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let index = socket.index;
         self.check_released(net, &socket);
         self.open -= 1;
-        let end = &mut net.conns[index].ends[self.side as usize];
+        let end = &mut net.conns[index].ends[self.role as usize];
         end.id = None;
         if !end.fin_sent {
-            net.reset(index, self.side);
+            net.reset(index, self.role);
         }
         net.forget_if_over(index);
     }
@@ -418,17 +432,17 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             match endpoint.socket_action(id) {
                 SocketAction::Nothing => return,
                 SocketAction::Shutdown => {
-                    net.finish(index, self.side);
+                    net.finish(index, self.role);
                     endpoint.shut_down(now, id, &mut self.effects);
                 }
                 SocketAction::Write => {
                     let Some(outbox) = endpoint.outbox(id) else {
                         return;
                     };
-                    let room = net.room(index, self.side).min(outbox.len());
+                    let room = net.room(index, self.role).min(outbox.len());
                     if room == 0 {
                         net.marks.hit(Mark::BackPressure);
-                        net.conns[index].ends[self.side as usize].blocked = true;
+                        net.conns[index].ends[self.role as usize].blocked = true;
                         *stuck = true;
                         return;
                     }
@@ -438,7 +452,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                         take = 1 + net.decisions.below(room as u64) as usize;
                     }
                     spoken.said = now;
-                    net.send(index, self.side, outbox.chunks(), take);
+                    net.send(index, self.role, outbox.chunks(), take);
                     endpoint.wrote(id, take);
                 }
             }

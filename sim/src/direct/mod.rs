@@ -1,14 +1,16 @@
-//! The direct driver: the real machines, codecs and endpoints over modelled streams, in a loop over events. There is no
-//! runtime and there are no sockets, so it is fast, and it does to connections what turmoil's network cannot.
+//! The direct lane: the real machines, codecs and endpoints over modelled streams, in a loop over
+//! events. It has no runtime and no sockets, so it is fast, and it injects faults that turmoil's
+//! network cannot.
 
 mod case;
 mod conn;
 mod decisions;
-mod faults;
+mod held;
+pub mod history;
 mod host;
+mod injection;
 mod net;
 mod rules;
-pub mod story;
 mod strangers;
 
 use std::cell::RefCell;
@@ -23,16 +25,18 @@ use echosphere_core::{CloseReason, Event, Machine};
 use self::case::nanos;
 pub use self::case::{Case, Fault, NARROW, Rates};
 pub use self::decisions::Decisions;
-use self::host::{Eye, Host, Speech};
-use self::net::{MILLISECOND, Nanos, Net, What};
-use self::story::Story;
+pub use self::held::{Held, server_after};
+use self::history::History;
+use self::host::{Host, Observer, Speech};
+use self::net::{MILLISECOND, Nanos, Net, Scheduled};
 use crate::dice::{Purpose, rng};
 use crate::hosts::CLIENTS;
 use crate::marks::{Mark, Marks};
+use crate::oracle::silence::HOUR;
 use crate::oracle::{Oracle, System};
 use crate::panics::caught;
+use crate::role::Role;
 use crate::run::{Failure, LATE};
-use crate::side::Side;
 use crate::trace::{Lines, Trace};
 use crate::words::Whose;
 
@@ -65,8 +69,8 @@ struct Watch<O> {
     trace: Trace,
     oracle: O,
     broken: Option<String>,
-    /// Only if somebody wants it told.
-    story: Option<Story>,
+    /// Only if the history is recorded.
+    history: Option<History>,
 }
 
 impl<O> Watch<O> {
@@ -74,8 +78,8 @@ impl<O> Watch<O> {
     fn check(&mut self, whose: Whose, result: Result<(), String>) {
         if let Err(rule) = result {
             self.broken.get_or_insert_with(|| whose.names_in(&rule));
-            if let Some(story) = &mut self.story {
-                story.broken();
+            if let Some(history) = &mut self.history {
+                history.broken();
             }
         }
     }
@@ -88,11 +92,11 @@ pub struct Options {
     pub decisions: Vec<u64>,
     /// Whether decisions are recorded.
     pub record: bool,
-    /// Where the run writes its virtual time, in nanoseconds, as it goes on.
+    /// Where the run writes its virtual time, in nanoseconds.
     pub clock: Option<Arc<AtomicU64>>,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome<O> {
     /// Whether it broke a rule.
@@ -129,8 +133,14 @@ pub fn run_direct<S: System>(case: &Case, system: &S, options: Options) -> Outco
 }
 
 /// The same, and everything that was seen of it.
-pub fn tell_direct<S: System>(case: &Case, system: &S, options: Options) -> (Outcome<S::Oracle>, Story) {
-    run_once(case, system, options, Lines::Recent.or_print(), Some(Story::default()))
+pub fn run_with_history<S: System>(case: &Case, system: &S, options: Options) -> (Outcome<S::Oracle>, History) {
+    run_once(
+        case,
+        system,
+        options,
+        Lines::Recent.or_print(),
+        Some(History::default()),
+    )
 }
 
 fn run_once<S: System>(
@@ -138,37 +148,11 @@ fn run_once<S: System>(
     system: &S,
     options: Options,
     lines: Lines,
-    story: Option<Story>,
-) -> (Outcome<S::Oracle>, Story) {
+    history: Option<History>,
+) -> (Outcome<S::Oracle>, History) {
+    let told = history.is_some();
     let marks = Marks::default();
-    let watch = Watch {
-        now: 0,
-        trace: Trace::new(lines),
-        oracle: system.oracle(case.deep, &marks),
-        broken: None,
-        story,
-    };
-    let decisions = Decisions::new(case.seed, options.decisions, options.record);
-    let clients = (0..case.hosts).map(|host| Host::new(host, Side::Client, case.clocks[host]));
-    let told = watch.story.is_some();
-    let mut world = World {
-        case,
-        system,
-        server: Host::new(case.hosts, Side::Server, case.clocks[case.hosts]),
-        clients: clients.collect(),
-        net: Net::new(
-            case.hosts,
-            case.latency_nanos(),
-            system.rates(case.rates),
-            decisions,
-            marks.clone(),
-        ),
-        watch: Rc::new(RefCell::new(watch)),
-        input: BytesMut::with_capacity(READ),
-        notices: Vec::new(),
-        lasting: vec![false; case.faults.len()],
-        clock: options.clock,
-    };
+    let mut world = World::new(case, system, options, (lines, history), marks.clone());
     world.net.ends = told.then(Vec::new);
     let result = caught(|| world.through());
     let at = Duration::from_nanos(world.net.now);
@@ -182,8 +166,8 @@ fn run_once<S: System>(
     drop((server, clients));
     let watch = Rc::into_inner(watch).map(RefCell::into_inner);
     let watch = watch.expect("the hosts are gone and all observers with them");
-    let mut story = watch.story.unwrap_or_default();
-    story.ends = net.ends.unwrap_or_default();
+    let mut history = watch.history.unwrap_or_default();
+    history.ends = net.ends.unwrap_or_default();
     let result = match result {
         Ok(()) => Ok(DirectReport {
             hash: watch.trace.hash(),
@@ -198,7 +182,7 @@ fn run_once<S: System>(
         result,
         decisions: net.decisions.into_record(),
     };
-    (outcome, story)
+    (outcome, history)
 }
 
 struct World<'a, S: System> {
@@ -212,7 +196,48 @@ struct World<'a, S: System> {
     notices: Vec<<S::Client as Machine>::Notice>,
     /// Which faults have begun and not ended.
     lasting: Vec<bool>,
+    /// When the run is stopped, though it has not come to its end.
+    stop: Option<Nanos>,
     clock: Option<Arc<AtomicU64>>,
+}
+
+impl<'a, S: System> World<'a, S> {
+    fn new(
+        case: &'a Case,
+        system: &'a S,
+        options: Options,
+        (lines, history): (Lines, Option<History>),
+        marks: Marks,
+    ) -> Self {
+        let watch = Watch {
+            now: 0,
+            trace: Trace::new(lines),
+            oracle: system.oracle(case.deep, &marks),
+            broken: None,
+            history,
+        };
+        let decisions = Decisions::new(case.seed, options.decisions, options.record);
+        let clients = (0..case.hosts).map(|host| Host::new(host, Role::Client, case.clocks[host]));
+        Self {
+            case,
+            system,
+            server: Host::new(case.hosts, Role::Server, case.clocks[case.hosts]),
+            clients: clients.collect(),
+            net: Net::new(
+                case.hosts,
+                case.latency_nanos(),
+                system.rates(case.rates),
+                decisions,
+                marks,
+            ),
+            watch: Rc::new(RefCell::new(watch)),
+            input: BytesMut::with_capacity(READ),
+            notices: Vec::new(),
+            lasting: vec![false; case.faults.len()],
+            stop: None,
+            clock: options.clock,
+        }
+    }
 }
 
 impl<S: System> World<'_, S> {
@@ -230,7 +255,7 @@ impl<S: System> World<'_, S> {
             self.start_client(host);
         }
         for (at, (when, _)) in self.case.faults.iter().enumerate() {
-            self.net.at(nanos(*when), What::Fault(at as u32));
+            self.net.at(nanos(*when), Scheduled::Fault(at as u32));
         }
         let mut ask = 0;
         while ask < safety {
@@ -240,9 +265,18 @@ impl<S: System> World<'_, S> {
             self.check_silence()?;
         }
         self.heal();
+        // An hour has too many of the shorter intervals.
+        let every = if self.system.patience() < HOUR {
+            ASK_EVERY
+        } else {
+            LOOK_EVERY
+        };
         let mut ask = safety;
         loop {
-            ask += ASK_EVERY;
+            if self.stop.is_some_and(|stop| ask >= stop) {
+                return Ok(());
+            }
+            ask += every;
             self.until(ask)?;
             self.check_silence()?;
             let unfinished = self.watch.borrow().oracle.unfinished();
@@ -292,9 +326,9 @@ impl<S: System> World<'_, S> {
         Ok(())
     }
 
-    fn happen(&mut self, what: What) {
+    fn happen(&mut self, what: Scheduled) {
         match what {
-            What::Arrive(index, serial, from_server) => {
+            Scheduled::Arrive(index, serial, from_server) => {
                 let Some(conn) = self.net.get(index, serial) else {
                     return;
                 };
@@ -309,7 +343,7 @@ impl<S: System> World<'_, S> {
                     self.server(what, |server, net, input| server.arrive(net, index as usize, input));
                 }
             }
-            What::Writable(index, serial, server) => {
+            Scheduled::Writable(index, serial, server) => {
                 let Some(host) = self.net.get(index, serial).map(|conn| conn.host) else {
                     return;
                 };
@@ -319,12 +353,12 @@ impl<S: System> World<'_, S> {
                     self.client(host, what, |client, net, _| client.writable(net, index as usize));
                 }
             }
-            What::Syn(index, serial) => {
+            Scheduled::Syn(index, serial) => {
                 if self.net.get(index, serial).is_some() {
                     self.server(what, |server, net, _| server.accept(net, index as usize));
                 }
             }
-            What::Answer(index, serial, yes) => {
+            Scheduled::Answer(index, serial, yes) => {
                 let Some(conn) = self.net.get(index, serial) else {
                     return;
                 };
@@ -335,11 +369,11 @@ impl<S: System> World<'_, S> {
                     self.client(host, what, |client, net, _| client.answered(net, index as usize, yes));
                 }
             }
-            What::Wake(host) if host as usize == self.case.hosts => {
+            Scheduled::Wake(host) if host as usize == self.case.hosts => {
                 self.server(what, |server, net, _| server.wake(net))
             }
-            What::Wake(host) => self.client(host as usize, what, |client, net, _| client.wake(net)),
-            What::Command(host, life) => {
+            Scheduled::Wake(host) => self.client(host as usize, what, |client, net, _| client.wake(net)),
+            Scheduled::Command(host, life) => {
                 let host = host as usize;
                 if life == self.clients[host].life {
                     self.client(host, what, |client, net, _| {
@@ -348,13 +382,13 @@ impl<S: System> World<'_, S> {
                     });
                 }
             }
-            What::Fault(at) => self.begin(at as usize),
-            What::End(at) => self.end(at as usize),
+            Scheduled::Fault(at) => self.begin(at as usize),
+            Scheduled::End(at) => self.end(at as usize),
         }
     }
 
     /// Has the server do something now, or when its pause is over.
-    fn server(&mut self, what: What, act: impl FnOnce(&mut Host<S::Server, S::Codec>, &mut Net, &mut BytesMut)) {
+    fn server(&mut self, what: Scheduled, act: impl FnOnce(&mut Host<S::Server, S::Codec>, &mut Net, &mut BytesMut)) {
         if self.server.paused_until > self.net.now {
             self.net.put_off(self.server.paused_until, what);
             return;
@@ -367,7 +401,7 @@ impl<S: System> World<'_, S> {
     fn client(
         &mut self,
         host: usize,
-        what: What,
+        what: Scheduled,
         act: impl FnOnce(&mut Host<S::Client, S::Codec>, &mut Net, &mut BytesMut),
     ) {
         let client = &mut self.clients[host];
@@ -406,7 +440,7 @@ impl<S: System> World<'_, S> {
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
         let me = (self.server.number, self.server.life);
         let whose = self.server.whose();
-        let eye: Eye<S::Server> = Box::new(move |machine, event, actions| {
+        let observer: Observer<S::Server> = Box::new(move |machine, event, actions| {
             match event {
                 Event::Closed(_, CloseReason::IdleTimeout) => marks.hit(Mark::ServerIdleTimeout),
                 Event::Closed(_, CloseReason::Reset) => marks.hit(Mark::ServerReset),
@@ -415,9 +449,9 @@ impl<S: System> World<'_, S> {
             let watch = &mut *watch.borrow_mut();
             let now = Duration::from_nanos(watch.now);
             watch.trace.step(now, whose, event, actions);
-            if let Some(story) = &mut watch.story {
-                story.step(now, me, event, actions);
-                story.known(whose, S::facts(machine));
+            if let Some(history) = &mut watch.history {
+                history.step(now, me, event, actions);
+                history.known(whose, S::facts(machine));
             }
             let result = watch.oracle.server_did(machine, event, actions);
             watch.check(whose, result);
@@ -425,7 +459,7 @@ impl<S: System> World<'_, S> {
         self.server.calm = self.case.is_calm() && self.system.is_roomy();
         self.server.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.link(self.case.link()), Speech::of_server::<S>());
-        self.server.start(self.net.now, machine, codec, config, eye);
+        self.server.start(self.net.now, machine, codec, config, observer);
     }
 
     fn start_client(&mut self, host: usize) {
@@ -438,15 +472,15 @@ impl<S: System> World<'_, S> {
         let (watch, marks) = (Rc::clone(&self.watch), self.net.marks.clone());
         let me = (host, client.life);
         let whose = client.whose();
-        let eye: Eye<S::Client> = Box::new(move |machine, event, actions| {
+        let observer: Observer<S::Client> = Box::new(move |machine, event, actions| {
             if matches!(event, Event::Closed(_, CloseReason::Reset)) {
                 marks.hit(Mark::ClientReset);
             }
             let watch = &mut *watch.borrow_mut();
             let now = Duration::from_nanos(watch.now);
             watch.trace.step(now, whose, event, actions);
-            if let Some(story) = &mut watch.story {
-                story.step(now, me, event, actions);
+            if let Some(history) = &mut watch.history {
+                history.step(now, me, event, actions);
             }
             watch.oracle.time_is(now);
             let result = watch.oracle.client_did(host, machine, event, actions);
@@ -455,7 +489,7 @@ impl<S: System> World<'_, S> {
         client.calm = self.case.is_calm() && self.system.is_roomy();
         client.bodies_of_lines = S::bodies_of_lines();
         let config = (self.system.client_link(self.case.link()), Speech::of_client::<S>());
-        client.start(self.net.now, machine, codec, config, eye);
+        client.start(self.net.now, machine, codec, config, observer);
         client.plan_next(&mut self.net);
     }
 }

@@ -1,7 +1,8 @@
-//! Modelled byte streams: what a network does to connections, without any network.
+//! Modelled byte streams.
 //!
-//! A stream never loses or reorders bytes within itself, as TCP does not; it delays, splits, joins, stalls and holds them,
-//! and it can die without telling anyone. What is lost for good are attempts to connect, ends of stream and resets.
+//! Like TCP, a stream never loses or reorders bytes within itself. The network delays, splits, joins,
+//! stalls and holds them, and a stream can die unnoticed. Only attempts to connect, ends of stream and
+//! resets can be lost for good.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,9 +15,9 @@ use slab::Slab;
 use super::case::{NARROW, Rates, nanos};
 use super::conn::{Arrival, Conn, Pipe, Segment};
 use super::decisions::Decisions;
-use super::story::EndOf;
+use super::history::EndOf;
 use crate::marks::{Mark, Marks};
-use crate::side::Side;
+use crate::role::Role;
 
 /// Nanoseconds of virtual time since the run began.
 pub(super) type Nanos = u64;
@@ -34,7 +35,7 @@ const GIVE_UP: Nanos = 2000 * MILLISECOND;
 
 /// What happens next somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
+pub(super) enum Scheduled {
     /// The first segment that this side sent reaches the other.
     Arrive(u32, u32, bool),
     /// This side of a connection can write again.
@@ -55,7 +56,7 @@ pub(super) enum What {
 
 /// How a host's link to the server is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Link {
+pub(super) struct HostLink {
     /// By how many faults what each side sends is kept back.
     pub(super) held: [u32; 2],
     /// By how many faults attempts to connect, and their answers, are lost.
@@ -69,7 +70,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) now: Nanos,
-    queue: BinaryHeap<Reverse<(Nanos, u32, What)>>,
+    queue: BinaryHeap<Reverse<(Nanos, u32, Scheduled)>>,
     /// Orders what happens at the same time.
     sequence: u32,
     /// When each host's timer rings; [`NEVER`] if it is not set.
@@ -78,12 +79,12 @@ pub(super) struct Net {
     /// Those of connections that are gone, for the next ones.
     spare: Vec<[Pipe; 2]>,
     serial: u32,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<HostLink>,
     pub(super) latency: (Nanos, Nanos),
     pub(super) rates: Rates,
     pub(super) decisions: Decisions,
     pub(super) marks: Marks,
-    /// The ends of connections that opened, if somebody wants to know.
+    /// The ends of connections that opened, if they are recorded.
     pub(super) ends: Option<Vec<EndOf>>,
 }
 
@@ -97,7 +98,7 @@ impl Net {
             conns: Slab::new(),
             spare: Vec::new(),
             serial: 0,
-            links: vec![Link::default(); hosts],
+            links: vec![HostLink::default(); hosts],
             latency,
             rates,
             decisions,
@@ -106,21 +107,21 @@ impl Net {
         }
     }
 
-    pub(super) fn at(&mut self, at: Nanos, what: What) {
+    pub(super) fn at(&mut self, at: Nanos, what: Scheduled) {
         self.sequence = self.sequence.wrapping_add(1);
         self.queue.push(Reverse((at, self.sequence, what)));
     }
 
     /// What was to happen now happens then, for its host pauses.
-    pub(super) fn put_off(&mut self, until: Nanos, what: What) {
+    pub(super) fn put_off(&mut self, until: Nanos, what: Scheduled) {
         match what {
-            What::Wake(host) => self.timers[host as usize] = until,
+            Scheduled::Wake(host) => self.timers[host as usize] = until,
             what => self.at(until, what),
         }
     }
 
     /// Takes the next thing that happens before `end`, and goes to its time. A timer rings after all else of its moment.
-    pub(super) fn next(&mut self, end: Nanos) -> Option<What> {
+    pub(super) fn next(&mut self, end: Nanos) -> Option<Scheduled> {
         let (ring, host) = (0..).zip(&self.timers).fold(
             (NEVER, 0),
             |first, (host, &at)| {
@@ -135,7 +136,7 @@ impl Net {
         self.now = at;
         if ring < queued {
             self.timers[host as usize] = NEVER;
-            return Some(What::Wake(host));
+            return Some(Scheduled::Wake(host));
         }
         self.queue.pop().map(|Reverse((.., what))| what)
     }
@@ -163,13 +164,13 @@ impl Net {
         let at = self.now + self.latency(host);
         if self.decisions.chance(self.rates.refuse) {
             self.marks.hit(Mark::DialRefused);
-            self.at(at, What::Answer(index as u32, serial, false));
+            self.at(at, Scheduled::Answer(index as u32, serial, false));
         } else if self.links[host].cut[0] > 0 || self.decisions.chance(self.rates.blackhole) {
             self.marks.hit(Mark::Blackhole);
-            // Nobody answers; the client's own time-out ends it.
+            // No answer comes; the client's own time-out ends it.
             self.conns[index].dead = true;
         } else {
-            self.at(at, What::Syn(index as u32, serial));
+            self.at(at, Scheduled::Syn(index as u32, serial));
         }
         index
     }
@@ -186,8 +187,8 @@ impl Net {
         }
         let at = self.now + self.latency(host);
         // What the server sends comes after its answer.
-        self.conns[index].pipes[Side::Server as usize].last_arrival = at;
-        self.at(at, What::Answer(index as u32, serial, yes));
+        self.conns[index].pipes[Role::Server as usize].last_arrival = at;
+        self.at(at, Scheduled::Answer(index as u32, serial, yes));
         true
     }
 
@@ -200,29 +201,29 @@ impl Net {
         }
     }
 
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, and no side notices.
     pub(super) fn die(&mut self, index: usize) {
         self.conns[index].dead = true;
-        for side in Side::BOTH {
-            self.unacknowledged(index, side);
+        for role in Role::BOTH {
+            self.unacknowledged(index, role);
         }
     }
 
     /// What this side sent is acknowledged by nobody. If it waits for nothing more to come, no silence tells it so; but its
     /// host's system does in the end.
-    fn unacknowledged(&mut self, index: usize, from: Side) {
+    fn unacknowledged(&mut self, index: usize, from: Role) {
         let at = self.now + GIVE_UP;
         let conn = &mut self.conns[index];
         let serial = conn.serial;
         let end = &mut conn.ends[from as usize];
         if conn.dead && end.fin_heard && conn.pipes[from as usize].bytes > 0 && !end.given_up {
             end.given_up = true;
-            self.at(at, What::Arrive(index as u32, serial, from == Side::Client));
+            self.at(at, Scheduled::Arrive(index as u32, serial, from == Role::Client));
         }
     }
 
     /// How many bytes this side could write now.
-    pub(super) fn room(&self, index: usize, from: Side) -> usize {
+    pub(super) fn room(&self, index: usize, from: Role) -> usize {
         let conn = &self.conns[index];
         let narrow = nanos(NARROW).checked_div(self.links[conn.host].byte);
         let window = narrow.map_or(self.rates.window, |narrow| self.rates.window.min(narrow as usize));
@@ -230,7 +231,7 @@ impl Net {
     }
 
     /// Puts the first `len` bytes of `chunks` on their way.
-    pub(super) fn send<'a>(&mut self, index: usize, from: Side, chunks: impl Iterator<Item = &'a [u8]>, len: usize) {
+    pub(super) fn send<'a>(&mut self, index: usize, from: Role, chunks: impl Iterator<Item = &'a [u8]>, len: usize) {
         let delay = self.delay(index);
         let conn = &mut self.conns[index];
         let pipe = &mut conn.pipes[from as usize];
@@ -238,7 +239,7 @@ impl Net {
         let mut left = len;
         for chunk in chunks {
             let chunk = &chunk[..left.min(chunk.len())];
-            if let (Some(first), Side::Client, false) = (chunk.first(), from, conn.spoken) {
+            if let (Some(first), Role::Client, false) = (chunk.first(), from, conn.spoken) {
                 conn.spoken = true;
                 conn.lines = *first != 0;
             }
@@ -260,12 +261,12 @@ impl Net {
     }
 
     /// This side sends its end of stream.
-    pub(super) fn finish(&mut self, index: usize, from: Side) {
+    pub(super) fn finish(&mut self, index: usize, from: Role) {
         let conn = &mut self.conns[index];
         conn.ends[from as usize].fin_sent = true;
-        if let (Some(visit), Side::Server) = (&mut conn.stranger, from) {
-            let pipe = &conn.pipes[Side::Client as usize];
-            let end_read = conn.ends[Side::Server as usize].fin_heard;
+        if let (Some(visit), Role::Server) = (&mut conn.stranger, from) {
+            let pipe = &conn.pipes[Role::Client as usize];
+            let end_read = conn.ends[Role::Server as usize].fin_heard;
             visit.finished(pipe.bytes == 0 && pipe.segments.is_empty(), end_read);
         }
         if self.decisions.chance(self.rates.lost_fin) {
@@ -276,18 +277,18 @@ impl Net {
     }
 
     /// This side breaks the connection off.
-    pub(super) fn reset(&mut self, index: usize, from: Side) {
+    pub(super) fn reset(&mut self, index: usize, from: Role) {
         self.put_last(index, from, Segment::Reset);
     }
 
-    fn put_last(&mut self, index: usize, from: Side, segment: Segment) {
+    fn put_last(&mut self, index: usize, from: Role, segment: Segment) {
         let delay = self.delay(index);
         if !self.conns[index].dead {
             self.put(index, from, segment, delay);
         }
     }
 
-    fn put(&mut self, index: usize, from: Side, segment: Segment, delay: Nanos) {
+    fn put(&mut self, index: usize, from: Role, segment: Segment, delay: Nanos) {
         let conn = &mut self.conns[index];
         let serial = conn.serial;
         let pipe = &mut conn.pipes[from as usize];
@@ -297,7 +298,7 @@ impl Net {
         }
         pipe.segments.push_back(segment);
         let at = pipe.last_arrival;
-        self.at(at, What::Arrive(index as u32, serial, from == Side::Server));
+        self.at(at, Scheduled::Arrive(index as u32, serial, from == Role::Server));
     }
 
     /// How long a segment is under way.
@@ -311,16 +312,19 @@ impl Net {
     }
 
     /// What this side sent was read: if it waits for room, it has some.
-    pub(super) fn unblock(&mut self, index: usize, side: Side) {
+    pub(super) fn unblock(&mut self, index: usize, role: Role) {
         let conn = &mut self.conns[index];
-        if mem::take(&mut conn.ends[side as usize].blocked) {
+        if mem::take(&mut conn.ends[role as usize].blocked) {
             let serial = conn.serial;
-            self.at(self.now, What::Writable(index as u32, serial, side == Side::Server));
+            self.at(
+                self.now,
+                Scheduled::Writable(index as u32, serial, role == Role::Server),
+            );
         }
     }
 
     /// Takes what arrives, if the link lets it through: data that may be several segments, or an end.
-    pub(super) fn arrive(&mut self, index: usize, from: Side, input: &mut BytesMut) -> Option<Arrival> {
+    pub(super) fn arrive(&mut self, index: usize, from: Role, input: &mut BytesMut) -> Option<Arrival> {
         let now = self.now;
         let join = self.rates.join;
         let conn = &mut self.conns[index];
@@ -341,7 +345,7 @@ impl Net {
             self.marks.hit(Mark::SlowReader);
             pipe.segments.push_front(Segment::Data(len - SLOW_READ));
             pipe.take(SLOW_READ, input);
-            let what = What::Arrive(index as u32, conn.serial, from == Side::Server);
+            let what = Scheduled::Arrive(index as u32, conn.serial, from == Role::Server);
             self.at(now + SLOW_PAUSE, what);
             return Some(Arrival::Data);
         }
@@ -360,7 +364,7 @@ impl Net {
 
     /// One fault less keeps back what this side sends. If it was the last, what was kept goes on, connections in any
     /// order.
-    pub(super) fn release(&mut self, host: usize, from: Side) {
+    pub(super) fn release(&mut self, host: usize, from: Role) {
         let held = &mut self.links[host].held[from as usize];
         *held -= 1;
         if *held > 0 {
@@ -377,12 +381,12 @@ impl Net {
             let pick = self.decisions.below(kept.len() as u64) as usize;
             let (index, serial, count) = kept.swap_remove(pick);
             for _ in 0..count {
-                self.at(self.now, What::Arrive(index as u32, serial, from == Side::Server));
+                self.at(self.now, Scheduled::Arrive(index as u32, serial, from == Role::Server));
             }
         }
     }
 
-    /// The connections of a host, or all, that somebody has open.
+    /// The open connections of a host, or of all hosts.
     pub(super) fn open(&self, host: Option<usize>) -> Vec<usize> {
         let open = self.conns.iter().filter(|(_, conn)| {
             host.is_none_or(|host| conn.host == host) && conn.ends.iter().any(|end| end.id.is_some())
@@ -390,7 +394,7 @@ impl Net {
         open.map(|(index, _)| index).collect()
     }
 
-    /// Forgets a connection that nobody has open any more and that carries nothing.
+    /// Forgets a connection that neither side has open and that carries nothing.
     pub(super) fn forget_if_over(&mut self, index: usize) {
         let conn = &self.conns[index];
         let carries = conn.pipes.iter().any(|pipe| !pipe.segments.is_empty());

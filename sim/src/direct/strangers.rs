@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on modelled connections.
+//! Strangers on modelled connections: peers that speak no protocol.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use echosphere_core::DialToken;
 
 use super::World;
 use super::conn::{Arrival, Conn};
-use super::net::{Nanos, Net, What};
+use super::net::{Nanos, Net, Scheduled};
 use crate::marks::Mark;
 use crate::oracle::System;
-use crate::side::Side;
-use crate::strangers::{Stranger, Talk};
+use crate::role::Role;
+use crate::strangers::{Stranger, StrangerKind};
 
-/// Whoever dials counts from 0; this is nobody's.
+/// Clients count their dials from 0 and never reach this.
 const NO_TOKEN: DialToken = DialToken(u64::MAX);
 
 /// A connection that one of them makes.
@@ -21,9 +21,9 @@ pub(super) struct Visit {
     stranger: Stranger,
     /// When it began to connect.
     since: Nanos,
-    /// It is connected, and has said all that it says.
+    /// It is connected, and has sent everything.
     spoke: bool,
-    /// The server had not read all that it said when it finished.
+    /// The server had not read all that the stranger sent when it finished.
     unread: bool,
     /// It has left, or is about to.
     over: bool,
@@ -37,12 +37,12 @@ impl Visit {
 }
 
 impl<S: System> World<'_, S> {
-    /// Somebody beside a host's clients connects.
-    pub(super) fn stranger_comes(&mut self, host: usize, talk: Talk) {
+    /// A stranger connects from a host of clients.
+    pub(super) fn stranger_comes(&mut self, host: usize, kind: StrangerKind) {
         self.net.marks.hit(Mark::Stranger);
         let index = self.net.dial(host, NO_TOKEN);
         self.net.conns[index].stranger = Some(Box::new(Visit {
-            stranger: Stranger::new::<S>(talk, &self.system.link(self.case.link())),
+            stranger: Stranger::new::<S>(kind, &self.system.link(self.case.link())),
             since: self.net.now,
             spoke: false,
             unread: false,
@@ -51,11 +51,11 @@ impl<S: System> World<'_, S> {
     }
 
     /// Something reaches a stranger.
-    pub(super) fn stranger(&mut self, index: usize, what: What) {
+    pub(super) fn stranger(&mut self, index: usize, what: Scheduled) {
         match what {
-            What::Answer(.., true) => speak(&mut self.net, index),
-            What::Answer(..) => leave(&mut self.net, index),
-            What::Arrive(..) => {
+            Scheduled::Answer(.., true) => speak(&mut self.net, index),
+            Scheduled::Answer(..) => leave(&mut self.net, index),
+            Scheduled::Arrive(..) => {
                 let result = self.stranger_hears(index);
                 self.watch.borrow_mut().check(self.server.whose(), result);
             }
@@ -66,15 +66,15 @@ impl<S: System> World<'_, S> {
     fn stranger_hears(&mut self, index: usize) -> Result<(), String> {
         self.input.clear();
         let net = &mut self.net;
-        let Some(arrival) = net.arrive(index, Side::Server, &mut self.input) else {
+        let Some(arrival) = net.arrive(index, Role::Server, &mut self.input) else {
             return Ok(());
         };
-        net.unblock(index, Side::Server);
+        net.unblock(index, Role::Server);
         let conn = &mut net.conns[index];
-        let crashed = conn.ends[Side::Server as usize].crashed;
+        let crashed = conn.ends[Role::Server as usize].crashed;
         let Some(visit) = conn.stranger.as_deref_mut().filter(|_| conn.attempted) else {
             if arrival == Arrival::Data {
-                net.reset(index, Side::Client);
+                net.reset(index, Role::Client);
             }
             net.forget_if_over(index);
             return Ok(());
@@ -94,15 +94,15 @@ impl<S: System> World<'_, S> {
                 } else {
                     visit.stranger.check(visit.unread)
                 };
-                conn.ends[Side::Client as usize].fin_heard = true;
-                if !conn.ends[Side::Client as usize].fin_sent {
-                    net.finish(index, Side::Client);
+                conn.ends[Role::Client as usize].fin_heard = true;
+                if !conn.ends[Role::Client as usize].fin_sent {
+                    net.finish(index, Role::Client);
                 }
                 leave(net, index);
                 result
             }
             Arrival::Reset => {
-                conn.ends[Side::Client as usize].fin_sent = true;
+                conn.ends[Role::Client as usize].fin_sent = true;
                 leave(net, index);
                 Ok(())
             }
@@ -115,8 +115,8 @@ impl<S: System> World<'_, S> {
         let here = |(index, conn): (usize, &Conn)| conn.stranger.is_some().then_some(index);
         for index in net.conns.iter().filter_map(here).collect::<Vec<_>>() {
             let conn = &mut net.conns[index];
-            let alone = conn.dead || conn.ends[Side::Server as usize].id.is_none();
-            let finished = conn.ends[Side::Client as usize].fin_sent;
+            let alone = conn.dead || conn.ends[Role::Server as usize].id.is_none();
+            let finished = conn.ends[Role::Client as usize].fin_sent;
             if let Some(visit) = &mut conn.stranger {
                 visit.over = true;
             }
@@ -124,9 +124,9 @@ impl<S: System> World<'_, S> {
                 leave(net, index);
             } else if !finished {
                 if net.decisions.chance(0.5) {
-                    net.finish(index, Side::Client);
+                    net.finish(index, Role::Client);
                 } else {
-                    net.reset(index, Side::Client);
+                    net.reset(index, Role::Client);
                     leave(net, index);
                 }
             }
@@ -134,11 +134,11 @@ impl<S: System> World<'_, S> {
     }
 }
 
-/// The connection is there: all that is to be said is.
+/// The connection is open: sends everything there is to send.
 fn speak(net: &mut Net, index: usize) {
     let visit = net.conns[index].stranger.as_deref_mut();
     let Some(visit) = visit.filter(|visit| !visit.over) else {
-        net.reset(index, Side::Client);
+        net.reset(index, Role::Client);
         leave(net, index);
         return;
     };
@@ -151,15 +151,15 @@ fn speak(net: &mut Net, index: usize) {
             len = 1 + net.decisions.below(len as u64) as usize;
         }
         let (now, later) = left.split_at(len);
-        net.send(index, Side::Client, [now].into_iter(), len);
+        net.send(index, Role::Client, [now].into_iter(), len);
         left = later;
     }
     if ends {
-        net.finish(index, Side::Client);
+        net.finish(index, Role::Client);
     }
 }
 
-/// Nothing is heard or said any more.
+/// Nothing is sent or received any more.
 fn leave(net: &mut Net, index: usize) {
     net.conns[index].attempted = false;
     net.forget_if_over(index);

@@ -1,4 +1,5 @@
-//! Which event was caused by which action: what one end of a connection sends, the other receives, in order.
+//! Which action caused which event: the other end of a connection receives what one end sends, in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use echosphere_core::{CloseReason, ConnId, DialToken};
 use serde_json::{Value, json};
 
 use super::colour;
-use crate::direct::story::{Kind, Step, Story, Told, Turn};
+use crate::direct::history::{Described, History, Kind, Step, Turn};
 use crate::direct::{Case, Fault};
 use crate::words;
 
@@ -48,18 +49,18 @@ impl Arrow {
 }
 
 /// The arrows of a run, in the order of their starts.
-pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
+pub(super) fn arrows(case: &Case, history: &History) -> Vec<Arrow> {
     let mut drawer = Drawer {
         server: case.hosts,
         ..Drawer::default()
     };
-    for end in &story.ends {
+    for end in &history.ends {
         drawer.conns.insert((end.who, end.life, end.id), end.conn);
         drawer
             .ends
             .insert((end.conn, end.who == case.hosts), (end.who, end.life));
     }
-    for (at, step) in story.steps.iter().enumerate() {
+    for (at, step) in history.steps.iter().enumerate() {
         if let Some(who) = step.who {
             drawer.lives.insert(who, step.life);
             drawer.hears(at, who, step);
@@ -72,8 +73,8 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
             drawer.crashes.entry((who, life)).or_insert(at);
         }
     }
-    if story.broken.is_some() {
-        drawer.break_off(story);
+    if history.broken.is_some() {
+        drawer.break_off(history);
     }
     let mut arrows = drawer.arrows;
     arrows.retain(|arrow| !arrow.answered);
@@ -81,7 +82,7 @@ pub(super) fn arrows(case: &Case, story: &Story) -> Vec<Arrow> {
     arrows
 }
 
-/// Who ends here, with its peers being told by the system.
+/// The host whose life ends here, if the system then ends its connections.
 fn crashed(case: &Case, step: &Step) -> Option<usize> {
     let (Turn::Begins(at) | Turn::Ends(at)) = step.fault?;
     match (step.fault?, case.faults[at].1) {
@@ -103,17 +104,17 @@ struct Drawer {
     crashes: BTreeMap<(usize, u32), usize>,
     /// Attempts to connect that have led to nothing yet.
     dials: BTreeMap<(usize, u32, DialToken), usize>,
-    /// When the client heard that a connection is open.
+    /// The step at which the client's end opened.
     opened: BTreeMap<u32, usize>,
     /// What was sent on a connection, by whether the server sent it, and has not arrived.
     under_way: BTreeMap<(u32, bool), VecDeque<usize>>,
-    /// Ends that have closed, or were told that their connection has.
+    /// Ends that have closed, or received the end of their connection.
     gone: BTreeSet<(u32, bool)>,
     arrows: Vec<Arrow>,
 }
 
 impl Drawer {
-    fn push(&mut self, from: usize, who: usize, to: Option<usize>, told: &Told, conn: Option<u32>) {
+    fn push(&mut self, from: usize, who: usize, to: Option<usize>, told: &Described, conn: Option<u32>) {
         self.arrows.push(Arrow {
             from,
             who,
@@ -148,20 +149,20 @@ impl Drawer {
     }
 
     /// The run was broken off at its last step: what was sent shortly before, to an end that was there, may have arrived later.
-    fn break_off(&mut self, story: &Story) {
-        let last = story.steps.last().map(|step| step.at).unwrap_or_default();
+    fn break_off(&mut self, history: &History) {
+        let last = history.steps.last().map(|step| step.at).unwrap_or_default();
         for (&(conn, by_server), queue) in &self.under_way {
             if self.gone.contains(&(conn, !by_server)) {
                 continue;
             }
             for &arrow in queue {
                 let arrow = &mut self.arrows[arrow];
-                arrow.under_way = story.steps[arrow.from].at + LONGEST > last;
+                arrow.under_way = history.steps[arrow.from].at + LONGEST > last;
             }
         }
     }
 
-    fn does(&mut self, at: usize, who: usize, life: u32, action: &Told) {
+    fn does(&mut self, at: usize, who: usize, life: u32, action: &Described) {
         match (action.kind, action.dial, action.conn) {
             (Kind::Dial, Some(dial), _) => {
                 self.dials.insert((who, life, dial), self.arrows.len());
@@ -189,7 +190,7 @@ impl Drawer {
         match event.kind {
             Kind::Opened if by_server => {
                 self.opened.insert(conn, at);
-                // Answered: what goes on from there is the opening itself.
+                // Answered: the opening has arrows of its own.
                 if let Some(arrow) = event.dial.and_then(|dial| self.dials.remove(&(who, step.life, dial))) {
                     self.arrows[arrow].answered = true;
                 }

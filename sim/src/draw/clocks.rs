@@ -1,22 +1,22 @@
-//! The log for ShiViz: a line for each event of a machine, with the vector clock of its host.
+//! The log for ShiViz: one line per event of a machine, with the vector clock of its host.
 
 use super::arrows::Arrow;
-use crate::direct::story::Story;
+use crate::direct::history::History;
 
 /// The lines, with these words for each step of the story.
-pub(super) fn log(lanes: &[&str], story: &Story, arrows: &[Arrow], words: impl Iterator<Item = String>) -> String {
-    let mut causes: Vec<Option<usize>> = vec![None; story.steps.len()];
+pub(super) fn log(lanes: &[&str], history: &History, arrows: &[Arrow], words: impl Iterator<Item = String>) -> String {
+    let mut causes: Vec<Option<usize>> = vec![None; history.steps.len()];
     for arrow in arrows {
         if let Some(to) = arrow.to {
             causes[to] = Some(arrow.from);
         }
     }
     let mut now = vec![vec![0_u64; lanes.len()]; lanes.len()];
-    let mut clocks: Vec<Vec<u64>> = Vec::with_capacity(story.steps.len());
+    let mut clocks: Vec<Vec<u64>> = Vec::with_capacity(history.steps.len());
     let mut log = String::new();
-    for ((step, words), cause) in story.steps.iter().zip(words).zip(causes) {
+    for ((step, words), cause) in history.steps.iter().zip(words).zip(causes) {
         let Some(who) = step.who else {
-            // Nobody's clock goes on by what is done to the network.
+            // Faults of the network advance no clock.
             clocks.push(vec![0; lanes.len()]);
             continue;
         };

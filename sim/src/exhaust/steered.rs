@@ -40,17 +40,18 @@ impl TryRng for Steered {
 }
 
 /// Sees what the server does.
-pub(super) type Eye = Box<dyn FnMut(&Server<Steered>, &Event<Message, Infallible>, &[Action<Message, Infallible>])>;
+pub(super) type Observer =
+    Box<dyn FnMut(&Server<Steered>, &Event<Message, Infallible>, &[Action<Message, Infallible>])>;
 
 /// A server with that generator, which it tells among how many it will choose.
 pub(super) struct SteeredServer {
     server: Server<Steered>,
-    eye: Eye,
+    observer: Observer,
     live: Rc<Cell<u32>>,
 }
 
 impl SteeredServer {
-    pub(super) fn new(search: Rc<RefCell<Search>>, eye: Eye) -> Self {
+    pub(super) fn new(search: Rc<RefCell<Search>>, observer: Observer) -> Self {
         let live = Rc::new(Cell::new(0));
         let random = Steered {
             search,
@@ -58,7 +59,7 @@ impl SteeredServer {
         };
         Self {
             server: Server::new(ServerConfig::default(), random),
-            eye,
+            observer,
             live,
         }
     }
@@ -79,7 +80,7 @@ impl Machine for SteeredServer {
         let before = actions.as_slice().len();
         let seen = event.clone();
         self.server.handle(now, event, actions);
-        (self.eye)(&self.server, &seen, &actions.as_slice()[before..]);
+        (self.observer)(&self.server, &seen, &actions.as_slice()[before..]);
     }
 
     fn next_deadline(&self) -> Option<Time> {

@@ -1,4 +1,4 @@
-//! Hosts with their endpoints, and connections that keep what is under way until it is its turn.
+//! Hosts with their endpoints, and connections that hold segments until a decision delivers them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -9,9 +9,9 @@ use echosphere_core::echo::Message;
 use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
-use super::world::stir;
+use super::hash::stir;
 use crate::oracle::echo::Words;
-use crate::side::Side;
+use crate::role::Role;
 use crate::trace::brief_bytes;
 
 /// The server's number among the hosts.
@@ -79,15 +79,15 @@ impl Conn {
         self.under_way.iter().all(VecDeque::is_empty)
     }
 
-    pub(super) fn has_under_way(&self, from: Side) -> bool {
+    pub(super) fn has_under_way(&self, from: Role) -> bool {
         !self.under_way[from as usize].is_empty()
     }
 
-    pub(super) fn first(&self, from: Side) -> Option<&Segment> {
+    pub(super) fn first(&self, from: Role) -> Option<&Segment> {
         self.under_way[from as usize].front()
     }
 
-    pub(super) fn take(&mut self, from: Side) -> Option<Segment> {
+    pub(super) fn take(&mut self, from: Role) -> Option<Segment> {
         self.under_way[from as usize].pop_front()
     }
 
@@ -95,7 +95,7 @@ impl Conn {
         !self.broken && (self.dialling || self.ids.iter().any(Option::is_some))
     }
 
-    fn send(&mut self, from: Side, segment: Segment) {
+    fn send(&mut self, from: Role, segment: Segment) {
         if !self.broken {
             self.under_way[from as usize].push_back(segment);
         }
@@ -108,29 +108,29 @@ impl Conn {
             return;
         }
         if self.dialling {
-            self.send(Side::Server, Segment::Refused);
-        } else if self.ids[Side::Client as usize].is_some() {
-            self.send(Side::Server, Segment::Reset);
+            self.send(Role::Server, Segment::Refused);
+        } else if self.ids[Role::Client as usize].is_some() {
+            self.send(Role::Server, Segment::Reset);
         }
-        if self.ids[Side::Server as usize].is_some() {
-            self.send(Side::Client, Segment::Reset);
+        if self.ids[Role::Server as usize].is_some() {
+            self.send(Role::Client, Segment::Reset);
         }
         self.broken = true;
     }
 
-    /// This side has crashed; the other is told.
-    pub(super) fn lose(&mut self, side: Side) {
-        self.ids[side as usize] = None;
-        self.dialling &= side == Side::Server;
+    /// This side has crashed; the other receives the end.
+    pub(super) fn lose(&mut self, role: Role) {
+        self.ids[role as usize] = None;
+        self.dialling &= role == Role::Server;
         if self.broken {
             // It is about to be told, or has been.
-            self.under_way[side.other() as usize].clear();
+            self.under_way[role.other() as usize].clear();
         } else {
             self.break_off();
         }
     }
 
-    /// A hash of its name and how it is. The bytes under way follow from what their sender was told.
+    /// A hash of its name and state. The bytes in flight follow from their sender's events.
     pub(super) fn state(&self) -> u128 {
         let flags = [self.broken, self.dialling, self.ids[0].is_some(), self.ids[1].is_some()];
         let flags = flags.iter().fold(0, |flags, flag| flags << 1 | u64::from(*flag));
@@ -155,7 +155,7 @@ pub(super) struct Node<M: Machine<Message = Message>> {
     pub(super) life: u32,
     pub(super) endpoint: Endpoint<M, Words>,
     pub(super) effects: Effects<M::Notice>,
-    /// A hash of all it was told, in order.
+    /// A hash of all its events, in order.
     pub(super) history: u128,
     conns: BTreeMap<ConnId, usize>,
     dials: BTreeMap<DialToken, usize>,
@@ -174,15 +174,15 @@ impl<M: Machine<Message = Message>> Node<M> {
         }
     }
 
-    const fn side(&self) -> Side {
+    const fn role(&self) -> Role {
         if self.number == SERVER {
-            Side::Server
+            Role::Server
         } else {
-            Side::Client
+            Role::Client
         }
     }
 
-    /// It is told something of this kind, of this connection.
+    /// It receives an event of this kind on this connection.
     pub(super) fn note(&mut self, kind: u64, conn: Option<&Conn>, now: Time) {
         let name = conn.map_or(0, Conn::name);
         self.history = stir(stir(self.history, kind) ^ name, now.as_nanos());
@@ -192,21 +192,21 @@ impl<M: Machine<Message = Message>> Node<M> {
     pub(super) fn take(&mut self, conns: &mut [Conn], at: usize, segment: Segment, now: Time) {
         let conn = &mut conns[at];
         self.note(4, Some(conn), now);
-        let side = self.side();
-        match (segment, conn.ids[side as usize]) {
+        let role = self.role();
+        match (segment, conn.ids[role as usize]) {
             (Segment::Dial, _) => match self.endpoint.accept(now) {
                 Ok(id) => {
-                    conn.ids[side as usize] = Some(id);
+                    conn.ids[role as usize] = Some(id);
                     self.conns.insert(id, at);
-                    conn.send(side, Segment::Accepted);
+                    conn.send(role, Segment::Accepted);
                 }
-                Err(_) => conn.send(side, Segment::Refused),
+                Err(_) => conn.send(role, Segment::Refused),
             },
             (Segment::Accepted, _) if conn.dialling => {
                 conn.dialling = false;
                 self.dials.remove(&conn.token);
                 let id = self.endpoint.dialled(now, conn.token, &mut self.effects);
-                conn.ids[side as usize] = Some(id);
+                conn.ids[role as usize] = Some(id);
                 self.conns.insert(id, at);
             }
             (Segment::Refused, _) if conn.dialling => {
@@ -221,17 +221,17 @@ impl<M: Machine<Message = Message>> Node<M> {
             }
             (Segment::Fin, Some(id)) => self.endpoint.peer_closed(now, id, &mut self.effects),
             (Segment::Reset, Some(id)) => {
-                conn.under_way[side as usize].retain(|segment| matches!(segment, Segment::Reset));
+                conn.under_way[role as usize].retain(|segment| matches!(segment, Segment::Reset));
                 conn.broken = true;
                 self.endpoint.failed(now, id, &mut self.effects);
             }
-            (Segment::Accepted | Segment::Data(_), None) => conn.send(side, Segment::Reset),
-            // Nobody is there to be told.
+            (Segment::Accepted | Segment::Data(_), None) => conn.send(role, Segment::Reset),
+            // There is no peer to notify.
             _ => {}
         }
     }
 
-    /// Does what the endpoint asks for. Returns what the local caller is told.
+    /// Does what the endpoint requests. Returns the notices.
     pub(super) fn settle(&mut self, conns: &mut Vec<Conn>, now: Time) -> Vec<M::Notice> {
         for token in mem::take(&mut self.effects.abandon) {
             self.effects.dial.retain(|dial| *dial != token);
@@ -266,17 +266,17 @@ impl<M: Machine<Message = Message>> Node<M> {
     }
 
     fn release(&mut self, conns: &mut [Conn], id: ConnId) {
-        let side = self.side();
+        let role = self.role();
         if let Some(at) = self.conns.remove(&id) {
-            conns[at].ids[side as usize] = None;
-            if !conns[at].fin_sent[side as usize] {
-                conns[at].send(side, Segment::Reset);
+            conns[at].ids[role as usize] = None;
+            if !conns[at].fin_sent[role as usize] {
+                conns[at].send(role, Segment::Reset);
             }
         }
     }
 
     fn flush(&mut self, conns: &mut [Conn], id: ConnId, now: Time) {
-        let side = self.side();
+        let role = self.role();
         self.endpoint.begin_flush(id);
         let Some(conn) = self.conns.get(&id).and_then(|at| conns.get_mut(*at)) else {
             return;
@@ -285,8 +285,8 @@ impl<M: Machine<Message = Message>> Node<M> {
             match self.endpoint.socket_action(id) {
                 SocketAction::Nothing => return,
                 SocketAction::Shutdown => {
-                    conn.fin_sent[side as usize] = true;
-                    conn.send(side, Segment::Fin);
+                    conn.fin_sent[role as usize] = true;
+                    conn.send(role, Segment::Fin);
                     self.endpoint.shut_down(now, id, &mut self.effects);
                 }
                 SocketAction::Write => {
@@ -295,7 +295,7 @@ impl<M: Machine<Message = Message>> Node<M> {
                     };
                     let data: Vec<u8> = outbox.chunks().flatten().copied().collect();
                     self.endpoint.wrote(id, data.len());
-                    conn.send(side, Segment::Data(data));
+                    conn.send(role, Segment::Data(data));
                 }
             }
         }

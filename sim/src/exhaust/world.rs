@@ -1,4 +1,4 @@
-//! One run of a schedule: hosts, connections, and what may happen next.
+//! One run of a schedule: hosts, connections, and the steps that are possible next.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{ClientConfig, Command, EchoCodec, MAX_MESSAGE};
 use echosphere_core::random::{Backoff, Delay};
 
+use super::hash::stir;
 use super::steered::SteeredServer;
 use super::wire::{Conn, Node, SERVER, Segment};
 use super::{End, Scope, Search};
@@ -16,10 +17,10 @@ use crate::dice::{Purpose, rng};
 use crate::hosts::{self, CLIENTS};
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf, Observed};
-use crate::oracle::echo::{Echo, EchoOracle, Planned, Player, Words};
+use crate::oracle::echo::{Echo, EchoOracle, Planned, SimClient, Words};
 use crate::oracle::{Oracle, System};
+use crate::role::Role;
 use crate::run::LATE;
-use crate::side::Side;
 use crate::words::Whose;
 
 /// A run that takes more steps than these never ends.
@@ -39,8 +40,8 @@ const LINK: ConnectionConfig = ConnectionConfig {
     max_connections: 1000,
 };
 
-type Eye = Box<dyn FnMut(&Player, &EventOf<Player>, &[ActionOf<Player>])>;
-type ClientNode = Node<Observed<Player, Eye>>;
+type Observer = Box<dyn FnMut(&SimClient, &EventOf<SimClient>, &[ActionOf<SimClient>])>;
+type ClientNode = Node<Observed<SimClient, Observer>>;
 
 /// What all observers share.
 pub(super) struct Watch {
@@ -63,7 +64,7 @@ enum Next {
     /// A client is asked to send its message.
     Ask(usize),
     /// The first segment that this side of a connection sent reaches the other.
-    Arrive(usize, Side),
+    Arrive(usize, Role),
     /// The earliest deadline of all comes.
     Deadline,
     /// A connection breaks, and both sides hear of it.
@@ -138,7 +139,7 @@ impl World {
         let (player, words) = self.echo.client(client, rng(0, Purpose::Machine(client, life)));
         let watch = Rc::clone(&self.watch);
         let whose = whose(client, life);
-        let eye: Eye = Box::new(move |machine, event, actions| {
+        let observer: Observer = Box::new(move |machine, event, actions| {
             let watch = &mut *watch.borrow_mut();
             watch.oracle.time_is(watch.now);
             let result = watch.oracle.client_did(client, machine, event, actions);
@@ -146,7 +147,7 @@ impl World {
         });
         let plan = self.watch.borrow_mut().oracle.client_starts(client);
         let asked = plan.into_iter().map(|(_, command)| command).collect();
-        let machine = Observed::outside_turmoil(player, eye);
+        let machine = Observed::outside_turmoil(player, observer);
         (Node::new(client, life, machine, words, LINK), asked)
     }
 
@@ -158,7 +159,7 @@ impl World {
                 self.search.borrow_mut().in_turn = Some(0);
             }
             if self.steps > self.scope.depth + MOST_STEPS {
-                return Err(format!("{LATE}it goes on for ever"));
+                return Err(format!("{LATE}the run does not end"));
             }
             let all = self.possible();
             let next = if self.steps >= self.scope.depth {
@@ -172,7 +173,7 @@ impl World {
                 }
             };
             let Some(next) = next else {
-                return Err(format!("{LATE}nothing can happen any more, and not all is done"));
+                return Err(format!("{LATE}nothing is left to happen, and not everything is done"));
             };
             self.steps += 1;
             self.happen(next);
@@ -196,8 +197,8 @@ impl World {
         let asks = (0..self.asked.len()).filter(|client| !self.asked[*client].is_empty());
         let mut all: Vec<Next> = asks.map(Next::Ask).collect();
         for (at, conn) in self.conns.iter().enumerate() {
-            let sides = Side::BOTH.into_iter().filter(|side| conn.has_under_way(*side));
-            all.extend(sides.map(|side| Next::Arrive(at, side)));
+            let roles = Role::BOTH.into_iter().filter(|role| conn.has_under_way(*role));
+            all.extend(roles.map(|role| Next::Arrive(at, role)));
         }
         let deadline = self.next_deadline().is_some();
         if deadline && (all.is_empty() || self.disturbances > 0) {
@@ -222,14 +223,14 @@ impl World {
         all.zip(0..).filter_map(|(at, who)| Some((at?, who))).min()
     }
 
-    /// All that what follows depends on: what each host was told, and what is under way.
+    /// Everything that what follows depends on: each host's events, and what is in flight.
     fn state(&self) -> u128 {
         let drawn = self.search.borrow().drawn;
         let mut state = stir(stir(drawn, self.now.as_nanos()), self.disturbances.into());
         for (client, asked) in self.clients.iter().zip(&self.asked) {
             state = stir(state ^ client.history, asked.len() as u64);
         }
-        // The order in which they were made is nobody's to know.
+        // The state does not depend on the order in which they were made.
         let conns = self.conns.iter().map(Conn::state).fold(0, u128::wrapping_add);
         stir(state ^ self.server.history, self.scope.depth as u64) ^ conns
     }
@@ -247,8 +248,8 @@ impl World {
             Next::Arrive(at, from) => {
                 let segment = self.conns[at].take(from);
                 match (from, segment) {
-                    (Side::Client, Some(segment)) => self.server.take(&mut self.conns, at, segment, self.now),
-                    (Side::Server, Some(segment)) => {
+                    (Role::Client, Some(segment)) => self.server.take(&mut self.conns, at, segment, self.now),
+                    (Role::Server, Some(segment)) => {
                         let client = self.conns[at].client;
                         self.clients[client].take(&mut self.conns, at, segment, self.now);
                     }
@@ -297,7 +298,7 @@ impl World {
         self.clients[client].note(3, None, self.now);
         self.asked[client] = asked;
         let its = self.conns.iter_mut().filter(|conn| conn.client == client);
-        its.for_each(|conn| conn.lose(Side::Client));
+        its.for_each(|conn| conn.lose(Role::Client));
     }
 
     fn server_crash(&mut self) {
@@ -306,7 +307,7 @@ impl World {
         self.server = new_server(&self.scope, &self.search, &self.watch, life);
         self.server.history = history;
         self.server.note(3, None, self.now);
-        self.conns.iter_mut().for_each(|conn| conn.lose(Side::Server));
+        self.conns.iter_mut().for_each(|conn| conn.lose(Role::Server));
     }
 
     fn settle(&mut self) {
@@ -329,7 +330,7 @@ impl World {
         let what = match next {
             Next::Ask(client) => format!("client {client} is asked to send its message"),
             Next::Arrive(at, from) => {
-                let to = if from == Side::Client { "server" } else { "client" };
+                let to = if from == Role::Client { "server" } else { "client" };
                 let first = self.conns[at].first(from);
                 format!(
                     "{} reaches the {to}: {}",
@@ -369,19 +370,13 @@ fn new_server(
         host: hosts::SERVER,
         life: life + 1,
     };
-    let eye = Box::new(move |server: &_, event: &_, actions: &[_]| {
+    let observer = Box::new(move |server: &_, event: &_, actions: &[_]| {
         let watch = &mut *watch.borrow_mut();
         let result = watch.oracle.any_server_did(server, event, actions);
         watch.check(whose.name_all(result));
         watch.check(also.map_or(Ok(()), |also| also((event, actions))));
     });
-    let machine = SteeredServer::new(Rc::clone(search), eye);
+    let machine = SteeredServer::new(Rc::clone(search), observer);
     let words = Words::Real(EchoCodec::accepted(MAX_MESSAGE));
     Node::new(SERVER, life, machine, words, LINK)
-}
-
-/// Not for adversaries: multiply and fold.
-pub(super) const fn stir(state: u128, word: u64) -> u128 {
-    let product = (state ^ word as u128 ^ 0x5851_F42D).wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645);
-    product ^ product >> 61
 }

@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on turmoil's network. Their host's link is always sound.
+//! Strangers on turmoil's network: peers that speak no protocol. The link of their host has no faults.
 
 use std::future::pending;
 
@@ -11,7 +11,7 @@ use crate::marks::Mark;
 use crate::net::PORT;
 use crate::oracle::System;
 use crate::scenario::LINK;
-use crate::strangers::{Stranger, Talk};
+use crate::strangers::{Stranger, StrangerKind};
 
 /// The name of the host that strangers come from.
 pub(crate) const STRANGERS: &str = "strangers";
@@ -19,26 +19,26 @@ pub(crate) const STRANGERS: &str = "strangers";
 impl<S: System> Hosts<S> {
     /// What the host of strangers runs.
     pub(crate) async fn visit(self) -> turmoil::Result {
-        for &(at, talk) in &self.scenario.strangers {
+        for &(at, kind) in &self.scenario.strangers {
             let hosts = self.clone();
             tokio::task::spawn_local(async move {
                 sleep(at.saturating_sub(now())).await;
                 hosts.marks.hit(Mark::Stranger);
-                let result = hosts.visit_once(talk).await;
+                let result = hosts.visit_once(kind).await;
                 hosts.lock().check(now(), result);
             });
         }
         pending().await
     }
 
-    async fn visit_once(&self, talk: Talk) -> Result<(), String> {
+    async fn visit_once(&self, kind: StrangerKind) -> Result<(), String> {
         let (since, server) = (now(), self.lock().server_life());
         let Ok(mut stream) = TcpStream::connect((SERVER, PORT)).await else {
             return Ok(());
         };
         let link = self.system.link(self.scenario.link);
-        let mut stranger = Stranger::new::<S>(talk, &link);
-        // Whoever is not let in may find the connection gone.
+        let mut stranger = Stranger::new::<S>(kind, &link);
+        // A refused stranger may find the connection gone.
         let _ = stream.write_all(stranger.says()).await;
         if stranger.ends() {
             let _ = stream.shutdown().await;
@@ -54,16 +54,16 @@ impl<S: System> Hosts<S> {
                         self.lock().trace.note(now(), &note);
                     }
                 }
-                Err(error) => break Err(stranger.wrong(&format!("and then broken off, {error}"))),
+                Err(error) => break Err(stranger.wrong(&format!("and then reset, {error}"))),
             }
         };
-        // A server that is gone tells nobody anything, and one that is full does not wait until it can.
+        // A server that is gone sends nothing, and a full one does not wait until it can.
         let full = link.max_connections < LINK.max_connections && stranger.is_told_nothing();
         if full || self.lock().server_life() != server {
             return Ok(());
         }
         if stranger.is_turned_away() {
-            // What it said, and nobody read, may have broken the connection off.
+            // Unread bytes may have reset the connection.
             return stranger.check(true);
         }
         ended.and_then(|()| stranger.check(false))

@@ -1,7 +1,8 @@
-//! The chat: who says what, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The chat: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! Every message is told from every other by its first bytes, so that the model knows of each whether it was heard, how
-//! often, and after which. The server's caller answers all that it hears, so that messages go both ways.
+//! The first bytes of a message identify it. So the model knows of each whether it was received, how
+//! often, and after which other. The server's caller answers every message, so that messages go both
+//! ways.
 
 use std::time::Duration;
 
@@ -10,25 +11,25 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::callers::{Answering, Reading};
 use self::clients::ClientsModel;
+pub use self::machines::{SimClient, SimServer};
 use self::server::ServerModel;
 use self::sessions::Sessions;
-use self::typed::Person;
+use self::typed::ChatTypist;
 pub use self::workload::Planned;
 use super::typed::Words;
 use super::{Carried, Oracle, System};
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
 
-mod callers;
 mod clients;
 mod connecting;
+mod machines;
 mod server;
+mod server_session;
 mod sessions;
-mod talk;
 mod typed;
 mod words;
 mod workload;
@@ -52,8 +53,12 @@ pub struct Chat {
     pub max_partial_bytes: Option<usize>,
     /// How much silence is a loss, if it is less than ever: three times that between two keepalives.
     pub idle_timeout: Option<Duration>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
     /// How long after hearing a message a caller reads it.
     pub lag: Duration,
+    /// How long nothing is sent, if that is long.
+    pub silence: Duration,
     /// Hosts whose clients take a first refusal for an answer.
     pub meek: Vec<usize>,
 }
@@ -69,17 +74,17 @@ impl Chat {
 }
 
 impl System for Chat {
-    type Server = Answering;
-    type Client = Reading;
-    type Codec = Words<ChatCodec, Person>;
+    type Server = SimServer;
+    type Client = SimClient;
+    type Codec = Words<ChatCodec, ChatTypist>;
     type Oracle = ChatOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Answering, Self::Codec) {
+    fn server(&self, _rng: ChaCha8Rng) -> (SimServer, Self::Codec) {
         let server = Server::new(self.server.clone());
-        (Answering::new(server, self.lag), Words::Real(ChatCodec::accepted()))
+        (SimServer::new(server, self.lag), Words::Real(ChatCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Reading, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Self::Codec) {
         let types = self.lines.contains(&host);
         let config = self.client_of(host);
         let words = if types {
@@ -87,7 +92,7 @@ impl System for Chat {
         } else {
             Words::Real(ChatCodec::dialled())
         };
-        (Reading::new(Client::new(config, rng), types, self.lag), words)
+        (SimClient::new(Client::new(config, rng), types, self.lag), words)
     }
 
     fn lag(&self) -> Duration {
@@ -122,7 +127,7 @@ impl System for Chat {
         };
         let carried = match message {
             Message::Part { .. } | Message::Taken { .. } => Carried::Always,
-            // Of `busy`, some are said by connections.
+            // Connections send some `busy` themselves.
             Message::Error(ErrorCode::UnknownSession, _) => Carried::Always,
             Message::Error(..) => Carried::ByConnections,
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {
@@ -132,7 +137,7 @@ impl System for Chat {
         (bytes + 32, carried)
     }
 
-    fn part(server: &Answering, message: &Message) -> Option<(usize, bool)> {
+    fn part(server: &SimServer, message: &Message) -> Option<(usize, bool)> {
         match message {
             // What is sent again, and is there, is not joined again.
             Message::Part { id, last: false, .. } if *id <= server.heard => None,
@@ -146,6 +151,7 @@ impl System for Chat {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
             idle_timeout: self.idle_timeout.unwrap_or(link.idle_timeout),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             handshake_timeout: workload::HANDSHAKE_TIMEOUT,
             keepalive_interval: self.idle_timeout.map_or(link.keepalive_interval, |idle| idle / 3),
             ..link
@@ -161,14 +167,16 @@ impl System for Chat {
     }
 
     fn patience(&self) -> Duration {
-        self.says_much().unwrap_or_default()
+        self.says_much().unwrap_or_default() + self.reads_late() + self.silence
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_backlog.is_none() && self.max_partial_bytes.is_none()
+        // A caller that reads late can let a client that types become idle.
+        let tight = [self.max_backlog, self.max_partial_bytes, self.max_connections];
+        tight == [None; 3] && self.reads_late().is_zero()
     }
 
-    fn facts(server: &Answering) -> Vec<Fact> {
+    fn facts(server: &SimServer) -> Vec<Fact> {
         let peer = server.inner.peer();
         peer.map(|conn| ("peer", format!("on {conn:?}"))).into_iter().collect()
     }
@@ -204,9 +212,9 @@ impl Oracle<Chat> for ChatOracle {
 
     fn server_did(
         &mut self,
-        server: &Answering,
-        event: &EventOf<Answering>,
-        actions: &[ActionOf<Answering>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         server.inner.audit()?;
         self.server.step(&mut self.sessions, server, event, actions)?;
@@ -216,9 +224,9 @@ impl Oracle<Chat> for ChatOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Reading,
-        event: &EventOf<Reading>,
-        actions: &[ActionOf<Reading>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         client.inner.audit()?;
         self.clients.step(&mut self.sessions, host, client, event, actions)

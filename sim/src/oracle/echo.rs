@@ -1,12 +1,11 @@
-//! The echo system: its messages, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The echo system: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! The model is in three parts. `server` has the server's rules, checked at every step of the server. `client` has
-//! those of the clients. Between them lies `Wire`, the network, of which nothing is assumed but that it makes nothing
-//! up: of no X does more arrive than was sent. Together: whoever is acknowledged was acknowledged by somebody who had
-//! been forwarded that X.
+//! The model has three parts. `server` has the server's rules and `client` those of the clients. `Wire`
+//! is the network between them; it only checks that no message arrives more often than it was sent.
+//! Together they prove that each acknowledged originator was acknowledged by a holder of its X.
 //!
-//! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
-//! rule.
+//! Every X of a run is planned. The model identifies each by its number in the plan. Any other X on the
+//! wire breaks a rule.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,15 +22,15 @@ use rand_chacha::rand_core::Rng;
 pub use self::choices::Choices;
 use self::client::ClientModel;
 pub use self::limits::Limits;
-pub use self::player::Player;
+pub use self::machines::SimClient;
 use self::server::ServerModel;
-use self::typed::Person;
-use self::words::{Bodies, Did, Heard, Numbers, Said, Wire, X, did, heard};
+use self::typed::EchoTypist;
+use self::words::{Bodies, ModelAction, ModelEvent, Numbers, Payload, Wire, X, model_actions, model_event};
 pub use self::workload::Planned;
 use super::typed::fits_a_line;
 use super::{Carried, Oracle, System};
 use crate::direct::Rates;
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
@@ -41,14 +40,14 @@ mod by_conn;
 mod choices;
 mod client;
 mod limits;
-mod player;
+mod machines;
 mod server;
 mod typed;
 mod words;
 mod workload;
 
 /// What an echo server and its clients speak.
-pub type Words = super::typed::Words<EchoCodec, Person>;
+pub type Words = super::typed::Words<EchoCodec, EchoTypist>;
 
 /// The echo system and what its clients shall send.
 #[derive(Clone, Debug)]
@@ -69,7 +68,7 @@ pub struct Echo {
 
 impl System for Echo {
     type Server = Server<ChaCha8Rng>;
-    type Client = Player;
+    type Client = SimClient;
     type Codec = Words;
     type Oracle = EchoOracle;
 
@@ -80,7 +79,7 @@ impl System for Echo {
         )
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Player, Words) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Words) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -96,7 +95,7 @@ impl System for Echo {
             rng.set_stream(rng.get_stream() ^ 1 << 61);
             rng
         });
-        (Player::new(Client::new(client, rng), rude), words)
+        (SimClient::new(Client::new(client, rng), rude), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> EchoOracle {
@@ -141,7 +140,7 @@ impl System for Echo {
         match message {
             Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
             Message::Error(code, text) => {
-                // Of `busy`, some are said by connections.
+                // Connections send some `busy` themselves.
                 let own = [ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
                 (text.len() + 3 * WORDS, Carried::unless(!own))
             }
@@ -157,7 +156,8 @@ impl System for Echo {
     }
 
     fn patience(&self) -> Duration {
-        self.limits.patience(self.messages.len())
+        // An attempt that a fault has doomed takes as long as one that succeeds.
+        self.limits.patience(self.messages.len()) + 2 * self.silence()
     }
 
     fn facts(server: &Self::Server) -> Vec<Fact> {
@@ -244,18 +244,21 @@ impl EchoOracle {
         actions: &[Action<Message, Infallible>],
     ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
-        let event = heard(event, |message| numbers.said(message))?;
-        let actions = did(actions, |message| numbers.said(message))?;
-        if let Heard::Received(_, said) = event {
+        let event = model_event(event, |message| numbers.said(message))?;
+        let actions = model_actions(actions, |message| numbers.said(message))?;
+        if let ModelEvent::Received(_, said) = event {
             self.wire.to_server.arrives(said)?;
         }
         for action in &actions {
-            if let Did::Send(_, said) = *action {
+            if let ModelAction::Send(_, said) = *action {
                 self.wire.to_client.sent(said);
             }
         }
         let due = self.server.begin();
-        let forwards = matches!(event, Heard::Received(_, Said::Message(_)) | Heard::Closed(_));
+        let forwards = matches!(
+            event,
+            ModelEvent::Received(_, Payload::Message(_)) | ModelEvent::Closed(_)
+        );
         let listed = if due || forwards && self.server.counts_choices() {
             server.connections().collect()
         } else {
@@ -283,18 +286,18 @@ impl EchoOracle {
     fn client_step(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let numbers = Numbers::of(&self.xs);
-        let event = heard(event, |message| numbers.said(message))?;
-        let actions = did(actions, |message| numbers.said(message))?;
-        if let Heard::Received(_, said) = event {
+        let event = model_event(event, |message| numbers.said(message))?;
+        let actions = model_actions(actions, |message| numbers.said(message))?;
+        if let ModelEvent::Received(_, said) = event {
             self.wire.to_client.arrives(said)?;
         }
         for action in &actions {
-            if let Did::Send(_, said) = *action {
+            if let ModelAction::Send(_, said) = *action {
                 self.wire.to_server.sent(said);
             }
         }
@@ -338,9 +341,9 @@ impl Oracle<Echo> for EchoOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Player,
-        event: &EventOf<Player>,
-        actions: &[ActionOf<Player>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let result = self.client_step(host, client, event, actions);
         result.map_err(|rule| self.spelled(&rule))

@@ -1,8 +1,9 @@
-//! The hub: its users and what they ask, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The hub: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! The hub makes no random choice, so the model of the server says exactly what each event must lead to. The model of
-//! the users holds what each is told against what it asked and what came on its connection. That what is sent is heard,
-//! in order and whole, is checked on the direct lane of every system's connections alike.
+//! The hub makes no random choice, so the model of the server predicts the result of each event
+//! exactly. The model of the users compares each notice with what the user requested and what arrived
+//! on its connection. That messages arrive whole and in order is checked for all systems by the direct
+//! lane.
 
 use std::time::Duration;
 
@@ -10,19 +11,20 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request};
 use rand_chacha::ChaCha8Rng;
 
-pub use self::asked::Asked;
+pub use self::machines::SimServer;
+pub use self::planned::Planned;
 use self::server::ServerModel;
-use self::typed::{Requests, User};
-use self::users::{Users, UsersModel};
-pub use self::workload::Planned;
+use self::typed::{HubTypist, Requests};
+use self::users::{SimClient, UsersModel};
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
-mod asked;
+mod machines;
+mod planned;
 mod server;
 mod typed;
 mod users;
@@ -40,6 +42,10 @@ pub struct Hub {
     pub max_backlog: Option<usize>,
     /// Bytes that half-received messages may hold, if those are not as many as ever.
     pub max_partial_bytes: Option<usize>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
+    /// How long nothing is sent, if that is long.
+    pub silence: Duration,
     /// Hosts whose users type. None of them asks for the echo of what a line cannot carry.
     pub lines: Vec<usize>,
     /// Hosts whose users come back after a loss.
@@ -59,16 +65,16 @@ impl Hub {
 }
 
 impl System for Hub {
-    type Server = Asked;
-    type Client = Users;
-    type Codec = Words<HubCodec, User>;
+    type Server = SimServer;
+    type Client = SimClient;
+    type Codec = Words<HubCodec, HubTypist>;
     type Oracle = HubOracle;
 
-    fn server(&self, _rng: ChaCha8Rng) -> (Asked, Self::Codec) {
-        (Asked::default(), Words::Real(HubCodec::accepted()))
+    fn server(&self, _rng: ChaCha8Rng) -> (SimServer, Self::Codec) {
+        (SimServer::default(), Words::Real(HubCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Users, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Self::Codec) {
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
@@ -109,12 +115,17 @@ impl System for Hub {
         ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             ..link
         }
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_partial_bytes.is_none()
+        self.max_partial_bytes.is_none() && self.max_connections.is_none()
+    }
+
+    fn patience(&self) -> Duration {
+        self.silence
     }
 
     fn typing() -> Box<dyn Typing> {
@@ -129,7 +140,7 @@ impl System for Hub {
         true
     }
 
-    fn facts(server: &Asked) -> Vec<Fact> {
+    fn facts(server: &SimServer) -> Vec<Fact> {
         let users = server
             .inner
             .users()
@@ -164,9 +175,9 @@ impl Oracle<Hub> for HubOracle {
 
     fn server_did(
         &mut self,
-        server: &Asked,
-        event: &EventOf<Asked>,
-        actions: &[ActionOf<Asked>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         self.server.step(&server.behind, event, actions)?;
         self.server.compare(&server.inner)
@@ -175,9 +186,9 @@ impl Oracle<Hub> for HubOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Users,
-        event: &EventOf<Users>,
-        actions: &[ActionOf<Users>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         self.users.step(host, client, event, actions)
     }

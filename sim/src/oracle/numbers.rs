@@ -1,8 +1,8 @@
-//! Numbers: who wants which, and the model of the rules, which `docs/PROTOCOL.md` states.
+//! Numbers: the workload, and the model of the rules in `docs/PROTOCOL.md`.
 //!
-//! The server draws nothing but the first number of a stateless stream, and a client nothing but its pauses; so the
-//! models of both say exactly what each event must lead to, at the very moment. What callers are told is held against the
-//! sequences that the uuids stand for, over all lives of a host.
+//! The server draws only the first number of a stateless stream, and a client only its pauses. So both
+//! models predict the result of each event exactly, at its exact time. The notices of clients are
+//! compared with the sequences that the uuids define, over all lives of a host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,28 +13,30 @@ use echosphere_core::numbers::{Client, ClientConfig, Message, Notice, NumbersCod
 use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 
-use self::callers::CallersModel;
 use self::clients::ClientModel;
 use self::machines::for_client;
-pub use self::machines::{Callers, Errand, Watched};
+pub use self::machines::{SimClient, SimServer};
+pub use self::planned::{Ask, Name, Planned, Wanted};
+pub use self::scripts::SimCommand;
 use self::server::ServerModel;
-use self::typed::Caller;
-pub use self::workload::{Ask, Name, Planned, Wanted};
+use self::streams::StreamsModel;
+use self::typed::NumbersTypist;
 use super::typed::Words;
 use super::{Carried, Oracle, System};
 use crate::dice::{Dice, Purpose};
-use crate::direct::story::Fact;
+use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
 
-mod callers;
 mod clients;
 mod draws;
 mod machines;
-mod odd;
+mod planned;
+mod scripts;
 mod sequence;
 mod server;
+mod streams;
 mod typed;
 mod words;
 mod workload;
@@ -52,6 +54,8 @@ pub struct Numbers {
     pub max_backlog: Option<usize>,
     /// Bytes that half-received messages may hold, if those are not as many as ever.
     pub max_partial_bytes: Option<usize>,
+    /// How many connections the server accepts, if fewer than usual.
+    pub max_connections: Option<usize>,
     /// Hosts whose callers type.
     pub lines: Vec<usize>,
     /// Hosts whose clients take a first refusal for an answer.
@@ -68,24 +72,24 @@ impl Numbers {
 }
 
 impl System for Numbers {
-    type Server = Watched;
-    type Client = Callers;
-    type Codec = Words<NumbersCodec, Caller>;
+    type Server = SimServer;
+    type Client = SimClient;
+    type Codec = Words<NumbersCodec, NumbersTypist>;
     type Oracle = NumbersOracle;
 
-    fn server(&self, rng: ChaCha8Rng) -> (Watched, Self::Codec) {
+    fn server(&self, rng: ChaCha8Rng) -> (SimServer, Self::Codec) {
         let server = Server::new(self.server.clone(), rng);
-        (Watched::new(server), Words::Real(NumbersCodec::accepted()))
+        (SimServer::new(server), Words::Real(NumbersCodec::accepted()))
     }
 
-    fn client(&self, host: usize, rng: ChaCha8Rng) -> (Callers, Self::Codec) {
+    fn client(&self, host: usize, rng: ChaCha8Rng) -> (SimClient, Self::Codec) {
         let client = Client::new(self.client_of(host), rng);
         let words = if self.lines.contains(&host) {
             Words::typed()
         } else {
             Words::Real(NumbersCodec::dialled())
         };
-        (Callers::new(client), words)
+        (SimClient::new(client), words)
     }
 
     fn oracle(&self, deep: bool, marks: &Marks) -> NumbersOracle {
@@ -93,7 +97,7 @@ impl System for Numbers {
         NumbersOracle {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
-            callers: CallersModel::new(self),
+            callers: StreamsModel::new(self),
             started: false,
             numbers: self.clone(),
             marks: marks.clone(),
@@ -121,6 +125,7 @@ impl System for Numbers {
         ConnectionConfig {
             max_backlog: self.max_backlog.unwrap_or(link.max_backlog),
             max_partial_bytes: self.max_partial_bytes.unwrap_or(link.max_partial_bytes),
+            max_connections: self.max_connections.unwrap_or(link.max_connections),
             ..link
         }
     }
@@ -133,7 +138,7 @@ impl System for Numbers {
         true
     }
 
-    fn facts(server: &Watched) -> Vec<Fact> {
+    fn facts(server: &SimServer) -> Vec<Fact> {
         vec![("sessions", server.inner.sessions().to_string())]
     }
 }
@@ -143,7 +148,7 @@ impl System for Numbers {
 pub struct NumbersOracle {
     server: ServerModel,
     clients: BTreeMap<usize, ClientModel>,
-    callers: CallersModel,
+    callers: StreamsModel,
     /// The server has started before.
     started: bool,
     numbers: Numbers,
@@ -158,17 +163,17 @@ impl Oracle<Numbers> for NumbersOracle {
         }
     }
 
-    fn client_starts(&mut self, host: usize) -> Vec<(Duration, Errand)> {
+    fn client_starts(&mut self, host: usize) -> Vec<(Duration, SimCommand)> {
         let client = ClientModel::new(self.numbers.client_of(host), self.marks.clone());
         self.clients.insert(host, client);
-        self.callers.errands(host)
+        self.callers.commands(host)
     }
 
     fn server_did(
         &mut self,
-        server: &Watched,
-        event: &EventOf<Watched>,
-        actions: &[ActionOf<Watched>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         if matches!(event, Event::Drain) {
             self.callers.server_ends();
@@ -179,9 +184,9 @@ impl Oracle<Numbers> for NumbersOracle {
     fn client_did(
         &mut self,
         host: usize,
-        client: &Callers,
-        event: &EventOf<Callers>,
-        actions: &[ActionOf<Callers>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let model = self.clients.get_mut(&host).ok_or("a host that has not begun")?;
         match (client.by_inner, for_client(event.clone())) {

@@ -1,4 +1,4 @@
-//! The cases, and what is expected of each network.
+//! The cases, and what is expected on each network.
 
 use std::fmt::Write;
 
@@ -21,20 +21,20 @@ pub(crate) enum Blow {
     ClientResets,
     /// The server's process dies with nothing unread.
     ServerDies,
-    /// Nobody listens.
-    NobodyListens,
-    /// Nobody answers attempts to connect.
-    NobodyAnswers,
+    /// No server listens.
+    NoListener,
+    /// Attempts to connect are not answered.
+    NoAnswer,
 }
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// None: the real client sends an X of so many bytes.
+    /// None: the real client sends an X of `x` bytes.
     pub(crate) script: Option<&'static [Do]>,
     pub(crate) x: usize,
     pub(crate) blow: Blow,
-    /// What server and client are told over TCP.
-    told: (&'static str, &'static str),
+    /// What the machines of server and client receive over TCP.
+    received: (&'static str, &'static str),
     /// The networks where it is something else; `None` if it cannot be made there.
     differs: &'static [(Network, Option<(&'static str, &'static str)>)],
 }
@@ -42,7 +42,7 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn expected(&self, network: Network) -> Option<(&'static str, &'static str)> {
         let other = self.differs.iter().find(|(on, _)| *on == network);
-        other.map_or(Some(self.told), |(_, told)| *told)
+        other.map_or(Some(self.received), |(_, received)| *received)
     }
 }
 
@@ -51,7 +51,7 @@ const SOUND: Case = Case {
     script: None,
     x: 1,
     blow: Blow::None,
-    told: ("", ""),
+    received: ("", ""),
     differs: &[],
 };
 
@@ -61,7 +61,7 @@ const HOLDS_X: Option<&[Do]> = Some(&[Say(b"message x\n"), Hear(b"message x\n")]
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "one client gets its ok",
-        told: (
+        received: (
             "opened, message x, ok x, PeerClosed",
             "opened, message x, ok x, closes: Finished",
         ),
@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "an X of 1 MiB there and back",
         x: 1024 * 1024,
-        told: (
+        received: (
             "opened, message of 1048576 bytes, ok of 1048576 bytes, PeerClosed",
             "opened, message of 1048576 bytes, ok of 1048576 bytes, closes: Finished",
         ),
@@ -85,7 +85,7 @@ pub(crate) const CASES: &[Case] = &[
             Hear(b"ok x\n"),
             Close,
         ]),
-        told: (
+        received: (
             "opened, message x, ok x, PeerClosed",
             "opened, message x, ok x, closes: Finished",
         ),
@@ -99,7 +99,7 @@ pub(crate) const CASES: &[Case] = &[
             Say(b"ok x\nmessage y\n"),
             Close,
         ]),
-        told: (
+        received: (
             "opened, message x, ok x, message y, PeerClosed",
             "opened, message x, closes: Finished",
         ),
@@ -108,25 +108,25 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the end comes inside a message",
         script: Some(&[Say(b"\n\nmess"), Close]),
-        told: ("opened, Malformed(Truncated)", "opened, closes: Finished"),
+        received: ("opened, Malformed(Truncated)", "opened, closes: Finished"),
         ..SOUND
     },
     Case {
         name: "malformed bytes",
         script: Some(&[Say(b"\0\xff\xff\xff")]),
-        told: ("nothing", "opened, error frame-too-long, PeerClosed"),
+        received: ("nothing", "opened, error frame-too-long, PeerClosed"),
         ..SOUND
     },
     Case {
-        name: "a client that says nothing",
+        name: "a client that sends nothing",
         script: Some(&[]),
-        told: ("nothing", "opened, error handshake-timeout, PeerClosed"),
+        received: ("nothing", "opened, error handshake-timeout, PeerClosed"),
         ..SOUND
     },
     Case {
         name: "a client that falls silent",
         script: Some(&[Say(b"\0\0\0\x09message x"), Hear(b"message x")]),
-        told: (
+        received: (
             "opened, message x, IdleTimeout",
             "opened, message x, error idle-timeout, PeerClosed",
         ),
@@ -136,7 +136,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "the client's process dies",
         script: HOLDS_X,
         blow: Blow::ClientDies,
-        told: ("opened, message x, PeerClosed", "opened"),
+        received: ("opened, message x, PeerClosed", "opened"),
         differs: &[(
             Network::Direct,
             Some(("opened, message x, PeerClosed — or: opened, message x, Reset", "opened")),
@@ -147,7 +147,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "the client resets",
         script: HOLDS_X,
         blow: Blow::ClientResets,
-        told: ("opened, message x, Reset", "opened"),
+        received: ("opened, message x, Reset", "opened"),
         differs: &[
             (Network::Turmoil, None),
             (
@@ -161,7 +161,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "the server's process dies",
         script: HOLDS_X,
         blow: Blow::ServerDies,
-        told: ("opened, message x", "opened, message x, PeerClosed"),
+        received: ("opened, message x", "opened, message x, PeerClosed"),
         differs: &[(
             Network::Direct,
             Some((
@@ -172,29 +172,29 @@ pub(crate) const CASES: &[Case] = &[
         ..SOUND
     },
     Case {
-        name: "nobody listens",
-        blow: Blow::NobodyListens,
-        told: ("nothing", "Refused, gave up: Dial(Refused)"),
+        name: "no server listens",
+        blow: Blow::NoListener,
+        received: ("nothing", "Refused, gave up: Dial(Refused)"),
         ..SOUND
     },
     Case {
-        name: "nobody answers",
-        blow: Blow::NobodyAnswers,
-        told: ("nothing", "gave up: TimedOut"),
+        name: "connecting is not answered",
+        blow: Blow::NoAnswer,
+        received: ("nothing", "gave up: TimedOut"),
         differs: &[(Network::Turmoil, Some(("nothing", "Refused, gave up: Dial(Refused)")))],
         ..SOUND
     },
 ];
 
-/// All of it as the document has it.
+/// The table of all cases, as the document has it.
 pub(crate) fn table() -> String {
-    let mut table = "| case | network | the server is told | the client is told |\n|---|---|---|---|\n".to_owned();
+    let mut table = "| case | network | server receives | client receives |\n|---|---|---|---|\n".to_owned();
     for case in CASES {
-        let mut row = |network: &str, told: Option<(&str, &str)>| {
-            let (server, client) = told.unwrap_or(("cannot be made", ""));
+        let mut row = |network: &str, received: Option<(&str, &str)>| {
+            let (server, client) = received.unwrap_or(("cannot be made", ""));
             writeln!(table, "| {} | {network} | {server} | {client} |", case.name).unwrap();
         };
-        row(if case.differs.is_empty() { "all" } else { "TCP" }, Some(case.told));
+        row(if case.differs.is_empty() { "all" } else { "TCP" }, Some(case.received));
         if case.differs.is_empty() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The cases on modelled streams, with several seeds: what they differ in is listed.
+//! The cases on modelled streams with several seeds; all different results are listed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,38 +14,38 @@ use sim::oracle::{Carried, Oracle, System};
 use sim::scenario::RESPONSE_TIMEOUT;
 
 use crate::cases::{Blow, Case};
-use crate::log::{Said, SharedLog};
+use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Do, Player, Server, Speech};
 
 const SEEDS: u64 = 8;
-/// When the client is told to connect.
+/// When the client connects.
 const COMMAND: Duration = Duration::from_millis(100);
-/// When what happens in between happens, and everything said is long heard.
+/// When the event in between happens, long after everything sent has arrived.
 const BLOW: Duration = Duration::from_millis(500);
 /// Longer than any time-out.
 const SAFETY: Duration = Duration::from_secs(8);
 
-pub(crate) fn play(case: &Case) -> Option<Said> {
-    let said: Vec<Said> = (0..SEEDS).map(|seed| play_seed(case, seed)).collect();
-    let either = |side: fn(&Said) -> &str| {
+pub(crate) fn play(case: &Case) -> Option<Outcome> {
+    let said: Vec<Outcome> = (0..SEEDS).map(|seed| play_seed(case, seed)).collect();
+    let either = |side: fn(&Outcome) -> &str| {
         let different: BTreeSet<&str> = said.iter().map(side).collect();
         different.into_iter().collect::<Vec<_>>().join(" — or: ")
     };
-    Some(Said {
+    Some(Outcome {
         server: either(|said| &said.server),
         client: either(|said| &said.client),
     })
 }
 
-fn play_seed(case: &Case, seed: u64) -> Said {
+fn play_seed(case: &Case, seed: u64) -> Outcome {
     let log = SharedLog::default();
     let fault = match case.blow {
         Blow::None => None,
         Blow::ClientDies => Some((BLOW, Fault::ClientCrash(0, SAFETY))),
         Blow::ClientResets => Some((BLOW, Fault::Reset(0, 1.0))),
         Blow::ServerDies => Some((BLOW, Fault::ServerCrash(SAFETY))),
-        Blow::NobodyListens => Some((Duration::ZERO, Fault::ServerCrash(SAFETY))),
-        Blow::NobodyAnswers => Some((Duration::ZERO, Fault::ServerPowerLoss(SAFETY))),
+        Blow::NoListener => Some((Duration::ZERO, Fault::ServerCrash(SAFETY))),
+        Blow::NoAnswer => Some((Duration::ZERO, Fault::ServerPowerLoss(SAFETY))),
     };
     let plan = direct::Case {
         // A window of another size than that of a calm run: here, connections may end as they like.
@@ -69,7 +69,7 @@ fn play_seed(case: &Case, seed: u64) -> Said {
     log.lock().unwrap().said()
 }
 
-/// The two machines of a case as a system, which nobody judges.
+/// The two machines of a case as a system without a model.
 struct Pair {
     script: Option<&'static [Do]>,
     x: usize,
@@ -97,7 +97,7 @@ impl System for Pair {
         player::client(self.script, RESPONSE_TIMEOUT)
     }
 
-    /// A script says bytes, of which its peer hears messages: they are not held against each other.
+    /// A script sends bytes, and its peer receives messages: they are not compared.
     fn size(message: &Message) -> (usize, Carried) {
         let (Message::Message(bytes) | Message::Ok(bytes) | Message::Error(_, bytes)) = message;
         (bytes.len() + 64, Carried::ByConnections)

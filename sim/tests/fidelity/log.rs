@@ -1,4 +1,4 @@
-//! What both sides are told and do, in few words.
+//! What the machines on both sides receive and do, in short words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use sim::observe::{ActionOf, EventOf};
 
 use crate::player::{Player, Server};
 
-/// What a run came to: one line for each side, the client's from what its machine and its caller heard.
+/// The result of a run: one line for each side, the client's with the notices to its caller.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Outcome {
     pub(crate) server: String,
     pub(crate) client: String,
 }
@@ -66,10 +66,10 @@ impl Log {
         self.read.ends_with(b"message x\n")
     }
 
-    pub(crate) fn said(&self) -> Said {
+    pub(crate) fn said(&self) -> Outcome {
         let server: Vec<String> = self.server.values().map(|conn| conn.join(", ")).collect();
         let or_nothing = |line: String| if line.is_empty() { "nothing".to_owned() } else { line };
-        Said {
+        Outcome {
             server: or_nothing(server.join("; ")),
             client: or_nothing(self.client.join(", ")),
         }

@@ -20,16 +20,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cases::{Blow, Case};
-use crate::log::{Said, SharedLog};
+use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Player, Server, Speech};
 
 /// The simulator's time-outs pass in no time; these do not.
 const FASTER: u32 = 4;
 
-type Eye<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>]) + Send>;
-type Running<M> = (JoinHandle<()>, Handle<Observed<M, Eye<M>>, Speech>);
+type Observer<M> = Box<dyn FnMut(&M, &EventOf<M>, &[ActionOf<M>]) + Send>;
+type Running<M> = (JoinHandle<()>, Handle<Observed<M, Observer<M>>, Speech>);
 
-pub(crate) fn play(case: &Case) -> Option<Said> {
+pub(crate) fn play(case: &Case) -> Option<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,10 +38,10 @@ pub(crate) fn play(case: &Case) -> Option<Said> {
     runtime.block_on(async { timeout(Duration::from_secs(60), run(case)).await.unwrap() })
 }
 
-async fn run(case: &Case) -> Option<Said> {
+async fn run(case: &Case) -> Option<Outcome> {
     let log = SharedLog::default();
     let (place, server) = match case.blow {
-        Blow::NobodyListens | Blow::NobodyAnswers => (Place::without_server(case.blow).await, None),
+        Blow::NoListener | Blow::NoAnswer => (Place::without_server(case.blow).await, None),
         _ => {
             let listener = TcpListener::bind(localhost()).unwrap();
             let to = listener.local_addr().unwrap();
@@ -61,8 +61,8 @@ async fn run(case: &Case) -> Option<Said> {
         until(|| log.lock().unwrap().waits()).await;
         dies.abort();
     } else if let Some((_, handle)) = &server {
-        // A client that is at zero before the server has heard of it does not count.
-        let opened = |endpoint: &Endpoint<Observed<Server, Eye<Server>>, Speech>| endpoint.counters().accepted > 0;
+        // A client that is at zero before the server has accepted it does not count.
+        let opened = |endpoint: &Endpoint<Observed<Server, Observer<Server>>, Speech>| endpoint.counters().accepted > 0;
         while !handle.inspect(opened).await.unwrap() {
             tokio::task::yield_now().await;
         }
@@ -91,7 +91,7 @@ impl Place {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(localhost()).unwrap();
         let to = socket.local_addr().unwrap();
-        let _kept = if blow == Blow::NobodyListens {
+        let _kept = if blow == Blow::NoListener {
             (Some(socket), None, None)
         } else {
             // The queue of those who wait to be accepted is full: the system drops what else comes.
@@ -119,8 +119,8 @@ fn link() -> ConnectionConfig {
 fn serve(listener: TcpListener, log: &SharedLog) -> Running<Server> {
     let log = Arc::clone(log);
     let (machine, codec) = player::server();
-    let eye: Eye<Server> = Box::new(move |_, event, actions| log.lock().unwrap().server(event, actions));
-    let endpoint = Endpoint::new(Observed::new(machine, eye), codec, link());
+    let observer: Observer<Server> = Box::new(move |_, event, actions| log.lock().unwrap().server(event, actions));
+    let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
     let (driver, handle) = Driver::serve(endpoint, listener);
     (tokio::spawn(async { drop(driver.run().await) }), handle)
 }
@@ -128,8 +128,8 @@ fn serve(listener: TcpListener, log: &SharedLog) -> Running<Server> {
 fn dial(case: &Case, to: SocketAddr, log: &SharedLog) -> Running<Player> {
     let (log, raw) = (Arc::clone(log), case.script.is_some());
     let (machine, codec) = player::client(case.script, RESPONSE_TIMEOUT / FASTER);
-    let eye: Eye<Player> = Box::new(move |_, event, actions| log.lock().unwrap().client(event, actions, raw));
-    let endpoint = Endpoint::new(Observed::new(machine, eye), codec, link());
+    let observer: Observer<Player> = Box::new(move |_, event, actions| log.lock().unwrap().client(event, actions, raw));
+    let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
     let resets = case.blow == Blow::ClientResets;
     let (driver, handle) = Driver::dial(endpoint, Dialler { to, resets }, drop);
     (tokio::spawn(async { drop(driver.run().await) }), handle)
@@ -156,7 +156,7 @@ impl Connector for Dialler {
 }
 
 /// Until an endpoint is at zero or its process is dead.
-async fn zero<M: Observable + Machine<Message = Message>>(handle: &Handle<Observed<M, Eye<M>>, Speech>) {
+async fn zero<M: Observable + Machine<Message = Message>>(handle: &Handle<Observed<M, Observer<M>>, Speech>) {
     while let Ok(false) = handle.inspect(Endpoint::is_zero).await {
         tokio::task::yield_now().await;
     }

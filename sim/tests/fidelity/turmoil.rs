@@ -16,17 +16,17 @@ use sim::scenario::{LINK, RESPONSE_TIMEOUT};
 use turmoil::{Builder, Sim};
 
 use crate::cases::{Blow, Case};
-use crate::log::{Said, SharedLog};
+use crate::log::{Outcome, SharedLog};
 use crate::player;
 
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
-/// When what happens in between happens, and everything said is long heard.
+/// When the event in between happens, long after everything sent has arrived.
 const BLOW: Duration = Duration::from_millis(500);
 /// Longer than any time-out.
 const END: Duration = Duration::from_secs(8);
 
-pub(crate) fn play(case: &Case) -> Option<Said> {
+pub(crate) fn play(case: &Case) -> Option<Outcome> {
     let log = SharedLog::default();
     let mut sim = Builder::new()
         .simulation_duration(2 * END)
@@ -42,7 +42,7 @@ pub(crate) fn play(case: &Case) -> Option<Said> {
         Blow::ClientResets => return None,
         Blow::ClientDies => sim.crash(CLIENT),
         Blow::ServerDies => sim.crash(SERVER),
-        Blow::None | Blow::NobodyListens | Blow::NobodyAnswers => {}
+        Blow::None | Blow::NoListener | Blow::NoAnswer => {}
     }
     until(&mut sim, END);
     let said = log.lock().unwrap().said();
@@ -57,7 +57,7 @@ fn until(sim: &mut Sim<'_>, end: Duration) {
 
 fn host_server(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
     let log = Arc::clone(log);
-    let listens = case.blow != Blow::NobodyListens;
+    let listens = case.blow != Blow::NoListener;
     sim.host(SERVER, move || {
         let log = Arc::clone(&log);
         async move {
@@ -78,7 +78,7 @@ fn host_server(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
 
 fn host_client(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
     let log = Arc::clone(log);
-    let (script, x, cut) = (case.script, case.x, case.blow == Blow::NobodyAnswers);
+    let (script, x, cut) = (case.script, case.x, case.blow == Blow::NoAnswer);
     sim.host(CLIENT, move || {
         let log = Arc::clone(&log);
         async move {

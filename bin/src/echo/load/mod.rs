@@ -1,6 +1,6 @@
+mod long_lived;
 mod plan;
 mod report;
-mod stay;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,21 +22,22 @@ use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use self::long_lived::LongLivedArgs;
 use self::plan::Plan;
 use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
 use crate::net::Address;
-use crate::server::{OwnServer, bytes};
+use crate::server::OwnServer;
 use crate::settings::{Source, source};
-use crate::signals::{INTERRUPTED, Signals};
+use crate::signals::Signals;
 use crate::stderr::status;
-use crate::values::{DelayArg, count, counted, duration, size, time_out, yes_or_no};
-use crate::{limits, output, progress, seed};
+use crate::values::{DelayArg, count, counted, duration, in_memory, size, time_out, yes_or_no};
+use crate::{limits, output, progress, seed, verdict};
 
-/// Clients, where the server is this program's own.
+/// The default number of clients, with a server of this process.
 const CLIENTS: u64 = 10_000;
-/// Clients, where the server is elsewhere: the kata's own number.
+/// The default number of clients, with --to.
 const CLIENTS_ELSEWHERE: u64 = 10;
 /// How long an ok may take if nobody delays it. With delays, one client in a hundred thousand waits for twelve of their
 /// means, as receiver after receiver leaves before it has answered.
@@ -55,13 +56,14 @@ Examples:
   echosphere echo load --connections 100 --rate 20000 --duration 30s --json
   echosphere echo load --hold --connections 100000 --shards 6
 
-Exit code 0 only if every message got its ok, every connection was closed by the protocol, and the server kept nothing.")]
+Exit codes: 0 every message got its ok, every connection was closed by the protocol, and the server has nothing left; 1 \
+not so, and the report lists what is missing; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this server; without it, one is started on a free port of 127.0.0.1
+    /// Use this server; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
-    to: Option<Address>,
+    pub(crate) to: Option<Address>,
 
-    /// Make every message this long, or as long as makes it unique
+    /// Make every message at least this long; short ones grow until they are unique
     #[arg(
         long,
         value_name = "SIZE",
@@ -69,90 +71,100 @@ pub(crate) struct Args {
         default_value = "24B",
         value_parser = size(0..=u64::from(MAX_MESSAGE))
     )]
-    size: ByteSize,
+    pub(crate) size: ByteSize,
 
     /// Print the report as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
-    json: bool,
+    pub(crate) json: bool,
 
     #[command(flatten)]
-    arrivals: ArrivalArgs,
+    pub(crate) arrivals: ArrivalArgs,
 
     #[command(flatten)]
-    stay: stay::StayArgs,
+    pub(crate) long_lived: LongLivedArgs,
 
     #[command(flatten)]
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
 }
 
-/// Clients that each send one message.
+/// Options of clients that each send one message.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Clients that each send one message")]
-struct ArrivalArgs {
+pub(crate) struct ArrivalArgs {
     /// Run this many clients [default: 10000, or 10 with --to]
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CLIENTS", value_parser = count::<u64>(1..=10_000_000))]
-    clients: Option<u64>,
+    pub(crate) clients: Option<u64>,
 
-    /// Have the clients connect at random moments of this time
+    /// Connect the clients at random moments within this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_OVER", default_value = "10s", value_parser = duration)]
-    over: Duration,
+    pub(crate) over: Duration,
 
-    /// Wait before answering what is received: 2s, 0..5s (uniform), exp:2s (exponential)
+    /// Wait before acknowledging a received message: 2s, 0..5s (uniform), exp:2s (exponential)
     #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
     ack_delay: DelayArg,
 
-    /// Disconnect and try again if no ok comes within this time [default: 30s and 50 mean --ack-delays]
+    /// Disconnect and try again if no ok arrives within this time [default: 30s and 50 times the mean of --ack-delay]
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", value_parser = time_out)]
     response_timeout: Option<Duration>,
 
-    /// Give a message up after this time
+    /// Give up a message after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
     timeout: Duration,
 
-    /// Draw moments, delays and the server's choices from this seed
+    /// Draw moments, delays and the server's choices from this seed; without it, the report shows a random one
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 impl ArrivalArgs {
-    /// The flags that only such clients understand.
+    /// The options that only this kind of load has.
     const FLAGS: [&'static str; 6] = ["clients", "over", "ack_delay", "response_timeout", "timeout", "seed"];
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        let response_timeout = RESPONSE_TIMEOUT + 50 * self.ack_delay.mean();
+        ClientConfig {
+            response_timeout: self.response_timeout.unwrap_or(response_timeout),
+            give_up_after: Some(self.timeout),
+            ack_delay: self.ack_delay.0,
+            ..ClientConfig::default()
+        }
+    }
 }
 
 pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
-    let stays = stays(&args, matches)?;
+    let is_long_lived = is_long_lived(&args, matches)?;
     check_bounds(&args, matches)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if stays {
-        args.stay.settle(matches)?;
-        let common = stay::Common {
+    if is_long_lived {
+        args.long_lived.settle(matches)?;
+        let common = long_lived::Common {
             to: args.to,
-            bytes: bytes(args.size),
+            bytes: in_memory(args.size),
             json: args.json,
             bounds: args.bounds,
             files,
         };
-        return runtime.block_on(args.stay.run(common));
+        return runtime.block_on(args.long_lived.run(common));
     }
     runtime.block_on(load(args, files))
 }
 
-/// Whether connections stay open: as the flags say, and where they say nothing, the environment.
-fn stays(args: &Args, matches: &ArgMatches) -> anyhow::Result<bool> {
+/// Whether the load uses long-lived connections: as the command line says, or else the environment.
+fn is_long_lived(args: &Args, matches: &ArgMatches) -> anyhow::Result<bool> {
     let flag = |ids: &[&'static str]| ids.iter().copied().find(|id| source(matches, id) == Source::Flag);
-    match (flag(&ArrivalArgs::FLAGS), flag(&stay::StayArgs::FLAGS)) {
-        (Some(arrival), Some(stay)) => bail!(
-            "--{} is for clients that each send one message, and --{stay} for connections that stay open; give one or the other",
+    match (flag(&ArrivalArgs::FLAGS), flag(&LongLivedArgs::FLAGS)) {
+        (Some(arrival), Some(long_lived)) => bail!(
+            "--{} is for clients that each send one message, and --{long_lived} for long-lived connections; use one or the other",
             arrival.replace('_', "-")
         ),
         (Some(_), None) => Ok(false),
         (None, Some(_)) => Ok(true),
-        (None, None) => Ok(args.stay.are_set()),
+        (None, None) => Ok(args.long_lived.are_set()),
     }
 }
 
-/// Refuses bounds of a server that is elsewhere.
+/// Refuses bounds of a server together with --to.
 fn check_bounds(args: &Args, matches: &ArgMatches) -> anyhow::Result<()> {
     let bounds = Bounds::augment_args(clap::Command::new("bounds"));
     let given = bounds
@@ -160,7 +172,7 @@ fn check_bounds(args: &Args, matches: &ArgMatches) -> anyhow::Result<()> {
         .find(|arg| source(matches, arg.get_id().as_str()) == Source::Flag);
     match given.and_then(clap::Arg::get_long) {
         Some(flag) if args.to.is_some() => {
-            bail!("--{flag} is a bound of the server that this command starts; with --to it starts none")
+            bail!("--{flag} is a bound of the server that this command starts, and with --to it starts none")
         }
         _ => Ok(()),
     }
@@ -171,7 +183,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         Some(to) => Some(to.or_port(PORT).resolve().await?),
         None => None,
     };
-    let (args, bytes, json, bounds) = (args.arrivals, bytes(args.size), args.json, args.bounds);
+    let (args, bytes, json, bounds) = (args.arrivals, in_memory(args.size), args.json, args.bounds);
     let plan = Plan {
         clients: args.clients.unwrap_or(if elsewhere.is_some() {
             CLIENTS_ELSEWHERE
@@ -207,16 +219,8 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
             all_done.notify_one();
         }
     };
-    let config = ClientConfig {
-        response_timeout: args
-            .response_timeout
-            .unwrap_or(RESPONSE_TIMEOUT + 50 * args.ack_delay.mean()),
-        give_up_after: Some(args.timeout),
-        ack_delay: args.ack_delay.0,
-        ..ClientConfig::default()
-    };
     let endpoint = Endpoint::new(
-        Client::new(config, rng.fork()),
+        Client::new(args.client(), rng.fork()),
         EchoCodec::dialled(MAX_MESSAGE),
         ConnectionConfig::default(),
     );
@@ -237,13 +241,13 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let interrupted = tokio::select! {
         biased;
         () = finished.notified() => false,
-        () = progress::keep(&bar, |bar| show(bar, &tally)) => false,
+        kept = progress::keep(&bar, async |bar| { show(bar, &tally); Ok(()) }) => { kept?; false }
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
     arriving.abort();
     if interrupted {
-        status!("interrupted: clients under way have 2 s to finish (Ctrl-C again ends at once)");
+        status!("interrupted: running clients have 2 s to finish (Ctrl-C again ends at once)");
         tokio::spawn(signals.end_at_next());
         handle.drain(INTERRUPT_DRAIN).await?;
     }
@@ -272,15 +276,12 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     } else {
         output::bytes(report.to_text().as_bytes())?;
     }
-    Ok(match (interrupted, report.passed()) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, passed) => ExitCode::from(u8::from(!passed)),
-    })
+    Ok(verdict::exit_code(interrupted, report.passed()))
 }
 
 type ClientHandle = Handle<Client<ChaCha8Rng>, EchoCodec>;
 
-/// Has every client start at its moment.
+/// Starts every client at its moment.
 async fn arrive(handle: ClientHandle, start: Instant, moments: Vec<Duration>, seed: u64, size: usize) {
     for (id, moment) in (0..).zip(moments) {
         sleep_until(start + moment).await;
@@ -291,7 +292,7 @@ async fn arrive(handle: ClientHandle, start: Instant, moments: Vec<Duration>, se
     }
 }
 
-/// A message that no other client of this run, or of another, sends.
+/// A message that no other client sends, in this run or in another one.
 fn unique(id: u64, seed: u64, size: usize) -> Bytes {
     let mut x = format!("{seed:x}-{id}-").into_bytes();
     if x.len() < size {

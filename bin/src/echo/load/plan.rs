@@ -1,4 +1,4 @@
-//! Whether the clients asked for fit this machine, before any of them starts.
+//! Checks that the clients fit this machine, before any of them starts.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use crate::limits::OTHER_FILES;
 use crate::sources;
 use crate::values::{short, thousands};
 
-/// How long a port stays taken after its connection was closed from this side (TIME-WAIT on Linux).
+/// The time that a port stays in use after this side closed its connection (TIME-WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// What was asked for, and what there is.
+/// The options, and the limits of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) clients: u64,
     pub(super) over: Duration,
     /// The mean of the delay before an `ok`.
     pub(super) ack_delay: Duration,
-    /// The server runs in this process, so that each connection has two open files here.
+    /// The server runs in this process, so that each connection has two open files.
     pub(super) own_server: bool,
-    /// The server is on this machine's loopback network, so that clients can have many addresses.
+    /// The server is on the loopback network, so that clients can use many addresses.
     pub(super) loopback: bool,
-    /// Files this process may open.
+    /// The files that this process may open.
     pub(super) files: u64,
-    /// Ports of one address.
+    /// The ports of one address.
     pub(super) ports: u64,
 }
 
 impl Plan {
-    /// Checks that it fits.
+    /// Checks that the clients fit.
     ///
     /// # Errors
     ///
-    /// The arithmetic, and what to ask for instead.
+    /// If they do not, with the calculation and what to change.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let open = self.open_at_once();
         let each = if self.own_server { 2 } else { 1 };
@@ -42,14 +42,14 @@ impl Plan {
         if needed > self.files {
             let fit = (self.files.saturating_sub(OTHER_FILES)) / each;
             let ends = if self.own_server {
-                "2 files each, since the server is in this process too"
+                "each has 2 files, as the server runs in this process too"
             } else {
-                "1 file each"
+                "each has 1 file"
             };
             bail!(
-                "{} open files needed, and this process may open {}.\n\n  \
-                 {} clients over {} with a mean --ack-delay of {} are up to {} connections at once; {ends}.\n\n\
-                 Ask for at most {} at once: fewer --clients, a longer --over, a shorter --ack-delay{}; or raise the limit (ulimit -n).",
+                "the load needs {} open files, and this process may open {}.\n\n  \
+                 {} clients over {} with a mean --ack-delay of {} have up to {} connections at once; {ends}.\n\n\
+                 At most {} fit at once. Use fewer --clients, a longer --over, a shorter --ack-delay{}, or raise the limit (ulimit -n).",
                 thousands(needed),
                 thousands(self.files),
                 thousands(self.clients),
@@ -67,9 +67,9 @@ impl Plan {
         let (recent, ports) = (self.recent(), self.all_ports());
         if recent > ports {
             bail!(
-                "{} ports needed, and this machine has {} for outgoing connections.\n\n  \
-                 A port stays taken for {} after its connection was closed, and {} clients over {} are {} in that time.\n\n\
-                 Ask for fewer --clients or a longer --over.",
+                "the load needs {} ports, and this machine has {} for outgoing connections.\n\n  \
+                 A port stays in use for {} after its connection closes, and {} clients over {} use {} ports in that time.\n\n\
+                 Use fewer --clients or a longer --over.",
                 thousands(recent),
                 thousands(ports),
                 humantime::format_duration(TIME_WAIT),
@@ -90,7 +90,7 @@ impl Plan {
         }
     }
 
-    /// The addresses to connect from; none means the system's choice. `draw` is as for [`sources::loopback`].
+    /// The addresses to connect from; none means the system chooses. `draw` is that of [`sources::loopback`].
     pub(super) fn sources(&self, draw: u32) -> Vec<IpAddr> {
         if self.loopback {
             sources::loopback(self.recent(), self.ports, draw)
@@ -99,9 +99,9 @@ impl Plan {
         }
     }
 
-    /// Connections open at once, at most. A client's message is answered by somebody who may leave first, and then by
-    /// somebody else: a client stays for one to two mean delays (1.0 for exponential ones, 1.44 for constant ones, where
-    /// each holder's leave is independent of its answers; up to 1.8 was measured).
+    /// The most connections at once. The holder of a message may disconnect before it answers, and another client then answers.
+    /// So a client stays connected for one to two mean delays: 1.0 for exponential delays and 1.44 for constant ones in theory,
+    /// up to 1.8 as measured.
     fn open_at_once(&self) -> u64 {
         let over = self.over.as_secs_f64().max(1e-9);
         let stay = self.ack_delay.as_secs_f64() * 2.0 + 0.25;
@@ -111,7 +111,7 @@ impl Plan {
         (most.ceil() as u64).clamp(1, self.clients.max(1))
     }
 
-    /// Connections that were open within the time that a port stays taken.
+    /// The connections that are open within the time that a port stays in use.
     fn recent(&self) -> u64 {
         let share = TIME_WAIT.as_secs_f64() / self.over.as_secs_f64().max(1e-9);
         (self.clients as f64 * share.min(1.0)).ceil() as u64
@@ -146,15 +146,15 @@ mod tests {
         };
         let error = all_at_once.check().expect_err("200,000 files").to_string();
         assert!(
-            error.contains("200,064 open files needed, and this process may open 20,000"),
+            error.contains("needs 200,064 open files, and this process may open 20,000"),
             "{error}"
         );
-        assert!(error.contains("at most 9,968 at once"), "{error}");
+        assert!(error.contains("At most 9,968 fit at once"), "{error}");
 
         let few_ports = Plan { ports: 1, ..FITS };
         let error = few_ports.check().expect_err("60,000 ports").to_string();
         assert!(
-            error.contains("100,000 ports needed, and this machine has 60,000"),
+            error.contains("needs 100,000 ports, and this machine has 60,000"),
             "{error}"
         );
 
@@ -165,7 +165,7 @@ mod tests {
         };
         let error = elsewhere.check().expect_err("100,000 ports").to_string();
         assert!(
-            error.contains("100,000 ports needed, and this machine has 28,232"),
+            error.contains("needs 100,000 ports, and this machine has 28,232"),
             "{error}"
         );
     }

@@ -1,28 +1,27 @@
-//! What a load run found, for people and for machines.
+//! The results of a load whose clients send one message each, and their report.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
-use echosphere_core::CloseReason;
-use echosphere_core::echo::{Failure, Notice};
+use echosphere_core::echo::Notice;
+use echosphere_core::failure::Failure;
 use serde::Serialize;
 
 use crate::latency::{Latencies, Percentiles};
-use crate::output;
 use crate::server::State;
 use crate::values::{counted, thousands};
+use crate::{output, verdict};
 
-/// Outcomes, counted as they come in.
+/// Counts of outcomes.
 #[derive(Debug)]
 pub(super) struct Tally {
     round_trips: Latencies,
     acknowledged: u64,
     gave_up: u64,
     reconnects: u64,
-    /// Connections that ended otherwise than by the protocol, by how.
+    /// Connections that the protocol did not end, by cause.
     broken: BTreeMap<String, u64>,
-    /// Attempts that made no connection.
+    /// Failed attempts to connect.
     dials_failed: u64,
 }
 
@@ -61,14 +60,10 @@ impl Tally {
                 self.dials_failed += 1;
                 return;
             }
-            Failure::Closed(CloseReason::PeerClosed) => "closed by the server".to_owned(),
-            Failure::Closed(reason) => format!("{reason:?}"),
+            Failure::Closed(reason) => reason.to_string(),
+            // Without the server's text, which can differ each time.
             Failure::Rejected(code, _) => format!("error {code}"),
-            Failure::TimedOut => "no ok in time".to_owned(),
-            Failure::ShuttingDown => "interrupted".to_owned(),
-            Failure::OtherProtocol(Some(protocol)) => format!("that is {protocol}, not an echo server"),
-            Failure::OtherProtocol(None) => "no echo server: it speaks another protocol".to_owned(),
-            Failure::ProtocolViolation | Failure::Replaced => failure.to_string(),
+            failure => failure.to_string(),
         };
         *self.broken.entry(how).or_default() += 1;
     }
@@ -83,11 +78,11 @@ impl Tally {
     }
 }
 
-/// The whole report.
+/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     passed: bool,
-    /// What is missing, one sentence each; none if it passed.
+    /// A sentence for each broken promise.
     missing: Vec<String>,
     clients: u64,
     over_s: f64,
@@ -96,7 +91,7 @@ pub(super) struct Report {
     #[serde(serialize_with = "output::exact")]
     seed: u64,
     elapsed_s: f64,
-    /// `message X` sent, those sent again included.
+    /// Messages sent, including those sent again.
     sent: u64,
     acknowledged: u64,
     natural_closes: u64,
@@ -104,27 +99,27 @@ pub(super) struct Report {
     dials_failed: u64,
     broken: BTreeMap<String, u64>,
     lost: u64,
-    /// Not known of a server elsewhere.
+    /// `None` with `--to`.
     reforwards: Option<u64>,
     /// From `message X` to `ok X`.
     latency_us: Percentiles,
     server: Option<State>,
 }
 
-/// What a run was.
+/// The options and totals of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) clients: u64,
     pub(super) over: Duration,
     pub(super) ack_delay: String,
-    /// Of each message, at least.
+    /// The least length of a message.
     pub(super) bytes: usize,
     pub(super) seed: u64,
     pub(super) elapsed: Duration,
-    /// Clients that started; fewer than all only if the run was interrupted.
+    /// Clients that started; fewer than all after an interruption.
     pub(super) started: u64,
     pub(super) sent: u64,
-    /// Whether the clients themselves have nothing left.
+    /// Whether the clients have nothing left.
     pub(super) clients_zero: bool,
 }
 
@@ -144,7 +139,7 @@ impl Report {
             missing.push(format!("{} not closed by the protocol", counted(broken, "connection")));
         }
         if !run.clients_zero {
-            missing.push("the clients have connections or timers left".to_owned());
+            missing.push("the clients have connections or timers left at the end".to_owned());
         }
         if let Some(state) = server.as_ref().filter(|state| !state.zero) {
             missing.push(state.summary());
@@ -207,19 +202,183 @@ impl Report {
             output::table(rows),
             self.latency_us.to_text(None)
         );
-        let server = self.server.as_ref().map(State::summary);
-        let server = server.unwrap_or_else(|| "server elsewhere: its state is not known here".to_owned());
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{server}");
-        for missing in &self.missing {
-            let _ = writeln!(text, "missing: {missing}");
-        }
-        let verdict = if self.passed {
-            "PASSED: every message got its ok and every connection was closed by the protocol"
-        } else {
-            "FAILED"
-        };
-        let _ = writeln!(text, "{verdict}");
+        let promise = "every message got its ok and every connection was closed by the protocol";
+        text += &verdict::to_text(self.server.as_ref(), &self.missing, 0, promise);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use echosphere_core::wire::ErrorCode;
+    use echosphere_core::{CloseReason, DialError};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// 1,000 acknowledgements, and between them failures of every kind.
+    fn notices() -> Vec<Notice> {
+        let failures = [
+            Failure::Dial(DialError::Refused),
+            Failure::Closed(CloseReason::Reset),
+            Failure::Rejected(ErrorCode::Busy, Bytes::from_static(b"one text")),
+            Failure::Rejected(ErrorCode::Busy, Bytes::from_static(b"another text")),
+            Failure::TimedOut,
+        ];
+        let acknowledged = (1..=1000_u64).map(|id| Notice::Acknowledged {
+            id,
+            round_trip: Duration::from_micros(id * 7919 % 1009),
+            total: Duration::from_secs(id),
+            retries: 0,
+        });
+        let mut notices: Vec<Notice> = acknowledged.collect();
+        for (at, failure) in failures.iter().cycle().take(52).enumerate() {
+            let (id, failure) = (at as u64, failure.clone());
+            let notice = match at % 4 {
+                0 => Notice::GaveUp {
+                    id,
+                    failure,
+                    attempts: 1,
+                },
+                _ => Notice::Retrying {
+                    id,
+                    failure,
+                    after: Duration::ZERO,
+                },
+            };
+            notices.insert(at * 19, notice);
+        }
+        notices
+    }
+
+    fn run() -> Run {
+        Run {
+            clients: 1013,
+            over: Duration::from_millis(1500),
+            ack_delay: "none".to_owned(),
+            bytes: 24,
+            seed: u64::MAX,
+            elapsed: Duration::from_secs(2),
+            started: 1013,
+            sent: 1065,
+            clients_zero: true,
+        }
+    }
+
+    fn state(zero: bool) -> State {
+        State {
+            zero,
+            connections: 0,
+            waiting: Some(1),
+            timers: 0,
+            counters: [("reforwards".to_owned(), 17), ("peak_connections".to_owned(), 99)].into(),
+        }
+    }
+
+    fn report(notices: &[Notice], run: Run, server: Option<State>) -> Report {
+        let mut tally = Tally::new().unwrap();
+        notices.iter().for_each(|notice| tally.note(notice));
+        assert_eq!(
+            tally.done(),
+            notices
+                .iter()
+                .filter(|notice| !matches!(notice, Notice::Retrying { .. }))
+                .count() as u64
+        );
+        let report = Report::new(run, &tally, server);
+        assert_eq!(report.passed(), report.missing.is_empty());
+        report
+    }
+
+    #[test]
+    fn every_figure_is_that_of_the_notices_one_by_one() {
+        let notices = notices();
+        let count = |is: fn(&Notice) -> bool| notices.iter().filter(|notice| is(notice)).count();
+        let failed = |is: fn(&Failure) -> bool| {
+            let failure = |notice: &Notice| match notice {
+                Notice::Retrying { failure, .. } | Notice::GaveUp { failure, .. } => is(failure),
+                Notice::Acknowledged { .. } => false,
+            };
+            notices.iter().filter(|notice| failure(notice)).count()
+        };
+        let mut broken = json!({
+            "error busy": failed(|failure| matches!(failure, Failure::Rejected(ErrorCode::Busy, _))),
+        });
+        broken[CloseReason::Reset.to_string()] =
+            failed(|failure| *failure == Failure::Closed(CloseReason::Reset)).into();
+        broken[Failure::TimedOut.to_string()] = failed(|failure| *failure == Failure::TimedOut).into();
+        let lost = 1013 - count(|notice| matches!(notice, Notice::Acknowledged { .. }));
+        let broken_count: u64 = broken.as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        let expected = json!({
+            "passed": false,
+            "missing": [
+                format!("{lost} messages did not get their ok"),
+                format!("{broken_count} connections not closed by the protocol"),
+            ],
+            "clients": 1013, "over_s": 1.5, "ack_delay": "none", "bytes": 24, "seed": "18446744073709551615",
+            "elapsed_s": 2.0, "sent": 1065, "acknowledged": 1000, "natural_closes": 1000,
+            "reconnects": count(|notice| matches!(notice, Notice::Retrying { .. })),
+            "dials_failed": failed(|failure| *failure == Failure::Dial(DialError::Refused)),
+            "broken": broken, "lost": lost, "reforwards": 17, "server": state(true),
+        });
+        let mut report = serde_json::to_value(report(&notices, run(), Some(state(true)))).unwrap();
+        let latency = report.as_object_mut().unwrap().remove("latency_us").unwrap();
+        assert_eq!(report, expected);
+        let round_trips = notices.iter().filter_map(|notice| match notice {
+            Notice::Acknowledged { round_trip, .. } => Some(round_trip.as_micros() as f64),
+            _ => None,
+        });
+        let longest = round_trips.fold(0.0, f64::max);
+        assert!(
+            (latency["max"].as_f64().unwrap() / longest - 1.0).abs() < 2e-3,
+            "{latency}"
+        );
+    }
+
+    #[test]
+    fn each_broken_promise_fails_the_load() {
+        let acknowledged: Vec<Notice> = notices()
+            .into_iter()
+            .filter(|notice| matches!(notice, Notice::Acknowledged { .. }))
+            .collect();
+        let run = || Run {
+            clients: 1000,
+            started: 1000,
+            ..run()
+        };
+        let missing = |run, server| report(&acknowledged, run, server).missing;
+        assert_eq!(missing(run(), None), Vec::<String>::new());
+        assert_eq!(missing(run(), Some(state(true))), Vec::<String>::new());
+        let interrupted = Run { clients: 1001, ..run() };
+        assert_eq!(missing(interrupted, None), ["1 client did not start: interrupted"]);
+        let left = Run {
+            clients_zero: false,
+            ..run()
+        };
+        assert_eq!(
+            missing(left, None),
+            ["the clients have connections or timers left at the end"]
+        );
+        assert_eq!(missing(run(), Some(state(false))), [state(false).summary()]);
+    }
+
+    #[test]
+    fn the_text_has_the_figures_of_the_report() {
+        let text = report(&notices(), run(), Some(state(true))).to_text();
+        for line in [
+            "1,013 clients over 1.5 s, ack delay none, seed 18446744073709551615: done in 2.00 s",
+            "  sent               1,065\n",
+            "  acknowledged       1,000\n",
+            "  reconnects         39\n",
+            "  re-forwards        17\n",
+            "  lost               13\n",
+            "  open at once       99 at most\n",
+            "  failed to connect  11\n",
+            "server at zero: 0 connections, 1 waiting message, 0 timers\nmissing: 13 messages",
+            "FAILED\n",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
+        }
     }
 }

@@ -1,36 +1,36 @@
-//! What was sent, what arrived, and what to send next.
+//! The books of a load: what to send next, what arrived, and the report.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use echosphere_core::hub::{Command, Notice, Reply, Request, UserIds};
+use echosphere_core::hub::{Command, Notice, Reply, Request, Unsent, UserIds};
 use echosphere_core::random::below;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::failure::Remote;
 use crate::latency::{Latencies, Percentiles};
-use crate::output;
 use crate::server::State;
 use crate::values::{counted, thousands};
+use crate::{output, verdict};
 
-/// What every body begins with: its sender, its number among the sender's, when it was sent in nanoseconds.
+/// The length of a body's header: its sender, its number among the sender's bodies, and its send time in nanoseconds.
 pub(super) const HEADER: usize = 4 + 4 + 8;
-/// Mistakes that are told; the others are counted.
-const TOLD: usize = 10;
+/// The most problems in a report; the others are counted.
+const LISTED: usize = 10;
 
-/// What was asked for.
+/// The options of a load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) users: u32,
-    pub(super) messages: u32,
-    pub(super) fan_out: u32,
-    pub(super) size: usize,
-    pub(super) window: u32,
-    pub(super) seed: u64,
+pub(crate) struct Plan {
+    pub(crate) users: u32,
+    pub(crate) messages: u32,
+    pub(crate) fan_out: u32,
+    pub(crate) size: usize,
+    pub(crate) window: u32,
+    pub(crate) seed: u64,
 }
 
 impl Plan {
@@ -47,25 +47,27 @@ impl Plan {
 struct User {
     id: u64,
     sent: u32,
-    /// Bodies that others have sent it, less those that the hub said it did not send on.
-    expected: u64,
-    received: u64,
+    receipts: u32,
+    /// The bodies on their way to it: sender and number.
+    expected: BTreeSet<(u32, u32)>,
 }
 
-/// What came of it so far.
+/// The results so far.
 pub(super) struct Tally {
     plan: Plan,
+    remote: Remote,
     rng: ChaCha8Rng,
-    /// None once all is done.
+    /// `None` at the end of the load.
     commands: Option<mpsc::UnboundedSender<Command>>,
     start: Instant,
     users: Vec<User>,
     by_id: BTreeMap<u64, u32>,
-    /// The last body's number, by receiver and sender.
+    /// The number of the last body, by receiver and sender.
     last: BTreeMap<(u32, u32), u32>,
     receipts: u64,
     delivered: u64,
-    unsent: u64,
+    /// Bodies that arrived and were not expected, because they were not sent or had arrived before.
+    unexpected: u64,
     latencies: Latencies,
     filling: Filling,
     wrong: Vec<String>,
@@ -73,9 +75,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(plan: Plan, rng: ChaCha8Rng, commands: mpsc::UnboundedSender<Command>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        plan: Plan,
+        remote: Remote,
+        rng: ChaCha8Rng,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             plan,
+            remote,
             rng,
             commands: Some(commands),
             start: Instant::now(),
@@ -84,7 +92,7 @@ impl Tally {
             last: BTreeMap::new(),
             receipts: 0,
             delivered: 0,
-            unsent: 0,
+            unexpected: 0,
             latencies: Latencies::new()?,
             filling: Filling::new(plan.size - HEADER),
             wrong: Vec::new(),
@@ -107,38 +115,43 @@ impl Tally {
                 Reply::Identity(id) => self.identified(session as u32, id),
                 Reply::Relayed { sent, unsent } => {
                     self.receipts += 1;
+                    let number = self.users[session as usize].receipts;
+                    self.users[session as usize].receipts += 1;
                     let receivers = u32::from(sent) + unsent.len() as u32;
                     if receivers != self.plan.fan_out {
                         self.wrong(format!(
-                            "a receipt names {receivers} receivers, not {}",
+                            "a receipt lists {receivers} receivers instead of {}",
                             self.plan.fan_out
                         ));
                     }
                     for (id, why) in unsent {
-                        self.unsent += 1;
-                        self.wrong(format!("the hub did not send on to user {id}: {why:?}"));
+                        let why = match why {
+                            Unsent::Unknown => "it does not know that user",
+                            Unsent::TooSlow => "that user does not read",
+                        };
+                        self.wrong(format!("the hub did not relay to user {id}: {why}"));
                         if let Some(user) = self.by_id.get(&id) {
-                            self.users[*user as usize].expected -= 1;
+                            self.users[*user as usize].expected.remove(&(session as u32, number));
                         }
                     }
                     self.send(session as u32);
                 }
-                other => self.wrong(format!("an answer to nothing that was asked: {other:?}")),
+                _ => self.wrong("the hub sent an answer that does not fit its request".to_owned()),
             },
             Notice::Received { session, from, body } => self.arrived(session as u32, from, body),
             Notice::Ended {
                 failure: Some(failure), ..
-            } => self.wrong(format!("a session ended: {failure:?}")),
+            } => self.wrong(format!("a session ended: {}", self.remote.explain(&failure))),
             Notice::Retrying { .. } | Notice::Unanswered { .. } | Notice::Ended { .. } => {}
         }
-        if self.receipts == self.plan.relays() && self.delivered + self.unsent == self.plan.deliveries() {
+        if self.receipts == self.plan.relays() && self.lost() == 0 {
             self.commands = None;
         }
     }
 
     fn ask(&self, session: u64, request: Request) {
         if let Some(commands) = &self.commands {
-            // Whoever takes the commands has ended only if the load was interrupted.
+            // The receiver is gone only after an interruption.
             let _ = commands.send(Command::Ask {
                 session,
                 ask: 0,
@@ -162,30 +175,35 @@ impl Tally {
         }
     }
 
-    /// Has a user send its next body, if it has one left.
+    /// Sends a user's next body, if one is left.
     fn send(&mut self, user: u32) {
         let number = self.users[user as usize].sent;
         if number == self.plan.messages {
             return;
         }
         self.users[user as usize].sent += 1;
-        let to = self.receivers();
+        let to = self.receivers(user, number);
         let sent = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let body = self.filling.body(user, number, sent);
         self.ask(user.into(), Request::Relay { to, body });
     }
 
-    /// So many different users as a body is sent to.
-    fn receivers(&mut self) -> UserIds {
+    /// The bodies that are on their way.
+    fn lost(&self) -> u64 {
+        self.users.iter().map(|user| user.expected.len() as u64).sum()
+    }
+
+    /// Chooses the receivers of a body of this sender.
+    fn receivers(&mut self, sender: u32, number: u32) -> UserIds {
         let (users, count) = (self.plan.users, self.plan.fan_out);
         let mut chosen: Vec<u32> = Vec::with_capacity(count as usize);
-        // Floyd's sampling: as many draws as receivers.
+        // Floyd's algorithm: one draw for each receiver.
         for most in users - count..users {
             let drawn = below(&mut self.rng, most + 1);
             chosen.push(if chosen.contains(&drawn) { most } else { drawn });
         }
         for user in &chosen {
-            self.users[*user as usize].expected += 1;
+            self.users[*user as usize].expected.insert((sender, number));
         }
         chosen.iter().map(|user| self.users[*user as usize].id).collect()
     }
@@ -193,19 +211,22 @@ impl Tally {
     fn arrived(&mut self, receiver: u32, from: u64, whole: Bytes) {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.delivered += 1;
-        self.users[receiver as usize].received += 1;
         let mut rest = whole;
         if rest.len() != self.plan.size {
-            self.wrong(format!("a body of {} bytes, not {}", rest.len(), self.plan.size));
+            self.wrong(format!("a body has {} bytes instead of {}", rest.len(), self.plan.size));
             return;
         }
         let (sender, number, sent) = (rest.get_u32(), rest.get_u32(), rest.get_u64());
         if self.by_id.get(&from) != Some(&sender) {
-            self.wrong(format!("a body of user {sender} is said to be from {from}"));
+            self.wrong(format!("a body of user {sender} has the sender id {from}"));
             return;
         }
         if rest != self.filling.of(sender, number) {
-            self.wrong(format!("body {number} of user {sender} is not what was sent"));
+            self.wrong(format!("body {number} of user {sender} arrived changed"));
+        }
+        if !self.users[receiver as usize].expected.remove(&(sender, number)) {
+            self.unexpected += 1;
+            return;
         }
         if let Some(before) = self.last.insert((receiver, sender), number)
             && before >= number
@@ -218,7 +239,7 @@ impl Tally {
     }
 
     fn wrong(&mut self, what: String) {
-        if self.wrong.len() < TOLD {
+        if self.wrong.len() < LISTED {
             self.wrong.push(what);
         } else {
             self.more_wrong += 1;
@@ -226,25 +247,17 @@ impl Tally {
     }
 
     pub(super) fn report(&mut self, elapsed: Duration, hub: Option<State>) -> Report {
-        let lost: u64 = self
-            .users
-            .iter()
-            .map(|user| user.expected.saturating_sub(user.received))
-            .sum();
-        let twice: u64 = self
-            .users
-            .iter()
-            .map(|user| user.received.saturating_sub(user.expected))
-            .sum();
+        let lost = self.lost();
         if lost > 0 {
-            self.wrong(format!("{} bodies did not arrive", thousands(lost)));
+            self.wrong(format!("{} did not arrive", counted(lost, "delivery")));
         }
-        if twice > 0 {
-            self.wrong(format!("{} bodies arrived that should not have", thousands(twice)));
+        if self.unexpected > 0 {
+            let unexpected = counted(self.unexpected, "delivery");
+            self.wrong(format!("{unexpected} arrived twice or was never sent"));
         }
         if self.receipts < self.plan.relays() {
             let missing = self.plan.relays() - self.receipts;
-            self.wrong(format!("{} relays got no receipt", thousands(missing)));
+            self.wrong(format!("{} got no receipt", counted(missing, "relay")));
         }
         if let Some(state) = hub.as_ref().filter(|state| !state.zero) {
             self.wrong(state.summary());
@@ -281,7 +294,7 @@ impl Tally {
     }
 }
 
-/// What fills bodies after their header: bytes that count up, from another one for each body.
+/// The bytes of bodies after their header: they count up, from a different start for each body.
 struct Filling {
     bytes: Vec<u8>,
     len: usize,
@@ -308,13 +321,13 @@ impl Filling {
     }
 }
 
-/// The whole report.
+/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     passed: bool,
-    /// What is missing or wrong, one sentence each; none if it passed.
+    /// A sentence for each broken promise.
     missing: Vec<String>,
-    /// How many more there are.
+    /// The number of sentences left out.
     more_missing: u64,
     users: u32,
     messages: u32,
@@ -330,7 +343,7 @@ pub(super) struct Report {
     relays_per_s: f64,
     deliveries_per_s: f64,
     delivered_bytes_per_s: f64,
-    /// From the sender to a receiver.
+    /// From sending to delivery.
     latency_us: Percentiles,
     server: Option<State>,
 }
@@ -382,22 +395,235 @@ impl Report {
             output::table(rows),
             self.latency_us.to_text(None)
         );
-        let hub = self.server.as_ref().map(State::summary);
-        let hub = hub.unwrap_or_else(|| "hub elsewhere: its state is not known here".to_owned());
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{hub}");
-        for missing in &self.missing {
-            let _ = writeln!(text, "missing: {missing}");
-        }
-        if self.more_missing > 0 {
-            let _ = writeln!(text, "and {} more", thousands(self.more_missing));
-        }
-        let verdict = if self.passed {
-            "PASSED: every body arrived once at each receiver, in order and whole"
-        } else {
-            "FAILED"
-        };
-        let _ = writeln!(text, "{verdict}");
+        let promise = "every body arrived once at each receiver, in order and unchanged";
+        text += &verdict::to_text(self.server.as_ref(), &self.missing, self.more_missing, promise);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use echosphere_core::failure::Failure;
+    use rand_chacha::rand_core::SeedableRng;
+    use serde_json::json;
+
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        users: 4,
+        messages: 10,
+        fan_out: 2,
+        size: 20,
+        window: 3,
+        seed: 7,
+    };
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Hub {
+        Honest,
+        /// Does not deliver the fifth body, and delivers the sixth twice, to one receiver.
+        LosesAndDoubles,
+        /// Changes the last byte of the fifth body.
+        Changes,
+        /// Delivers the fifth body after the next one of its sender.
+        Reorders,
+        /// States that the fifth body was not relayed to its first receiver.
+        Refuses,
+        /// Delivers the fifth body from another sender's id.
+        Confuses,
+        /// Stops to answer at the fifth body.
+        Stops,
+    }
+
+    fn id(user: u64) -> u64 {
+        100 + user
+    }
+
+    /// Runs a load against such a hub. Returns its report, and the bodies that the hub delivered, without their sizes.
+    fn run(hub: Hub) -> (serde_json::Value, u64) {
+        let (commands, mut asked) = mpsc::unbounded_channel();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1234));
+        let remote = Remote::server(&addr.into(), "a hub", "hub serve --listen", "--timeout");
+        let mut tally = Tally::new(PLAN, remote, ChaCha8Rng::seed_from_u64(7), commands).unwrap();
+        for session in 0..u64::from(PLAN.users) {
+            tally.note(Notice::Connected { session });
+        }
+        let (mut relays, mut delivered, mut held) = (0, 0, Vec::new());
+        while let Ok(Command::Ask { session, request, .. }) = asked.try_recv() {
+            let answered = |reply| Notice::Answered {
+                session,
+                ask: 0,
+                reply,
+                round_trip: Duration::from_micros(1),
+            };
+            let (to, body) = match request {
+                Request::Identity => {
+                    tally.note(answered(Reply::Identity(id(session))));
+                    continue;
+                }
+                Request::Relay { to, body } => (to, body),
+                other => panic!("{other:?} is not of a load"),
+            };
+            relays += 1;
+            let odd = relays == 5;
+            if odd && hub == Hub::Stops {
+                tally.note(Notice::Ended {
+                    session,
+                    failure: Some(Failure::TimedOut),
+                });
+                break;
+            }
+            let mut unsent = Vec::new();
+            let mut deliveries = Vec::new();
+            for (at, receiver) in to.iter().enumerate() {
+                let first = at == 0;
+                let mut body = body.clone();
+                let mut from = id(session);
+                match hub {
+                    Hub::Refuses if odd && first => {
+                        unsent.push((receiver, Unsent::TooSlow));
+                        continue;
+                    }
+                    Hub::LosesAndDoubles if odd && first => continue,
+                    Hub::LosesAndDoubles if relays == 6 && first => deliveries.push((receiver, from, body.clone())),
+                    Hub::Changes if odd && first => {
+                        let mut changed = body.to_vec();
+                        *changed.last_mut().unwrap() ^= 1;
+                        body = changed.into();
+                    }
+                    Hub::Confuses if odd && first => from = id((session + 1) % 4),
+                    Hub::Reorders if odd => {
+                        held.push((receiver, from, body));
+                        continue;
+                    }
+                    _ => {}
+                }
+                deliveries.push((receiver, from, body));
+            }
+            if relays > 5 + u64::from(PLAN.users * PLAN.window) {
+                deliveries.append(&mut held);
+            }
+            let sent = PLAN.fan_out as u8 - unsent.len() as u8;
+            tally.note(answered(Reply::Relayed { sent, unsent }));
+            for (receiver, from, body) in deliveries {
+                delivered += 1;
+                let session = receiver - id(0);
+                tally.note(Notice::Received { session, from, body });
+            }
+        }
+        assert_eq!(tally.delivered(), delivered, "{hub:?}");
+        assert_eq!(
+            tally.is_done(),
+            !matches!(hub, Hub::LosesAndDoubles | Hub::Confuses | Hub::Stops),
+            "{hub:?}"
+        );
+        let mut report = serde_json::to_value(tally.report(Duration::from_secs(2), None)).unwrap();
+        let latency = report.as_object_mut().unwrap().remove("latency_us").unwrap();
+        assert!(latency["max"].as_f64() >= latency["p50"].as_f64(), "{latency}");
+        (report, delivered)
+    }
+
+    #[test]
+    fn the_report_of_an_honest_hub_has_every_figure() {
+        let (report, delivered) = run(Hub::Honest);
+        assert_eq!(delivered, 80);
+        let expected = json!({
+            "passed": true, "missing": [], "more_missing": 0,
+            "users": 4, "messages": 10, "fan_out": 2, "bytes": 20, "window": 3, "seed": "7",
+            "elapsed_s": 2.0, "relayed": 40, "delivered": 80, "lost": 0,
+            "relays_per_s": 20.0, "deliveries_per_s": 40.0, "delivered_bytes_per_s": 800.0,
+            "server": null,
+        });
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn a_report_names_each_thing_that_a_hub_does_wrong() {
+        for (hub, lost, sentences) in [
+            (
+                Hub::LosesAndDoubles,
+                1,
+                &[
+                    "1 delivery did not arrive",
+                    "1 delivery arrived twice or was never sent",
+                ][..],
+            ),
+            (Hub::Changes, 0, &["body 1 of user 1 arrived changed"]),
+            (
+                Hub::Reorders,
+                0,
+                &["got body 1 of user 1 after", "got body 1 of user 1 after"],
+            ),
+            (Hub::Refuses, 0, &["that user does not read"]),
+            (
+                Hub::Confuses,
+                1,
+                &["has the sender id 102", "1 delivery did not arrive"],
+            ),
+        ] {
+            let (report, delivered) = run(hub);
+            let missing: Vec<&str> = report["missing"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|text| text.as_str())
+                .collect();
+            assert_eq!(report["passed"], false, "{hub:?}");
+            assert_eq!(
+                (&report["lost"], &report["delivered"]),
+                (&lost.into(), &delivered.into()),
+                "{hub:?}: {missing:?}"
+            );
+            assert_eq!(missing.len(), sentences.len(), "{hub:?}: {missing:?}");
+            for (missing, sentence) in missing.iter().zip(sentences) {
+                assert!(missing.contains(sentence), "{hub:?}: {missing}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_counts_what_a_hub_did_not_answer() {
+        let (report, delivered) = run(Hub::Stops);
+        // Four relays were answered, and each let its user send another.
+        assert_eq!(
+            (&report["relayed"], &report["delivered"]),
+            (&4.into(), &delivered.into())
+        );
+        assert_eq!(report["lost"], 16 * 2 - delivered);
+        let missing = report["missing"].to_string();
+        for sentence in [
+            "did not answer in time",
+            "24 deliveries did not arrive",
+            "36 relays got no receipt",
+        ] {
+            assert!(missing.contains(sentence), "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_report_lists_ten_problems_and_counts_the_others() {
+        let (commands, _asked) = mpsc::unbounded_channel();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1234));
+        let remote = Remote::server(&addr.into(), "a hub", "hub serve --listen", "--timeout");
+        let mut tally = Tally::new(PLAN, remote, ChaCha8Rng::seed_from_u64(7), commands).unwrap();
+        for _ in 0..13 {
+            let body = Bytes::from_static(b"short");
+            tally.note(Notice::Received {
+                session: 0,
+                from: 1,
+                body,
+            });
+        }
+        let report = tally.report(Duration::from_secs(1), None);
+        assert_eq!((report.missing.len(), report.more_missing), (10, 4));
+        assert!(
+            report
+                .to_text()
+                .contains("missing: 4 more problems are left out here\nFAILED"),
+            "{}",
+            report.to_text()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What a host's sockets see, held against the rules of connections.
+//! Checks a host's sockets against the rules of connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Time};
@@ -6,10 +6,11 @@ use echosphere_core::{CloseReason, ConnId, Time};
 use super::{Host, Socket};
 use crate::direct::conn::Arrival;
 use crate::direct::net::{MILLISECOND, Nanos, Net};
-use crate::direct::rules::SharedTold;
+use crate::direct::rules::SharedView;
 use crate::marks::Mark;
 use crate::observe::Observable;
-use crate::side::Side;
+use crate::oracle::silence::HOUR;
+use crate::role::Role;
 use crate::words;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
@@ -21,10 +22,10 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// Checks what the machine was told of connections that have ended. `after` is what has just come on one of them,
+    /// Checks the ends of connections that the machine received. `after` is what has just come on one of them,
     /// and whether the machine knew it.
     pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
-        let ended = self.told.borrow_mut().take_ended();
+        let ended = self.view.borrow_mut().take_ended();
         if ended.is_empty() && after.is_none_or(|(.., arrival)| arrival == Arrival::Data) {
             return;
         }
@@ -38,7 +39,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let expected = match arrival {
                     Some(Arrival::Fin) if lines && self.bodies_of_lines => {
                         // Where such a body ends is not seen here.
-                        (self.side == Side::Server).then_some(CloseReason::PeerClosed)
+                        (self.role == Role::Server).then_some(CloseReason::PeerClosed)
                     }
                     Some(Arrival::Fin) if socket.spoken.frames.is_mid_frame() => {
                         Some(CloseReason::Malformed(ErrorCode::Truncated))
@@ -51,14 +52,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let by_peer = [CloseReason::PeerClosed, CloseReason::Reset].contains(&reason);
                 if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
                     result = result.and(Err(format!(
-                        "{id:?} ended ({}), and nothing of that has come",
+                        "{id:?} ended ({}), and its peer sent nothing of the kind",
                         words::why(reason)
                     )));
                 }
-                if let (Side::Client, CloseReason::Malformed(code)) = (self.side, reason)
+                if let (Role::Client, CloseReason::Malformed(code)) = (self.role, reason)
                     && code != ErrorCode::Truncated
                 {
-                    result = result.and(Err(format!("{id:?} was sent what nobody can read: {code}")));
+                    result = result.and(Err(format!("{id:?} was sent bytes that cannot be decoded: {code}")));
                 }
                 if reason == CloseReason::Malformed(ErrorCode::Truncated) {
                     net.marks.hit(Mark::Truncated);
@@ -79,21 +80,21 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
             if self.calm && !closed && !silent {
                 self.check(Err(format!(
-                    "{id:?} ended ({}), though nothing goes wrong",
+                    "{id:?} ended ({}) in a run without faults",
                     words::why(reason)
                 )));
             }
         }
         // A connection may go on whose peer has finished sending, and the machine is told that too. What its caller reads
         // in the same step may then end it.
-        let finished = self.told.borrow().last_peer_finished();
+        let finished = self.view.borrow().last_peer_finished();
         if let Some((id, true, arrival)) = after
             && arrival != Arrival::Data
             && !(arrival == Arrival::Fin && finished == Some(id))
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(
-                "the {} of {id:?} has come, and the machine was not told",
+                "the {} of {id:?} arrived, and the machine did not receive it",
                 if arrival == Arrival::Fin { "end" } else { "reset" }
             )));
         }
@@ -101,7 +102,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
 
     /// Notes which connections the machine has finished.
     pub(super) fn note_finished(&mut self, net: &Net) {
-        let finished = self.told.borrow_mut().take_finished();
+        let finished = self.view.borrow_mut().take_finished();
         for id in finished {
             let now = self.local(net.now);
             let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
@@ -117,38 +118,42 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         codec.and_then(Codec::framing) == Some(Framing::Lines)
     }
 
-    /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
+    /// Checks that the machine receives all that the other side's machine sent, in order; and
     /// notes what it sent itself.
     pub(super) fn check_order(&mut self, net: &mut Net) {
-        if self.told.borrow().passed.is_empty() {
+        if self.view.borrow().passed.is_empty() {
             return;
         }
-        let (told, types) = (SharedTold::clone(&self.told), self.types());
-        for passed in told.borrow_mut().passed.drain(..) {
+        let (view, types) = (SharedView::clone(&self.view), self.types());
+        let now = self.local(net.now);
+        for passed in view.borrow_mut().passed.drain(..) {
             let socket = self.sockets.get_mut(passed.conn.slot as usize).and_then(Option::as_mut);
             let Some(socket) = socket.filter(|socket| socket.id == passed.conn) else {
                 continue;
             };
+            if now.since(std::mem::replace(&mut socket.used, now)) >= HOUR {
+                net.marks.hit(Mark::SilentForAnHour);
+            }
             let conn = &mut net.conns[socket.index];
             if passed.by_length && (conn.lines || types) {
                 continue;
             }
             // A server may take what is left of a line for one that is whole, when its sender has crashed.
-            let crashed = conn.ends[self.side as usize].fin_heard && conn.ends[self.side.other() as usize].crashed;
-            let cut = crashed && conn.lines && self.bodies_of_lines && self.side == Side::Server;
+            let crashed = conn.ends[self.role as usize].fin_heard && conn.ends[self.role.other() as usize].crashed;
+            let cut = crashed && conn.lines && self.bodies_of_lines && self.role == Role::Server;
             if let (true, Some((bytes, last))) = (passed.heard, passed.part) {
                 socket.half.take_part(bytes, last);
             }
             let pipes = &mut conn.pipes;
             if !passed.heard {
                 socket.backlog.more += passed.size;
-                pipes[self.side as usize].said.extend(passed.digest);
+                pipes[self.role as usize].said.extend(passed.digest);
             } else if passed.digest.is_some()
-                && pipes[self.side.other() as usize].said.pop_front() != passed.digest
+                && pipes[self.role.other() as usize].said.pop_front() != passed.digest
                 && !cut
             {
                 self.check(Err(format!(
-                    "{:?}: what was heard is not what was sent next",
+                    "{:?}: the machine did not receive the message that was sent next",
                     passed.conn
                 )));
             }
@@ -158,9 +163,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// A socket is let go of. That breaks its connection off, unless it had finished, or its peer has broken it off; it may, if what
     /// was to be written before the end could not be.
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
-        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
+        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
         if !finished && !socket.stuck && !socket.slow {
-            self.check(Err(format!("{:?} was broken off, and not closed in order", socket.id)));
+            self.check(Err(format!("{:?} was reset instead of closed cleanly", socket.id)));
         }
     }
 
@@ -169,7 +174,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let held = self.open;
         if held >= self.link.max_connections {
             self.check(Err(format!(
-                "a connection was let in beside {held} others, which is too many"
+                "a connection was accepted beside {held} others, which is too many"
             )));
         }
     }
@@ -178,7 +183,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_refused(&mut self) {
         let held = self.open;
         if held < self.link.max_connections {
-            self.check(Err(format!("a connection was refused beside only {held} others")));
+            self.check(Err(format!(
+                "a connection was refused as one too many beside only {held} others"
+            )));
         }
     }
 
@@ -188,25 +195,25 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(id));
         if let (Some(socket), Some(outbox)) = (socket.filter(|socket| socket.id == id), outbox) {
-            let known = self.told.borrow().knows(id);
+            let known = self.view.borrow().knows(id);
             let result = socket.backlog.wrote(now, outbox.len(), known, &self.link);
             self.check(result);
         }
     }
 
-    /// The end of what the other side sent has come: its machine must have been heard out.
+    /// The end of the stream has arrived: the machine must have received everything before it.
     pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
-        let from = self.side.other() as usize;
+        let from = self.role.other() as usize;
         let conn = &net.conns[index];
         let left = conn.pipes[from].said.len();
         if left > 0 && !conn.ends[from].crashed {
             self.check(Err(format!(
-                "a connection ended in order, and {left} messages sent on it were never heard"
+                "a connection closed cleanly, and {left} messages that were sent on it were not received"
             )));
         }
     }
 
-    /// Checks that nobody is kept waiting for a sign of life.
+    /// Checks silences: keepalives are sent, and time-outs end them.
     pub(in crate::direct) fn check_silence(&mut self, net: &Net) {
         if self.endpoint.is_none() || self.paused_until + MILLISECOND > net.now {
             return;
@@ -218,9 +225,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 continue;
             }
             let conn = &net.conns[socket.index];
-            let end = &conn.ends[self.side as usize];
+            let end = &conn.ends[self.role as usize];
             let lines = conn.lines || types;
-            if self.told.borrow().knows(socket.id) {
+            if self.view.borrow().knows(socket.id) {
                 result = result.and(socket.backlog.check_kept(now, &self.link));
                 let fin_sent = end.fin_sent || end.blocked || socket.stuck;
                 let finishing = socket.spoken.check_finishing(now, fin_sent, &self.link);
@@ -230,7 +237,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let kept = socket.spoken.check_kept(now, lines, socket.met, &self.link);
                 result = result.and(kept.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
-            if !end.blocked && !end.fin_sent && self.told.borrow().knows(socket.id) {
+            if !end.blocked && !end.fin_sent && self.view.borrow().knows(socket.id) {
                 let silence = socket.spoken.check_silence(now, lines, &self.link);
                 result = result.and(silence.map_err(|rule| format!("{:?}: {rule}", socket.id)));
             }
@@ -248,7 +255,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         *count += 1;
         if *count > WAKES {
-            self.check(Err("its timer rings on and on, and nothing is done".to_owned()));
+            self.check(Err("its timer fires again and again without effect".to_owned()));
         }
     }
 

@@ -1,14 +1,14 @@
-//! Connections that begin.
+//! How a host accepts, refuses and opens connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError};
 
 use super::{Half, Host, Socket};
+use crate::direct::history::EndOf;
 use crate::direct::net::Net;
 use crate::direct::rules::{Backlog, Spoken};
-use crate::direct::story::EndOf;
 use crate::observe::Observable;
-use crate::side::Side;
+use crate::role::Role;
 
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// An attempt to connect has reached this host.
@@ -47,8 +47,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if let Some(mut codec) = codec {
             codec.encode_error(refusal.code, &refusal.text, &mut farewell);
         }
-        net.send(index, self.side, farewell.chunks(), farewell.len());
-        net.finish(index, self.side);
+        net.send(index, self.role, farewell.chunks(), farewell.len());
+        net.finish(index, self.role);
     }
 
     /// The answer to an attempt to connect has reached this host.
@@ -68,12 +68,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     net.forget_if_over(index);
                 }
             }
-            // Nobody asks any more.
+            // The attempt was abandoned.
             _ => {
                 if yes && self.dark {
                     net.die(index);
                 } else if yes {
-                    net.reset(index, self.side);
+                    net.reset(index, self.role);
                 }
                 net.forget_if_over(index);
             }
@@ -85,19 +85,22 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if slot >= self.sockets.len() {
             self.sockets.resize_with(slot + 1, || None);
         }
-        let spoken = Spoken::since(self.local(net.now));
+        let now = self.local(net.now);
+        let spoken = Spoken::since(now);
         let before = self.sockets[slot].replace(Socket {
             id,
             index,
             spoken,
             backlog: Backlog::default(),
-            met: self.side == Side::Client,
+            met: self.role == Role::Client,
+            used: now,
             stuck: false,
             slow: false,
             half: Half::default(),
         });
         self.open += usize::from(before.is_none());
-        net.conns[index].ends[self.side as usize].id = Some(id);
+        self.most_open = self.most_open.max(self.open);
+        net.conns[index].ends[self.role as usize].id = Some(id);
         if let Some(ends) = &mut net.ends {
             ends.push(EndOf {
                 conn: net.conns[index].serial,

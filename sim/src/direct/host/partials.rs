@@ -1,4 +1,4 @@
-//! What half-received messages hold, held against section "Half-received messages" of `docs/PROTOCOL.md`.
+//! Checks half-received messages against section "Half-received messages" of `docs/PROTOCOL.md`.
 
 use std::cmp::Reverse;
 
@@ -10,8 +10,8 @@ use crate::direct::net::Net;
 use crate::marks::Mark;
 use crate::observe::Observable;
 use crate::oracle::partial::rounded;
+use crate::role::Role;
 use crate::scenario::LINK;
-use crate::side::Side;
 
 /// What one connection has received of a message that is not whole.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Half {
     since: Time,
     /// What it counts with; nothing once its connection is closing.
     counted: usize,
-    /// Its connection had to be told `busy`.
+    /// Its connection had to be sent `busy`.
     pub(super) refused: bool,
 }
 
@@ -35,7 +35,7 @@ impl Half {
 impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether the bound can be met in this run. In others nothing is compared, for speed.
     pub(super) fn is_bounded(&self) -> bool {
-        self.side == Side::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
+        self.role == Role::Server && self.link.max_partial_bytes < LINK.max_partial_bytes
     }
 
     fn socket(&self, id: ConnId) -> Option<&Socket> {
@@ -48,12 +48,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         socket.filter(|socket| socket.id == id).map(|socket| &mut socket.half)
     }
 
-    /// Whether the connection is not closing: its machine knows it, or it has not begun and is told nothing.
+    /// Whether the connection is not closing: its machine knows it, or it has not begun and is sent nothing.
     fn goes_on(&self, net: &Net, socket: &Socket) -> bool {
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
         let silent = outbox.is_some_and(|outbox| outbox.is_empty());
-        let finished = net.conns[socket.index].ends[self.side as usize].fin_sent;
-        self.told.borrow().knows(socket.id) || !socket.met && silent && !finished
+        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
+        self.view.borrow().knows(socket.id) || !socket.met && silent && !finished
     }
 
     /// The connections that have just been refused for their half-received messages.
@@ -65,12 +65,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         if total == std::mem::replace(&mut self.refused, total) {
             return Vec::new();
         }
-        let told = self.told.borrow();
+        let view = self.view.borrow();
         let sockets = self.halves.iter().filter_map(|id| self.socket(*id));
-        let refused = sockets.filter(|socket| match told.end_of(socket.id) {
+        let refused = sockets.filter(|socket| match view.end_of(socket.id) {
             Some(reason) => reason == CloseReason::PartialLimit,
-            // Whoever has not begun is told nothing else than the last words.
-            None => !socket.met && !told.knows(socket.id) && self.says_busy(socket),
+            // A connection that has not begun is sent nothing but the last error.
+            None => !socket.met && !view.knows(socket.id) && self.says_busy(socket),
         });
         refused.map(|socket| socket.id).collect()
     }
@@ -150,7 +150,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if let Some(id) = refused.first() {
             self.check(Err(format!(
-                "{id:?} is told busy for its half-received message, and without it all hold {total} bytes of {bound} allowed"
+                "{id:?} is sent busy for its half-received message, though the others hold {total} bytes of the {bound} allowed"
             )));
         }
     }
@@ -183,7 +183,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if held != expected {
             self.check(Err(format!(
-                "half-received messages are said to hold {held} bytes, and hold {expected}"
+                "half-received messages are counted with {held} bytes, should be {expected}"
             )));
         }
     }

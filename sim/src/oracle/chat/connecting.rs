@@ -1,13 +1,13 @@
-//! When a client connects, and when it tries again.
+//! When a chat client connects, retries and gives up.
 
 use echosphere_core::chat::{ClientConfig, Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, ConnId, DialToken, Event, Machine};
 
-use super::callers::Reading;
+use super::machines::SimClient;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
-use crate::oracle::trying::{Rule, Trying};
+use crate::oracle::attempts::{AttemptRule, Attempts};
 use crate::words;
 
 /// After these another connection may do better.
@@ -33,7 +33,7 @@ struct Session {
     stage: Stage,
     /// When the stage is over at the latest.
     due: Option<echosphere_core::Time>,
-    trying: Trying,
+    attempts: Attempts,
     /// The server's last words were not about the connection alone.
     sent_away: bool,
     /// The server has welcomed it.
@@ -68,9 +68,9 @@ impl Connecting {
     pub(super) fn step(
         &mut self,
         marks: &Marks,
-        client: &Reading,
-        event: &EventOf<Reading>,
-        actions: &[ActionOf<Reading>],
+        client: &SimClient,
+        event: &EventOf<SimClient>,
+        actions: &[ActionOf<SimClient>],
     ) -> Result<(), String> {
         let dials: Vec<DialToken> = actions
             .iter()
@@ -93,7 +93,7 @@ impl Connecting {
         if let (Event::Command(Command::Connect), None) = (event, &self.session)
             && !self.draining
         {
-            let rule = Rule {
+            let rule = AttemptRule {
                 steps: self.config.backoff,
                 attempt: self.config.welcome_timeout,
                 all: Some(self.config.connect_timeout),
@@ -103,7 +103,7 @@ impl Connecting {
             self.session = Some(Session {
                 stage: Stage::Pause,
                 due: None,
-                trying: Trying::begins(rule, now),
+                attempts: Attempts::begins(rule, now),
                 sent_away: false,
                 welcomed: false,
             });
@@ -116,7 +116,7 @@ impl Connecting {
             Event::Opened(conn, opened) if opened.dial.map(Stage::Dialling) == Some(session.stage) => {
                 session.stage = Stage::Greeting(*conn);
                 self.connected = true;
-                session.due = Some(session.trying.until(now));
+                session.due = Some(session.attempts.until(now));
                 if client.types {
                     session.welcomed(*conn);
                 }
@@ -125,8 +125,11 @@ impl Connecting {
                 session.welcomed(*conn);
             }
             Event::Received(conn, Message::Error(code, _)) if session.stage.is_on(*conn) => {
+                if *code == ErrorCode::Full {
+                    marks.hit(Mark::ToldFull);
+                }
                 let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
-                // It is not busy with somebody else: it holds too much of half-received messages.
+                // It has no session with another client: half-received messages hold too much.
                 let too_much = *code == ErrorCode::Busy && matches!(session.stage, Stage::Open(_));
                 session.sent_away = !ends && !too_much && !OF_THE_CONNECTION.contains(code);
             }
@@ -144,12 +147,12 @@ impl Connecting {
             session.stage = Stage::Pause;
             session.due = None;
             session.sent_away = false;
-            session.trying.fails(now, refused && !self.connected);
+            session.attempts.fails(now, refused && !self.connected);
             match pause {
-                Some(_) if hopeless => return Err("another attempt, where none can do better".to_owned()),
-                Some(after) => session.due = Some(session.trying.pauses(now, after)?),
+                Some(_) if hopeless => return Err("another attempt, though the failure is final".to_owned()),
+                Some(after) => session.due = Some(session.attempts.pauses(now, after)?),
                 None if !hopeless => {
-                    session.trying.gives_up(now)?;
+                    session.attempts.gives_up(now)?;
                     marks.hit(Mark::ChatGaveUp);
                 }
                 None => {}
@@ -158,11 +161,11 @@ impl Connecting {
             let left = ended && !client.reads.is_empty();
             if pause.is_some() == ended && !left {
                 return Err(format!(
-                    "something failed, a pause is {pause:?}, and the session has ended: {ended}"
+                    "an attempt failed; the pause is {pause:?}, and the session has ended: {ended}"
                 ));
             }
         } else if pause.is_some() {
-            return Err("a pause, and nothing has failed".to_owned());
+            return Err("a pause without a failure".to_owned());
         }
         if dial_expected && !ended {
             let [token] = dials[..] else {
@@ -172,7 +175,7 @@ impl Connecting {
                 ));
             };
             session.stage = Stage::Dialling(token);
-            session.due = Some(session.trying.until(now));
+            session.due = Some(session.attempts.until(now));
         }
         let due = session.due.filter(|_| !ended);
         if ended {
@@ -188,18 +191,18 @@ impl Session {
         self.stage = Stage::Open(conn);
         self.welcomed = true;
         self.due = None;
-        self.trying.proves();
+        self.attempts.proves();
     }
 }
 
 fn compare(
-    client: &Reading,
+    client: &SimClient,
     due: Option<echosphere_core::Time>,
     dials: &[DialToken],
     pauses: bool,
 ) -> Result<(), String> {
     if !dials.is_empty() || pauses {
-        return Err("an attempt to connect, for no reason".to_owned());
+        return Err("an attempt to connect without a reason".to_owned());
     }
     let is = client.inner.next_deadline();
     if is != due {

@@ -1,4 +1,4 @@
-//! The rules of the server: one peer at a time, everything heard once, lost sessions kept.
+//! The rules of the server: one peer at a time, each message received once, lost sessions kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use echosphere_core::chat::{Message, Notice, ServerConfig};
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, Event, Machine, Time};
 
-use super::callers::{Answering, Read};
+use super::machines::{Read, SimServer};
+use super::server_session::{ServerSession, Step};
 use super::sessions::{Answers, Sending, Sessions};
-use super::talk::{Step, Talk};
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 use crate::words;
@@ -18,8 +18,8 @@ pub(super) struct ServerModel {
     config: ServerConfig,
     marks: Marks,
     draining: bool,
-    talk: Option<Talk>,
-    /// Connections that have not said what they want, and since when.
+    current: Option<ServerSession>,
+    /// Connections without a greeting, and since when.
     strangers: BTreeMap<ConnId, Time>,
     /// Connections that neither side has closed.
     open: BTreeSet<ConnId>,
@@ -28,10 +28,10 @@ pub(super) struct ServerModel {
     /// Sessions that it began.
     begun: u64,
     /// A session that has ended, and in which the caller has not read everything.
-    behind: Option<Talk>,
+    behind: Option<ServerSession>,
 }
 
-/// How somebody who types begins, with their first line.
+/// How a typing client begins, with its first line.
 const TYPED: Message = Message::Begin { session: 0 };
 
 impl ServerModel {
@@ -40,7 +40,7 @@ impl ServerModel {
             config,
             marks,
             draining: false,
-            talk: None,
+            current: None,
             strangers: BTreeMap::new(),
             open: BTreeSet::new(),
             sending: Sending::default(),
@@ -55,22 +55,25 @@ impl ServerModel {
     }
 
     fn peer(&self) -> Option<ConnId> {
-        self.talk.as_ref()?.conn
+        self.current.as_ref()?.conn
     }
 
     pub(super) fn step(
         &mut self,
         sessions: &mut Sessions,
-        server: &Answering,
-        event: &EventOf<Answering>,
-        actions: &[ActionOf<Answering>],
+        server: &SimServer,
+        event: &EventOf<SimServer>,
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         let now = server.now;
         let step = (event, actions);
-        let cut = self.talk.as_ref().is_some_and(|talk| talk.cut && !talk.finished);
+        let cut = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.cut && !current.finished);
         let ends = |conn: &ConnId| self.peer() == Some(*conn);
         if cut && !matches!(event, Event::Closed(conn, _) | Event::PeerFinished(conn) if ends(conn)) {
-            return Err("a part of a line was taken for the whole, and its connection goes on".into());
+            return Err("a part of a line was taken for the whole, and its connection stays open".into());
         }
         match event {
             Event::Opened(conn, opened) => {
@@ -89,6 +92,9 @@ impl ServerModel {
                 self.open.remove(conn);
                 self.strangers.remove(conn);
                 if self.peer() == Some(*conn) {
+                    if self.answers.are_withheld() {
+                        self.marks.hit(Mark::LostWhileWithheld);
+                    }
                     self.lost(now, *reason, actions)?;
                 }
             }
@@ -97,8 +103,8 @@ impl ServerModel {
                 self.draining = true;
                 self.strangers.clear();
                 self.behind = None;
-                if let Some(talk) = &mut self.talk {
-                    talk.to_read = talk.heard;
+                if let Some(current) = &mut self.current {
+                    current.to_read = current.heard;
                 }
             }
             _ => {}
@@ -112,11 +118,11 @@ impl ServerModel {
                 Action::Notify(notice) => self.told(sessions, now, notice, step)?,
                 Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
                 Action::Send(conn, Message::Part { .. } | Message::Taken { .. }) if self.peer() != Some(*conn) => {
-                    return Err(format!("{conn:?} is talked with, and is not the peer"));
+                    return Err(format!("{conn:?} is sent a message, and is not the peer"));
                 }
                 Action::Send(_, Message::Part { id, last: true, .. }) => {
-                    let talk = self.talk.as_mut().ok_or("something is said to nobody")?;
-                    talk.sent = talk.sent.max(*id);
+                    let current = self.current.as_mut().ok_or("a message is sent without a session")?;
+                    current.sent = current.sent.max(*id);
                 }
                 Action::Close(conn, reason) => self.closes(now, *conn, *reason)?,
                 _ => {}
@@ -124,61 +130,72 @@ impl ServerModel {
         }
         reads.for_each(|read| self.reads(sessions, read));
         self.check_got(sessions, step)?;
-        if let Some((conn, read)) = self.talk.as_ref().and_then(|talk| Some((talk.conn?, talk.read))) {
+        if let Some((conn, read)) = self
+            .current
+            .as_ref()
+            .and_then(|current| Some((current.conn?, current.read)))
+        {
             self.answers.check(conn, read, actions)?;
+            if self.answers.are_withheld() {
+                self.marks.hit(Mark::AnswerWithheld);
+            }
         }
         self.sending.note(now, self.config.exchange.window, actions)
     }
 
     /// The caller has read a message.
     fn reads(&mut self, sessions: &mut Sessions, read: &Read) {
-        let of = |talk: &&mut Talk| talk.ordinal == read.session;
-        let Some(talk) = self.talk.as_mut().filter(of).or(self.behind.as_mut().filter(of)) else {
+        let of = |current: &&mut ServerSession| current.ordinal == read.session;
+        let Some(current) = self.current.as_mut().filter(of).or(self.behind.as_mut().filter(of)) else {
             return;
         };
-        talk.read = read.id;
-        talk.said += u64::from(read.answered && !self.draining);
-        if let Some(session) = talk.session {
+        current.read = read.id;
+        current.said += u64::from(read.answered && !self.draining);
+        if let Some(session) = current.session {
             let entry = sessions.get_mut(session);
-            // A line that was cut is none of what was said.
+            // A line that was cut is no message.
             entry.read = entry.heard.min(entry.read + 1);
         }
-        if self.talk.as_ref().is_none_or(|talk| talk.ordinal != read.session) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.ordinal != read.session)
+        {
             self.marks.hit(Mark::ReadTooLate);
         }
-        self.behind.take_if(|talk| talk.is_read());
+        self.behind.take_if(|current| current.is_read());
     }
 
-    /// A peer has finished sending, and its connection goes on: somebody who types, and of whom something is not read.
+    /// A peer has finished sending, and its connection stays open: a typing client with unread messages.
     fn finishes(&mut self, conn: ConnId) -> Result<(), String> {
-        match &mut self.talk {
-            Some(talk) if talk.conn == Some(conn) && talk.lines && !talk.is_read() => {
+        match &mut self.current {
+            Some(current) if current.conn == Some(conn) && current.lines && !current.is_read() => {
                 self.marks.hit(Mark::FinishedTyping);
-                talk.finished = true;
+                current.finished = true;
                 Ok(())
             }
-            _ => Err(format!("{conn:?} goes on, and has finished sending")),
+            _ => Err(format!("{conn:?} stays open, though its peer has finished sending")),
         }
     }
 
-    /// The peer says something.
-    fn hears(&mut self, message: &Message, actions: &[ActionOf<Answering>]) -> Result<(), String> {
-        let ends = |action: &ActionOf<Answering>| matches!(action, Action::Notify(Notice::Ended { .. }));
+    /// The peer sends a message.
+    fn hears(&mut self, message: &Message, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
+        let ends = |action: &ActionOf<SimServer>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
             Message::Taken { .. } => self.sending.answered(),
-            Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
+            Message::Bye if !actions.iter().any(ends) => return Err("a session continues after bye".into()),
             _ => self.answers.came(message),
         }
         Ok(())
     }
 
-    /// The first message of a connection: the server talks with it, or says why not.
+    /// The first message of a connection: the server welcomes or refuses it.
     fn introduced(
         &mut self,
         sessions: &Sessions,
         conn: ConnId,
         message: &Message,
-        actions: &[ActionOf<Answering>],
+        actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         let welcome = actions.iter().find_map(|action| match action {
             Action::Send(to, Message::Welcome { received }) if *to == conn => Some(*received),
@@ -211,7 +228,7 @@ impl ServerModel {
                 Err("both refused and welcomed".into())
             };
         }
-        let read = self.talked_of(number).map_or(0, |talk| talk.read);
+        let read = self.known_session(number).map_or(0, |current| current.read);
         if welcome != Some(read) {
             return Err(format!(
                 "welcomed with this number of messages read: {}; should be {read}",
@@ -220,7 +237,7 @@ impl ServerModel {
         }
         if known {
             self.marks.hit(Mark::Resumed);
-            if self.talked_of(number).is_some_and(|talk| !talk.is_read()) {
+            if self.known_session(number).is_some_and(|current| !current.is_read()) {
                 self.marks.hit(Mark::HeardNotRead);
             }
             if taken {
@@ -232,14 +249,14 @@ impl ServerModel {
 
     /// Whether this is the session that it talks in, or waits for.
     fn knows(&self, number: u64) -> bool {
-        let talk = self.talk.as_ref();
-        talk.is_some_and(|talk| number != 0 && talk.number == number)
+        let current = self.current.as_ref();
+        current.is_some_and(|current| number != 0 && current.number == number)
     }
 
     /// The session of this number, if the server still knows it. One that has ended, and is begun again by a greeting that was
-    /// overtaken, is a new one to the server: nothing was said in it.
-    fn talked_of(&self, number: u64) -> Option<&Talk> {
-        self.talk.as_ref().filter(|_| self.knows(number))
+    /// overtaken, is a new one to the server, without messages.
+    fn known_session(&self, number: u64) -> Option<&ServerSession> {
+        self.current.as_ref().filter(|_| self.knows(number))
     }
 
     /// Which session a greeting is for, and why it is refused, if it is.
@@ -249,27 +266,27 @@ impl ServerModel {
             Message::Resume { session, received } => (session, true, received),
             _ => return Err(format!("a client begins with: {}", words::brief(message))),
         };
-        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
-        // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
-        let session = self.talked_of(number).and_then(|talk| talk.session);
+        // A greeting that reports less than the client had acknowledged was overtaken by a newer connection; one that
+        // reports more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
+        let session = self.known_session(number).and_then(|current| current.session);
         let told = session.map_or(0, |session| sessions.get(session).answers_delivered as u64);
-        let sent = self.talk.as_ref().map_or(0, |talk| talk.sent);
+        let sent = self.current.as_ref().map_or(0, |current| current.sent);
         let refusal = match (self.knows(number), resumes) {
             (true, _) if heard < told => Some(ErrorCode::UnknownRequest),
             (true, _) => (heard > sent).then_some(ErrorCode::UnknownSession),
             (false, true) => Some(ErrorCode::UnknownSession),
-            // Whoever is lost may be replaced, but for what is not read of it.
+            // A lost client may be replaced once all its messages are read.
             (false, false) => {
-                let unread = |talk: &Talk| !talk.is_read();
-                let busy = self.peer().is_some() || self.behind.is_some() || self.talk.as_ref().is_some_and(unread);
+                let unread = |current: &ServerSession| !current.is_read();
+                let busy = self.peer().is_some() || self.behind.is_some() || self.current.as_ref().is_some_and(unread);
                 busy.then_some(ErrorCode::Busy)
             }
         };
         Ok((number, refusal))
     }
 
-    /// The server talks with this connection from now on, which has just said who it is.
-    fn welcomes(&mut self, conn: ConnId, event: &EventOf<Answering>) -> Result<(), String> {
+    /// The server welcomes this connection after its greeting.
+    fn welcomes(&mut self, conn: ConnId, event: &EventOf<SimServer>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
             Event::Opened(from, opened) if from == conn && opened.text => {
@@ -282,18 +299,18 @@ impl ServerModel {
         self.sending = Sending::after(received);
         self.answers = Answers::default();
         let known = self.knows(number);
-        let known = self.talk.take().filter(|_| known);
+        let known = self.current.take().filter(|_| known);
         self.begun += u64::from(known.is_none());
-        let new = Talk {
+        let new = ServerSession {
             number,
             ordinal: self.begun,
             lines: matches!(event, Event::Opened(..)),
-            ..Talk::default()
+            ..ServerSession::default()
         };
-        if known.as_ref().is_some_and(|talk| talk.refused) {
+        if known.as_ref().is_some_and(|current| current.refused) {
             self.marks.hit(Mark::BackAfterBusy);
         }
-        self.talk = Some(Talk {
+        self.current = Some(ServerSession {
             conn: Some(conn),
             lost: None,
             refused: false,
@@ -312,19 +329,19 @@ impl ServerModel {
         }
     }
 
-    /// A client that comes back has got all that it says, and nothing else.
+    /// A resuming client has received exactly what it reports.
     fn check_got(&self, sessions: &mut Sessions, (event, actions): Step<'_>) -> Result<(), String> {
-        let welcome = |action: &ActionOf<Answering>| matches!(action, Action::Send(_, Message::Welcome { .. }));
-        match (event, &self.talk) {
-            (Event::Received(_, Message::Resume { received, .. }), Some(talk)) if actions.iter().any(welcome) => {
-                let delivered = talk
+        let welcome = |action: &ActionOf<SimServer>| matches!(action, Action::Send(_, Message::Welcome { .. }));
+        match (event, &self.current) {
+            (Event::Received(_, Message::Resume { received, .. }), Some(current)) if actions.iter().any(welcome) => {
+                let delivered = current
                     .session
                     .map_or(0, |session| sessions.get(session).answers_delivered);
                 if delivered as u64 == *received {
                     Ok(())
                 } else {
                     Err(format!(
-                        "{received} are there, says the client, and {delivered} are delivered"
+                        "the client reports {received} messages as received; acknowledged are {delivered}"
                     ))
                 }
             }
@@ -333,18 +350,18 @@ impl ServerModel {
     }
 
     /// The peer's connection is gone: one that may come back is waited for.
-    fn lost(&mut self, now: Time, reason: CloseReason, actions: &[ActionOf<Answering>]) -> Result<(), String> {
-        let Some(talk) = &mut self.talk else {
+    fn lost(&mut self, now: Time, reason: CloseReason, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
+        let Some(current) = &mut self.current else {
             return Ok(());
         };
-        talk.conn = None;
-        talk.lost = Some(now);
-        talk.refused = reason == CloseReason::PartialLimit;
+        current.conn = None;
+        current.lost = Some(now);
+        current.refused = reason == CloseReason::PartialLimit;
         let kept = actions
             .iter()
             .any(|action| matches!(action, Action::Notify(Notice::Lost(_))));
-        if kept != (talk.number != 0 && !self.draining) {
-            return Err("a session is kept that is not to be, or the other way round".into());
+        if kept != (current.number != 0 && !self.draining) {
+            return Err("the server is wrong on whether a lost session is kept".into());
         }
         Ok(())
     }
@@ -356,48 +373,56 @@ impl ServerModel {
                 id,
                 body,
             } => {
-                let talk = self.talk.as_mut().ok_or("something is heard from nobody")?;
-                talk.heard += 1;
-                if (*ordinal, *id) != (talk.ordinal, talk.heard) {
-                    return Err(format!("message {id} of session {ordinal} is heard, which is another"));
+                let current = self.current.as_mut().ok_or("a message is received without a session")?;
+                current.heard += 1;
+                if (*ordinal, *id) != (current.ordinal, current.heard) {
+                    return Err(format!("message {id} of session {ordinal} is received out of order"));
                 }
                 let session = match sessions.heard(body) {
                     Ok(session) => session,
-                    Err(_) if talk.lines && sessions.is_cut(talk.session, body) => {
-                        talk.cut = true;
+                    Err(_) if current.lines && sessions.is_cut(current.session, body) => {
+                        current.cut = true;
                         return Ok(());
                     }
                     Err(rule) => return Err(rule),
                 };
-                if talk.session.replace(session).is_some_and(|other| other != session) {
-                    return Err("something is heard of another session".into());
+                if current.session.replace(session).is_some_and(|other| other != session) {
+                    return Err("a message of another session is received".into());
                 }
             }
             Notice::Acknowledged { id, round_trip, .. } => {
-                let talk = self.talk.as_mut().ok_or("something is delivered to nobody")?;
-                talk.delivered += 1;
-                let session = talk.session.ok_or("an answer is delivered where nothing was heard")?;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is acknowledged without a session")?;
+                current.delivered += 1;
+                let session = current
+                    .session
+                    .ok_or("an answer is acknowledged where no message was received")?;
                 let entry = sessions.get_mut(session);
                 entry.answers_delivered += 1;
-                if *id != talk.delivered || entry.answers_delivered > entry.answers_read {
-                    return Err(format!("answer {id} is said to be delivered, and was not read"));
+                if *id != current.delivered || entry.answers_delivered > entry.answers_read {
+                    return Err(format!("answer {id} is reported as acknowledged, and was not read"));
                 }
                 match (round_trip, step.0) {
                     (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Resume { .. })) => {}
-                    _ => return Err("something is delivered because of something else".into()),
+                    _ => return Err("an acknowledgement is reported after the wrong event".into()),
                 }
             }
             Notice::Unacknowledged { .. } => {
-                let talk = self.talk.as_mut().ok_or("an answer to nobody is not delivered")?;
-                talk.undelivered += 1;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is reported as lost without a session")?;
+                current.undelivered += 1;
             }
             Notice::Ended { failure } => {
-                let talk = self.talk.take().ok_or("no session ends")?;
-                talk.check_end(now, failure.as_ref(), step, self.draining, self.config.session_ttl)?;
-                self.behind = Some(talk).filter(|talk| !self.draining && !talk.is_read());
+                let current = self.current.take().ok_or("no session ends")?;
+                current.check_end(now, failure.as_ref(), step, self.draining, self.config.session_ttl)?;
+                self.behind = Some(current).filter(|current| !self.draining && !current.is_read());
             }
-            Notice::Refused { .. } if self.talk.is_some() && !self.draining => {
+            Notice::Refused { .. } if self.current.is_some() && !self.draining => {
                 return Err("an answer is refused".into());
             }
             _ => {}
@@ -405,11 +430,11 @@ impl ServerModel {
         Ok(())
     }
 
-    pub(super) fn compare(&self, server: &Answering) -> Result<(), String> {
+    pub(super) fn compare(&self, server: &SimServer) -> Result<(), String> {
         let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(
-                "the server talks with {}, should talk with {}",
+                "the server's peer is {}, should be {}",
                 words::conn(server.inner.peer()),
                 words::conn(peer)
             ));
@@ -422,7 +447,7 @@ impl ServerModel {
             return Err(format!("{conn:?} is closed, and is the peer or new"));
         }
         let strangers = self.strangers.values().map(|since| *since + self.config.begin_timeout);
-        let lost = self.talk.as_ref().and_then(|talk| talk.lost);
+        let lost = self.current.as_ref().and_then(|current| current.lost);
         let due = strangers.chain(lost.map(|since| since + self.config.session_ttl)).min();
         if server.inner.next_deadline() != due {
             return Err(format!(
@@ -431,17 +456,17 @@ impl ServerModel {
                 words::moment(due)
             ));
         }
-        let nothing = self.talk.is_none() && self.strangers.is_empty() && self.behind.is_none();
+        let nothing = self.current.is_none() && self.strangers.is_empty() && self.behind.is_none();
         if nothing != server.inner.is_zero() {
-            return Err("the server is at zero and should not be, or the other way round".into());
+            return Err("the server and the model disagree on whether it is at zero".into());
         }
         Ok(())
     }
 
     pub(super) fn ends(&self) -> Result<(), String> {
-        match (&self.talk, &self.behind, self.strangers.len()) {
+        match (&self.current, &self.behind, self.strangers.len()) {
             (None, None, 0) => Ok(()),
-            _ => Err("the server still talks with somebody".into()),
+            _ => Err("the server still has a session".into()),
         }
     }
 }

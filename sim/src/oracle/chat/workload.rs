@@ -1,4 +1,4 @@
-//! What clients do.
+//! The workload of the chat: sessions and messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use super::Chat;
 use super::typed::fit_a_line;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::{Workload, partial};
+use crate::oracle::silence::{self, SILENCE};
+use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -40,7 +41,7 @@ pub enum Planned {
         /// To when, or until all is delivered.
         leaves: Duration,
     },
-    /// Something that is said.
+    /// A message.
     Say {
         /// On which host.
         host: usize,
@@ -105,7 +106,7 @@ impl Chat {
         let exchange = ExchangeConfig {
             part,
             window: 4 * part,
-            // However much is said: that this bound holds is for the core's own tests.
+            // Never reached: the core's own tests check this bound.
             max_queued: usize::MAX,
             ..ExchangeConfig::default()
         };
@@ -131,8 +132,10 @@ impl Chat {
             planned,
             max_backlog: None,
             max_partial_bytes: None,
+            max_connections: None,
             idle_timeout: None,
             lag: Duration::ZERO,
+            silence: Duration::ZERO,
             meek: Vec::new(),
         }
     }
@@ -141,18 +144,31 @@ impl Chat {
     /// take less than this.
     pub(super) fn says_much(&self) -> Option<Duration> {
         const ROUND_TRIP: Duration = Duration::from_millis(250);
+        (self.planned.len() > MOST).then(|| ROUND_TRIP * self.windows())
+    }
+
+    /// How much longer those take who read late: each window waits until its last message is read, on both sides.
+    pub(super) fn reads_late(&self) -> Duration {
+        if self.lag > Duration::from_millis(LONGEST_LAG) {
+            2 * self.lag * self.windows()
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// At most as many windows as it takes to send everything one way.
+    fn windows(&self) -> u32 {
         let windows = self.planned.iter().map(|planned| match planned {
             Planned::Say { body, .. } => 1 + body.len() / self.server.exchange.window,
             Planned::Session { .. } => 1,
         });
-        let windows: usize = windows.sum();
-        (self.planned.len() > MOST).then(|| ROUND_TRIP * windows as u32)
+        windows.sum::<usize>() as u32
     }
 
     /// What the longest body counts with once nothing goes wrong any more: its parts, and, where a frame may come in two
     /// halves since it is longer than what may be under way, half a frame beside them.
     fn longest(&self) -> usize {
-        /// What a frame has beside its body, and a body beside what the plan says.
+        /// What a frame has beside its body, and a body beside the planned bytes.
         const WORDS: usize = 32;
         /// Shorter parts are under way in one piece.
         const SHORT: usize = 4000;
@@ -169,7 +185,7 @@ impl Chat {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -188,7 +204,7 @@ impl Workload for Chat {
                 dice.among(2, 16)
             }
         });
-        // Somebody who talks for long, and whom nobody keeps from coming back.
+        // One host with a long session that no other client interrupts.
         let alone = dice.chance(0.5).then(|| dice.below(hosts));
         let (count, busy) = match alone {
             Some(_) if clients.is_none() => (1, dice.among(1, 60)),
@@ -239,8 +255,15 @@ impl Workload for Chat {
         let mut chat = Self::new(planned, part);
         chat.client.welcome_timeout = welcome_timeout;
         let meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
+        // For longer than a lost session is kept.
+        let lag = if dice.chance(0.1) {
+            dice.millis(LONGEST_LAG, 4000)
+        } else {
+            lag
+        };
         Self {
             max_partial_bytes: partial::draw(seed, chat.longest()),
+            max_connections: connections::draw(seed, clients),
             lag,
             meek,
             impatient,
@@ -248,6 +271,28 @@ impl Workload for Chat {
             max_backlog,
             idle_timeout,
             ..chat
+        }
+    }
+
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let host = dice.below(hosts);
+        let at = window.mul_f64(0.2 * dice.unit());
+        let len = dice.among(1, silence::LONGEST);
+        let long = dice.bytes(len);
+        let say = |at, body| Planned::Say { host, at, body };
+        let planned = vec![
+            Planned::Session {
+                host,
+                at,
+                leaves: at + SILENCE + window,
+            },
+            say(at, long.into()),
+            say(at + SILENCE, Bytes::from_static(b"after")),
+        ];
+        Self {
+            silence: SILENCE + window,
+            ..Self::new(planned, MAX_BODY)
         }
     }
 
@@ -287,8 +332,10 @@ impl Workload for Chat {
         json!({
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
+            "max_connections": self.max_connections,
             "idle_timeout": self.idle_timeout,
             "lag": self.lag,
+            "silence": self.silence,
             "impatient": self.impatient,
             "meek": self.meek,
             "lines": self.lines,
@@ -301,13 +348,17 @@ impl Workload for Chat {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             max_backlog: Option<usize>,
             #[serde(default)]
             max_partial_bytes: Option<usize>,
+            #[serde(default)]
+            max_connections: Option<usize>,
             idle_timeout: Option<Duration>,
             #[serde(default)]
             lag: Duration,
+            #[serde(default)]
+            silence: Duration,
             impatient: Vec<usize>,
             #[serde(default)]
             meek: Vec<usize>,
@@ -317,8 +368,8 @@ impl Workload for Chat {
             part: usize,
             planned: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = whole.planned.into_iter().map(|written| {
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = written_workload.planned.into_iter().map(|written| {
             Ok(match written {
                 Written::Session { host, at, leaves } => Planned::Session { host, at, leaves },
                 Written::Say { host, at, body } => Planned::Say {
@@ -330,19 +381,24 @@ impl Workload for Chat {
                 },
             })
         });
-        if !(1..=MAX_BODY).contains(&whole.part) {
-            return Err(format!("`part` is {}, should be 1 to {MAX_BODY}", whole.part));
+        if !(1..=MAX_BODY).contains(&written_workload.part) {
+            return Err(format!(
+                "`part` is {}, should be 1 to {MAX_BODY}",
+                written_workload.part
+            ));
         }
-        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, whole.part);
-        chat.client.welcome_timeout = whole.welcome_timeout;
+        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, written_workload.part);
+        chat.client.welcome_timeout = written_workload.welcome_timeout;
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            idle_timeout: whole.idle_timeout,
-            lag: whole.lag,
-            impatient: whole.impatient,
-            meek: whole.meek,
-            lines: whole.lines,
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            idle_timeout: written_workload.idle_timeout,
+            lag: written_workload.lag,
+            silence: written_workload.silence,
+            impatient: written_workload.impatient,
+            meek: written_workload.meek,
+            lines: written_workload.lines,
             ..chat
         })
     }

@@ -1,5 +1,5 @@
-//! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
-//! most once, and a natural end.
+//! The rules of clients: each message has a connection of its own until its `ok` arrives, each `message
+//! Y` is answered at most once, and connections close cleanly.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,9 +13,9 @@ use smallvec::SmallVec;
 
 use super::Echo;
 use super::by_conn::ByConn;
-use super::words::{Did, Heard, Said, X};
+use super::words::{ModelAction, ModelEvent, Payload, X};
 use crate::marks::{Mark, Marks};
-use crate::oracle::trying::{Rule, Trying};
+use crate::oracle::attempts::{AttemptRule, Attempts};
 use crate::words;
 
 mod notices;
@@ -52,7 +52,7 @@ pub(super) struct ClientModel {
     pub(super) retries: u64,
     pub(super) natural_closes: u64,
     marks: Marks,
-    /// What each message says.
+    /// The X of each message.
     says: Vec<X>,
     /// Those whose X is too long for the server.
     too_long: BTreeSet<u64>,
@@ -61,7 +61,7 @@ pub(super) struct ClientModel {
     max_delayed_acks: usize,
     /// How long an answer takes at least.
     fastest_answer: Duration,
-    /// Those whose caller has not been told that they are acknowledged.
+    /// Acknowledged messages whose caller was not notified yet.
     open: Vec<bool>,
     open_count: usize,
     /// None before this one is open.
@@ -73,7 +73,7 @@ pub(super) struct ClientModel {
     rude: Vec<usize>,
     /// Hosts whose clients take a first refusal for an answer.
     meek: Vec<usize>,
-    rule: Rule,
+    rule: AttemptRule,
     /// When the connection that was closed last, by the ok to its message, had sent that.
     acknowledged_on: Option<Duration>,
     /// Since the run began, if the driver says.
@@ -81,7 +81,7 @@ pub(super) struct ClientModel {
     /// When each attempt that is to follow one that failed may begin, by host.
     pauses: BTreeSet<(usize, Duration, u64)>,
     /// How the attempts went in their hosts' present lives, of those of which some failed.
-    trying: BTreeMap<u64, Trying>,
+    attempts: BTreeMap<u64, Attempts>,
     /// How long an answer may take.
     slowest_answer: Duration,
 }
@@ -130,7 +130,7 @@ impl ClientModel {
             hosts: Vec::new(),
             rude: echo.rude.clone(),
             meek: echo.meek.clone(),
-            rule: Rule {
+            rule: AttemptRule {
                 steps: echo.client.backoff,
                 attempt: echo.client.response_timeout,
                 all: echo.client.give_up_after,
@@ -139,7 +139,7 @@ impl ClientModel {
             acknowledged_on: None,
             now: None,
             pauses: BTreeSet::new(),
-            trying: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             slowest_answer: slowest(echo.client.ack_delay),
         }
     }
@@ -150,7 +150,7 @@ impl ClientModel {
         }
         for (id, of) in (0..).zip(&mut self.under_way) {
             if of.take_if(|of| *of == host as u32).is_some() {
-                self.trying.remove(&id);
+                self.attempts.remove(&id);
             }
         }
         let paused = self.host(host).paused;
@@ -198,34 +198,34 @@ impl ClientModel {
     pub(super) fn step(
         &mut self,
         host: usize,
-        event: &Heard<'_, Command>,
-        actions: &[Did<'_, Notice>],
+        event: &ModelEvent<'_, Command>,
+        actions: &[ModelAction<'_, Notice>],
     ) -> Result<(), String> {
         self.check_answered(host)?;
         self.hear(host, event)?;
         for action in actions {
             match *action {
-                Did::Send(conn, said) => self.send(host, conn, said, event)?,
-                Did::Close(conn, reason) => self.close(host, conn, reason, event)?,
-                Did::Notify(notice) => self.notify(host, notice, event)?,
-                Did::AbandonDial => self.marks.hit(Mark::DialAbandoned),
-                Did::Dial => self.dial(host, event)?,
+                ModelAction::Send(conn, said) => self.send(host, conn, said, event)?,
+                ModelAction::Close(conn, reason) => self.close(host, conn, reason, event)?,
+                ModelAction::Notify(notice) => self.notify(host, notice, event)?,
+                ModelAction::AbandonDial => self.marks.hit(Mark::DialAbandoned),
+                ModelAction::Dial => self.dial(host, event)?,
             }
         }
         self.check_drained(host)?;
         let draining = self.host(host).draining;
-        let retries = |action: &Did<'_, _>| match action {
-            Did::Notify(Notice::GaveUp { .. }) => draining,
-            Did::Notify(Notice::Retrying { .. }) => !draining,
+        let retries = |action: &ModelAction<'_, _>| match action {
+            ModelAction::Notify(Notice::GaveUp { .. }) => draining,
+            ModelAction::Notify(Notice::Retrying { .. }) => !draining,
             _ => false,
         };
-        if matches!(event, Heard::Closed(_)) && !actions.iter().any(retries) {
+        if matches!(event, ModelEvent::Closed(_)) && !actions.iter().any(retries) {
             return Err(
                 "a connection ended before its ok, and the client neither tries again nor, if it drains, gives up"
                     .into(),
             );
         }
-        if let Heard::Received(id, Said::Message(_)) = *event
+        if let ModelEvent::Received(id, Payload::Message(_)) = *event
             && let Some(conn) = self.hosts.get(host).and_then(|host| host.conns.get(id))
             && conn.owes.len() > self.max_delayed_acks
         {
@@ -253,7 +253,7 @@ impl ClientModel {
         self.host(host).paused = until;
     }
 
-    /// An answer given now to what came at `since`, while so many others are owed, was not given too early. A connection
+    /// An answer given now to what came at `since`, while `others` answers are owed, was not given too early. A connection
     /// that owes as many as it may delay answers at once.
     fn check_delay(&self, since: Duration, others: usize, rude: bool) -> Result<(), String> {
         let Some(after) = self.now.map(|now| now.saturating_sub(since)) else {
@@ -288,38 +288,40 @@ impl ClientModel {
         Ok(())
     }
 
-    fn hear(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
+    fn hear(&mut self, host: usize, event: &ModelEvent<'_, Command>) -> Result<(), String> {
         match *event {
-            Heard::Opened { id, dialled, .. } => {
+            ModelEvent::Opened { id, dialled, .. } => {
                 self.host(host).connected = true;
                 if !dialled || self.host(host).conns.insert(id, Conn::default()).is_some() {
                     return Err(format!("{id:?} opened twice, or not by a dial"));
                 }
             }
-            Heard::Received(id, said) => {
+            ModelEvent::Received(id, said) => {
                 let now = self.now.unwrap_or_default();
                 let conn = self.conn(host, id)?;
                 match said {
-                    Said::Message(y) => {
+                    Payload::Message(y) => {
                         conn.owes.push((y, now));
                         self.host(host).to_answer.push_back((now, id, y));
                     }
-                    Said::Ok(_) => {}
-                    Said::Error(ErrorCode::NotHeld) => {
+                    Payload::Ok(_) => {}
+                    Payload::Error(ErrorCode::NotHeld) => {
                         if !self.rude.contains(&host) {
                             return Err("a client's ok was not-held".into());
                         }
                         self.marks.hit(Mark::NotHeld);
                     }
-                    Said::Error(ErrorCode::Full) => self.marks.hit(Mark::ServerFull),
-                    Said::Error(_) => {}
+                    Payload::Error(ErrorCode::Full) => self.marks.hit(Mark::ToldFull),
+                    Payload::Error(_) => {}
                 }
             }
-            Heard::Closed(id) => {
-                self.conn(host, id)?;
+            ModelEvent::Closed(id) => {
+                if !self.conn(host, id)?.owes.is_empty() {
+                    self.marks.hit(Mark::LostWhileWithheld);
+                }
                 self.host(host).conns.remove(id);
             }
-            Heard::Command(&Command::Send { id, .. }) => {
+            ModelEvent::Command(&Command::Send { id, .. }) => {
                 let at = id as usize;
                 if !self.open[at] || self.under_way[at].replace(host as u32).is_some() {
                     return Err(format!("message number {id} is asked for twice"));
@@ -330,18 +332,18 @@ impl ClientModel {
                 host.wanted.resize(all, 0);
                 host.wanted[x] += 1;
             }
-            Heard::Drain => {
+            ModelEvent::Drain => {
                 self.host(host).draining = true;
                 self.pauses.retain(|(of, ..)| *of != host);
             }
-            Heard::Other => {}
+            ModelEvent::Other => {}
         }
         Ok(())
     }
 
     /// The connection on which the ok to its own message came with this event, if it is still open.
-    fn acknowledged_by(&self, host: usize, event: &Heard<'_, Command>) -> Option<ConnId> {
-        let Heard::Received(id, Said::Ok(x)) = *event else {
+    fn acknowledged_by(&self, host: usize, event: &ModelEvent<'_, Command>) -> Option<ConnId> {
+        let ModelEvent::Received(id, Payload::Ok(x)) = *event else {
             return None;
         };
         let conn = self.hosts.get(host)?.conns.get(id)?;
@@ -353,12 +355,12 @@ impl ClientModel {
         conn.ok_or_else(|| format!("{id:?} of host {host} is not open"))
     }
 
-    fn send(&mut self, host: usize, id: ConnId, said: Said, event: &Heard<'_, Command>) -> Result<(), String> {
+    fn send(&mut self, host: usize, id: ConnId, said: Payload, event: &ModelEvent<'_, Command>) -> Result<(), String> {
         match said {
-            Said::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => {
+            Payload::Message(x) if self.host(host).wanted.get(x as usize).is_none_or(|count| *count == 0) => {
                 Err(format!("sent X number {x}, which nobody asked for"))
             }
-            Said::Message(x) => {
+            Payload::Message(x) => {
                 let now = self.now.unwrap_or_default();
                 let conn = self.conn(host, id)?;
                 match conn.sent.replace(x) {
@@ -370,11 +372,14 @@ impl ClientModel {
                     Some(_) => Err(format!("{id:?} sent two messages")),
                 }
             }
-            Said::Ok(y) => {
+            Payload::Ok(y) => {
                 let rude = self.rude.contains(&host);
-                let owes = &mut self.conn(host, id)?.owes;
                 // Of several the same, what is answered at once is what has just come.
-                let at_once = matches!(*event, Heard::Received(from, Said::Message(_)) if from == id);
+                let at_once = matches!(*event, ModelEvent::Received(from, Payload::Message(_)) if from == id);
+                if !at_once {
+                    self.marks.hit(Mark::AnswerWithheld);
+                }
+                let owes = &mut self.conn(host, id)?.owes;
                 let mut same = (0..owes.len()).filter(|at| owes[*at].0 == y);
                 let Some(at) = (if at_once { same.next_back() } else { same.next() }) else {
                     if rude {
@@ -388,7 +393,7 @@ impl ClientModel {
                 let others = owes.len();
                 self.check_delay(since, others, rude)
             }
-            Said::Error(_) => Err("a client sent an error".into()),
+            Payload::Error(_) => Err("a client sent an error".into()),
         }
     }
 
@@ -397,7 +402,7 @@ impl ClientModel {
         host: usize,
         id: ConnId,
         reason: CloseReason,
-        event: &Heard<'_, Command>,
+        event: &ModelEvent<'_, Command>,
     ) -> Result<(), String> {
         let natural = self.acknowledged_by(host, event) == Some(id);
         if natural != (reason == CloseReason::Finished) {

@@ -1,8 +1,8 @@
-//! The rules of the server. Everything is looked up the plain way: a list of flights for each X, and a list of X for
-//! each connection.
+//! The rules of the server, with plain data structures: a list of flights for each X, and a list of X
+//! for each connection.
 //!
-//! What an event changes is checked at that event. The whole of the books is compared as often as that costs no more than a
-//! fixed amount for each event: at every event while they are small.
+//! What an event changes is checked at that event. The whole ledger is compared as often as a fixed
+//! cost per event allows: at every event while it is small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -17,12 +17,12 @@ use smallvec::SmallVec;
 use super::Limits;
 use super::by_conn::ByConn;
 use super::choices::{Choice, Choices};
-use super::words::{Did, Heard, Said, X};
+use super::words::{ModelAction, ModelEvent, Payload, X};
 use crate::marks::{Mark, Marks};
 use crate::trace::Mixer;
 use crate::words;
 
-mod whole;
+mod full_check;
 
 #[derive(Debug)]
 pub(super) struct ServerModel {
@@ -92,7 +92,7 @@ impl fmt::Display for Flight {
 /// Most X have one.
 type Flights = SmallVec<[Flight; 2]>;
 
-type Doings<'a> = [Did<'a, Infallible>];
+type Doings<'a> = [ModelAction<'a, Infallible>];
 
 impl Conn {
     fn note(&mut self, x: X) {
@@ -153,25 +153,26 @@ impl ServerModel {
     /// choices count.
     pub(super) fn step(
         &mut self,
-        event: &Heard<'_, Infallible>,
+        event: &ModelEvent<'_, Infallible>,
         actions: &Doings<'_>,
         listed: Vec<ConnId>,
     ) -> Result<(), String> {
         self.listed = listed;
         self.freed.clear();
-        if !self.draining && !matches!(event, Heard::Drain) {
+        if !self.draining && !matches!(event, ModelEvent::Drain) {
             return self.handled(event, actions);
         }
-        let is_farewell = |action: &Did<'_, _>| matches!(action, Did::Close(_, CloseReason::ShuttingDown));
+        let is_farewell =
+            |action: &ModelAction<'_, _>| matches!(action, ModelAction::Close(_, CloseReason::ShuttingDown));
         let (farewells, actions): (Vec<_>, Vec<_>) = actions.iter().copied().partition(is_farewell);
         self.handled(event, &actions)?;
         self.said_farewell(&farewells)
     }
 
-    fn handled(&mut self, event: &Heard<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
+    fn handled(&mut self, event: &ModelEvent<'_, Infallible>, actions: &Doings<'_>) -> Result<(), String> {
         match *event {
-            Heard::Opened { dialled: true, .. } => Err("a connection that no client of this run made".into()),
-            Heard::Opened { id, text, .. } => {
+            ModelEvent::Opened { dialled: true, .. } => Err("a connection that no client of this run made".into()),
+            ModelEvent::Opened { id, text, .. } => {
                 if text {
                     self.marks.hit(Mark::Lines);
                 }
@@ -191,23 +192,23 @@ impl ServerModel {
                 self.conns.insert(id, conn);
                 expect_nothing(actions)
             }
-            Heard::Received(from, _) | Heard::Closed(from) if !self.conns.contains(from) => {
+            ModelEvent::Received(from, _) | ModelEvent::Closed(from) if !self.conns.contains(from) => {
                 Err(format!("{from:?} is not live"))
             }
-            Heard::Received(from, Said::Message(x)) => self.message(from, x, actions),
-            Heard::Received(from, Said::Ok(x)) => self.ok(from, x, actions),
+            ModelEvent::Received(from, Payload::Message(x)) => self.message(from, x, actions),
+            ModelEvent::Received(from, Payload::Ok(x)) => self.ok(from, x, actions),
             // A client tells the server why it closes before it has its ok.
-            Heard::Received(_, Said::Error(ErrorCode::IdleTimeout | ErrorCode::ShuttingDown)) => {
+            ModelEvent::Received(_, Payload::Error(ErrorCode::IdleTimeout | ErrorCode::ShuttingDown)) => {
                 expect_nothing(actions)
             }
-            Heard::Received(_, Said::Error(code)) => Err(format!("a client sent the error {code}")),
-            Heard::Closed(id) => self.closed(id, actions),
-            Heard::Drain => {
+            ModelEvent::Received(_, Payload::Error(code)) => Err(format!("a client sent the error {code}")),
+            ModelEvent::Closed(id) => self.closed(id, actions),
+            ModelEvent::Drain => {
                 self.draining = true;
                 self.freed.extend(self.conns.iter().map(|(id, _)| id));
                 expect_nothing(actions)
             }
-            Heard::Command(_) | Heard::Other => expect_nothing(actions),
+            ModelEvent::Command(_) | ModelEvent::Other => expect_nothing(actions),
         }
     }
 
@@ -216,7 +217,7 @@ impl ServerModel {
         let is_idle = |id: &ConnId| self.conns.get(*id).is_some_and(|conn| conn.xs.is_empty());
         let mut idle: BTreeSet<ConnId> = self.freed.iter().copied().filter(is_idle).collect();
         for farewell in farewells {
-            if let Did::Close(id, _) = farewell
+            if let ModelAction::Close(id, _) = farewell
                 && !(idle.remove(id) && self.conns.remove(*id).is_some())
             {
                 return Err(format!("{id:?} was closed, though it had something left to do"));
@@ -236,7 +237,7 @@ impl ServerModel {
         }
         let refusals = self.refusals(from, x);
         match *actions {
-            [Did::Send(to, Said::Error(code))] if to == from && refusals.contains(&code) => {
+            [ModelAction::Send(to, Payload::Error(code))] if to == from && refusals.contains(&code) => {
                 match code {
                     ErrorCode::TooManyWaiting => self.marks.hit(Mark::TooManyWaiting),
                     ErrorCode::Busy => self.marks.hit(Mark::ServerBusy),
@@ -244,7 +245,7 @@ impl ServerModel {
                 }
                 Ok(())
             }
-            [Did::Send(holder, Said::Message(forwarded))] if forwarded == x && refusals.is_empty() => {
+            [ModelAction::Send(holder, Payload::Message(forwarded))] if forwarded == x && refusals.is_empty() => {
                 self.forward(x, Some(from), holder, true)
             }
             _ if refusals.is_empty() => Err(format!(
@@ -358,7 +359,7 @@ impl ServerModel {
             return expect_nothing(actions);
         }
         match *actions {
-            [Did::Send(to, Said::Error(ErrorCode::NotHeld))] if to == from => Ok(()),
+            [ModelAction::Send(to, Payload::Error(ErrorCode::NotHeld))] if to == from => Ok(()),
             _ => Err(format!(
                 "ok X number {x} of {from:?} answers nothing and was not rejected; the server did: {}",
                 words::list(actions)
@@ -373,7 +374,7 @@ impl ServerModel {
         let mut told: SmallVec<[ConnId; 4]> = SmallVec::new();
         for action in actions {
             match *action {
-                Did::Send(to, Said::Ok(answered)) if answered == x => told.push(to),
+                ModelAction::Send(to, Payload::Ok(answered)) if answered == x => told.push(to),
                 _ => {
                     return Err(format!(
                         "ok X number {x} of {from:?} led to something else than oks: {action}"
@@ -403,13 +404,13 @@ impl ServerModel {
         Ok(())
     }
 
-    /// So many flights of `x` are no more.
+    /// `count` flights of `x` have ended.
     fn ended(&mut self, x: X, count: usize) {
         self.flight_count -= count;
         self.flight_bytes -= count * self.lens[x as usize];
     }
 
-    /// Nobody waits for `x` or holds it any more.
+    /// No connection waits for `x` or holds it any more.
     fn forget(&mut self, x: X, flights: &[Flight]) {
         for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
             if let Some(id) = id
@@ -444,7 +445,7 @@ impl ServerModel {
             orphaned.insert(x, held.into_iter().filter(|flight| flight.waiter.is_some()).collect());
         }
         for action in actions {
-            let Did::Send(holder, Said::Message(x)) = *action else {
+            let ModelAction::Send(holder, Payload::Message(x)) = *action else {
                 return Err(format!(
                     "the end of {id:?} led to something else than forwards: {action}"
                 ));
@@ -453,7 +454,7 @@ impl ServerModel {
             let flights = orphaned.get_mut(&x).filter(|flights| !flights.is_empty());
             let Some(flights) = flights else {
                 return Err(format!(
-                    "X number {x} was forwarded anew, but nobody who waits lost its holder"
+                    "X number {x} was forwarded again, though no originator lost its holder"
                 ));
             };
             flights.sort_unstable_by_key(|flight| flight.forwarded);
@@ -479,11 +480,8 @@ impl ServerModel {
             Ok(())
         } else {
             let flights = self.flights.keys().map(|x| format!("X number {x}"));
-            Err(format!(
-                "left at the server: {} connections and {}",
-                self.conns.len(),
-                words::list(flights)
-            ))
+            let (conns, flights) = (self.conns.len(), words::list(flights));
+            Err(format!("left at the server: {conns} connections and {flights}"))
         }
     }
 }
@@ -492,9 +490,7 @@ fn expect_nothing(actions: &Doings<'_>) -> Result<(), String> {
     if actions.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "nothing should follow; the server did: {}",
-            words::list(actions)
-        ))
+        let actual = words::list(actions);
+        Err(format!("nothing should follow; the server did: {actual}"))
     }
 }

@@ -1,4 +1,4 @@
-//! The words of events and actions with each X replaced by its number, and the network's only rule.
+//! Events and actions with each X replaced by its number, and the network's only rule.
 
 use std::cell::Cell;
 use std::{fmt, ptr};
@@ -33,7 +33,7 @@ pub(super) struct Bodies {
 const SHORT: usize = 64;
 
 impl Bodies {
-    /// For so many.
+    /// With room for `count`.
     pub(super) fn for_many(count: usize) -> Self {
         Self {
             places: Vec::with_capacity(count),
@@ -152,11 +152,11 @@ impl<'a> Numbers<'a> {
         Self { bodies, last }
     }
 
-    pub(super) fn said(&self, message: &Message) -> Result<Said, String> {
+    pub(super) fn said(&self, message: &Message) -> Result<Payload, String> {
         Ok(match message {
-            Message::Message(body) => Said::Message(self.number(body)?),
-            Message::Ok(body) => Said::Ok(self.number(body)?),
-            Message::Error(code, _) => Said::Error(*code),
+            Message::Message(body) => Payload::Message(self.number(body)?),
+            Message::Ok(body) => Payload::Ok(self.number(body)?),
+            Message::Error(code, _) => Payload::Error(*code),
         })
     }
 
@@ -169,7 +169,7 @@ impl<'a> Numbers<'a> {
         let Some(number) = self.bodies.number(x) else {
             let mut shown = String::new();
             brief_bytes(x, &mut shown);
-            return Err(format!("an X that nobody sent: {shown}"));
+            return Err(format!("an X that no client sent: {shown}"));
         };
         self.last.set(Some((x, number)));
         Ok(number)
@@ -178,13 +178,13 @@ impl<'a> Numbers<'a> {
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Payload {
     Message(X),
     Ok(X),
     Error(ErrorCode),
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(x) => write!(f, "message X number {x}"),
@@ -194,7 +194,7 @@ impl fmt::Display for Said {
     }
 }
 
-impl<N: Brief> fmt::Display for Did<'_, N> {
+impl<N: Brief> fmt::Display for ModelAction<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(id, said) => write!(f, "to {id:?} {said}"),
@@ -208,9 +208,9 @@ impl<N: Brief> fmt::Display for Did<'_, N> {
 
 /// An event.
 #[derive(Debug)]
-pub(super) enum Heard<'a, C> {
+pub(super) enum ModelEvent<'a, C> {
     Opened { id: ConnId, dialled: bool, text: bool },
-    Received(ConnId, Said),
+    Received(ConnId, Payload),
     Closed(ConnId),
     Command(&'a C),
     Drain,
@@ -219,48 +219,48 @@ pub(super) enum Heard<'a, C> {
 
 /// An action.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Did<'a, N> {
-    Send(ConnId, Said),
+pub(super) enum ModelAction<'a, N> {
+    Send(ConnId, Payload),
     Close(ConnId, CloseReason),
     Notify(&'a N),
     Dial,
     AbandonDial,
 }
 
-pub(super) fn heard<C>(
+pub(super) fn model_event<C>(
     event: &Event<Message, C>,
-    said: impl Fn(&Message) -> Result<Said, String>,
-) -> Result<Heard<'_, C>, String> {
+    said: impl Fn(&Message) -> Result<Payload, String>,
+) -> Result<ModelEvent<'_, C>, String> {
     Ok(match event {
-        Event::Opened(id, opened) => Heard::Opened {
+        Event::Opened(id, opened) => ModelEvent::Opened {
             id: *id,
             dialled: opened.dial.is_some(),
             text: opened.text,
         },
-        Event::Received(id, message) => Heard::Received(*id, said(message)?),
-        Event::Closed(id, _) => Heard::Closed(*id),
-        Event::Command(command) => Heard::Command(command),
-        Event::Drain => Heard::Drain,
-        Event::PeerFinished(_) | Event::DialFailed(..) | Event::Deadline => Heard::Other,
+        Event::Received(id, message) => ModelEvent::Received(*id, said(message)?),
+        Event::Closed(id, _) => ModelEvent::Closed(*id),
+        Event::Command(command) => ModelEvent::Command(command),
+        Event::Drain => ModelEvent::Drain,
+        Event::PeerFinished(_) | Event::DialFailed(..) | Event::Deadline => ModelEvent::Other,
     })
 }
 
-pub(super) fn did<N>(
+pub(super) fn model_actions<N>(
     actions: &[Action<Message, N>],
-    said: impl Fn(&Message) -> Result<Said, String>,
-) -> Result<SmallVec<[Did<'_, N>; 4]>, String> {
-    let mut did = SmallVec::with_capacity(actions.len());
+    said: impl Fn(&Message) -> Result<Payload, String>,
+) -> Result<SmallVec<[ModelAction<'_, N>; 4]>, String> {
+    let mut done = SmallVec::with_capacity(actions.len());
     for action in actions {
-        did.push(match action {
-            Action::Send(id, message) => Did::Send(*id, said(message)?),
-            Action::Close(id, reason) => Did::Close(*id, *reason),
-            Action::Notify(notice) => Did::Notify(notice),
-            Action::Dial(_) => Did::Dial,
-            Action::AbandonDial(_) => Did::AbandonDial,
-            Action::Finish(id) => return Err(format!("{id:?} is to be finished, which nobody does in echo")),
+        done.push(match action {
+            Action::Send(id, message) => ModelAction::Send(*id, said(message)?),
+            Action::Close(id, reason) => ModelAction::Close(*id, *reason),
+            Action::Notify(notice) => ModelAction::Notify(notice),
+            Action::Dial(_) => ModelAction::Dial,
+            Action::AbandonDial(_) => ModelAction::AbandonDial,
+            Action::Finish(id) => return Err(format!("{id:?} is to be finished, which echo never does")),
         });
     }
-    Ok(did)
+    Ok(done)
 }
 
 /// What was sent and what arrived, of each X.
@@ -291,11 +291,11 @@ impl Wire {
 }
 
 impl Flow {
-    pub(super) fn sent(&mut self, said: Said) {
+    pub(super) fn sent(&mut self, said: Payload) {
         match said {
-            Said::Message(x) => self.messages[x as usize] += 1,
-            Said::Ok(x) => self.oks[x as usize] += 1,
-            Said::Error(_) => {}
+            Payload::Message(x) => self.messages[x as usize] += 1,
+            Payload::Ok(x) => self.oks[x as usize] += 1,
+            Payload::Error(_) => {}
         }
     }
 
@@ -308,11 +308,11 @@ impl Flow {
             .sum()
     }
 
-    pub(super) fn arrives(&mut self, said: Said) -> Result<(), String> {
+    pub(super) fn arrives(&mut self, said: Payload) -> Result<(), String> {
         let under_way = match said {
-            Said::Message(x) => &mut self.messages[x as usize],
-            Said::Ok(x) => &mut self.oks[x as usize],
-            Said::Error(_) => return Ok(()),
+            Payload::Message(x) => &mut self.messages[x as usize],
+            Payload::Ok(x) => &mut self.oks[x as usize],
+            Payload::Error(_) => return Ok(()),
         };
         *under_way = under_way
             .checked_sub(1)
@@ -360,7 +360,7 @@ impl Brief for Notice {
                 format!("number {id} is acknowledged in {round_trip:?}, after {retries} retries")
             }
             Self::Retrying { id, failure, after } => {
-                format!("number {id} is tried again in {after:?}: {}", words::brief(failure))
+                format!("number {id} is retried in {after:?}: {}", words::brief(failure))
             }
             Self::GaveUp { id, failure, attempts } => {
                 format!(

@@ -1,4 +1,4 @@
-//! What clients send.
+//! The workload of echo: messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,18 @@ use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
 use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
+use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::typed::fits_a_line;
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 
-/// In so many runs of a campaign some X are long: bytes take nearly all of such a run's time, and most rules are not about
+/// In this share of a campaign's runs some X are long: bytes take nearly all of such a run's time, and most rules are not about
 /// them.
 const LONG_RUNS: f64 = 0.3;
 
-/// Where somebody asks for more clients than these, a smaller share sends long X.
+/// With more clients than these, a smaller share sends long X.
 const LONG: f64 = 20.0;
 
 /// A message to be sent.
@@ -62,7 +63,16 @@ impl Echo {
         }
     }
 
-    /// So many clients who arrive within `window`, each with an X of its own, and no delays.
+    /// What clients that answer after more than an hour may take: each message may be forwarded anew when another has come to
+    /// its end.
+    pub(super) fn silence(&self) -> Duration {
+        match self.client.ack_delay {
+            Delay::Constant(delay) if delay >= SILENCE => (1 + self.messages.len() as u32) * delay,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// `clients` clients that arrive within `window`, each with an X of its own, and no delays.
     #[must_use]
     pub fn crowd(seed: u64, hosts: usize, clients: usize, window: Duration) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
@@ -79,7 +89,7 @@ impl Echo {
         Self::new(Delay::None, messages)
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::drawn(scenario.seed, scenario.hosts, scenario.safety, None, 1.0)
@@ -172,6 +182,22 @@ impl Workload for Echo {
         Self::drawn(seed, hosts, window, clients, LONG_RUNS)
     }
 
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let count = dice.among(1, 2);
+        let messages = (0..count).map(|number| {
+            let len = dice.among(1, silence::LONGEST);
+            Planned {
+                host: dice.below(hosts),
+                at: window.mul_f64(dice.unit()),
+                x: format!("{number:x>len$}").into(),
+            }
+        });
+        let mut echo = Self::new(Delay::Constant(SILENCE), messages.collect());
+        echo.client.response_timeout = echo.silence();
+        echo
+    }
+
     fn len(&self) -> usize {
         self.messages.len()
     }
@@ -206,6 +232,7 @@ impl Workload for Echo {
         });
         json!({
             "ack_delay": WrittenDelay::from(self.client.ack_delay),
+            "response_timeout": self.client.response_timeout,
             "lines": self.lines,
             "rude": self.rude,
             "meek": self.meek,
@@ -217,8 +244,10 @@ impl Workload for Echo {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             ack_delay: WrittenDelay,
+            #[serde(default = "response_timeout")]
+            response_timeout: Duration,
             #[serde(default)]
             lines: Vec<usize>,
             #[serde(default)]
@@ -229,8 +258,8 @@ impl Workload for Echo {
             limits: Limits,
             messages: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let messages = whole.messages.into_iter().map(|message| {
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let messages = written_workload.messages.into_iter().map(|message| {
             let x = unescape(&message.x).ok_or_else(|| format!("no escaped bytes: {:?}", message.x))?;
             Ok(Planned {
                 host: message.host,
@@ -239,24 +268,31 @@ impl Workload for Echo {
             })
         });
         let messages = messages.collect::<Result<Vec<_>, String>>()?;
-        let no_line = |message: &Planned| whole.lines.contains(&message.host) && !fits_a_line(&message.x);
+        let no_line = |message: &Planned| written_workload.lines.contains(&message.host) && !fits_a_line(&message.x);
         if let Some(at) = messages.iter().position(no_line) {
             return Err(format!(
                 "no line can carry the `x` of `messages[{at}]`, and its host is in `lines`"
             ));
         }
-        let limits = &whole.limits;
+        let limits = &written_workload.limits;
         if [limits.max_connections, limits.max_waiting, limits.max_flights].contains(&0) {
             return Err("`limits` of connections, messages that wait and messages kept should be 1 or more".to_owned());
         }
+        let mut echo = Self::new(written_workload.ack_delay.into(), messages);
+        echo.client.response_timeout = written_workload.response_timeout;
         Ok(Self {
-            lines: whole.lines,
-            rude: whole.rude,
-            meek: whole.meek,
-            limits: whole.limits,
-            ..Self::new(whole.ack_delay.into(), messages)
+            lines: written_workload.lines,
+            rude: written_workload.rude,
+            meek: written_workload.meek,
+            limits: written_workload.limits,
+            ..echo
         })
     }
+}
+
+/// That of files that do not say it.
+const fn response_timeout() -> Duration {
+    RESPONSE_TIMEOUT
 }
 
 #[derive(Serialize, Deserialize)]

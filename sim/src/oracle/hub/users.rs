@@ -1,5 +1,5 @@
-//! The rules of users: each request is sent once and answered once, or the caller is told that it was not; what arrives is
-//! passed on; who comes back does so as every client does.
+//! The rules of users: each request is sent once and has one result, deliveries are passed on, and a
+//! session reconnects as every client does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::slice::Iter;
@@ -11,17 +11,17 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Planned, mark_plan};
 use crate::marks::{Mark, Marks};
+use crate::oracle::attempts::{AttemptRule, Attempts};
 use crate::oracle::clocked::Clocked;
-use crate::oracle::trying::{Rule, Trying};
 use crate::words;
 
 mod answers;
 mod losses;
 
 /// What a host of users runs.
-pub(super) type Users = Clocked<Client<ChaCha8Rng>>;
+pub(super) type SimClient = Clocked<Client<ChaCha8Rng>>;
 
-type Did<'a> = Iter<'a, Action<Message, Notice>>;
+type ActionIter<'a> = Iter<'a, Action<Message, Notice>>;
 
 #[derive(Debug)]
 pub(super) struct UsersModel {
@@ -47,7 +47,7 @@ struct Host {
     tokens: BTreeSet<DialToken>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 
@@ -56,7 +56,7 @@ struct Session {
     stage: Stage,
     /// When what is waited for is due, and which timer that is.
     due: Option<(Time, u64)>,
-    trying: Trying,
+    attempts: Attempts,
     leaving: bool,
     /// Its user's id on the present connection, once it is known.
     id: Option<u64>,
@@ -119,7 +119,7 @@ impl UsersModel {
     pub(super) fn step(
         &mut self,
         host: usize,
-        users: &Users,
+        users: &SimClient,
         event: &Event<Message, Command>,
         actions: &[Action<Message, Notice>],
     ) -> Result<(), String> {
@@ -142,7 +142,7 @@ impl UsersModel {
         let said = self.hosts.get_mut(&host).and_then(|host| host.notices.pop_front());
         if said.as_ref() != Some(notice) {
             return Err(format!(
-                "the caller was told: {}; the machine said: {}",
+                "the caller received: {}; the machine's notice was: {}",
                 words::brief(notice),
                 words::or_none(said.as_ref().map(words::brief))
             ));
@@ -150,7 +150,7 @@ impl UsersModel {
         match notice {
             Notice::Answered { ask, .. } | Notice::Unanswered { ask, .. } => {
                 if !self.open.remove(ask) {
-                    return Err(format!("number {ask} is answered, or not, twice"));
+                    return Err(format!("number {ask} has two results"));
                 }
             }
             Notice::Ended { session, .. } => {
@@ -165,7 +165,7 @@ impl UsersModel {
         let first = self.open.first()?;
         let count = self.open.len();
         Some(format!(
-            "{count} requests and sessions have not come to an end, among them number {first}"
+            "{count} requests and sessions have not finished, among them number {first}"
         ))
     }
 
@@ -181,7 +181,7 @@ impl UsersModel {
 }
 
 impl Host {
-    fn compare(&self, users: &Users) -> Result<(), String> {
+    fn compare(&self, users: &SimClient) -> Result<(), String> {
         let due = self.sessions.values().filter_map(|session| session.due).min();
         let (is, should) = (users.next_deadline(), due.map(|(at, _)| at));
         if is != should {
@@ -193,15 +193,15 @@ impl Host {
         }
         if users.is_zero() != self.sessions.is_empty() {
             return Err(format!(
-                "there are {} sessions, and the users say otherwise",
+                "there are {} sessions, and the users are wrong on whether they are at zero",
                 self.sessions.len()
             ));
         }
         Ok(())
     }
 
-    const fn rule(&self) -> Rule {
-        Rule {
+    const fn rule(&self) -> AttemptRule {
+        AttemptRule {
             steps: self.config.backoff,
             attempt: self.config.attempt_timeout,
             all: Some(self.config.connect_timeout),
@@ -218,43 +218,43 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn take(&mut self, event: &Event<Message, Command>, did: &mut Did<'_>) -> Result<(), String> {
+    fn take(&mut self, event: &Event<Message, Command>, actual: &mut ActionIter<'_>) -> Result<(), String> {
         match event {
-            Event::Command(Command::Connect { session }) => self.connect(*session, did)?,
-            Event::Command(Command::Ask { session, ask, request }) => self.ask(*session, *ask, request, did)?,
-            Event::Command(Command::Leave { session }) => self.leave(*session, did)?,
+            Event::Command(Command::Connect { session }) => self.connect(*session, actual)?,
+            Event::Command(Command::Ask { session, ask, request }) => self.ask(*session, *ask, request, actual)?,
+            Event::Command(Command::Leave { session }) => self.leave(*session, actual)?,
             Event::Opened(conn, opened) => {
                 let number = self.at(opened.dial.map(Stage::Dialling));
-                let number = number.ok_or_else(|| format!("{conn:?} opens, and no session has asked for it"))?;
-                self.opened(number, *conn, did)?;
+                let number = number.ok_or_else(|| format!("{conn:?} opens, and no session dialled it"))?;
+                self.opened(number, *conn, actual)?;
             }
             Event::DialFailed(token, error) => {
                 let number = self.at(Some(Stage::Dialling(*token)));
-                let number = number.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
-                self.fails(number, &Failure::Dial(*error), None, did)?;
+                let number = number.ok_or_else(|| format!("dial {} fails, and was not pending", token.0))?;
+                self.fails(number, &Failure::Dial(*error), None, actual)?;
             }
             Event::Received(conn, Message::Reply(reply)) => {
                 let number = self.at(Some(Stage::Open(*conn)));
-                let number = number.ok_or_else(|| format!("{conn:?} is heard, and is no session's"))?;
-                self.heard(number, reply, did)?;
+                let number = number.ok_or_else(|| format!("a message from {conn:?}, which belongs to no session"))?;
+                self.heard(number, reply, actual)?;
             }
-            Event::Received(..) => return Err("a user is asked something".into()),
+            Event::Received(..) => return Err("a user receives a request".into()),
             Event::Closed(conn, reason) => {
                 let number = self.at(Some(Stage::Open(*conn)));
-                let number = number.ok_or_else(|| format!("{conn:?} closes, and is no session's"))?;
+                let number = number.ok_or_else(|| format!("{conn:?} closes, and belongs to no session"))?;
                 let told = self.of(number)?.told.take();
                 let failure = told.unwrap_or(Failure::Closed(*reason));
-                self.fails(number, &failure, None, did)?;
+                self.fails(number, &failure, None, actual)?;
             }
             Event::PeerFinished(_) => {
-                return Err("a user's connection goes on, and its hub has finished sending".into());
+                return Err("a user's connection stays open, though its hub has finished sending".into());
             }
-            Event::Deadline => self.expire(did)?,
-            Event::Drain => self.drain(did)?,
+            Event::Deadline => self.expire(actual)?,
+            Event::Drain => self.drain(actual)?,
         }
-        match did.next() {
+        match actual.next() {
             None => Ok(()),
-            Some(more) => Err(format!("a user did this for no reason: {}", words::action(more))),
+            Some(more) => Err(format!("a user did this without a reason: {}", words::action(more))),
         }
     }
 
@@ -281,14 +281,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn connect(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+    fn connect(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         if self.host.sessions.contains_key(&number) {
             return Ok(());
         }
         if self.host.draining {
             let failure = Some(Failure::ShuttingDown);
             return must(
-                did,
+                actual,
                 &Action::Notify(Notice::Ended {
                     session: number,
                     failure,
@@ -298,19 +298,19 @@ impl Step<'_> {
         let session = Session {
             stage: Stage::Pause,
             due: None,
-            trying: Trying::begins(self.host.rule(), self.host.now),
+            attempts: Attempts::begins(self.host.rule(), self.host.now),
             leaving: false,
             id: None,
             asks: VecDeque::new(),
             told: None,
         };
         self.host.sessions.insert(number, session);
-        self.dial(number, did)
+        self.dial(number, actual)
     }
 
-    fn dial(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
-        let Some(Action::Dial(token)) = did.next() else {
-            return Err(format!("session {number} should be connected, and nobody dials"));
+    fn dial(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
+        let Some(Action::Dial(token)) = actual.next() else {
+            return Err(format!("session {number} should be connected, and is not dialled"));
         };
         if !self.host.tokens.insert(*token) {
             return Err(format!("dial {} is used twice", token.0));
@@ -318,38 +318,38 @@ impl Step<'_> {
         let now = self.host.now;
         let session = self.of(number)?;
         session.stage = Stage::Dialling(*token);
-        let until = session.trying.until(now);
+        let until = session.attempts.until(now);
         self.wait(number, Some(until))
     }
 
-    fn opened(&mut self, number: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+    fn opened(&mut self, number: u64, conn: ConnId, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let sent = Some((self.host.now, self.run_now));
         let marks = self.marks;
         self.host.connected = true;
         let session = self.of(number)?;
-        if session.trying.failures() > 0 && session.id.is_some() {
+        if session.attempts.failures() > 0 && session.id.is_some() {
             marks.hit(Mark::UserCameBack);
         }
         session.stage = Stage::Open(conn);
         session.id = None;
         session.told = None;
-        must(did, &Action::Notify(Notice::Connected { session: number }))?;
+        must(actual, &Action::Notify(Notice::Connected { session: number }))?;
         for ask in &mut session.asks {
             ask.sent = sent;
-            must(did, &Action::Send(conn, Message::Request(ask.request.clone())))?;
+            must(actual, &Action::Send(conn, Message::Request(ask.request.clone())))?;
         }
-        self.settle(number, did)
+        self.settle(number, actual)
     }
 
-    fn ask(&mut self, number: u64, ask: u64, request: &Request, did: &mut Did<'_>) -> Result<(), String> {
+    fn ask(&mut self, number: u64, ask: u64, request: &Request, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let now = (self.host.now, self.run_now);
         let Some(session) = self.host.sessions.get_mut(&number).filter(|session| !session.leaving) else {
             self.marks.hit(Mark::AskedTooLate);
-            return self.unanswered(number, ask, did);
+            return self.unanswered(number, ask, actual);
         };
         let mut sent = None;
         if let Stage::Open(conn) = session.stage {
-            must(did, &Action::Send(conn, Message::Request(request.clone())))?;
+            must(actual, &Action::Send(conn, Message::Request(request.clone())))?;
             sent = Some(now);
         }
         session.asks.push_back(Ask {
@@ -357,38 +357,38 @@ impl Step<'_> {
             request: request.clone(),
             sent,
         });
-        self.settle(number, did)
+        self.settle(number, actual)
     }
 
-    fn unanswered(&self, session: u64, ask: u64, did: &mut Did<'_>) -> Result<(), String> {
+    fn unanswered(&self, session: u64, ask: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         self.marks.hit(Mark::Unanswered);
-        must(did, &Action::Notify(Notice::Unanswered { session, ask }))
+        must(actual, &Action::Notify(Notice::Unanswered { session, ask }))
     }
 
-    fn leave(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+    fn leave(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         match self.host.sessions.get_mut(&number) {
             Some(session) => session.leaving = true,
             None => return Ok(()),
         }
-        self.settle(number, did)
+        self.settle(number, actual)
     }
 
     /// A session that is to leave does so once all is answered; one that is connected waits for its oldest answer.
-    fn settle(&mut self, number: u64, did: &mut Did<'_>) -> Result<(), String> {
+    fn settle(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let (marks, config) = (self.marks, self.host.config.clone());
         let session = self.of(number)?;
         if session.leaving && session.asks.is_empty() {
             if let Stage::Open(_) = session.stage {
                 marks.hit(Mark::LeftAfterAll);
             }
-            self.let_go(number, CloseReason::Finished, did)?;
-            return self.ends(number, None, did);
+            self.let_go(number, CloseReason::Finished, actual)?;
+            return self.ends(number, None, actual);
         }
         if !matches!(session.stage, Stage::Open(_)) {
             return Ok(());
         }
         let oldest = session.asks.front().and_then(|ask| ask.sent);
-        let (last, proven) = (session.trying.last(), session.trying.is_proven());
+        let (last, proven) = (session.attempts.last(), session.attempts.is_proven());
         let due = oldest.map(|(sent, _)| {
             let due = sent + config.response_timeout;
             // Who comes back gives up in time, whatever it waits for; not if it waited for nothing then.
@@ -401,7 +401,7 @@ impl Step<'_> {
         self.wait(number, due)
     }
 
-    fn expire(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+    fn expire(&mut self, actual: &mut ActionIter<'_>) -> Result<(), String> {
         loop {
             let all = self.host.sessions.iter();
             let due = all.filter_map(|(number, session)| Some((session.due?, *number))).min();
@@ -412,35 +412,35 @@ impl Step<'_> {
             let session = self.of(number)?;
             session.due = None;
             match session.stage {
-                Stage::Pause => self.dial(number, did)?,
+                Stage::Pause => self.dial(number, actual)?,
                 Stage::Dialling(_) => {
                     marks.hit(Mark::DialAbandoned);
-                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), did)?;
+                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), actual)?;
                 }
                 Stage::Open(_) => {
                     marks.hit(Mark::ResponseTimeout);
-                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), did)?;
+                    self.fails(number, &Failure::TimedOut, Some(CloseReason::TimedOut), actual)?;
                 }
             }
         }
     }
 
-    fn drain(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+    fn drain(&mut self, actual: &mut ActionIter<'_>) -> Result<(), String> {
         self.host.draining = true;
         for number in self.host.sessions.keys().copied().collect::<Vec<_>>() {
             if matches!(self.of(number)?.stage, Stage::Open(_)) {
-                self.leave(number, did)?;
+                self.leave(number, actual)?;
             } else {
-                self.let_go(number, CloseReason::ShuttingDown, did)?;
-                self.ends(number, Some(&Failure::ShuttingDown), did)?;
+                self.let_go(number, CloseReason::ShuttingDown, actual)?;
+                self.ends(number, Some(&Failure::ShuttingDown), actual)?;
             }
         }
         Ok(())
     }
 }
 
-fn must(did: &mut Did<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
-    match did.next() {
+fn must(actual: &mut ActionIter<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
+    match actual.next() {
         Some(next) if next == action => Ok(()),
         other => Err(format!(
             "a user should do: {}; it does: {}",

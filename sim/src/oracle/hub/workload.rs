@@ -1,89 +1,31 @@
-//! What users do.
+//! The workload of the hub: sessions and requests.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{ClientConfig, Command, MAX_RECEIVERS, Request, UserIds};
+use echosphere_core::hub::{ClientConfig, MAX_RECEIVERS, Request, UserIds};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Hub;
+use super::planned::Planned;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
-use crate::oracle::{Workload, partial};
+use crate::oracle::silence::{self, SILENCE};
+use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 /// Longer bodies are not made text.
 const SHORT: usize = 100;
-/// Of so many seeds, one has far more users than the others.
+/// One seed in this number has far more users than the others.
 const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 /// What one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Something that is planned. Its number in the plan is that of its session, or of its request.
-#[derive(Clone, Debug)]
-pub enum Planned {
-    /// A session.
-    Session {
-        /// On which host.
-        host: usize,
-        /// Its number: its place in the plan, when that was drawn.
-        session: u64,
-        /// From when, since the run began.
-        at: Duration,
-        /// To when.
-        leaves: Duration,
-    },
-    /// Something that a session asks.
-    Ask {
-        /// The session's host.
-        host: usize,
-        /// The session's number.
-        session: u64,
-        /// When, since the run began.
-        at: Duration,
-        /// What.
-        request: Request,
-    },
-}
-
-impl Planned {
-    pub(super) const fn host(&self) -> usize {
-        match self {
-            Self::Session { host, .. } | Self::Ask { host, .. } => *host,
-        }
-    }
-
-    /// What its host is to do and when, if its place in the plan is `number`.
-    pub(super) fn commands(&self, number: u64) -> Vec<(Duration, Command)> {
-        match self {
-            Self::Session {
-                session, at, leaves, ..
-            } => {
-                let session = *session;
-                vec![
-                    (*at, Command::Connect { session }),
-                    (*leaves, Command::Leave { session }),
-                ]
-            }
-            Self::Ask {
-                session, at, request, ..
-            } => {
-                let command = Command::Ask {
-                    session: *session,
-                    ask: number,
-                    request: request.clone(),
-                };
-                vec![(*at, command)]
-            }
-        }
-    }
-}
 
 impl Hub {
     /// Users with the time-outs of these runs.
@@ -104,13 +46,15 @@ impl Hub {
             planned,
             max_backlog: None,
             max_partial_bytes: None,
+            max_connections: None,
+            silence: Duration::ZERO,
             lines: Vec::new(),
             come_back: Vec::new(),
             meek: Vec::new(),
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -163,8 +107,43 @@ impl Workload for Hub {
         hub.come_back = (0..hosts).filter(|_| dice.chance(0.4)).collect();
         hub.meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         hub.mind_lines();
-        // Whoever is refused may be so again and again: users do not try again.
+        // A refused user may be refused again and again: users do not retry.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
+        hub.max_connections = connections::draw(seed, clients);
+        hub
+    }
+
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Workload);
+        let mut planned = Vec::new();
+        for session in 0..3 {
+            let (host, at) = (dice.below(hosts), window.mul_f64(0.5 * dice.unit()));
+            planned.push(Planned::Session {
+                host,
+                session,
+                at,
+                leaves: at + SILENCE + window,
+            });
+            let to: UserIds = (1..=3).collect();
+            let len = dice.among(1, silence::LONGEST);
+            let body = Bytes::from(dice.bytes(len));
+            for at in [at, window + SILENCE] {
+                let request = Request::Relay {
+                    to: to.clone(),
+                    body: body.clone(),
+                };
+                planned.push(Planned::Ask {
+                    host,
+                    session,
+                    at,
+                    request,
+                });
+            }
+        }
+        let mut hub = Self::new(planned);
+        hub.number();
+        hub.come_back = (0..hosts).filter(|_| dice.chance(0.5)).collect();
+        hub.silence = SILENCE + 2 * window;
         hub
     }
 
@@ -202,6 +181,8 @@ impl Workload for Hub {
         json!({
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
+            "max_connections": self.max_connections,
+            "silence": self.silence,
             "lines": self.lines,
             "come_back": self.come_back,
             "meek": self.meek,
@@ -212,11 +193,15 @@ impl Workload for Hub {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             #[serde(default)]
             max_backlog: Option<usize>,
             #[serde(default)]
             max_partial_bytes: Option<usize>,
+            #[serde(default)]
+            max_connections: Option<usize>,
+            #[serde(default)]
+            silence: Duration,
             #[serde(default)]
             lines: Vec<usize>,
             #[serde(default)]
@@ -225,14 +210,16 @@ impl Workload for Hub {
             meek: Vec<usize>,
             planned: Vec<Written>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = whole.planned.into_iter().map(Planned::try_from);
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
+        let planned = written_workload.planned.into_iter().map(Planned::try_from);
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            lines: whole.lines,
-            come_back: whole.come_back,
-            meek: whole.meek,
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            silence: written_workload.silence,
+            lines: written_workload.lines,
+            come_back: written_workload.come_back,
+            meek: written_workload.meek,
             ..Self::new(planned.collect::<Result<_, String>>()?)
         })
     }
@@ -301,7 +288,7 @@ impl Hub {
         sizes.max().unwrap_or(WORDS)
     }
 
-    /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
+    /// Gives typing users echo bodies that a line can carry, and relay bodies that several lines can carry.
     fn mind_lines(&mut self) {
         for planned in &mut self.planned {
             if let Planned::Ask { host, request, .. } = planned
@@ -446,7 +433,7 @@ impl TryFrom<Written> for Planned {
     }
 }
 
-/// UserIds are given in order, so that those up to the number of users are mostly somebody's.
+/// User ids are given in order, so that most ids up to the number of users are taken.
 fn draw_request(dice: &mut Dice, users: usize) -> Request {
     match dice.below(8) {
         0 => Request::Identity,
@@ -454,7 +441,7 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
         2 => Request::Echo(draw_body(dice)),
         _ => {
             let count = match dice.below(80) {
-                // Most of these are nobody's.
+                // Most of these are not taken.
                 0 => dice.among(13, MAX_RECEIVERS),
                 1..20 => dice.among(1, 12),
                 _ => dice.among(1, 3),

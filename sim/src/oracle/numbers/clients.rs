@@ -1,4 +1,5 @@
-//! The rules of clients: what they ask for, what each reply has them tell their caller, when they try again and give up.
+//! The rules of clients: what they request, which notice each reply causes, when they retry and give
+//! up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::Iter;
@@ -7,10 +8,10 @@ use echosphere_core::numbers::{ClientConfig, Command, Failure, Message, Notice, 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Time};
 
-use super::machines::Callers;
+use super::machines::SimClient;
 use super::sequence::checksum;
 use crate::marks::{Mark, Marks};
-use crate::oracle::trying::{Rule, Trying};
+use crate::oracle::attempts::{AttemptRule, Attempts};
 use crate::words;
 
 /// One host's client, in one of its lives.
@@ -25,7 +26,7 @@ pub(super) struct ClientModel {
     gets: BTreeMap<u64, Get>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 
@@ -41,7 +42,7 @@ struct Get {
     request: Message,
     /// Replies to it that were no errors.
     replies: usize,
-    trying: Trying,
+    attempts: Attempts,
     stage: Stage,
     /// When what is waited for is due, and which timer that is.
     due: Option<(Time, u64)>,
@@ -54,10 +55,10 @@ enum Stage {
     Open(ConnId),
 }
 
-type Did<'a> = Iter<'a, Action<Message, Notice>>;
+type ActionIter<'a> = Iter<'a, Action<Message, Notice>>;
 
 impl Get {
-    const fn new(want: StreamSpec, trying: Trying) -> Self {
+    const fn new(want: StreamSpec, attempts: Attempts) -> Self {
         let known = !matches!(want, StreamSpec::Session { after: Some(_), .. });
         Self {
             want,
@@ -66,7 +67,7 @@ impl Get {
             began: false,
             request: Message::End,
             replies: 0,
-            trying,
+            attempts,
             stage: Stage::Pause,
             due: None,
         }
@@ -110,7 +111,7 @@ impl Get {
         }
     }
 
-    /// Takes a reply. Says what that has the caller be told, or how the stream ends.
+    /// Takes a reply. Returns the notices, or how the stream ends.
     fn hear(&mut self, key: u64, value: u64) -> (Vec<Notice>, Option<Result<Total, Failure>>) {
         self.replies += 1;
         let confused = (Vec::new(), Some(Err(Failure::ProtocolViolation)));
@@ -197,52 +198,54 @@ impl ClientModel {
 
     pub(super) fn step(
         &mut self,
-        client: &Callers,
+        client: &SimClient,
         event: &Event<Message, Command>,
         actions: &[Action<Message, Notice>],
     ) -> Result<(), String> {
         self.now = client.now;
-        let did = &mut actions.iter();
+        let actual = &mut actions.iter();
         match event {
-            Event::Command(Command::Get { key, stream: want }) => self.get(*key, *want, did)?,
+            Event::Command(Command::Get { key, stream: want }) => self.get(*key, *want, actual)?,
             Event::Opened(conn, opened) => {
                 let key = self.at(opened.dial.map(Stage::Dialling));
-                let key = key.ok_or_else(|| format!("{conn:?} opens, and nobody has asked for it"))?;
-                self.opened(key, *conn, did)?;
+                let key = key.ok_or_else(|| format!("{conn:?} opens, and no stream dialled it"))?;
+                self.opened(key, *conn, actual)?;
             }
             Event::DialFailed(token, error) => {
                 let key = self.at(Some(Stage::Dialling(*token)));
-                let key = key.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
-                self.retry(key, &Failure::Dial(*error), true, did)?;
+                let key = key.ok_or_else(|| format!("dial {} fails, and was not pending", token.0))?;
+                self.retry(key, &Failure::Dial(*error), true, actual)?;
             }
             Event::Received(conn, message) => {
                 let key = self.at(Some(Stage::Open(*conn)));
-                let key = key.ok_or_else(|| format!("{conn:?} is heard, and is no stream's"))?;
+                let key = key.ok_or_else(|| format!("a message from {conn:?}, which belongs to no stream"))?;
                 match message {
-                    Message::Number(value) => self.heard(key, *conn, *value, did)?,
+                    Message::Number(value) => self.heard(key, *conn, *value, actual)?,
                     Message::Error(code, text) => {
                         let why = Failure::Rejected(*code, text.clone());
-                        self.refused(key, *conn, *code, why, did)?;
+                        self.refused(key, *conn, *code, why, actual)?;
                     }
-                    other => return Err(format!("a client is asked: {}", words::brief(other))),
+                    other => return Err(format!("a client receives a request: {}", words::brief(other))),
                 }
             }
             Event::Closed(conn, reason) => {
                 let key = self.at(Some(Stage::Open(*conn)));
-                let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
-                self.retry(key, &Failure::Closed(*reason), false, did)?;
+                let key = key.ok_or_else(|| format!("{conn:?} closes, and belongs to no stream"))?;
+                self.retry(key, &Failure::Closed(*reason), false, actual)?;
             }
-            Event::PeerFinished(conn) => return Err(format!("{conn:?} goes on, and its server has finished sending")),
-            Event::Deadline => self.expire(did)?,
+            Event::PeerFinished(conn) => {
+                return Err(format!("{conn:?} stays open, though its server has finished sending"));
+            }
+            Event::Deadline => self.expire(actual)?,
             Event::Drain => {
                 self.draining = true;
                 for key in self.gets.keys().copied().collect::<Vec<_>>() {
-                    self.end(key, Err(Failure::ShuttingDown), did)?;
+                    self.end(key, Err(Failure::ShuttingDown), actual)?;
                 }
             }
         }
-        if let Some(more) = did.next() {
-            return Err(format!("a client did this for no reason: {}", words::action(more)));
+        if let Some(more) = actual.next() {
+            return Err(format!("a client did this without a reason: {}", words::action(more)));
         }
         let told = actions.iter().filter_map(|action| match action {
             Action::Notify(notice) => Some(notice.clone()),
@@ -273,26 +276,26 @@ impl ClientModel {
         Ok(())
     }
 
-    fn get(&mut self, key: u64, want: StreamSpec, did: &mut Did<'_>) -> Result<(), String> {
+    fn get(&mut self, key: u64, want: StreamSpec, actual: &mut ActionIter<'_>) -> Result<(), String> {
         if self.gets.contains_key(&key) {
             return Ok(());
         }
-        let rule = Rule {
+        let rule = AttemptRule {
             steps: self.config.backoff,
             attempt: self.config.response_timeout,
             all: Some(self.config.give_up_after),
             insists: self.config.retry_refused,
         };
-        self.gets.insert(key, Get::new(want, Trying::begins(rule, self.now)));
+        self.gets.insert(key, Get::new(want, Attempts::begins(rule, self.now)));
         if self.draining {
-            return self.end(key, Err(Failure::ShuttingDown), did);
+            return self.end(key, Err(Failure::ShuttingDown), actual);
         }
-        self.dial(key, did)
+        self.dial(key, actual)
     }
 
-    fn dial(&mut self, key: u64, did: &mut Did<'_>) -> Result<(), String> {
-        let Some(Action::Dial(token)) = did.next() else {
-            return Err(format!("stream {key} should be connected, and nobody dials"));
+    fn dial(&mut self, key: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
+        let Some(Action::Dial(token)) = actual.next() else {
+            return Err(format!("stream {key} should be connected, and is not dialled"));
         };
         if self.at(Some(Stage::Dialling(*token))).is_some() {
             return Err(format!("dial {} is used twice", token.0));
@@ -300,46 +303,46 @@ impl ClientModel {
         let now = self.now;
         let get = self.of(key)?;
         get.stage = Stage::Dialling(*token);
-        let until = get.trying.until(now);
+        let until = get.attempts.until(now);
         self.wait(key, Some(until))
     }
 
-    fn opened(&mut self, key: u64, conn: ConnId, did: &mut Did<'_>) -> Result<(), String> {
+    fn opened(&mut self, key: u64, conn: ConnId, actual: &mut ActionIter<'_>) -> Result<(), String> {
         self.connected = true;
         let get = self.of(key)?;
         get.stage = Stage::Open(conn);
         let request = get.next_request();
-        self.ask(key, conn, request, did)
+        self.ask(key, conn, request, actual)
     }
 
-    fn ask(&mut self, key: u64, conn: ConnId, request: Message, did: &mut Did<'_>) -> Result<(), String> {
+    fn ask(&mut self, key: u64, conn: ConnId, request: Message, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let get = self.of(key)?;
         get.began |= matches!(request, Message::StartSession { .. });
         get.request = request.clone();
         get.replies = 0;
-        must(did, &Action::Send(conn, request))?;
+        must(actual, &Action::Send(conn, request))?;
         let now = self.now;
-        let until = self.of(key)?.trying.until(now);
+        let until = self.of(key)?.attempts.until(now);
         self.wait(key, Some(until))
     }
 
-    fn heard(&mut self, key: u64, conn: ConnId, value: u64, did: &mut Did<'_>) -> Result<(), String> {
+    fn heard(&mut self, key: u64, conn: ConnId, value: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         self.wait(key, None)?;
         let get = self.of(key)?;
-        get.trying.proves();
+        get.attempts.proves();
         let (told, end) = get.hear(key, value);
         let total = get.total();
         for notice in told {
             if matches!(notice, Notice::Resumed { .. }) {
                 self.marks.hit(Mark::WentOn);
             }
-            must(did, &Action::Notify(notice))?;
+            must(actual, &Action::Notify(notice))?;
         }
         if let Some(total) = total {
-            must(did, &Action::Send(conn, Message::End))?;
-            return self.end(key, Ok(total), did);
+            must(actual, &Action::Send(conn, Message::End))?;
+            return self.end(key, Ok(total), actual);
         }
-        end.map_or(Ok(()), |end| self.end(key, end, did))
+        end.map_or(Ok(()), |end| self.end(key, end, actual))
     }
 
     fn refused(
@@ -348,14 +351,17 @@ impl ClientModel {
         conn: ConnId,
         code: ErrorCode,
         why: Failure,
-        did: &mut Did<'_>,
+        actual: &mut ActionIter<'_>,
     ) -> Result<(), String> {
         let get = self.of(key)?;
         let asked_by_count = get.replies == 0 && matches!(get.request, Message::ContinueSession { count: Some(0), .. });
         if let (ErrorCode::UnknownSession, true, StreamSpec::Session { uuid, n, .. }) = (code, asked_by_count, get.want)
         {
             self.marks.hit(Mark::BegunInstead);
-            return self.ask(key, conn, Message::StartSession { uuid, n }, did);
+            return self.ask(key, conn, Message::StartSession { uuid, n }, actual);
+        }
+        if code == ErrorCode::Full {
+            self.marks.hit(Mark::ToldFull);
         }
         let passes = [
             ErrorCode::ShuttingDown,
@@ -369,31 +375,31 @@ impl ClientModel {
             ErrorCode::Truncated,
         ];
         if passes.contains(&code) {
-            must(did, &Action::Close(conn, CloseReason::Finished))?;
-            return self.retry(key, &why, false, did);
+            must(actual, &Action::Close(conn, CloseReason::Finished))?;
+            return self.retry(key, &why, false, actual);
         }
-        self.end(key, Err(why), did)
+        self.end(key, Err(why), actual)
     }
 
     /// There is a pause, or no time for one.
-    fn retry(&mut self, key: u64, why: &Failure, refused: bool, did: &mut Did<'_>) -> Result<(), String> {
+    fn retry(&mut self, key: u64, why: &Failure, refused: bool, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let (now, connected) = (self.now, self.connected);
         let get = self.of(key)?;
         get.stage = Stage::Pause;
         get.due = None;
-        get.trying.fails(now, refused && !connected);
+        get.attempts.fails(now, refused && !connected);
         let broken = |rule: String| format!("stream {key}: {rule}");
-        match did.next() {
+        match actual.next() {
             Some(Action::Notify(Notice::Retrying {
                 key: of,
                 why: said,
                 after,
             })) if *of == key && said == why => {
-                let until = get.trying.pauses(now, *after).map_err(broken)?;
+                let until = get.attempts.pauses(now, *after).map_err(broken)?;
                 self.wait(key, Some(until))
             }
             Some(Action::Notify(Notice::Failed { key: of, failure })) if *of == key && failure == why => {
-                get.trying.gives_up(now).map_err(broken)?;
+                get.attempts.gives_up(now).map_err(broken)?;
                 self.marks.hit(Mark::GaveUp);
                 self.gets.remove(&key);
                 Ok(())
@@ -406,7 +412,7 @@ impl ClientModel {
         }
     }
 
-    fn expire(&mut self, did: &mut Did<'_>) -> Result<(), String> {
+    fn expire(&mut self, actual: &mut ActionIter<'_>) -> Result<(), String> {
         loop {
             let due = self.gets.iter().filter_map(|(key, get)| Some((get.due?, *key))).min();
             let Some((_, key)) = due.filter(|((at, _), _)| *at <= self.now) else {
@@ -415,50 +421,47 @@ impl ClientModel {
             let get = self.of(key)?;
             get.due = None;
             match get.stage {
-                Stage::Pause => self.dial(key, did)?,
+                Stage::Pause => self.dial(key, actual)?,
                 Stage::Dialling(token) => {
                     self.marks.hit(Mark::DialAbandoned);
-                    must(did, &Action::AbandonDial(token))?;
-                    self.retry(key, &Failure::TimedOut, false, did)?;
+                    must(actual, &Action::AbandonDial(token))?;
+                    self.retry(key, &Failure::TimedOut, false, actual)?;
                 }
                 Stage::Open(conn) => {
                     self.marks.hit(Mark::ResponseTimeout);
-                    must(did, &Action::Close(conn, CloseReason::TimedOut))?;
-                    self.retry(key, &Failure::TimedOut, false, did)?;
+                    must(actual, &Action::Close(conn, CloseReason::TimedOut))?;
+                    self.retry(key, &Failure::TimedOut, false, actual)?;
                 }
             }
         }
     }
 
     /// The stream is over, and what it had goes with it.
-    fn end(&mut self, key: u64, outcome: Result<Total, Failure>, did: &mut Did<'_>) -> Result<(), String> {
+    fn end(&mut self, key: u64, outcome: Result<Total, Failure>, actual: &mut ActionIter<'_>) -> Result<(), String> {
         match self.of(key)?.stage {
             Stage::Pause => {}
-            Stage::Dialling(token) => must(did, &Action::AbandonDial(token))?,
-            Stage::Open(conn) => must(did, &Action::Close(conn, CloseReason::Finished))?,
+            Stage::Dialling(token) => must(actual, &Action::AbandonDial(token))?,
+            Stage::Open(conn) => must(actual, &Action::Close(conn, CloseReason::Finished))?,
         }
         self.gets.remove(&key);
         let notice = match outcome {
             Ok(total) => Notice::Done { key, total },
             Err(failure) => Notice::Failed { key, failure },
         };
-        must(did, &Action::Notify(notice))
+        must(actual, &Action::Notify(notice))
     }
 
-    fn compare(&self, client: &Callers) -> Result<(), String> {
+    fn compare(&self, client: &SimClient) -> Result<(), String> {
         let due = self.gets.values().filter_map(|get| get.due).min();
         let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
         if is != should {
-            return Err(format!(
-                "the client's next deadline is {}, should be {}",
-                words::moment(is),
-                words::moment(should)
-            ));
+            let (is, should) = (words::moment(is), words::moment(should));
+            return Err(format!("the client's next deadline is {is}, should be {should}"));
         }
         if client.inner.is_zero() != self.gets.is_empty() {
+            let count = self.gets.len();
             return Err(format!(
-                "the client has {} streams, and says otherwise",
-                self.gets.len()
+                "with {count} streams, the client is wrong on whether it is at zero"
             ));
         }
         Ok(())
@@ -469,7 +472,7 @@ impl ClientModel {
         let said = self.notices.pop_front();
         if said.as_ref() != Some(notice) {
             return Err(format!(
-                "the caller was told: {}; the machine said: {}",
+                "the caller received: {}; the machine's notice was: {}",
                 words::brief(notice),
                 words::or_none(said.as_ref().map(words::brief))
             ));
@@ -485,13 +488,12 @@ impl ClientModel {
     }
 }
 
-fn must(did: &mut Did<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
-    match did.next() {
+fn must(actual: &mut ActionIter<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
+    match actual.next() {
         Some(next) if next == action => Ok(()),
-        other => Err(format!(
-            "a client should do: {}; it does: {}",
-            words::action(action),
-            words::list(other.map(words::action))
-        )),
+        other => {
+            let (action, other) = (words::action(action), words::list(other.map(words::action)));
+            Err(format!("a client should do: {action}; it does: {other}"))
+        }
     }
 }

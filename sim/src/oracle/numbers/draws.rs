@@ -1,13 +1,14 @@
-//! What a seed says of who wants which numbers.
+//! Draws the streams of a run from its seed.
 
 use std::time::Duration;
 
 use echosphere_core::numbers::{Mode, ServerConfig};
 
 use super::Numbers;
-use super::workload::{Ask, Name, Planned, REPEATING, Wanted};
+use super::planned::{Ask, Name, Planned, REPEATING, Wanted};
 use crate::dice::{Dice, Purpose};
-use crate::oracle::partial;
+use crate::oracle::silence::SILENCE;
+use crate::oracle::{connections, partial};
 
 /// How long a stream lasts at most, if nothing goes wrong.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -75,10 +76,43 @@ pub(super) fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<us
         max_backlog,
         // All requests are short.
         max_partial_bytes: partial::draw(seed, 0),
+        max_connections: connections::draw(seed, clients),
         lines,
         meek,
         ..Numbers::new(drawing.planned, server, response_timeout, give_up)
     }
+}
+
+/// Streams whose next number comes more than an hour after the one before.
+pub(super) fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Numbers {
+    let mut dice = Dice::new(seed, Purpose::Workload);
+    let server = ServerConfig {
+        mode: Mode::Both,
+        period: SILENCE,
+        session_ttl: PATIENT,
+        unacknowledged_ttl: PATIENT,
+        max_sessions: 1000,
+    };
+    let name = Name(dice.number(), 1);
+    let wanted = [
+        Wanted::Plain { n: 2, after: None },
+        Wanted::Session {
+            name,
+            n: 1,
+            after: None,
+        },
+    ];
+    let planned = wanted.map(|want| Planned::Get {
+        host: dice.below(hosts),
+        at: window.mul_f64(dice.unit()),
+        want,
+    });
+    Numbers::new(
+        planned.into(),
+        server,
+        Duration::from_millis(1500),
+        Duration::from_secs(60),
+    )
 }
 
 impl Drawing {
@@ -98,7 +132,7 @@ impl Drawing {
             10 | 11 => self.race(at),
             12 => self.repeat(at),
             13 => self.abandoned(at),
-            _ => self.odd(at),
+            _ => self.scripts(at),
         }
     }
 
@@ -109,7 +143,7 @@ impl Drawing {
         }
     }
 
-    /// A uuid that nobody has asked for, though perhaps one with the same numbers.
+    /// A new uuid, though perhaps with the numbers of another.
     fn name(&mut self) -> Name {
         self.names += 1;
         let half = if self.dice.chance(0.1) { 7 } else { self.dice.number() };
@@ -146,7 +180,7 @@ impl Drawing {
         }
     }
 
-    /// Somebody comes back to a session that was sent whole, about when it is discarded: if all that is sent takes the
+    /// A client resumes a session that was sent whole, about when it is discarded: if all that is sent takes the
     /// same time and nothing goes wrong, at that very moment. That is known of a client that has finished sending, for its
     /// session's time begins with the end.
     fn race(&mut self, at: Duration) {
@@ -175,7 +209,7 @@ impl Drawing {
         );
     }
 
-    /// A number occurs twice, and somebody who got it once or twice comes back and does not know how often.
+    /// A number occurs twice, and a client that received it once or twice resumes without a count.
     fn repeat(&mut self, at: Duration) {
         let (half, first, second) = REPEATING[self.dice.below(REPEATING.len())];
         self.names += 1;
@@ -189,7 +223,7 @@ impl Drawing {
         self.get(back, Wanted::Session { name, n, after });
     }
 
-    /// Somebody begins a session and leaves; then somebody begins it again.
+    /// A client begins a session and leaves; then another begins it again.
     fn abandoned(&mut self, at: Duration) {
         let (name, n) = (self.name(), self.count(CONTESTED.min(self.most)));
         self.shared.push((name, n));
@@ -199,7 +233,7 @@ impl Drawing {
         self.get(later, Wanted::Session { name, n, after: None });
     }
 
-    fn odd(&mut self, at: Duration) {
+    fn scripts(&mut self, at: Duration) {
         let own = (self.name(), self.count(self.most));
         let count = self.dice.among(1, 4);
         let mut script: Vec<_> = (0..count).map(|_| (self.pause(), self.ask(own))).collect();
@@ -216,7 +250,7 @@ impl Drawing {
 
     fn say(&mut self, at: Duration, script: Vec<(Duration, Ask)>, stays: Duration) {
         let host = self.dice.below(self.hosts);
-        self.planned.push(Planned::Odd {
+        self.planned.push(Planned::Script {
             host,
             at,
             script,

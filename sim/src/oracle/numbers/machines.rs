@@ -1,18 +1,18 @@
-//! The machines, with what the model must know beside their events, and with callers that no well-behaved program has.
+//! The machines with what the model must see beside their events, and with connections that follow a
+//! script.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::time::Duration;
 
 use echosphere_core::numbers::{Client, Command, Message, Notice, Server};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
-use super::odd::Odd;
+use super::scripts::{Scripts, SimCommand};
 
 /// A server.
 #[derive(Debug)]
-pub struct Watched {
+pub struct SimServer {
     /// The server.
     pub inner: Server<ChaCha8Rng>,
     /// When it took its last event, by its own clock.
@@ -22,7 +22,7 @@ pub struct Watched {
     conns: BTreeSet<ConnId>,
 }
 
-impl Watched {
+impl SimServer {
     pub(super) const fn new(inner: Server<ChaCha8Rng>) -> Self {
         Self {
             inner,
@@ -33,7 +33,7 @@ impl Watched {
     }
 }
 
-impl Machine for Watched {
+impl Machine for SimServer {
     type Message = Message;
     type Command = Infallible;
     type Notice = Infallible;
@@ -77,58 +77,44 @@ impl Machine for Watched {
     }
 }
 
-/// What a host of clients is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Errand {
-    /// What a client can be asked for.
-    Get(Command),
-    /// Requests on one connection, each after a time, and after another its end: what no client of ours says.
-    Odd {
-        /// Each request, and how long after the one before.
-        script: Vec<(Duration, Message)>,
-        /// How long after the last the connection ends.
-        stays: Duration,
-    },
-}
-
 /// A client, and connections whose other ends know no better.
 #[derive(Debug)]
-pub struct Callers {
+pub struct SimClient {
     /// The client.
     pub inner: Client<ChaCha8Rng>,
     /// When it took its last event, by its own clock.
     pub now: Time,
     /// How many of the last event's actions are the client's; `None` if it was not shown the event.
     pub by_inner: Option<usize>,
-    odd: Odd,
+    scripts: Scripts,
 }
 
-impl Callers {
+impl SimClient {
     pub(super) const fn new(inner: Client<ChaCha8Rng>) -> Self {
         Self {
             inner,
             now: Time::ZERO,
             by_inner: None,
-            odd: Odd::new(),
+            scripts: Scripts::new(),
         }
     }
 }
 
-impl Machine for Callers {
+impl Machine for SimClient {
     type Message = Message;
-    type Command = Errand;
+    type Command = SimCommand;
     type Notice = Notice;
 
-    fn handle(&mut self, now: Time, event: Event<Message, Errand>, out: &mut Actions<Message, Notice>) {
+    fn handle(&mut self, now: Time, event: Event<Message, SimCommand>, out: &mut Actions<Message, Notice>) {
         self.now = now;
         self.by_inner = None;
         let before = out.as_slice().len();
-        if let Event::Command(Errand::Odd { script, stays }) = event {
-            self.odd.begin(now, script, stays, out);
+        if let Event::Command(SimCommand::Script { script, stays }) = event {
+            self.scripts.begin(now, script, stays, out);
             return;
         }
-        if self.odd.owns(&event) {
-            self.odd.handle(now, &event, out);
+        if self.scripts.owns(&event) {
+            self.scripts.handle(now, &event, out);
             return;
         }
         let common = matches!(event, Event::Deadline | Event::Drain).then(|| event.clone());
@@ -137,30 +123,30 @@ impl Machine for Callers {
             self.by_inner = Some(out.as_slice().len() - before);
         }
         if let Some(event) = common {
-            self.odd.handle(now, &event, out);
+            self.scripts.handle(now, &event, out);
         }
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let both = [self.inner.next_deadline(), self.odd.next_deadline()];
+        let both = [self.inner.next_deadline(), self.scripts.next_deadline()];
         both.into_iter().flatten().min()
     }
 
     fn is_zero(&self) -> bool {
-        self.inner.is_zero() && self.odd.is_zero()
+        self.inner.is_zero() && self.scripts.is_zero()
     }
 }
 
 /// The event as the client takes it; `None` if it is none of its.
-pub(super) fn for_client(event: Event<Message, Errand>) -> Option<Event<Message, Command>> {
+pub(super) fn for_client(event: Event<Message, SimCommand>) -> Option<Event<Message, Command>> {
     Some(match event {
         Event::Opened(conn, opened) => Event::Opened(conn, opened),
         Event::Received(conn, message) => Event::Received(conn, message),
         Event::Closed(conn, reason) => Event::Closed(conn, reason),
         Event::PeerFinished(conn) => Event::PeerFinished(conn),
         Event::DialFailed(token, error) => Event::DialFailed(token, error),
-        Event::Command(Errand::Get(command)) => Event::Command(command),
-        Event::Command(Errand::Odd { .. }) => return None,
+        Event::Command(SimCommand::Get(command)) => Event::Command(command),
+        Event::Command(SimCommand::Script { .. }) => return None,
         Event::Drain => Event::Drain,
         Event::Deadline => Event::Deadline,
     })

@@ -1,8 +1,8 @@
-//! What numbers' machines say, in a few words.
+//! The messages, commands and notices of numbers in short words.
 
 use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 
-use super::machines::Errand;
+use super::scripts::SimCommand;
 use crate::trace::Brief;
 use crate::words;
 
@@ -47,11 +47,11 @@ impl Brief for Message {
     }
 }
 
-impl Brief for Errand {
+impl Brief for SimCommand {
     fn brief(&self, line: &mut String) {
         match self {
             Self::Get(Command::Get { key, stream: want }) => *line += &format!("get stream {key}: {}", wanted(want)),
-            Self::Odd { script, stays } => {
+            Self::Script { script, stays } => {
                 line.push_str("say");
                 for (after, message) in script {
                     *line += &format!(" after {after:?} ");
@@ -68,7 +68,7 @@ impl Brief for Notice {
         *line += &match self {
             Self::Number { key, place, number } => format!("stream {key}: {number} at place {place}"),
             Self::Retrying { key, why, after } => {
-                format!("stream {key} tries again in {after:?}: {}", words::brief(why))
+                format!("stream {key} retries in {after:?}: {}", words::brief(why))
             }
             Self::Resumed { key, count } => format!("stream {key} is resumed after {count}"),
             Self::Done { key, total } => format!("stream {key} is done: {}", total_in_words(*total)),

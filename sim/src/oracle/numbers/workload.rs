@@ -1,162 +1,24 @@
-//! Who wants which numbers, and how patient everybody is.
+//! The workload of numbers: time-outs and bounds, and the form in files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use echosphere_core::numbers::{ClientConfig, Mode, ServerConfig, Uuid};
+use echosphere_core::numbers::{ClientConfig, Mode, ServerConfig};
 use echosphere_core::random::Backoff;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::planned::{Name, Planned};
 use super::{Numbers, draws};
 use crate::oracle::Workload;
 use crate::scenario::{BACKOFF_MAX, LINK, Scenario};
 
-/// The first halves of uuids one of whose first numbers occurs twice, and at which places.
-pub(super) const REPEATING: [(u64, u16, u16); 4] = [
-    (3_188_318, 2, 12),
-    (5_661_326, 19, 23),
-    (12_801_817, 3, 11),
-    (15_054_170, 3, 8),
-];
 /// The pause after the first loss.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// What a number may take of which somebody else's request takes the connection away at once.
+/// What a number may take whose session another client's request takes over at once.
 const CONTESTED: Duration = Duration::from_millis(350);
 /// What the system may take to give up a connection on which nothing is acknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
-
-/// A session's uuid, in two halves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Name(pub u64, pub u64);
-
-impl Name {
-    pub(super) const fn uuid(self) -> Uuid {
-        Uuid::from_u64_pair(self.0, self.1)
-    }
-
-    /// Whether one of its numbers is known to occur twice.
-    pub(super) fn repeats(self) -> bool {
-        REPEATING.iter().any(|(half, ..)| *half == self.0)
-    }
-}
-
-/// Which numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum Wanted {
-    /// A stateless stream.
-    Plain {
-        /// How many numbers.
-        n: u16,
-        /// After which, if not from the begin.
-        after: Option<u64>,
-    },
-    /// A session.
-    Session {
-        /// Which.
-        name: Name,
-        /// How many numbers it has.
-        n: u16,
-        /// After the number at which place, if it was begun before.
-        after: Option<u16>,
-    },
-}
-
-/// A request of somebody who knows no better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
-    /// A stateless stream.
-    Start,
-    /// The same, after a number.
-    Continue(u64),
-    /// A session of so many numbers.
-    StartSession(Name, u16),
-    /// A session, after the number at a place, and the count that is said.
-    ContinueSession(Name, u16, Option<u16>),
-    /// No more.
-    End,
-}
-
-/// Something that is planned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum Planned {
-    /// A client gets numbers.
-    Get {
-        /// On which host.
-        host: usize,
-        /// From when, since the run began.
-        at: Duration,
-        /// Which.
-        want: Wanted,
-    },
-    /// Somebody says requests on one connection, whatever is answered.
-    Odd {
-        /// On which host.
-        host: usize,
-        /// From when, since the run began.
-        at: Duration,
-        /// Each request, and how long after the one before.
-        script: Vec<(Duration, Ask)>,
-        /// How long after the last the connection ends.
-        stays: Duration,
-    },
-}
-
-impl Planned {
-    const fn host(&self) -> usize {
-        match self {
-            Self::Get { host, .. } | Self::Odd { host, .. } => *host,
-        }
-    }
-
-    /// The sessions that it may begin or go on with, and how many numbers it takes them to have.
-    pub(super) fn begins(&self) -> Vec<(Name, u16)> {
-        match self {
-            Self::Get {
-                want: Wanted::Session { name, n, .. },
-                ..
-            } => vec![(*name, *n)],
-            Self::Get { .. } => Vec::new(),
-            Self::Odd { script, .. } => {
-                let begun = script.iter().filter_map(|(_, ask)| match ask {
-                    Ask::StartSession(name, n) => Some((*name, *n)),
-                    _ => None,
-                });
-                begun.collect()
-            }
-        }
-    }
-
-    /// The sessions that it asks for, each as often as it does.
-    pub(super) fn names(&self) -> Vec<Name> {
-        match self {
-            Self::Get {
-                want: Wanted::Session { name, .. },
-                ..
-            } => vec![*name],
-            Self::Get { .. } => Vec::new(),
-            Self::Odd { script, .. } => {
-                let asked = script.iter().filter_map(|(_, ask)| match ask {
-                    Ask::StartSession(name, _) | Ask::ContinueSession(name, ..) => Some(*name),
-                    _ => None,
-                });
-                asked.collect()
-            }
-        }
-    }
-
-    const fn plain(&self) -> u16 {
-        match self {
-            Self::Get {
-                want: Wanted::Plain { n, .. },
-                ..
-            } => *n,
-            _ => 0,
-        }
-    }
-}
 
 /// What all may take beyond what the network and the hosts are the cause of.
 pub(super) fn patience(numbers: &Numbers) -> Duration {
@@ -180,7 +42,12 @@ pub(super) fn patience(numbers: &Numbers) -> Duration {
     let plain = numbers.planned.iter().map(Planned::plain).max().unwrap_or(0);
     // Who types is cut off for their silence again and again, and comes back.
     let typed = if numbers.lines.is_empty() { 1.25 } else { 2.5 };
-    (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed)
+    let alone = (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed);
+    // Where there is no room for all connections, one waits for another, and tries again when that has ended.
+    match numbers.max_connections {
+        Some(_) => numbers.planned.len() as u32 * (alone + BACKOFF_MAX + LINK.linger),
+        None => alone,
+    }
 }
 
 impl Numbers {
@@ -206,12 +73,13 @@ impl Numbers {
             planned,
             max_backlog: None,
             max_partial_bytes: None,
+            max_connections: None,
             lines: Vec::new(),
             meek: Vec::new(),
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -223,6 +91,10 @@ impl Workload for Numbers {
 
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self {
         draws::draw(seed, hosts, window, clients)
+    }
+
+    fn draw_silent(seed: u64, hosts: usize, window: Duration) -> Self {
+        draws::draw_silent(seed, hosts, window)
     }
 
     fn len(&self) -> usize {
@@ -256,6 +128,7 @@ impl Workload for Numbers {
             "give_up": self.client.give_up_after,
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
+            "max_connections": self.max_connections,
             "lines": self.lines,
             "meek": self.meek,
             "planned": self.planned,
@@ -265,7 +138,7 @@ impl Workload for Numbers {
     fn from_json(value: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Whole {
+        struct WrittenWorkload {
             mode: String,
             period: Duration,
             session_ttl: Duration,
@@ -277,30 +150,38 @@ impl Workload for Numbers {
             #[serde(default)]
             max_partial_bytes: Option<usize>,
             #[serde(default)]
+            max_connections: Option<usize>,
+            #[serde(default)]
             lines: Vec<usize>,
             #[serde(default)]
             meek: Vec<usize>,
             planned: Vec<Planned>,
         }
-        let whole = Whole::deserialize(value).map_err(|error| error.to_string())?;
+        let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
         let server = ServerConfig {
-            mode: match whole.mode.as_str() {
+            mode: match written_workload.mode.as_str() {
                 "both" => Mode::Both,
                 "stateless" => Mode::Stateless,
                 "stateful" => Mode::Stateful,
-                other => return Err(format!("no mode is called {other}")),
+                other => return Err(format!("unknown mode {other}")),
             },
-            period: whole.period,
-            session_ttl: whole.session_ttl,
-            unacknowledged_ttl: whole.unacknowledged_ttl,
-            max_sessions: whole.max_sessions,
+            period: written_workload.period,
+            session_ttl: written_workload.session_ttl,
+            unacknowledged_ttl: written_workload.unacknowledged_ttl,
+            max_sessions: written_workload.max_sessions,
         };
         Ok(Self {
-            max_backlog: whole.max_backlog,
-            max_partial_bytes: whole.max_partial_bytes,
-            lines: whole.lines,
-            meek: whole.meek,
-            ..Self::new(whole.planned, server, whole.response_timeout, whole.give_up)
+            max_backlog: written_workload.max_backlog,
+            max_partial_bytes: written_workload.max_partial_bytes,
+            max_connections: written_workload.max_connections,
+            lines: written_workload.lines,
+            meek: written_workload.meek,
+            ..Self::new(
+                written_workload.planned,
+                server,
+                written_workload.response_timeout,
+                written_workload.give_up,
+            )
         })
     }
 }

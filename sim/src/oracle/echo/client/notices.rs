@@ -1,4 +1,4 @@
-//! The rules of what callers are told: what became of each message, once, how long it took, and how long the pauses are.
+//! The rules of notices: one result for each message, its round trip, and the pauses between attempts.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use echosphere_core::wire::ErrorCode;
 
 use super::{ClientModel, SLACK};
 use crate::marks::Mark;
-use crate::oracle::echo::words::{Heard, Said};
-use crate::oracle::trying::{Rule, Trying};
+use crate::oracle::attempts::{AttemptRule, Attempts};
+use crate::oracle::echo::words::{ModelEvent, Payload};
 use crate::words;
 
 /// After these the same message may be sent again.
@@ -23,7 +23,7 @@ const TEMPORARY: [ErrorCode; 7] = [
     ErrorCode::Truncated,
 ];
 
-/// What a client says that something took is what it took, give or take what its clock is wrong by.
+/// A reported duration is right, up to the error of the client's clock.
 fn same_time(what: &str, said: Duration, took: Duration) -> Result<(), String> {
     let (least, most) = (took.mul_f64(0.89), took.mul_f64(1.11) + SLACK);
     if said + SLACK < least || said > most {
@@ -33,7 +33,12 @@ fn same_time(what: &str, said: Duration, took: Duration) -> Result<(), String> {
 }
 
 impl ClientModel {
-    pub(super) fn notify(&mut self, host: usize, notice: &Notice, event: &Heard<'_, Command>) -> Result<(), String> {
+    pub(super) fn notify(
+        &mut self,
+        host: usize,
+        notice: &Notice,
+        event: &ModelEvent<'_, Command>,
+    ) -> Result<(), String> {
         match notice {
             Notice::Acknowledged {
                 id,
@@ -43,10 +48,10 @@ impl ClientModel {
             } => {
                 // That this connection had sent X, and has ended by its ok, was checked when it closed.
                 match *event {
-                    Heard::Received(_, Said::Ok(x)) if self.says[*id as usize] == x => {}
+                    ModelEvent::Received(_, Payload::Ok(x)) if self.says[*id as usize] == x => {}
                     _ => return Err(format!("message number {id} acknowledged without its ok")),
                 }
-                let failed = self.trying.get(id).map_or(0, Trying::failures);
+                let failed = self.attempts.get(id).map_or(0, Attempts::failures);
                 if *retries != failed {
                     return Err(format!(
                         "message number {id} took {retries} retries, they say, and {failed} failed"
@@ -68,17 +73,17 @@ impl ClientModel {
             Notice::Retrying { id, failure, after } => {
                 self.retries += 1;
                 let connected = self.host(host).connected;
-                let rule = Rule {
+                let rule = AttemptRule {
                     insists: !self.meek.contains(&host),
                     ..self.rule
                 };
-                let trying = self
-                    .trying
+                let attempts = self
+                    .attempts
                     .entry(*id)
-                    .or_insert_with(|| Trying::begins(rule, Time::ZERO));
+                    .or_insert_with(|| Attempts::begins(rule, Time::ZERO));
                 let refused = matches!(failure, Failure::Dial(_)) && !connected;
-                trying.fails(Time::ZERO, refused);
-                let paused = trying.pauses(Time::ZERO, *after);
+                attempts.fails(Time::ZERO, refused);
+                let paused = attempts.pauses(Time::ZERO, *after);
                 paused.map_err(|rule| format!("message number {id}: {rule}"))?;
                 // A clock that goes too fast makes it shorter.
                 let until = self.now.unwrap_or_default() + after.mul_f64(0.9);
@@ -111,10 +116,10 @@ impl ClientModel {
                 attempts,
             } if self.meek.contains(&host) && !self.host(host).connected => {
                 self.marks.hit(Mark::GivenUpWhenRefused);
-                let failed = self.trying.get(id).map_or(0, Trying::failures);
+                let failed = self.attempts.get(id).map_or(0, Attempts::failures);
                 if *attempts != failed + 1 {
                     return Err(format!(
-                        "the caller was told after {failed} attempts that failed: {}",
+                        "the caller was notified after {failed} failed attempts: {}",
                         words::brief(notice)
                     ));
                 }
@@ -132,16 +137,16 @@ impl ClientModel {
     }
 
     /// An attempt begins because it is asked for, or because the pause after another is over.
-    pub(super) fn dial(&mut self, host: usize, event: &Heard<'_, Command>) -> Result<(), String> {
+    pub(super) fn dial(&mut self, host: usize, event: &ModelEvent<'_, Command>) -> Result<(), String> {
         if self.host(host).draining {
             return Err("an attempt to connect, though the client drains".into());
         }
-        if matches!(event, Heard::Command(_)) {
+        if matches!(event, ModelEvent::Command(_)) {
             return Ok(());
         }
         let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
         let Some(&first) = self.pauses.range(of_host).next() else {
-            return Err("an attempt that nobody waits for".into());
+            return Err("an attempt that no message needs".into());
         };
         self.pauses.remove(&first);
         match self.now {
@@ -156,7 +161,7 @@ impl ClientModel {
         if self.under_way[at].take_if(|of| *of == host as u32).is_none() {
             return Err(format!("message number {id} acknowledged or given up twice"));
         }
-        self.trying.remove(&id);
+        self.attempts.remove(&id);
         let x = self.says[at] as usize;
         let host = self.host(host);
         host.under_way -= 1;
@@ -164,7 +169,7 @@ impl ClientModel {
         Ok(())
     }
 
-    /// The caller was told by the driver.
+    /// The driver notified the caller.
     pub(in crate::oracle::echo) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
         let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
             return Ok(());
@@ -172,7 +177,7 @@ impl ClientModel {
         let at = *id as usize;
         if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
             return Err(format!(
-                "the caller was told of message number {id} twice, or before its time"
+                "the caller was notified of message number {id} twice or too early"
             ));
         }
         self.open_count -= 1;

@@ -1,12 +1,13 @@
-//! What a hub says, held against what was asked.
+//! The rules of a hub's replies, compared with the requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use echosphere_core::Action;
 use echosphere_core::hub::{Failure, Notice, Reply, Request};
+use echosphere_core::wire::ErrorCode;
 
-use super::{Did, Session, Step, UsersModel, must};
+use super::{ActionIter, Session, Step, UsersModel, must};
 use crate::marks::Mark;
 use crate::scenario::RESPONSE_TIMEOUT;
 use crate::words;
@@ -32,29 +33,36 @@ impl UsersModel {
 }
 
 impl Step<'_> {
-    pub(super) fn heard(&mut self, number: u64, reply: &Reply, did: &mut Did<'_>) -> Result<(), String> {
+    pub(super) fn heard(&mut self, number: u64, reply: &Reply, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let (now, marks) = (self.host.now, self.marks);
         let session = self.of(number)?;
         match reply {
             Reply::Delivery { from, body } => {
                 marks.hit(Mark::Delivered);
-                session.trying.proves();
+                session.attempts.proves();
                 let delivered = Notice::Received {
                     session: number,
                     from: *from,
                     body: body.clone(),
                 };
-                must(did, &Action::Notify(delivered))?;
+                must(actual, &Action::Notify(delivered))?;
             }
             // The connection is about to end.
             Reply::Error(code, text) if code.is_retryable() => {
+                if *code == ErrorCode::Full {
+                    marks.hit(Mark::ToldFull);
+                }
                 session.told = Some(Failure::Rejected(*code, text.clone()));
                 return Ok(());
             }
             reply => {
                 let ask = session.asks.pop_front();
-                let ask = ask
-                    .ok_or_else(|| format!("session {number} has asked nothing, and hears: {}", words::brief(reply)))?;
+                let ask = ask.ok_or_else(|| {
+                    format!(
+                        "session {number} waits for no answer, and receives: {}",
+                        words::brief(reply)
+                    )
+                })?;
                 let (sent, _) = ask.sent.ok_or("an answer to what was not sent")?;
                 if !session.fits(&ask.request, reply) {
                     return Err(format!(
@@ -63,17 +71,17 @@ impl Step<'_> {
                         words::brief(reply)
                     ));
                 }
-                session.trying.proves();
+                session.attempts.proves();
                 let answered = Notice::Answered {
                     session: number,
                     ask: ask.number,
                     reply: reply.clone(),
                     round_trip: now.since(sent),
                 };
-                must(did, &Action::Notify(answered))?;
+                must(actual, &Action::Notify(answered))?;
             }
         }
-        self.settle(number, did)
+        self.settle(number, actual)
     }
 }
 

@@ -1,9 +1,9 @@
-//! What becomes of a session when an attempt or its connection fails.
+//! What happens to a session when an attempt or its connection fails.
 
 use echosphere_core::hub::{Failure, Notice};
 use echosphere_core::{Action, CloseReason};
 
-use super::{Ask, Did, Stage, Step, must};
+use super::{ActionIter, Ask, Stage, Step, must};
 use crate::marks::Mark;
 use crate::words;
 
@@ -14,7 +14,7 @@ impl Step<'_> {
         number: u64,
         failure: &Failure,
         reason: Option<CloseReason>,
-        did: &mut Did<'_>,
+        actual: &mut ActionIter<'_>,
     ) -> Result<(), String> {
         let now = self.host.now;
         let reconnects = self.host.config.reconnect;
@@ -25,61 +25,71 @@ impl Step<'_> {
         let passes = !matches!(failure, Failure::Rejected(code, _) if !code.is_retryable());
         let goes_on = !was_open || comes_back && passes;
         match reason {
-            Some(reason) => self.let_go(number, reason, did)?,
+            Some(reason) => self.let_go(number, reason, actual)?,
             None => self.of(number)?.stage = Stage::Pause,
         }
         let session = self.of(number)?;
         session.due = None;
-        session.trying.fails(now, refused);
+        session.attempts.fails(now, refused);
         let sent = session.asks.partition_point(|ask| ask.sent.is_some());
         for Ask { number: ask, .. } in session.asks.drain(..sent).collect::<Vec<_>>() {
-            self.unanswered(number, ask, did)?;
+            self.unanswered(number, ask, actual)?;
         }
         if !goes_on {
-            return self.ends(number, Some(failure), did);
+            return self.ends(number, Some(failure), actual);
         }
         let broken = |rule: String| format!("session {number}: {rule}");
         if let Some(Action::Notify(Notice::Retrying {
             session: of,
             why,
             after,
-        })) = did.clone().next()
+        })) = actual.clone().next()
         {
-            did.next();
+            actual.next();
             if *of != number || why != failure {
                 return Err(format!(
-                    "session {number} failed ({}), and session {of} is said to have ({})",
+                    "session {number} failed ({}), and the notice is of session {of} ({})",
                     words::brief(failure),
                     words::brief(why)
                 ));
             }
-            let until = self.of(number)?.trying.pauses(now, *after).map_err(broken)?;
+            let until = self.of(number)?.attempts.pauses(now, *after).map_err(broken)?;
             return self.wait(number, Some(until));
         }
-        self.of(number)?.trying.gives_up(now).map_err(broken)?;
+        self.of(number)?.attempts.gives_up(now).map_err(broken)?;
         self.marks.hit(Mark::UserGaveUp);
-        self.ends(number, Some(failure), did)
+        self.ends(number, Some(failure), actual)
     }
 
     /// The session lets go of what it has.
-    pub(super) fn let_go(&mut self, number: u64, reason: CloseReason, did: &mut Did<'_>) -> Result<(), String> {
+    pub(super) fn let_go(
+        &mut self,
+        number: u64,
+        reason: CloseReason,
+        actual: &mut ActionIter<'_>,
+    ) -> Result<(), String> {
         match std::mem::replace(&mut self.of(number)?.stage, Stage::Pause) {
             Stage::Pause => Ok(()),
-            Stage::Dialling(token) => must(did, &Action::AbandonDial(token)),
-            Stage::Open(conn) => must(did, &Action::Close(conn, reason)),
+            Stage::Dialling(token) => must(actual, &Action::AbandonDial(token)),
+            Stage::Open(conn) => must(actual, &Action::Close(conn, reason)),
         }
     }
 
-    /// The session is over, and its caller is told of all that is left.
-    pub(super) fn ends(&mut self, number: u64, failure: Option<&Failure>, did: &mut Did<'_>) -> Result<(), String> {
+    /// The session is over, and its caller is notified of all pending requests.
+    pub(super) fn ends(
+        &mut self,
+        number: u64,
+        failure: Option<&Failure>,
+        actual: &mut ActionIter<'_>,
+    ) -> Result<(), String> {
         let session = self.host.sessions.remove(&number);
         let session = session.ok_or_else(|| format!("session {number} ends twice"))?;
         for ask in session.asks {
-            self.unanswered(number, ask.number, did)?;
+            self.unanswered(number, ask.number, actual)?;
         }
         let failure = failure.cloned();
         must(
-            did,
+            actual,
             &Action::Notify(Notice::Ended {
                 session: number,
                 failure,

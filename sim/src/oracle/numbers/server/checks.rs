@@ -1,11 +1,11 @@
-//! Whether a server did what it should have, and keeps what it should.
+//! Compares a server's actions and state with the model's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use echosphere_core::numbers::Message;
 use echosphere_core::{Action, ConnId, Machine};
 
-use super::{Owed, ServerModel, Stream, Watched};
+use super::{Owed, ServerModel, SimServer, Stream};
 use crate::observe::ActionOf;
 use crate::words;
 
@@ -16,7 +16,7 @@ const ERROR: usize = 500;
 
 impl ServerModel {
     /// Checks that what was done is what was owed.
-    pub(super) fn settle(&mut self, actions: &[ActionOf<Watched>]) -> Result<(), String> {
+    pub(super) fn settle(&mut self, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
         let mut done: BTreeMap<ConnId, Vec<Owed>> = BTreeMap::new();
         for action in actions {
             let (conn, what) = match action {
@@ -48,7 +48,7 @@ impl ServerModel {
         Ok(())
     }
 
-    pub(super) fn compare(&mut self, server: &Watched) -> Result<(), String> {
+    pub(super) fn compare(&mut self, server: &SimServer) -> Result<(), String> {
         if self.deep {
             server.inner.audit()?;
         }
@@ -77,7 +77,7 @@ impl ServerModel {
         let zero = self.peers.is_empty() && self.sessions.is_empty();
         if server.is_zero() != zero {
             let not = if zero { " not" } else { "" };
-            return Err(format!("the server says that it is{not} at zero, which is wrong"));
+            return Err(format!("the server wrongly reports that it is{not} at zero"));
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl ServerModel {
         match (self.peers.keys().next(), self.sessions.keys().next()) {
             (None, None) => Ok(()),
             (conn, session) => Err(format!(
-                "the run is over, and left at the server are connection {} and session {}",
+                "the run is over, and the server still has connection {} and session {}",
                 words::or_none(conn.map(|conn| format!("{conn:?}"))),
                 words::or_none(session)
             )),

@@ -1,0 +1,334 @@
+//! The load over long-lived connections: their throughput and latency, or as many of them as fit.
+
+mod clients;
+mod fit;
+mod machine;
+mod report;
+mod server;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::ArgMatches;
+use indicatif::ProgressBar;
+use tokio::time::{Instant, sleep};
+
+use self::clients::{Clients, Instruction, Process, Results};
+use self::fit::Fit;
+use self::machine::{Config, NAME_BYTES};
+use self::report::Report;
+use self::server::AnyServer;
+use super::serve::Bounds;
+use crate::echo::PORT;
+use crate::net::Address;
+use crate::settings::{Source, source};
+use crate::signals::Signals;
+use crate::stderr::status;
+use crate::values::{count, counted, thousands, time_out, yes_or_no};
+use crate::{limits, output, progress, verdict};
+
+/// Options of long-lived connections.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Long-lived connections")]
+pub(crate) struct LongLivedArgs {
+    /// Measure throughput instead: open this many connections, which send as fast as they can or at --rate
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = count::<u32>(1..=10_000_000))]
+    pub(crate) connections: Option<u32>,
+
+    /// Keep this many messages without their ok on each connection
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_ECHO_WINDOW", default_value = "1", value_parser = count::<u32>(1..=65_536))]
+    pub(crate) window: u32,
+
+    /// Send for this long
+    #[arg(long, value_name = "TIME", env = "ECHOSPHERE_DURATION", default_value = "10s", value_parser = time_out)]
+    pub(crate) duration: Duration,
+
+    /// Send this many messages per second over all connections together; latency counts from when a message is due
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_RATE", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Open --connections, or as many as this machine allows; then send one message on each, and close after the last ok
+    #[arg(long, env = "ECHOSPHERE_HOLD", value_parser = yes_or_no)]
+    pub(crate) hold: bool,
+
+    /// Spread the clients over this many processes; the server gets a process of its own with the --io-threads that it needs
+    #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = count::<u32>(1..=fit::MOST_SHARDS))]
+    pub(crate) shards: Option<u32>,
+
+    /// Run one of the processes of --shards
+    #[arg(long, hide = true)]
+    pub(crate) shard: bool,
+}
+
+/// The options that both kinds of load have.
+pub(super) struct Common {
+    pub(super) to: Option<Address>,
+    pub(super) bytes: usize,
+    pub(super) json: bool,
+    pub(super) bounds: Bounds,
+    /// The most files that this process may open.
+    pub(super) files: u64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let digits: String = text.chars().filter(|c| !matches!(c, ',' | '_')).collect();
+    let (digits, unit) = match digits.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => (&*digits, 1.0),
+    };
+    let rate = digits.parse().ok().map(|rate: f64| rate * unit);
+    rate.filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "expected a number of messages per second above 0, such as 50000, 20k or 0.5".to_owned())
+}
+
+impl LongLivedArgs {
+    /// The options that only this kind of load has.
+    pub(super) const FLAGS: [&'static str; 6] = ["connections", "window", "duration", "rate", "hold", "shards"];
+
+    /// Whether the options ask for this kind of load.
+    pub(super) const fn are_set(&self) -> bool {
+        self.hold || self.connections.is_some()
+    }
+
+    /// Ignores variables that contradict options of the command line.
+    ///
+    /// # Errors
+    ///
+    /// If options of the command line contradict each other, or one is missing.
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> anyhow::Result<()> {
+        let flag = |id| source(matches, id) == Source::Flag;
+        if self.hold && self.rate.is_some() {
+            match (flag("hold"), flag("rate")) {
+                (true, true) => bail!("--hold sends one message on each connection, so that there is no --rate"),
+                (false, true) => self.hold = false,
+                (_, false) => self.rate = None,
+            }
+        }
+        if let Some(idle) = ["window", "duration"].into_iter().find(|id| self.hold && flag(id)) {
+            bail!("--{idle} has no effect with --hold: each connection sends once, and the run ends after the last ok");
+        }
+        if !self.are_set() {
+            let given = Self::FLAGS.into_iter().find(|id| flag(id)).unwrap_or("window");
+            bail!("--{given} is for long-lived connections: add --connections COUNT or --hold");
+        }
+        Ok(())
+    }
+
+    /// What `connections` clients do, with messages of at least `bytes` bytes.
+    pub(crate) fn config(&self, connections: u32, bytes: usize) -> Config {
+        Config {
+            connections,
+            window: if self.hold { 1 } else { self.window },
+            size: bytes.max(NAME_BYTES),
+            rate: self.rate,
+            messages: self.hold.then_some(1),
+            run: 0,
+        }
+    }
+
+    pub(super) async fn run(self, common: Common) -> anyhow::Result<ExitCode> {
+        let elsewhere = match common.to {
+            Some(to) => Some(to.or_port(PORT).resolve().await?),
+            None => None,
+        };
+        let fit = Fit {
+            files: common.files,
+            shards: self.shards,
+            own_server: elsewhere.is_none(),
+            max_connections: common.bounds.max_connections() as u64,
+            loopback: elsewhere.is_none_or(|to| to.is_ipv4() && to.ip().is_loopback()),
+            ports: limits::ports(),
+        };
+        let connections = fit.check(self.connections)?;
+        let config = self.config(connections, common.bytes);
+        if self.shard
+            && let Some(to) = elsewhere
+        {
+            clients::run_as_shard(Clients::start(to, config).await?).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.hold {
+            status!("{}", fit.arithmetic());
+        }
+        let server = match elsewhere {
+            Some(addr) => AnyServer::Elsewhere(addr),
+            None => AnyServer::start(common.bounds, self.shards.map(|_| fit.io_threads(connections))).await?,
+        };
+        let (results, interrupted) = self.measure(server.addr(), &config).await?;
+        let report = Report::new(&config, results, server.finish().await?)?;
+        if common.json {
+            output::json(&report)?;
+        } else {
+            output::bytes(report.to_text().as_bytes())?;
+        }
+        Ok(verdict::exit_code(interrupted, report.passed()))
+    }
+
+    /// Opens all connections, sends on them and closes them. Returns `true` if it was interrupted.
+    async fn measure(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
+        let mut signals = Signals::catch()?;
+        let mut groups = ClientGroup::start_all(to, config, self.shards).await?;
+        let mut opened = 0;
+        for group in &mut groups {
+            opened += group.opened().await?;
+        }
+        status!("{} open", counted(opened, "connection"));
+        for group in &mut groups {
+            group.begin().await?;
+        }
+        let mut interrupted = false;
+        if !self.hold {
+            tokio::select! {
+                biased;
+                () = signals.next() => interrupted = true,
+                result = self.send(&mut groups) => result?,
+            }
+            for group in &mut groups {
+                group.stop().await?;
+            }
+        }
+        let done = async {
+            for group in &mut groups {
+                group.done().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = signals.next() => interrupted = true,
+            result = done => result?,
+        }
+        let mut results = Vec::new();
+        for group in groups {
+            results.push(group.close().await?);
+        }
+        Ok((results, interrupted))
+    }
+
+    /// Waits until the time is over, or until every connection is closed.
+    async fn send(&self, groups: &mut [ClientGroup]) -> anyhow::Result<()> {
+        let bar = progress::bar(self.duration.as_millis() as u64, "{elapsed_precise} [{wide_bar}] {msg}");
+        let counter = match &*groups {
+            [ClientGroup::Here(clients)] => Some(clients.counter()),
+            _ => None,
+        };
+        let (start, mut before) = (Instant::now(), (Duration::ZERO, 0));
+        let show = async |bar: &ProgressBar| {
+            let elapsed = start.elapsed();
+            bar.set_position(elapsed.as_millis() as u64);
+            if let Some(counter) = &counter {
+                let acknowledged = counter.acknowledged().await?;
+                let rate = (acknowledged - before.1) as f64 / (elapsed - before.0).as_secs_f64().max(1e-3);
+                before = (elapsed, acknowledged);
+                bar.set_message(format!("{} round trips/s", thousands(rate as u64)));
+            }
+            Ok(())
+        };
+        let all_gone = async {
+            for group in groups.iter_mut() {
+                group.gone().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = all_gone => {
+                result?;
+                status!("every connection is closed");
+            }
+            () = sleep(self.duration) => {}
+            shown = progress::keep(&bar, show) => shown?,
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+/// A part of the connections: in this process or in another one.
+enum ClientGroup {
+    Here(Box<Clients>),
+    Elsewhere(Box<Process>),
+}
+
+impl ClientGroup {
+    async fn start_all(to: SocketAddr, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
+        let Some(shards) = shards else {
+            return Ok(vec![Self::Here(Box::new(Clients::start(to, *config).await?))]);
+        };
+        let share = |at: u32| config.connections / shards + u32::from(at < config.connections % shards);
+        let start = |at| {
+            Ok(Self::Elsewhere(Box::new(Process::start(&args(
+                to,
+                config,
+                share(at),
+                shards,
+            ))?)))
+        };
+        (0..shards).filter(|&at| share(at) > 0).map(start).collect()
+    }
+
+    async fn opened(&mut self) -> anyhow::Result<u64> {
+        match self {
+            Self::Here(clients) => clients.opened().await,
+            Self::Elsewhere(process) => process.opened().await,
+        }
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(clients) => clients.begin().await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Begin).await,
+        }
+    }
+
+    async fn gone(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(clients) => clients.gone().await,
+            Self::Elsewhere(process) => process.gone().await,
+        }
+    }
+
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(clients) => clients.stop().await,
+            Self::Elsewhere(process) => process.instruct(Instruction::Stop).await,
+        }
+    }
+
+    async fn done(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(clients) => clients.done().await,
+            Self::Elsewhere(process) => {
+                process.instruct(Instruction::Finish).await?;
+                process.done().await
+            }
+        }
+    }
+
+    async fn close(self) -> anyhow::Result<Results> {
+        match self {
+            Self::Here(clients) => clients.close().await,
+            Self::Elsewhere(process) => process.close().await,
+        }
+    }
+}
+
+/// The arguments of a process with `connections` connections.
+fn args(to: SocketAddr, config: &Config, connections: u32, shards: u32) -> Vec<String> {
+    let mut args = vec!["--shard".to_owned()];
+    let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
+    set("--to", to.to_string());
+    set("--connections", connections.to_string());
+    set("--size", config.size.to_string());
+    if let Some(rate) = config.rate {
+        set("--rate", (rate / f64::from(shards)).to_string());
+    }
+    if config.messages.is_some() {
+        args.push("--hold".to_owned());
+    } else {
+        args.extend(["--window".to_owned(), config.window.to_string()]);
+    }
+    args
+}
