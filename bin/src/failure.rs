@@ -198,6 +198,10 @@ mod tests {
             grpc.explain(&Failure::OtherProtocol(Some(Protocol::Http2))),
             "127.0.0.1:1 is an HTTP/2 server without the gRPC service grpc.Comms"
         );
+        for protocol in [None, Some(Protocol::Ssh)] {
+            let text = grpc.explain(&Failure::OtherProtocol(protocol));
+            assert_eq!(text, other_protocol("127.0.0.1:1", protocol, "a numbers server (gRPC)"));
+        }
         assert_eq!(
             grpc.explain(&Failure::Dial(DialError::Unreachable)),
             "cannot connect to 127.0.0.1:1 over gRPC"

@@ -213,6 +213,77 @@ mod tests {
         assert_eq!(counted, 1000, "every one is in a bar");
     }
 
+    fn recorded(micros: impl IntoIterator<Item = u64>) -> Latencies {
+        let mut latencies = Latencies::new().expect("a histogram");
+        micros
+            .into_iter()
+            .for_each(|micros| latencies.record(Duration::from_micros(micros)));
+        latencies
+    }
+
+    #[test]
+    fn a_summary_has_about_three_digits() {
+        assert_eq!(Latencies::new().expect("a histogram").summary(), None);
+        assert_eq!(recorded([50, 50]).summary().as_deref(), Some("0.050/0.050/0.050 ms"));
+        assert_eq!(recorded([110, 310]).summary().as_deref(), Some("0.11/0.21/0.31 ms"));
+        for (micros, text) in [
+            (99, "0.099 ms"),
+            (100, "0.10 ms"),
+            (9_990, "9.99 ms"),
+            (10_000, "10.0 ms"),
+            (99_900, "99.9 ms"),
+            (100_000, "100 ms"),
+        ] {
+            assert_eq!(milliseconds(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_shares() {
+        let text = bars(&[
+            Bar { up_to: 2.0, count: 0 },
+            Bar { up_to: 4.0, count: 1 },
+            Bar { up_to: 8.0, count: 500 },
+            Bar {
+                up_to: 16.0,
+                count: 1_000,
+            },
+        ]);
+        let [none, least, half, whole] = [0, 1, 20, 40].map(|length| "=".repeat(length));
+        let expected = format!(
+            "      up to        count\n       2 µs            0  {none}\n       4 µs            1  {least}\n       \
+             8 µs          500  {half}\n      16 µs        1,000  {whole}\n"
+        );
+        assert_eq!(text, expected);
+        assert_eq!(bars(&[]), "      up to        count\n");
+    }
+
+    #[test]
+    fn each_bar_counts_what_is_above_the_one_before() {
+        let micros = [3, 5, 6, 100, 3_000];
+        let histogram = recorded(micros).histogram();
+        let mut from = 0.0;
+        for Bar { up_to, count } in &histogram {
+            let within = |micros: &&u64| (from..*up_to).contains(&(**micros as f64));
+            assert_eq!(micros.iter().filter(within).count() as u64, *count, "{from} to {up_to}");
+            from = *up_to;
+        }
+        assert!(from > 3_000.0 && histogram[0].count > 0, "{histogram:?}");
+    }
+
+    #[test]
+    fn a_table_shows_the_baseline_and_the_ratio() {
+        let percentiles = |micros| recorded([micros]).percentiles();
+        let text = percentiles(300).to_text(Some(&percentiles(100)));
+        assert!(text.starts_with("           latency   baseline    ratio\n"), "{text}");
+        assert!(text.contains("  p99       300 µs     100 µs    3.00×\n"), "{text}");
+        let text = percentiles(300).to_text(None);
+        assert!(
+            text.starts_with("           latency\n") && text.contains("  p99.9     300 µs\n"),
+            "{text}"
+        );
+    }
+
     /// Whether two figures agree to the precision of the histogram.
     fn close(is: f64, should: f64) -> bool {
         (is / should - 1.0).abs() < 2e-3

@@ -191,6 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn an_invalid_line_of_another_program_is_no_concern_of_this_one() {
+        for of_another in ["NAME=of another", "_N1=a b", "NAME = a b"] {
+            assert!(is_of_another(of_another.as_bytes()), "{of_another}");
+        }
+        for line in [
+            "ECHOSPHERE_OVER=1 s",
+            "MODE=a b",
+            "1N=a b",
+            "no name",
+            "=a b",
+            "A B=c d",
+        ] {
+            assert!(!is_of_another(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
     fn only_this_programs_settings_are_read() {
         let mut settings = Vec::new();
         let text = b"# a comment\nSECRET=\"two\nlines\"\nECHOSPHERE_TO=1.2.3.4:5 # here\nECHOSPHERE_BODY='3 B'\nwhat is this\nMODE=client";

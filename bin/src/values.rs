@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_of_a_delay_is_that_of_its_distribution() {
+        for (text, mean) in [("none", 0), ("20ms", 20), ("1..4s", 2500), ("exp:250ms", 250)] {
+            let delay: DelayArg = text.parse().expect(text);
+            assert_eq!(delay.mean(), Duration::from_millis(mean), "{text}");
+        }
+    }
+
+    #[test]
     fn counts_are_read_as_people_write_them() {
         let count = count::<u32>(1..=1_000_000);
         for (text, number) in [

@@ -14,7 +14,7 @@ const TCP_PORT: u16 = 1338;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a server until Ctrl-C
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Get numbers, resume after lost connections, and check the result
     Get(get::Args),
 }
@@ -36,7 +36,7 @@ impl Transport {
 
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Get(args) => get::run(args),
     }
 }

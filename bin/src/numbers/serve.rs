@@ -82,7 +82,7 @@ pub(crate) struct Args {
 #[command(
     next_help_heading = "Bounds",
     mut_arg("max_connections", |arg| {
-        arg.help("Refuse calls and TCP connections beyond this many with `error full`, and HTTP/2 connections with UNAVAILABLE [default: 200000, or as many as the open files allow]")
+        arg.help("Refuse calls and TCP connections beyond this many with `error full`, and HTTP/2 connections with UNAVAILABLE [default: 200000, or fewer if the limit of open files is lower]")
     }),
     mut_arg("max_backlog", |arg| {
         arg.default_value("64KiB")

@@ -140,7 +140,11 @@ fn escaped(bytes: &[u8]) -> Option<(usize, Key)> {
         b'd' | b'D' => (2, Key::CutWordAfter),
         b'\x1b' => (1, Key::Unknown),
         _ => {
-            let (length, _) = first(&bytes[1..])?;
+            // Of typed text, Alt applies to the first character alone.
+            let length = match first(&bytes[1..])? {
+                (_, Key::Text(text)) => text.chars().next().map_or(1, char::len_utf8),
+                (length, _) => length,
+            };
             (1 + length, Key::Unknown)
         }
     })
@@ -219,6 +223,58 @@ mod tests {
         ] {
             assert_eq!(keys(bytes), expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn every_key_has_its_sequences() {
+        for (sequences, key) in [
+            (
+                &["\x01", "\x1b[H", "\x1bOH", "\x1b[1~", "\x1b[7~", "\x1b[1;5H"][..],
+                Key::Home,
+            ),
+            (&["\x05", "\x1b[F", "\x1bOF", "\x1b[4~", "\x1b[8~"], Key::End),
+            (&["\x02", "\x1b[D", "\x1bOD"], Key::Left),
+            (&["\x06", "\x1b[C", "\x1bOC"], Key::Right),
+            (&["\x0e", "\x1b[B", "\x1bOB", "\x1b[1;5B"], Key::Down),
+            (&["\x10", "\x1b[A", "\x1bOA", "\x1b[1;5A"], Key::Up),
+            (&["\x1bb", "\x1bB", "\x1b[1;5D", "\x1b[1;3D"], Key::WordLeft),
+            (&["\x1bf", "\x1bF", "\x1b[1;5C", "\x1b[1;3C"], Key::WordRight),
+            (&["\r", "\n", "\x1bOM"], Key::Enter),
+            (&["\x1b\r", "\x1b\n"], Key::LineBreak),
+            (&["\x08", "\x7f"], Key::Backspace),
+            (&["\x1b[3~"], Key::Delete),
+            (&["\x04"], Key::EndOfInput),
+            (&["\x17", "\x1b\x08", "\x1b\x7f"], Key::CutWordBefore),
+            (&["\x15"], Key::CutBefore),
+            (&["\x0b"], Key::CutAfter),
+            (&["\x1bd", "\x1bD", "\x1b[3;5~"], Key::CutWordAfter),
+            (&["\x19"], Key::PutBack),
+            (&["\x0c"], Key::Redraw),
+            (&["\t"], Key::Text("\t".to_owned())),
+            (
+                &["\0", "\x03", "\x1f", "\x1b[5~", "\x1b[Z", "\x1bx", "\x1bé"],
+                Key::Unknown,
+            ),
+        ] {
+            for sequence in sequences {
+                let escaped = sequence.escape_default();
+                assert_eq!(keys(sequence.as_bytes()), [key.clone()], "{escaped}");
+                let followed = format!("{sequence}x");
+                let expected = [key.clone(), Key::Text("x".to_owned())];
+                if key == Key::Text("\t".to_owned()) {
+                    assert_eq!(keys(followed.as_bytes()), expected, "{escaped}");
+                } else {
+                    assert_eq!(keys(followed.as_bytes())[1..], expected[1..], "{escaped}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_without_an_end_is_given_up() {
+        let endless = |length: usize| keys(format!("\x1b[{}", "1".repeat(length - 2)).as_bytes());
+        assert_eq!(endless(LONGEST), []);
+        assert_eq!(endless(LONGEST + 1), [Key::Unknown]);
     }
 
     #[test]

@@ -191,6 +191,12 @@ mod tests {
     }
 
     #[test]
+    fn one_io_thread_is_the_servers_own() {
+        let separate = |io_threads| IoThreads { io_threads }.separate().map(NonZeroUsize::get);
+        assert_eq!([separate(1), separate(2), separate(256)], [None, Some(2), Some(256)]);
+    }
+
+    #[test]
     fn unfinished_messages_need_room_for_twice_the_longest() {
         let config = |size| bounds(&["--max-partial-bytes", size]).config(1000);
         assert_eq!(config("2000B").unwrap().max_partial_bytes, 2000);

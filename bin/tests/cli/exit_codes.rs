@@ -32,8 +32,11 @@ enum End {
 
 use End::{CannotStart, DiskFull, Drained, EndedAtOnce, Interrupted, NoServer, Served};
 
+/// Exit codes, and how each comes about.
+type Codes = &'static [(i32, End)];
+
 /// Each command with its further arguments, and how each exit code comes about.
-const COMMANDS: [(&str, &str, &[(i32, End)]); 16] = [
+const COMMANDS: [(&str, &str, Codes); 16] = [
     ("echo serve", "--listen 127.0.0.1:0 --json", SERVER),
     ("echo send", "x --timeout 20s --to ADDR", CLIENT),
     ("echo load", "--clients 1 --over 1ms --timeout 20s --to ADDR", CLIENT),
@@ -52,8 +55,8 @@ const COMMANDS: [(&str, &str, &[(i32, End)]); 16] = [
     ("chat", "", &[(2, CannotStart)]),
 ];
 
-const SERVER: &[(i32, End)] = &[(0, Drained), (1, DiskFull), (2, CannotStart), (130, EndedAtOnce)];
-const CLIENT: &[(i32, End)] = &[(0, Served), (1, NoServer), (2, CannotStart), (130, Interrupted)];
+const SERVER: Codes = &[(0, Drained), (1, DiskFull), (2, CannotStart), (130, EndedAtOnce)];
+const CLIENT: Codes = &[(0, Served), (1, NoServer), (2, CannotStart), (130, Interrupted)];
 
 fn interrupt(child: &Child) {
     let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();

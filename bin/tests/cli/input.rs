@@ -39,8 +39,8 @@ fn a_line_that_is_not_understood_does_not_end_the_input() {
     assert_eq!(stdout(&output), "one\ncaf\\xe9\nfive\n");
     assert_eq!(
         stderr(&output),
-        "error: line 3: \"\\xff\" is no list of user ids\n\
-         error: line 4: \"nonsense\" is not known; type help for what is\n"
+        "error: line 3: \"\\xff\" is not a list of user ids\n\
+         error: line 4: \"nonsense\" is not a command; type help for a list\n"
     );
     assert_eq!(output.status.code(), Some(1));
 
@@ -115,7 +115,7 @@ fn an_empty_stdin_is_no_message() {
     for args in [&send[..], &relay] {
         let output = run("input-empty", args, b"");
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        let said = "error: nothing to send: stdin is empty; to send an empty message give ''\n";
+        let said = "error: nothing to send: stdin is empty; use '' to send an empty message\n";
         assert_eq!(stderr(&output), said, "{args:?}");
     }
     for empty in ["", "-"] {

@@ -142,6 +142,21 @@ fn variables_work_by_their_former_names() {
 }
 
 #[test]
+fn a_chats_argument_overrides_its_variable() {
+    let serving = Serving::start("chat", "chat-to", &[]);
+    let run = |args: &[&str], to: &str| {
+        let mut command = echosphere("chat-to", &[&["chat", "connect"], args].concat());
+        let output = command.env("ECHOSPHERE_CHAT_TO", to).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for args in [&[&*serving.addr][..], &["--to", &serving.addr]] {
+        let (code, said) = run(args, "127.0.0.1:1");
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+    }
+    assert_eq!(run(&[], &serving.addr).0, Some(0));
+}
+
+#[test]
 fn switches_in_the_environment_are_read_in_every_usual_way() {
     let load = |value: &str| {
         let mut command = echosphere("switches", &["echo", "load", "--clients", "3", "--over", "1ms"]);

@@ -31,7 +31,7 @@ const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"; a hub expects ", Protocol::Hub),
     (b"expected `identity`, `list`", Protocol::Hub),
     (b"; a chat expects ", Protocol::Chat),
-    (b"somebody else talks with this server", Protocol::Chat),
+    (b"another client has a session with this server", Protocol::Chat),
 ];
 
 impl Protocol {

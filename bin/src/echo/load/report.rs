@@ -286,7 +286,9 @@ mod tests {
                 .filter(|notice| !matches!(notice, Notice::Retrying { .. }))
                 .count() as u64
         );
-        Report::new(run, &tally, server)
+        let report = Report::new(run, &tally, server);
+        assert_eq!(report.passed(), report.missing.is_empty());
+        report
     }
 
     #[test]

@@ -513,6 +513,12 @@ mod tests {
                 tally.note(Notice::Received { session, from, body });
             }
         }
+        assert_eq!(tally.delivered(), delivered, "{hub:?}");
+        assert_eq!(
+            tally.is_done(),
+            !matches!(hub, Hub::LosesAndDoubles | Hub::Confuses | Hub::Stops),
+            "{hub:?}"
+        );
         let mut report = serde_json::to_value(tally.report(Duration::from_secs(2), None)).unwrap();
         let latency = report.as_object_mut().unwrap().remove("latency_us").unwrap();
         assert!(latency["max"].as_f64() >= latency["p50"].as_f64(), "{latency}");

@@ -171,6 +171,13 @@ mod tests {
             (
                 Fit {
                     own_server: false,
+                    ..HERE
+                },
+                19_936,
+            ),
+            (
+                Fit {
+                    own_server: false,
                     shards: Some(4),
                     ..HERE
                 },

@@ -264,6 +264,7 @@ mod tests {
         let missing = |clients_zero, server| {
             let report = Report::new(&CONFIG, vec![whole(clients_zero)], server).unwrap();
             assert!(!report.clients_were_the_limit);
+            assert_eq!(report.passed(), report.missing.is_empty());
             report.missing
         };
         assert_eq!(missing(true, Some(state(true))), Vec::<String>::new());

@@ -238,3 +238,40 @@ fn a_run_whose_connections_are_all_gone_is_over() {
     let gone = fixture.at(1, Event::Closed(ids[1], CloseReason::Reset));
     assert_eq!(gone, [Action::Notify(Notice::Gone)]);
 }
+
+#[test]
+fn a_message_of_another_client_is_acknowledged_and_counted() {
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    let x = Bytes::from_static(b"of another");
+    for answered in 1..=3 {
+        let event = Event::Received(ids[0], Message::Message(x.clone()));
+        assert_eq!(fixture.at(1, event), [Action::Send(ids[0], Message::Ok(x.clone()))]);
+        assert_eq!(fixture.clients.counts().answered, answered);
+    }
+}
+
+#[test]
+fn errors_and_failed_attempts_are_counted() {
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    let error = Message::Error(echosphere_core::wire::ErrorCode::Busy, Bytes::new());
+    for _ in 0..2 {
+        fixture.at(1, Event::Received(ids[0], error.clone()));
+    }
+    assert_eq!(fixture.clients.counts().broken["error busy"], 2);
+
+    let mut clients = LongLivedClients::new(CONFIG).unwrap();
+    let mut out = Actions::new();
+    clients.handle(Time::ZERO, Event::Command(Command::Open), &mut out);
+    let dials: Vec<_> = out.drain().collect();
+    for dial in dials {
+        assert!(!clients.is_zero());
+        let Action::Dial(token) = dial else {
+            panic!("{dial:?} instead of a dial")
+        };
+        let failed = Event::DialFailed(token, echosphere_core::DialError::Refused);
+        clients.handle(Time::ZERO, failed, &mut out);
+    }
+    assert_eq!(out.drain().collect::<Vec<_>>(), [Action::Notify(Notice::Open)]);
+    assert_eq!((clients.counts().dials_failed, clients.counts().opened), (2, 0));
+    assert!(clients.is_zero());
+}
