@@ -742,7 +742,7 @@ fn a_chat_takes_its_address_as_an_argument_or_as_an_option() {
         ("echosphere chat connect --to 127.0.0.2:1", Some("127.0.0.2:1")),
         (
             "echosphere chat connect 127.0.0.2 --to 127.0.0.3",
-            Some("127.0.0.3:8001"),
+            Some("127.0.0.2:8001"),
         ),
         (
             "echosphere chat connect --to 127.0.0.3 127.0.0.2",

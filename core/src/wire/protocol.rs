@@ -52,9 +52,9 @@ impl Protocol {
     /// The protocol of a server that answers a request with `error <code> <text>`, if the text shows it.
     #[must_use]
     pub fn from_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
-        let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
+        let shown = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
-            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
+            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(shown),
             _ => None,
         }
     }
