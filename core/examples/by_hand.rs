@@ -1,8 +1,9 @@
-//! One echo server and one client, driven by hand: no sockets, no runtime, no clock, and the same in every run.
-//! `cargo run -p echosphere-core --example by_hand`
+//! An echo server and a client without sockets, runtime or clock. Every run is the same.
 //!
-//! An [`Endpoint`] is told what happened (a connection, bytes, an end of stream, a moment in time) and says what to do:
-//! what to write stands in the connection's outbox, all else in [`Effects`]. A driver for sockets does the same.
+//!     cargo run -p echosphere-core --example by_hand
+//!
+//! An [`Endpoint`] takes what happened (a connection, bytes, an end of stream, the time) and returns what to do: bytes
+//! to write are in the connection's outbox, everything else is in [`Effects`]. A driver for sockets does the same.
 
 #![allow(clippy::print_stdout)]
 
@@ -17,8 +18,8 @@ use echosphere_core::{ConnId, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// An endpoint, what it asks for, and its only connection once there is one.
-struct Side<M: Machine<Message = Message>> {
+/// An endpoint with its effects and its only connection.
+struct Party<M: Machine<Message = Message>> {
     name: &'static str,
     endpoint: Endpoint<M, EchoCodec>,
     effects: Effects<M::Notice>,
@@ -26,28 +27,28 @@ struct Side<M: Machine<Message = Message>> {
 }
 
 fn main() {
-    // The rules are in the machines, and all chance is in the RNGs that they are given.
+    // The machines contain the rules; all randomness comes from the RNGs that they are given.
     let machine = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
-    let mut server = side("server", machine, EchoCodec::accepted(MAX_MESSAGE));
+    let mut server = party("server", machine, EchoCodec::accepted(MAX_MESSAGE));
     let config = ClientConfig {
         ack_delay: Delay::Constant(Duration::from_millis(250)),
         ..ClientConfig::default()
     };
     let machine = Client::new(config, ChaCha8Rng::seed_from_u64(2));
-    let mut client = side("client", machine, EchoCodec::dialled(MAX_MESSAGE));
+    let mut client = party("client", machine, EchoCodec::dialled(MAX_MESSAGE));
 
-    // Somebody wants X acknowledged, so the client asks for a connection. The time is what we say it is.
+    // The caller sends a command, and the client starts an attempt to connect. Time is an argument.
     let mut now = Time::ZERO;
     let x = "hello".into();
-    let wish = Command::Send { id: 7, x };
-    client.endpoint.command(now, wish, &mut client.effects);
+    let command = Command::Send { id: 7, x };
+    client.endpoint.command(now, command, &mut client.effects);
     let token = client.effects.dial.pop().expect("an attempt to connect");
 
-    // Here one socket would connect to another.
+    // With sockets, one would connect to the other here.
     client.conn = Some(client.endpoint.dialled(now, token, &mut client.effects));
     server.conn = Some(server.endpoint.accept(now).expect("a server that is not full"));
 
-    // Bytes go to and fro. Whenever none are under way, time goes on to the next deadline.
+    // Exchange bytes. When none are in transit, continue at the next deadline.
     while !(client.endpoint.is_zero() && server.endpoint.is_zero()) {
         let moved = carry(now, &mut client, &mut server) | carry(now, &mut server, &mut client);
         if !moved {
@@ -63,8 +64,8 @@ fn main() {
     println!("Both sides are at zero: no connection, no message and no timer is left.");
 }
 
-fn side<M: Machine<Message = Message>>(name: &'static str, machine: M, codec: EchoCodec) -> Side<M> {
-    Side {
+fn party<M: Machine<Message = Message>>(name: &'static str, machine: M, codec: EchoCodec) -> Party<M> {
+    Party {
         name,
         endpoint: Endpoint::new(machine, codec, ConnectionConfig::default()),
         effects: Effects::default(),
@@ -72,8 +73,8 @@ fn side<M: Machine<Message = Message>>(name: &'static str, machine: M, codec: Ec
     }
 }
 
-/// Does what one side wants done with its connection, and tells the other side. Whether there was anything to do.
-fn carry<A, B>(now: Time, from: &mut Side<A>, to: &mut Side<B>) -> bool
+/// Performs one side's socket action and passes bytes to the other side. Returns whether there was anything to do.
+fn carry<A, B>(now: Time, from: &mut Party<A>, to: &mut Party<B>) -> bool
 where
     A: Machine<Message = Message>,
     B: Machine<Message = Message>,

@@ -1,7 +1,9 @@
-//! What operations cost whose size a peer chooses. `.ci/cost` counts the instructions of each at a size and at eight times
-//! that size, and demands that they are at most nine times as many.
+//! Operations whose size a peer chooses. `.ci/cost` counts the instructions of each at a size and at eight times that
+//! size, and fails if they are more than nine times as many.
 //!
-//! `cargo run --release -p echosphere-core --example cost OPERATION SIZE`; without arguments it prints all operations.
+//!     cargo run --release -p echosphere-core --example cost OPERATION SIZE
+//!
+//! Without arguments it lists all operations and their sizes.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -17,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Does something of this size.
+/// Runs an operation of this size.
 type Operation = fn(usize) -> Result<()>;
 
 /// Each operation, and the smaller of its sizes.
@@ -96,7 +98,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> World<M, C> {
         self.write();
     }
 
-    /// Writes what there is to write.
+    /// Writes all outboxes.
     fn write(&mut self) {
         while let Some(id) = self.effects.flush.pop() {
             self.endpoint.begin_flush(id);
@@ -207,7 +209,7 @@ fn connections_that_are_silent(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Each connection has sent a half, and goes on.
+/// Each connection has sent half a frame, then sends the rest.
 fn half_frames(size: usize) -> Result<()> {
     let mut world = echo();
     let half = &message(&[b'x'; 1000])[..500];
@@ -222,7 +224,7 @@ fn hub() -> World<hub::Server, hub::HubCodec> {
     World::new(hub::Server::new(), hub::HubCodec::accepted())
 }
 
-/// From each of so many users to the first.
+/// Each user relays to the first one.
 fn hub_relays(size: usize) -> Result<()> {
     let mut world = hub();
     let ids: Vec<_> = (0..size).map(|_| world.open(&frame(b""))).collect::<Result<_>>()?;

@@ -1,4 +1,4 @@
-//! What a session of numbers costs whose connection is gone: bytes of memory each.
+//! The memory of a numbers session without a connection, in bytes.
 //!
 //!     cargo run --release -p echosphere-core --example session_memory
 
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Bytes of memory that this process has.
+/// The resident memory of this process, in bytes.
 fn resident() -> Result<u64, Box<dyn std::error::Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -19,12 +19,12 @@ pub enum Failure {
     Rejected(ErrorCode, Bytes),
     /// No connection, or no answer, in time.
     TimedOut,
-    /// The peer's message does not fit the protocol or what came before.
-    ProtocolViolation,
     /// This side is shutting down.
     ShuttingDown,
     /// The server speaks another protocol; which one, if its first bytes show it. Retrying cannot help.
     OtherProtocol(Option<Protocol>),
+    /// The peer's message does not fit the protocol or what came before.
+    ProtocolViolation,
     /// Another client began a session while this one's connection was lost. Only a chat's server reports it.
     Replaced,
 }

@@ -1,4 +1,4 @@
-//! How clients connect: pauses grow, only proven use begins them anew, and the time is over some day.
+//! How clients connect: pauses grow, only a proven connection resets them, and the time limit ends them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,8 +24,8 @@ const RULE: Retry = Retry {
     retry_refused: true,
 };
 
-/// Attempts whose connections the test plays, and what was done.
-struct Play {
+/// Attempts, with the connections that the test plays and the actions so far.
+struct Fixture {
     attempts: Attempts<&'static str>,
     rng: ChaCha8Rng,
     now: Time,
@@ -34,7 +34,7 @@ struct Play {
     did: Vec<Action<(), ()>>,
 }
 
-impl Play {
+impl Fixture {
     fn new(rule: Retry) -> Self {
         Self {
             attempts: Attempts::new(rule),
@@ -66,7 +66,7 @@ impl Play {
         self.with(|attempts, now, _, out| attempts.begin(now, "it", out))
     }
 
-    /// The latest attempt succeeds.
+    /// The latest attempt connects.
     fn open(&mut self) -> ConnId {
         let (token, generation) = (*self.dialled.last().unwrap(), self.conns);
         self.conns += 1;
@@ -98,7 +98,7 @@ impl Play {
         self.with(|attempts, now, rng, out| attempts.failed(now, key, CloseReason::TimedOut, rng, out))
     }
 
-    /// The next deadline comes. Returns whose attempt has timed out, if one has.
+    /// Waits for the next deadline. Returns the key whose attempt has timed out, if any.
     fn wait(&mut self) -> Option<u32> {
         self.now = self.attempts.next_deadline().unwrap();
         self.with(|attempts, now, _, out| attempts.pop_expired(now, out))
@@ -111,104 +111,104 @@ fn is_step(after: Duration, step: Duration) -> bool {
 
 #[test]
 fn pauses_double_up_to_the_longest_whatever_the_failure_is() {
-    let mut play = Play::new(RULE);
-    let key = play.begin();
+    let mut fixture = Fixture::new(RULE);
+    let key = fixture.begin();
     let steps = [100, 200, 400, 800, 1000, 1000].map(Duration::from_millis);
     for (number, step) in steps.into_iter().enumerate() {
         let after = match number % 3 {
-            0 => play.refuse(),
+            0 => fixture.refuse(),
             1 => {
-                let conn = play.open();
-                play.lose(conn)
+                let conn = fixture.open();
+                fixture.lose(conn)
             }
             _ => {
-                let conn = play.open();
-                play.fail(key).inspect(|_| {
+                let conn = fixture.open();
+                fixture.fail(key).inspect(|_| {
                     let close = Action::Close(conn, CloseReason::TimedOut);
-                    assert_eq!(play.did.last(), Some(&close));
+                    assert_eq!(fixture.did.last(), Some(&close));
                 })
             }
         };
         assert!(is_step(after.unwrap(), step), "{after:?} of {step:?}");
-        let before = play.now;
-        assert_eq!(play.wait(), None);
-        assert_eq!(play.now, before + after.unwrap());
-        assert_eq!(play.dialled.len(), number + 2);
+        let before = fixture.now;
+        assert_eq!(fixture.wait(), None);
+        assert_eq!(fixture.now, before + after.unwrap());
+        assert_eq!(fixture.dialled.len(), number + 2);
     }
-    assert_eq!(play.attempts.attempts(key), 7);
-    assert_eq!(play.attempts.total_attempts(), 7);
+    assert_eq!(fixture.attempts.attempts(key), 7);
+    assert_eq!(fixture.attempts.total_attempts(), 7);
 }
 
 #[test]
-fn a_connection_alone_proves_nothing_and_the_time_is_over_some_day() {
-    let mut play = Play::new(RULE);
-    let key = play.begin();
+fn an_unproven_connection_does_not_extend_the_time_limit() {
+    let mut fixture = Fixture::new(RULE);
+    let key = fixture.begin();
     loop {
-        let conn = play.open();
-        if play.lose(conn).is_none() {
+        let conn = fixture.open();
+        if fixture.lose(conn).is_none() {
             break;
         }
-        play.wait();
+        fixture.wait();
     }
     let limit = Time::ZERO + RULE.give_up_after.unwrap();
     assert!(
-        play.now <= limit && limit.since(play.now) <= RULE.backoff.max,
+        fixture.now <= limit && limit.since(fixture.now) <= RULE.backoff.max,
         "{:?}",
-        play.now
+        fixture.now
     );
     assert!(
-        (10..25).contains(&play.dialled.len()),
+        (10..25).contains(&fixture.dialled.len()),
         "{} attempts",
-        play.dialled.len()
+        fixture.dialled.len()
     );
-    let ended = play.with(|attempts, _, _, out| attempts.end(key, CloseReason::Finished, out));
+    let ended = fixture.with(|attempts, _, _, out| attempts.end(key, CloseReason::Finished, out));
     assert_eq!(ended, Some("it"));
-    assert!(play.attempts.is_empty());
+    assert!(fixture.attempts.is_empty());
 }
 
 #[test]
-fn with_the_loss_of_a_connection_that_was_of_use_all_begins_anew() {
-    let mut play = Play::new(RULE);
-    let key = play.begin();
+fn the_loss_of_a_proven_connection_resets_pauses_and_time_limit() {
+    let mut fixture = Fixture::new(RULE);
+    let key = fixture.begin();
     for _ in 0..5 {
-        play.refuse().unwrap();
-        play.wait();
+        fixture.refuse().unwrap();
+        fixture.wait();
     }
-    let conn = play.open();
-    play.attempts.mark_proven(key);
-    play.attempts.set_deadline(key, None);
-    assert_eq!(play.attempts.next_deadline(), None, "for as long as it lasts");
-    play.now = play.now + Duration::from_secs(1000);
-    let lost = play.now;
-    assert!(is_step(play.lose(conn).unwrap(), FIRST));
-    assert!(!play.attempts.is_proven(key));
-    assert_eq!(play.attempts.gives_up_at(key), lost + RULE.give_up_after.unwrap());
-    play.wait();
-    // The next one is of no use again.
-    let conn = play.open();
-    assert!(is_step(play.lose(conn).unwrap(), 2 * FIRST));
+    let conn = fixture.open();
+    fixture.attempts.mark_proven(key);
+    fixture.attempts.set_deadline(key, None);
+    assert_eq!(fixture.attempts.next_deadline(), None, "for as long as it lasts");
+    fixture.now = fixture.now + Duration::from_secs(1000);
+    let lost = fixture.now;
+    assert!(is_step(fixture.lose(conn).unwrap(), FIRST));
+    assert!(!fixture.attempts.is_proven(key));
+    assert_eq!(fixture.attempts.gives_up_at(key), lost + RULE.give_up_after.unwrap());
+    fixture.wait();
+    // The next connection is not proven either.
+    let conn = fixture.open();
+    assert!(is_step(fixture.lose(conn).unwrap(), 2 * FIRST));
 }
 
 #[test]
-fn an_attempt_that_nobody_answers_is_abandoned_in_time() {
-    let mut play = Play::new(RULE);
-    let key = play.begin();
+fn an_unanswered_attempt_is_abandoned_in_time() {
+    let mut fixture = Fixture::new(RULE);
+    let key = fixture.begin();
     let mut times = Vec::new();
     loop {
-        assert_eq!(play.wait(), Some(key));
-        times.push(play.now);
-        let token = *play.dialled.last().unwrap();
-        let again = play.fail(key);
-        assert_eq!(play.did.last(), Some(&Action::AbandonDial(token)));
+        assert_eq!(fixture.wait(), Some(key));
+        times.push(fixture.now);
+        let token = *fixture.dialled.last().unwrap();
+        let again = fixture.fail(key);
+        assert_eq!(fixture.did.last(), Some(&Action::AbandonDial(token)));
         assert_eq!(
-            play.attempts.dial_failed(token, DialError::Refused),
+            fixture.attempts.dial_failed(token, DialError::Refused),
             None,
             "it is forgotten"
         );
         if again.is_none() {
             break;
         }
-        play.wait();
+        fixture.wait();
     }
     assert_eq!(times[0], Time::ZERO + RULE.attempt_timeout);
     assert_eq!(
@@ -219,52 +219,52 @@ fn an_attempt_that_nobody_answers_is_abandoned_in_time() {
 }
 
 #[test]
-fn who_does_not_insist_takes_the_first_refusal_for_an_answer() {
+fn without_retry_refused_the_first_refusal_is_final() {
     let rule = Retry {
         retry_refused: false,
         ..RULE
     };
-    let mut play = Play::new(rule);
-    play.begin();
-    assert_eq!(play.refuse(), None);
+    let mut fixture = Fixture::new(rule);
+    fixture.begin();
+    assert_eq!(fixture.refuse(), None);
 
-    // That nobody answers is no refusal; that somebody did, once, is reason to insist.
-    let mut play = Play::new(rule);
-    let key = play.begin();
-    play.wait();
-    assert!(play.fail(key).is_some());
-    play.wait();
-    let conn = play.open();
-    assert!(play.lose(conn).is_some());
-    play.wait();
-    assert!(play.refuse().is_some());
-    // Whoever wants a connection there next insists as well.
-    play.begin();
-    assert!(play.refuse().is_some());
+    // A time-out is not a refusal, and after one connection has opened a refusal is not final.
+    let mut fixture = Fixture::new(rule);
+    let key = fixture.begin();
+    fixture.wait();
+    assert!(fixture.fail(key).is_some());
+    fixture.wait();
+    let conn = fixture.open();
+    assert!(fixture.lose(conn).is_some());
+    fixture.wait();
+    assert!(fixture.refuse().is_some());
+    // The next entry retries as well.
+    fixture.begin();
+    assert!(fixture.refuse().is_some());
 
-    // So is a server that is there, and takes no connections now.
-    let mut play = Play::new(rule);
-    play.begin();
-    assert!(play.dial_fails(DialError::Unavailable).is_some());
-    play.wait();
-    assert!(play.refuse().is_some());
+    // So does one after a server that accepts no connections now.
+    let mut fixture = Fixture::new(rule);
+    fixture.begin();
+    assert!(fixture.dial_fails(DialError::Unavailable).is_some());
+    fixture.wait();
+    assert!(fixture.refuse().is_some());
 }
 
 #[test]
-fn a_connection_that_nobody_wants_any_more_is_closed() {
-    let mut play = Play::new(RULE);
-    let key = play.begin();
-    let token = play.dialled[0];
-    play.with(|attempts, _, _, out| attempts.end(key, CloseReason::Finished, out));
-    assert_eq!(play.did.last(), Some(&Action::AbandonDial(token)));
+fn a_connection_of_an_ended_entry_is_closed() {
+    let mut fixture = Fixture::new(RULE);
+    let key = fixture.begin();
+    let token = fixture.dialled[0];
+    fixture.with(|attempts, _, _, out| attempts.end(key, CloseReason::Finished, out));
+    assert_eq!(fixture.did.last(), Some(&Action::AbandonDial(token)));
     let conn = ConnId { slot: 1, generation: 0 };
-    // Another has the key by now.
-    play.begin();
+    // Another entry has the key by now.
+    fixture.begin();
     assert_eq!(
-        play.with(|attempts, _, _, out| attempts.opened(conn, Some(token), out)),
+        fixture.with(|attempts, _, _, out| attempts.opened(conn, Some(token), out)),
         None
     );
-    assert_eq!(play.did.last(), Some(&Action::Close(conn, CloseReason::Finished)));
+    assert_eq!(fixture.did.last(), Some(&Action::Close(conn, CloseReason::Finished)));
 }
 
 #[derive(Clone, Debug)]
@@ -301,31 +301,31 @@ fn rule() -> impl Strategy<Value = Retry> {
     })
 }
 
-/// What is known of each that wants a connection.
+/// The test's record of an entry.
 #[derive(Debug, Default)]
 struct Known {
     dialling: Option<DialToken>,
     conn: Option<ConnId>,
     dialled_at: Option<Time>,
-    /// Since when nothing has proven of use.
+    /// Since when no connection was proven.
     useless_since: Time,
     proven: bool,
-    /// What was returned when it failed last says that it is over.
+    /// Whether the last failure ended it.
     over: bool,
 }
 
 struct World {
-    play: Play,
+    fixture: Fixture,
     rule: Retry,
     known: BTreeMap<u32, Known>,
     slots: u32,
 }
 
 impl World {
-    /// Takes in what was done.
+    /// Records the actions.
     fn settle(&mut self) {
-        let now = self.play.now;
-        for action in std::mem::take(&mut self.play.did) {
+        let now = self.fixture.now;
+        for action in std::mem::take(&mut self.fixture.did) {
             match action {
                 Action::Dial(token) => {
                     let known = self.known.entry(token.0 as u32).or_default();
@@ -350,27 +350,27 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        let keys: BTreeSet<u32> = self.play.attempts.iter().map(|(key, _)| key).collect();
+        let keys: BTreeSet<u32> = self.fixture.attempts.iter().map(|(key, _)| key).collect();
         assert!(keys.iter().eq(self.known.keys()));
         for (key, known) in &self.known {
-            assert_eq!(self.play.attempts.conn(*key), known.conn);
-            assert_eq!(self.play.attempts.is_proven(*key), known.proven);
+            assert_eq!(self.fixture.attempts.conn(*key), known.conn);
+            assert_eq!(self.fixture.attempts.is_proven(*key), known.proven);
             if let Some(limit) = self.rule.give_up_after.filter(|_| known.conn.is_none() && !known.over) {
                 assert!(now <= known.useless_since + limit, "it should have given up: {known:?}");
             }
         }
         for conn in self.known.values().filter_map(|known| known.conn) {
-            assert!(self.play.attempts.key_of(conn).is_some());
+            assert!(self.fixture.attempts.key_of(conn).is_some());
         }
     }
 
     fn failed(&mut self, key: u32) {
-        let now = self.play.now;
+        let now = self.fixture.now;
         let known = self.known.get_mut(&key).unwrap();
         if std::mem::take(&mut known.proven) {
             known.useless_since = now;
         }
-        known.over = self.play.fail(key).is_none();
+        known.over = self.fixture.fail(key).is_none();
         if known.over {
             self.settle();
             self.end(key);
@@ -379,11 +379,11 @@ impl World {
 
     fn end(&mut self, key: u32) {
         let ended = self
-            .play
+            .fixture
             .with(|attempts, _, _, out| attempts.end(key, CloseReason::Finished, out));
         assert!(ended.is_some());
         let mut known = self.known.remove(&key).unwrap();
-        for action in std::mem::take(&mut self.play.did) {
+        for action in std::mem::take(&mut self.fixture.did) {
             let had = match action {
                 Action::AbandonDial(token) => known.dialling.take_if(|dial| *dial == token).is_some(),
                 Action::Close(conn, _) => known.conn.take_if(|held| *held == conn).is_some(),
@@ -395,16 +395,16 @@ impl World {
     }
 
     fn pass(&mut self, time: Duration) {
-        let until = self.play.now + time;
-        while let Some(due) = self.play.attempts.next_deadline().filter(|due| *due <= until) {
-            assert!(due >= self.play.now, "a deadline was missed");
-            if let Some(key) = self.play.wait() {
+        let until = self.fixture.now + time;
+        while let Some(due) = self.fixture.attempts.next_deadline().filter(|due| *due <= until) {
+            assert!(due >= self.fixture.now, "a deadline was missed");
+            if let Some(key) = self.fixture.wait() {
                 self.settle();
                 self.failed(key);
             }
             self.settle();
         }
-        self.play.now = until;
+        self.fixture.now = until;
     }
 
     fn pick(&self, which: &Index, wanted: impl Fn(&Known) -> bool) -> Option<u32> {
@@ -420,10 +420,10 @@ impl World {
     fn step(&mut self, step: Step) -> Option<()> {
         match step {
             Step::Begin => {
-                self.play.begin();
-                let now = self.play.now;
+                self.fixture.begin();
+                let now = self.fixture.now;
                 self.known.insert(
-                    *self.play.dialled.last().map(|token| &token.0).unwrap() as u32,
+                    *self.fixture.dialled.last().map(|token| &token.0).unwrap() as u32,
                     Known {
                         useless_since: now,
                         ..Known::default()
@@ -441,19 +441,21 @@ impl World {
                 let known = self.known.get_mut(&key)?;
                 let dial = known.dialling.take();
                 known.conn = Some(conn);
-                let opened = self.play.with(|attempts, _, _, out| attempts.opened(conn, dial, out));
+                let opened = self
+                    .fixture
+                    .with(|attempts, _, _, out| attempts.opened(conn, dial, out));
                 assert_eq!(opened, Some(key));
             }
             Step::Refuse(which) => {
                 let key = self.pick(&which, |known| known.dialling.is_some())?;
                 let token = self.known.get_mut(&key)?.dialling.take()?;
-                assert_eq!(self.play.attempts.dial_failed(token, DialError::Refused), Some(key));
+                assert_eq!(self.fixture.attempts.dial_failed(token, DialError::Refused), Some(key));
                 self.failed(key);
             }
             Step::Close(which) => {
                 let key = self.pick(&which, |known| known.conn.is_some())?;
                 let conn = self.known.get_mut(&key)?.conn.take()?;
-                assert_eq!(self.play.attempts.closed(conn), Some(key));
+                assert_eq!(self.fixture.attempts.closed(conn), Some(key));
                 self.failed(key);
             }
             Step::Fail(which) => {
@@ -462,8 +464,8 @@ impl World {
             }
             Step::Prove(which) => {
                 let key = self.pick(&which, |known| known.conn.is_some())?;
-                self.play.attempts.mark_proven(key);
-                self.play.attempts.set_deadline(key, None);
+                self.fixture.attempts.mark_proven(key);
+                self.fixture.attempts.set_deadline(key, None);
                 self.known.get_mut(&key)?.proven = true;
             }
             Step::Pass(time) => self.pass(time),
@@ -479,14 +481,14 @@ proptest! {
         rule in rule(),
         steps in proptest::collection::vec(step(), 0..200),
     ) {
-        let play = Play::new(rule);
-        let mut world = World { play, rule, known: BTreeMap::new(), slots: 0 };
+        let fixture = Fixture::new(rule);
+        let mut world = World { fixture, rule, known: BTreeMap::new(), slots: 0 };
         for step in steps {
             let _ = world.step(step);
         }
         for key in world.known.keys().copied().collect::<Vec<_>>() {
             world.end(key);
         }
-        prop_assert!(world.play.attempts.is_empty());
+        prop_assert!(world.fixture.attempts.is_empty());
     }
 }

@@ -1,11 +1,11 @@
-//! A codec that is one of two does what that one does.
+//! A codec that is one of two behaves as that one.
 
 #![allow(clippy::unwrap_used)]
 
 use bytes::{Buf, BytesMut};
 use echosphere_core::wire::{Codec, Decoded, EitherCodec, ErrorCode, Framing, Outbox, WireError};
 
-/// A byte is a message; the transport keeps connections alive if so said.
+/// Each byte is a message. The flag is `is_kept_alive`.
 struct Bytewise(bool);
 
 impl Codec for Bytewise {
@@ -41,7 +41,7 @@ impl Codec for Bytewise {
 }
 
 #[test]
-fn each_call_reaches_the_one_there_is() {
+fn each_call_reaches_the_contained_codec() {
     for (mut codec, kept_alive) in [
         (EitherCodec::Left(Bytewise(true)), true),
         (EitherCodec::Right(Bytewise(false)), false),

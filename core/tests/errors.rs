@@ -196,7 +196,7 @@ fn numbers_client(code: ErrorCode, after_a_number: bool) -> Does {
 }
 
 #[test]
-fn each_client_reacts_to_each_code_as_the_protocol_says() {
+fn each_client_reacts_to_each_code_as_specified() {
     for &code in ErrorCode::ALL.iter().chain(&[ErrorCode::Unknown]) {
         let row = expected(code);
         assert_eq!(echo_client(code), row.echo, "echo, {code}");
@@ -236,7 +236,7 @@ fn each_client_reacts_to_each_code_as_the_protocol_says() {
 }
 
 #[test]
-fn an_unknown_code_is_read_as_unknown_and_each_other_as_itself() {
+fn codes_are_parsed_as_themselves_and_others_as_unknown() {
     assert_eq!(ErrorCode::parse(b"from-a-later-version"), ErrorCode::Unknown);
     for &code in ErrorCode::ALL {
         assert_eq!(ErrorCode::parse(code.as_str().as_bytes()), code);

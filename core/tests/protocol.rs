@@ -1,4 +1,4 @@
-//! What a client makes of a server that speaks another protocol: it says which, and does not try again.
+//! A client detects a server of another protocol, reports which one, and does not retry.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +21,10 @@ fn rng() -> ChaCha8Rng {
 
 /// The other end of a connection.
 trait Peer {
-    /// What it says when it is said this, and whether it closes then.
+    /// Answers bytes. Returns its answer and whether it closes then.
     fn hear(&mut self, bytes: &[u8]) -> (Vec<u8>, bool);
 
-    /// In pieces of how many bytes that arrives. One by one: nothing is told from half a word.
+    /// The size of the pieces in which its answer arrives. With 1, detection cannot rely on whole words.
     fn piece(&self) -> usize {
         1
     }
@@ -93,7 +93,7 @@ fn server(protocol: Protocol) -> Box<dyn Peer> {
     }
 }
 
-/// Has a client connect to a server and do what `command` says. Returns what its caller is told.
+/// Connects a client to a server and runs `commands`. Returns the client's notices.
 fn meet<M, C>(machine: M, codec: C, commands: Vec<M::Command>, server: &mut dyn Peer) -> Vec<M::Notice>
 where
     M: Machine,
@@ -124,7 +124,7 @@ where
     effects.notices
 }
 
-/// What the client of this protocol takes the server for, if it ends because of that.
+/// The protocol that a client of `client` detects, if it ends because of that.
 fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>> {
     match client {
         Protocol::Echo => {
@@ -216,7 +216,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
 }
 
 #[test]
-fn each_client_knows_each_server() {
+fn each_client_detects_each_server() {
     for client in OURS {
         for name in OURS {
             let taken_for = takes_for(client, &mut *server(name));
@@ -240,7 +240,7 @@ impl Peer for Parrot {
 }
 
 #[test]
-fn each_client_knows_what_else_may_listen_there() {
+fn each_client_detects_other_programs() {
     let settings = b"\0\0\x1e\x04\0\0\0\0\0\0\x03\0\0\0\xc8";
     for client in OURS {
         for (said, expected) in [
@@ -257,7 +257,7 @@ fn each_client_knows_what_else_may_listen_there() {
 }
 
 #[test]
-fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
+fn half_an_answer_of_the_right_server_is_a_loss() {
     let mut effects = Effects::default();
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
     let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
@@ -274,7 +274,7 @@ fn half_a_word_of_ones_own_server_is_a_loss_and_no_other_protocol() {
 }
 
 #[test]
-fn first_bytes_tell_what_they_can() {
+fn first_bytes_show_the_protocol() {
     for (bytes, protocol) in [
         (&b""[..], None),
         (b"\0", None),
@@ -289,7 +289,7 @@ fn first_bytes_tell_what_they_can() {
         (b"\0\0\0\x09message x", Some(Protocol::Echo)),
         (b"ok x", Some(Protocol::Echo)),
         (b"ok 1\n", Some(Protocol::Chat)),
-        (b"error full the server has as many connections as it takes", None),
+        (b"error full the server is full", None),
         (b"error unknown-request", None),
         (b"error unknown-request expected", None),
         (b"\0\0\x1e\x04\x01\0\0\0\0", None),
@@ -297,8 +297,8 @@ fn first_bytes_tell_what_they_can() {
     ] {
         assert_eq!(Protocol::from_first_bytes(bytes), protocol, "{}", bytes.escape_ascii());
     }
-    // Other errors are said by several.
-    let busy = b"somebody else talks with this server; connect again later";
+    // Servers of several protocols send the other errors.
+    let busy = b"another client has a session with this server; connect again later";
     assert_eq!(Protocol::from_error(ErrorCode::Busy, busy), Some(Protocol::Chat));
     assert_eq!(Protocol::from_error(ErrorCode::Full, b"expected START, CONTINUE"), None);
 }

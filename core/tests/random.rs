@@ -1,4 +1,4 @@
-//! What the machines draw, at the ends of what an RNG can give.
+//! Draws, including the extremes of an RNG.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{SeedableRng, TryRng};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Gives the same bits for ever.
+/// Always returns the same bits.
 struct Always(u64);
 
 impl TryRng for Always {
@@ -55,7 +55,7 @@ fn below_gives_everything_under_its_bound_and_nothing_else() {
     assert_eq!(below(&mut highest(), u32::MAX), u32::MAX - 1);
 }
 
-/// Of this many numbers every third would come twice as often if draws were only scaled down.
+/// Scaling draws down would return every third of these numbers twice as often.
 #[test]
 fn below_is_uniform_where_the_bound_does_not_divide_what_the_rng_gives() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -86,7 +86,7 @@ fn delays_stay_within_their_bounds() {
     let exponential = Delay::Exponential(SECOND);
     assert_eq!(exponential.draw(&mut lowest()), Duration::ZERO);
     assert_eq!(exponential.draw(&mut highest()), Delay::EXPONENTIAL_CUT * SECOND);
-    // The wrong way round is as good as constant.
+    // In the wrong order, the delay is constant.
     assert_eq!(Delay::Uniform(3 * SECOND, SECOND).draw(&mut highest()), 3 * SECOND);
 }
 

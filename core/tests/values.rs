@@ -1,4 +1,4 @@
-//! Small types as others see them: in logs, in traces, across the interface.
+//! Small types as users see them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -57,7 +57,7 @@ fn an_outbox_copies_short_bodies_and_shares_long_ones() {
 }
 
 #[test]
-fn limits_are_those_that_the_protocol_names() {
+fn limits_are_those_of_the_protocol() {
     const MIB: usize = 1_048_576;
     assert_eq!(echo::MAX_MESSAGE as usize, MIB);
     assert_eq!((hub::MAX_BODY, hub::MAX_RECEIVERS), (MIB, 255));
@@ -75,7 +75,7 @@ fn no_limit_is_over_that_of_any_frame() {
 }
 
 #[test]
-fn a_client_counts_what_it_was_asked() {
+fn a_client_counts_its_commands() {
     let mut client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let mut actions = Actions::new();
     for id in 0..3 {

@@ -1,34 +1,34 @@
-//! What goes wrong while connections are accepted, and how often that is said.
+//! Errors of accepting connections, and how often they are logged.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long to wait before accepting again when there is nothing left to accept with.
+/// The pause after an error of this host, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Log lines of one kind come no faster than this.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two log lines of one kind.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
-/// Errors of accepting connections. For listeners whose sockets the [`Driver`](crate::Driver) does not accept itself.
+/// Handles errors of accepting connections, for listeners that accept outside of the [`Driver`](crate::Driver).
 #[derive(Debug, Default)]
 pub struct AcceptErrors(LogLimit);
 
 impl AcceptErrors {
-    /// Logs an error. Waits if this host is its cause, so that descriptors or memory can become free.
+    /// Logs an error. After an error of this host, pauses so that descriptors or memory can become free.
     pub async fn note(&mut self, error: &io::Error) {
         if is_peers(error) {
-            tracing::debug!(%error, "a connection was gone before it was accepted");
+            tracing::debug!(%error, "a connection ended before it was accepted");
             return;
         }
         if let Some(left_out) = self.0.due() {
-            tracing::warn!(%error, left_out, "cannot accept connections, trying again; is the limit of open files reached?");
+            tracing::warn!(%error, left_out, "cannot accept connections, will try again; check the limit of open files");
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Whether an error of accepting is about the connection, and not about this host.
+/// Whether an error of accepting concerns one connection only, not this host.
 fn is_peers(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -36,7 +36,7 @@ fn is_peers(error: &io::Error) -> bool {
     )
 }
 
-/// A kind of log line that peers can cause: at most one in a second is written.
+/// Limits log lines that peers can cause to one per second.
 #[derive(Debug, Default)]
 pub struct LogLimit {
     last: Option<Instant>,
@@ -44,10 +44,10 @@ pub struct LogLimit {
 }
 
 impl LogLimit {
-    /// Returns how many lines were left out before this one, or `None` if this one is to be left out too.
+    /// Returns how many lines were left out before this one, or `None` if this one must be left out too.
     pub fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + COMPLAIN_EVERY) {
+        if self.last.is_some_and(|last| now < last + LOG_EVERY) {
             self.left_out += 1;
             return None;
         }
@@ -63,15 +63,29 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn only_an_error_of_this_host_makes_accepting_pause() {
+        for (kind, pause) in [
+            (io::ErrorKind::ConnectionAborted, Duration::ZERO),
+            (io::ErrorKind::ConnectionReset, Duration::ZERO),
+            (io::ErrorKind::Interrupted, Duration::ZERO),
+            (io::ErrorKind::OutOfMemory, PAUSE),
+        ] {
+            let begun = Instant::now();
+            AcceptErrors::default().note(&kind.into()).await;
+            assert_eq!(begun.elapsed(), pause, "{kind}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_line_a_second_is_written_and_the_others_are_counted() {
-        let mut complaint = LogLimit::default();
-        assert_eq!(complaint.due(), Some(0));
-        assert_eq!(complaint.due(), None);
-        advance(COMPLAIN_EVERY / 2).await;
-        assert_eq!(complaint.due(), None);
-        advance(COMPLAIN_EVERY / 2).await;
-        assert_eq!(complaint.due(), Some(2));
-        advance(COMPLAIN_EVERY).await;
-        assert_eq!(complaint.due(), Some(0));
+        let mut limit = LogLimit::default();
+        assert_eq!(limit.due(), Some(0));
+        assert_eq!(limit.due(), None);
+        advance(LOG_EVERY / 2).await;
+        assert_eq!(limit.due(), None);
+        advance(LOG_EVERY / 2).await;
+        assert_eq!(limit.due(), Some(2));
+        advance(LOG_EVERY).await;
+        assert_eq!(limit.due(), Some(0));
     }
 }

@@ -27,7 +27,7 @@ use crate::ready::{KeyWaker, Ready};
 use crate::settle::{Settle, Settling};
 use crate::write::poll_write;
 
-/// Bytes asked for in one read.
+/// Most bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 mod accepts;
@@ -41,7 +41,7 @@ use self::dials::Dial;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type ChooseCodec<S, C> = Box<dyn Fn(&S) -> C + Send>;
 
-/// Owns an endpoint and its sockets, and runs them until all is done.
+/// Owns an endpoint and the streams of its connections, and moves bytes and time between them.
 pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     endpoint: Endpoint<M, C>,
     effects: Effects<M::Notice>,
@@ -50,8 +50,8 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     conns: Vec<Option<OpenConnection<S>>>,
     accept: Option<AcceptFuture<S>>,
     refusals: LogLimit,
-    /// What an accepted connection speaks, if not all speak the same.
-    speaks: Option<ChooseCodec<S, C>>,
+    /// Chooses the codec of an accepted connection, if they differ.
+    choose_codec: Option<ChooseCodec<S, C>>,
     connector: Option<Arc<dyn Connector<Stream = S>>>,
     dials: Slab<Dial<S>>,
     dial_of: BTreeMap<DialToken, usize>,
@@ -63,21 +63,21 @@ pub struct Driver<M: Machine, C: Codec<Message = M::Message>, S> {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Time>,
     settle: Arc<dyn Settle>,
-    /// While a deadline that is due waits for what has arrived, the time stands still.
+    /// The held time and the passes under way, while a due deadline waits for data that has arrived.
     settling: Option<(Time, Settling<DriverKey>)>,
     scratch: BytesMut,
-    /// The connections that were read in this turn.
+    /// The connections read in this turn.
     heard: Vec<ConnId>,
 
     ready: Arc<Ready<DriverKey>>,
-    /// What was ready and has not been looked at yet, oldest first.
+    /// Event sources that are ready and not handled yet, oldest first.
     keys: VecDeque<(DriverKey, Arc<KeyWaker<DriverKey>>)>,
     own: OwnWakers,
 }
 
 struct OpenConnection<S> {
     id: ConnId,
-    /// Of a connection that was accepted.
+    /// The address of an accepted connection.
     peer: Option<SocketAddr>,
     stream: S,
     waker: Waker,
@@ -92,23 +92,23 @@ impl<S> OpenConnection<S> {
     }
 }
 
-/// What a driver waits for.
+/// An event source of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DriverKey {
     Listener,
     Timer,
     Commands,
-    /// A pass over what has arrived.
+    /// The pass under way is over.
     Pass,
-    /// Everything that the pass woke has been looked at.
+    /// Everything that the pass woke has been handled.
     Passed,
     /// The connection in this slot.
     Conn(u32),
-    /// The attempt to connect with this index.
+    /// The attempt to connect at this index.
     Dial(u32),
 }
 
-/// The wakers of what there is one of.
+/// The wakers of event sources of which there is one.
 struct OwnWakers {
     listener: Arc<KeyWaker<DriverKey>>,
     timer: Arc<KeyWaker<DriverKey>>,
@@ -124,7 +124,7 @@ where
     M::Notice: 'static,
     S: Stream,
 {
-    /// Serves those who connect to `listener`. Ends once drained.
+    /// A driver that serves the connections of `listener`, and its handle. It ends when drained.
     ///
     /// # Panics
     ///
@@ -135,8 +135,8 @@ where
         (driver, handle)
     }
 
-    /// Connects through `connector` when the machine wants to. `notify` is called with what the machine tells its
-    /// caller. Ends once drained, or once every handle is gone and all is done.
+    /// A driver that connects through `connector` when the machine asks for it, and its handle. It calls `notify` with each
+    /// notice. It ends when drained, or when all handles are dropped and nothing is left to do.
     pub fn dial(
         endpoint: Endpoint<M, C>,
         connector: impl Connector<Stream = S> + 'static,
@@ -148,21 +148,21 @@ where
         (driver, handle)
     }
 
-    /// Has `notify` called with what the machine tells its caller, for a driver that serves.
+    /// Calls `notify` with each notice of the machine, for a driver that serves.
     #[must_use]
     pub fn with_notices(mut self, notify: impl FnMut(M::Notice) + Send + 'static) -> Self {
         self.notify = Box::new(notify);
         self
     }
 
-    /// Has `speaks` say what each accepted connection speaks, for a listener whose connections are of several kinds.
+    /// Calls `choose` for the codec of each accepted connection, for a listener whose connections differ.
     #[must_use]
-    pub fn with_codecs(mut self, speaks: impl Fn(&S) -> C + Send + 'static) -> Self {
-        self.speaks = Some(Box::new(speaks));
+    pub fn with_codecs(mut self, choose: impl Fn(&S) -> C + Send + 'static) -> Self {
+        self.choose_codec = Some(Box::new(choose));
         self
     }
 
-    /// Has each turn do at most so much.
+    /// Sets the limits of one turn.
     #[must_use]
     pub const fn with_budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
@@ -189,7 +189,7 @@ where
             conns: Vec::new(),
             accept: None,
             refusals: LogLimit::default(),
-            speaks: None,
+            choose_codec: None,
             connector: None,
             dials: Slab::new(),
             dial_of: BTreeMap::new(),
@@ -210,10 +210,10 @@ where
         (driver, Handle::new(sender))
     }
 
-    /// Runs until drained, or, for a driver that dials, until every handle is gone and all is done. Returns the
-    /// endpoint with its counters. Dropping the future drops every socket.
+    /// Runs until drained or, for a driver that dials, until all handles are dropped and nothing is left to do. Returns the
+    /// endpoint with its counters. Dropping the future closes all connections.
     pub async fn run(mut self) -> Endpoint<M, C> {
-        // A task's share of polls is meant for one socket, and this one has all of them; turns have their own bounds.
+        // tokio's budget of a task is meant for one socket, and this task has all of them. Turns have budgets of their own.
         tokio::task::unconstrained(std::future::poll_fn(|cx| self.turn(cx))).await;
         self.endpoint
     }
@@ -265,7 +265,7 @@ where
         self.accept.is_none() && self.requests.is_none() && self.endpoint.is_zero()
     }
 
-    /// `false` if there may be more.
+    /// Takes requests of handles. `false` if there may be more.
     fn take_requests(&mut self, now: Time) -> bool {
         let waker = Waker::from(Arc::clone(&self.own.commands));
         for _ in 0..self.budgets.requests.max(1) {
@@ -277,7 +277,7 @@ where
                     self.endpoint.command(now, command, &mut self.effects);
                 }
                 Poll::Ready(Some(Request::Drain(within))) => {
-                    // What was asked before the asker could know is answered still.
+                    // Requests sent before this point are still answered.
                     requests.close();
                     self.accept = None;
                     self.begin_drain(now, within);
@@ -297,7 +297,7 @@ where
             self.conns.resize_with(slot + 1, || None);
         }
         let waker = Waker::from(self.ready.waker(DriverKey::Conn(id.slot)));
-        // There may be something to read already, and the socket has not been asked to wake us.
+        // Data may have arrived, and no waker is registered with the stream yet.
         waker.wake_by_ref();
         let before = self.conns[slot].replace(OpenConnection {
             id,
@@ -307,7 +307,7 @@ where
             reading: true,
             write_blocked: false,
         });
-        // One whose end is not carried out yet.
+        // The connection that had this slot may still wait for its release.
         if let Some(before) = before
             && let Some((_, reason)) = self.effects.release.iter().find(|(id, _)| *id == before.id)
         {
@@ -315,7 +315,7 @@ where
         }
     }
 
-    /// `false` if there may be more to read.
+    /// Reads a connection that is ready. `false` if there may be more to read.
     fn conn_ready(&mut self, now: Time, slot: u32) -> bool {
         let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_mut) else {
             return true;
@@ -351,7 +351,7 @@ where
         false
     }
 
-    /// Does what the endpoint asks for, until it asks for nothing more.
+    /// Executes the effects that the endpoint requests, until there are none.
     fn carry_out(&mut self, now: Time) {
         loop {
             for notice in self.effects.notices.drain(..) {

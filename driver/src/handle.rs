@@ -6,7 +6,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::Codec;
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests that may wait for the driver's next turn; the next one waits for room.
+/// Requests that can wait for the driver's next turn. A sender of more waits.
 pub(crate) const QUEUED_REQUESTS: usize = 1024;
 
 type InspectFn<M, C> = Box<dyn FnOnce(&Endpoint<M, C>) + Send>;
@@ -17,12 +17,13 @@ pub(crate) enum Request<M: Machine, C: Codec<Message = M::Message>> {
     Inspect(InspectFn<M, C>),
 }
 
-/// Speaks to a running driver from other tasks. A driver that dials ends when its last handle is gone and all is done.
+/// Controls a running driver from other tasks. A driver that dials ends when its last handle is dropped and nothing is left
+/// to do.
 pub struct Handle<M: Machine, C: Codec<Message = M::Message>> {
     requests: mpsc::Sender<Request<M, C>>,
 }
 
-/// The driver has ended, or it drains and takes no more requests.
+/// The driver has ended, or drains and takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
@@ -31,7 +32,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
         Self { requests }
     }
 
-    /// Asks something of the machine.
+    /// Sends a command to the machine.
     ///
     /// # Errors
     ///
@@ -40,9 +41,9 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
         self.request(Request::Command(command)).await
     }
 
-    /// Stops listening and taking on work, and lets what is under way finish. The driver ends when all is closed, `within`
-    /// this time: when four fifths of it are over, the connections that are left are told and closed, and at its end
-    /// those that are still closing are dropped. If it is zero, they are dropped as soon as they are told.
+    /// Drains: stops listening, refuses new work and lets work under way finish. The driver ends when all connections are
+    /// closed, `within` this time at the latest. After four fifths of it, connections that are left are sent the reason and
+    /// closed; at its end, those still closing are dropped. Zero drops them as soon as the reason is sent.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
         self.request(Request::Drain(within)).await
     }
 
-    /// Looks at the endpoint between two turns.
+    /// Calls `look` with the endpoint between two events, and returns its result.
     ///
     /// # Errors
     ///
@@ -62,7 +63,7 @@ impl<M: Machine, C: Codec<Message = M::Message>> Handle<M, C> {
     ) -> Result<T, Gone> {
         let (answer, answered) = oneshot::channel();
         let look = Box::new(move |endpoint: &Endpoint<M, C>| {
-            // Nobody waits for the answer any more: nothing to do.
+            // The caller may have stopped waiting.
             let _ = answer.send(look(endpoint));
         });
         self.request(Request::Inspect(look)).await?;

@@ -1,20 +1,20 @@
 //! Drives any machine of `echosphere-core` over any transport whose connections are streams of bytes that tokio can poll.
 //!
 //! One future, the [`Driver`], owns an [`Endpoint`](echosphere_core::endpoint::Endpoint) and all its connections. It never
-//! waits for a peer: it reads what is there, lets the machine act, writes what the connections take, and sleeps until the
-//! next connection, deadline or command. Everything between bytes and machine is the endpoint's; nothing here knows a
-//! protocol, or a socket.
+//! waits for one peer: it reads the bytes that have arrived, runs the machine, writes what the connections accept, and sleeps
+//! until the next connection, deadline or command. The endpoint does everything between bytes and machine. This crate contains
+//! no protocol and no sockets.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `driver` | the future, a turn at a time |
-//! | `accepting` | [`AcceptErrors`], [`LogLimit`]: what goes wrong while connections are accepted |
-//! | `budgets` | [`Budgets`]: how much one turn does |
-//! | `handle` | commands, draining and looking inside, from other tasks |
-//! | `net` | [`Listener`] and [`Connector`]: what a transport provides; [`Both`]: two transports for one machine |
-//! | [`ready`] | which of the many things that one future waits for woke it; for transports that wait for many too |
-//! | [`settle`] | what has arrived is read before a deadline is judged |
-//! | `write` | an outbox, to a stream |
+//! | `driver` | the future; each poll is one turn |
+//! | `accepting` | [`AcceptErrors`], [`LogLimit`]: errors of accepting, and how often they are logged |
+//! | `budgets` | [`Budgets`]: limits of one turn |
+//! | `handle` | [`Handle`]: commands, draining and inspection from other tasks |
+//! | `net` | [`Listener`] and [`Connector`]: what a transport implements; [`Both`]: two transports for one machine |
+//! | [`ready`] | which event source woke a future that waits for many |
+//! | [`settle`] | reading everything that has arrived before a deadline expires |
+//! | `write` | writing an outbox to a stream |
 
 mod accepting;
 mod budgets;

@@ -11,43 +11,42 @@ use tokio_util::either::Either;
 
 use crate::settle::{Reactor, Settle, SettleBoth};
 
-/// A connection's bytes, both ways.
+/// The bytes of a connection, in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
-/// Where connections come from.
+/// Accepts connections.
 #[async_trait]
 pub trait Listener: Send {
-    /// What a connection is.
+    /// A connection.
     type Stream: Stream;
 
-    /// Waits for the next connection. A wait that is given up loses none.
+    /// Waits for the next connection. Cancel safe: dropping the future loses no connection.
     async fn accept(&mut self) -> io::Result<Self::Stream>;
 
-    /// The address of the peer of a stream that this has accepted, if it has one. Logs name it.
+    /// The address of the peer of a stream that this listener accepted, if it has one. It appears in logs.
     fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
         let _ = stream;
         None
     }
 
-    /// Brings what has arrived to this listener and its streams, for a [`Driver`](crate::Driver) that is about to judge
-    /// that something has not. By default the runtime's reactor wakes them; other tasks or threads between it and the
-    /// streams need a `Settle` of their own.
+    /// Delivers arrived data to this listener and its streams, before a [`Driver`](crate::Driver) lets a deadline expire. The
+    /// default suits streams that tokio's reactor wakes. A listener with tasks or threads in between needs its own.
     fn settle(&self) -> Arc<dyn Settle> {
         Arc::new(Reactor::default())
     }
 }
 
-/// Why a connector cannot connect: something else listens there than what is spoken to; what, if that can be told. It is to be
-/// the inner error of an [`io::Error`], which [`From`] makes.
+/// The server speaks another protocol than expected: this one, if it is known. A connector returns it as the inner error of an
+/// [`io::Error`], which [`From`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherProtocol(pub Option<Protocol>);
 
 impl fmt::Display for OtherProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(protocol) => write!(f, "that is {protocol}"),
+            Some(protocol) => write!(f, "the server speaks {protocol}"),
             None => f.write_str("the server speaks another protocol"),
         }
     }
@@ -61,18 +60,18 @@ impl From<OtherProtocol> for io::Error {
     }
 }
 
-/// How connections are made.
+/// Makes connections.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// What a connection is.
+    /// A connection.
     type Stream: Stream;
 
-    /// Connects. `token` tells attempts apart; a connector with several addresses may choose by it.
+    /// Connects. Each attempt has its own `token`; a connector with several addresses can choose by it.
     ///
     /// # Errors
     ///
-    /// The kind tells the machine why: `ConnectionRefused`, nobody listens there; `ResourceBusy`, the server takes no
-    /// connections now. [`OtherProtocol`] tells it that something else listens there. See
+    /// The kind is the reason that the machine gets: `ConnectionRefused`, nothing listens there; `ResourceBusy`, the server
+    /// takes no connections now. [`OtherProtocol`] is a server of another protocol. See
     /// [`DialError`](echosphere_core::DialError).
     async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
 
@@ -82,8 +81,8 @@ pub trait Connector: Send + Sync {
     }
 }
 
-/// Two ways to be connected to, for one machine: its connections are those of either. See
-/// [`Driver::with_codecs`](crate::Driver::with_codecs) if they speak differently.
+/// Two listeners for one machine, which gets the connections of both. If their codecs differ, use
+/// [`Driver::with_codecs`](crate::Driver::with_codecs).
 #[derive(Debug)]
 pub struct Both<A, B>(pub A, pub B);
 
@@ -111,7 +110,7 @@ impl<A: Listener, B: Listener> Listener for Both<A, B> {
     }
 }
 
-/// Nobody connects to a listener that is not there.
+/// `None` never accepts a connection.
 #[async_trait]
 impl<L: Listener> Listener for Option<L> {
     type Stream = L::Stream;

@@ -1,4 +1,4 @@
-//! Which of the many things one future waits for has woken it.
+//! Which of its event sources have woken a future.
 
 use std::collections::VecDeque;
 #[cfg(not(echosphere_loom))]
@@ -13,7 +13,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 #[cfg(echosphere_loom)]
 use loom::sync::{Mutex, MutexGuard};
 
-/// The keys that woke a future since its last turn, each once, and the future's own waker.
+/// The keys that have woken a future since its last turn, each once, and the waker of the future.
 #[derive(Debug)]
 pub struct Ready<K>(Mutex<Inner<K>>);
 
@@ -23,12 +23,12 @@ struct Inner<K> {
     root: Option<Waker>,
 }
 
-/// Puts its key on the ready list, and wakes the future at most once a turn.
+/// The waker of one event source: adds its key to the ready list, and wakes the future at most once per turn.
 #[derive(Debug)]
 pub struct KeyWaker<K> {
     key: K,
     queued: AtomicBool,
-    /// Weak, since the ready list holds wakers.
+    /// Weak, as the ready list holds wakers.
     ready: Weak<Ready<K>>,
 }
 
@@ -42,7 +42,7 @@ impl<K> Default for Ready<K> {
 }
 
 impl<K> Ready<K> {
-    /// A waker for what `key` stands for.
+    /// A waker for the event source `key`.
     pub fn waker(self: &Arc<Self>, key: K) -> Arc<KeyWaker<K>> {
         Arc::new(KeyWaker {
             key,
@@ -56,7 +56,7 @@ impl<K> Ready<K> {
         keys.extend(self.inner().keys.drain(..));
     }
 
-    /// Says whom to wake when the next key is ready. `false` if one is ready now.
+    /// Sets the waker of the future, to be woken by the next key. `false` if a key is ready now: then it is not woken.
     pub fn sleep(&self, root: &Waker) -> bool {
         let mut inner = self.inner();
         match &inner.root {
@@ -72,7 +72,7 @@ impl<K> Ready<K> {
 }
 
 impl<K: Copy> KeyWaker<K> {
-    /// What it is for.
+    /// The key of its event source.
     #[must_use]
     pub const fn key(&self) -> K {
         self.key
@@ -80,9 +80,9 @@ impl<K: Copy> KeyWaker<K> {
 }
 
 impl<K> KeyWaker<K> {
-    /// Allows the key to be queued again; to be called before polling what it stands for.
+    /// Allows the key to be queued again. Call it before polling the event source.
     pub fn rearm(&self) {
-        // Not a mere store: whoever found it queued has made ready before what the poll after this must see.
+        // Not a plain store: the poll that follows must see what was made ready before a wake that found the key queued.
         self.queued.swap(false, Ordering::AcqRel);
     }
 }
@@ -109,7 +109,7 @@ impl<K: Copy + Send + Sync + 'static> Wake for KeyWaker<K> {
     }
 }
 
-/// Every interleaving of a future's turns with those that wake it: `.ci/loom` runs these.
+/// Every interleaving of the turns of a future with threads that wake it. `.ci/loom` runs these.
 #[cfg(all(test, echosphere_loom))]
 mod tests {
     use std::future::poll_fn;
@@ -121,12 +121,12 @@ mod tests {
 
     use super::*;
 
-    /// Takes turns, as a driver does, until everything that `ready` stands for has been seen.
+    /// Takes turns, as a driver does, until all flags are seen set.
     fn see_all(ready: &Arc<Ready<usize>>, flags: &[LoomArc<AtomicBool>]) {
         let (mut keys, mut seen) = (VecDeque::new(), vec![false; flags.len()]);
         block_on(poll_fn(|cx: &mut Context<'_>| {
             ready.take(&mut keys);
-            // One a turn: what is left over waits for the next.
+            // One key per turn: the others wait for the next.
             if let Some((key, waker)) = keys.pop_front() {
                 let waker: Arc<KeyWaker<usize>> = waker;
                 waker.rearm();
@@ -142,7 +142,7 @@ mod tests {
         }));
     }
 
-    /// With up to three preemptions: those that faults need, and few enough to go through.
+    /// Checks every order with up to three preemptions: known faults need no more, and more would take too long.
     fn model(run: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wakes_while_a_turn_ends_is_heard() {
+    fn a_wake_during_the_end_of_a_turn_is_not_lost() {
         model(|| {
             let ready = Arc::new(Ready::default());
             let flags: Vec<LoomArc<AtomicBool>> = (0..2).map(|_| LoomArc::new(AtomicBool::new(false))).collect();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_wake_is_heard_though_the_first_is_being_looked_at() {
+    fn a_second_wake_while_the_first_is_handled_is_not_lost() {
         model(|| {
             let ready = Arc::new(Ready::default());
             let (waker, count) = (ready.waker(0), LoomArc::new(loom::sync::atomic::AtomicUsize::new(0)));

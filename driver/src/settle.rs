@@ -1,9 +1,9 @@
-//! Reading what has arrived before a deadline is judged.
+//! Reading everything that has arrived before a deadline expires.
 //!
-//! A process can be stopped, a machine suspended, a turn long. Afterwards deadlines are due, and what peers sent in time
-//! still lies in the sockets: not even known to the reactor, or known and not read. So before a deadline ends something,
-//! whoever owns the streams lets time stand still and makes passes: each has the reactor say what is ready and reads
-//! that. [`Settling`] counts them, and says when everything that had arrived is read.
+//! A process can be stopped, a host suspended, a turn long. Then deadlines are due while data that peers sent in time still
+//! waits in the sockets. So before a deadline ends something, the owner of the streams holds the time and makes passes: in
+//! each, the reactor reports which sockets are ready, and the owner reads them. [`Settling`] counts the passes and decides when
+//! everything that had arrived is read.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,33 +20,32 @@ use crate::ready::{KeyWaker, Ready};
 
 /// Sockets that tokio's reactor reports in one pass.
 const EVENTS: usize = 1024;
-/// A timer's shortest time.
+/// The resolution of timers.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A pass under way. Resolves to `false` if more has arrived than the streams have room for.
+/// A pass under way. Resolves to `false` if streams have no room for more of what has arrived.
 pub type Pass = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// Brings what has arrived at this host to the streams of one transport.
+/// Delivers data that has arrived at this host to the streams of one transport.
 pub trait Settle: Send + Sync {
-    /// Makes one pass: when it resolves, streams that could be read, written or accepted when it began have woken their
-    /// tasks.
+    /// Makes one pass. When it resolves, every stream and listener that was ready when it began has woken its task.
     fn pass(&self) -> Pass;
 
-    /// How many passes reach every stream, if there are this many connections.
+    /// The number of passes that reach every stream, for this number of connections.
     fn passes(&self, connections: usize) -> usize {
         let _ = connections;
         1
     }
 }
 
-/// Streams that the reactor of the runtime wakes: sockets of tokio's own.
+/// Streams that the reactor of the runtime wakes: tokio's sockets.
 #[derive(Clone, Copy, Debug)]
 pub struct Reactor {
     events: usize,
 }
 
 impl Reactor {
-    /// A reactor that reports at most this many sockets in one pass. tokio's, which is the default, reports 1,024.
+    /// A reactor that reports at most this many sockets per pass. The default is that of tokio, 1,024.
     #[must_use]
     pub const fn reporting(events: usize) -> Self {
         Self { events }
@@ -63,10 +62,10 @@ impl Settle for Reactor {
     fn pass(&self) -> Pass {
         Box::pin(async {
             if Handle::current().metrics().num_workers() == 1 {
-                // The scheduler polls the reactor before it wakes who has yielded.
+                // The scheduler polls the reactor before it resumes a task that has yielded.
                 yield_now().await;
             } else {
-                // Another worker may have the reactor. It looks at timers after sockets.
+                // Another worker may poll the reactor. It handles sockets before timers.
                 sleep(TICK).await;
             }
             true
@@ -78,7 +77,7 @@ impl Settle for Reactor {
     }
 }
 
-/// Two transports, one after the other.
+/// The passes of two transports, one after the other.
 pub(crate) struct SettleBoth(pub(crate) Arc<dyn Settle>, pub(crate) Arc<dyn Settle>);
 
 impl Settle for SettleBoth {
@@ -97,26 +96,26 @@ impl Settle for SettleBoth {
 
 /// Passes, one after the other, until everything that had arrived at the beginning is read.
 ///
-/// Its owner takes keys off a queue that [`Ready`] fills, and gives them to this: [`Settling::saw`] each key of its own,
-/// and its two keys to [`Settling::advance`].
+/// The owner takes keys off a queue that [`Ready`] fills. It reports each key of its own with [`Settling::saw`], and calls
+/// [`Settling::advance`] and [`Settling::passed`] for the two keys given to [`Settling::begin`].
 pub struct Settling<K> {
     settle: Arc<dyn Settle>,
-    /// Wakes the owner when a pass is over.
+    /// Wakes the owner when the pass is over.
     over: Arc<KeyWaker<K>>,
-    /// Comes after everything that the pass woke.
+    /// Queued after everything that the pass woke.
     marker: Arc<KeyWaker<K>>,
     pass: Option<Pass>,
-    /// Passes that may follow because the one before brought something.
+    /// Passes that can follow one that delivered something.
     passes: usize,
-    /// Passes that may follow because something was left unread.
+    /// Passes that can follow one that left something unread.
     rounds: usize,
     news: bool,
     left_over: bool,
 }
 
 impl<K: Copy + Send + Sync + 'static> Settling<K> {
-    /// Begins the first pass for this many connections. If it leaves something unread, at most `rounds` more follow.
-    /// `over` and `marker` are of keys that nothing else uses.
+    /// Begins the first pass for this number of connections. At most `rounds` more follow passes that leave something unread.
+    /// Nothing else may use the keys of `over` and `marker`.
     pub fn begin(
         settle: &Arc<dyn Settle>,
         connections: usize,
@@ -139,13 +138,13 @@ impl<K: Copy + Send + Sync + 'static> Settling<K> {
         settling
     }
 
-    /// Something was ready, and its owner has looked at it. `left_over` says that it has not read it to the end.
+    /// Reports that the owner handled a key. `left_over`: it did not read everything.
     pub fn saw(&mut self, left_over: bool) {
         self.news = true;
         self.left_over |= left_over;
     }
 
-    /// The key `over` was taken off the queue.
+    /// Call this when the key `over` is taken off the queue.
     pub fn advance(&mut self, ready: &Ready<K>, keys: &mut VecDeque<(K, Arc<KeyWaker<K>>)>) {
         let Some(pass) = &mut self.pass else {
             return;
@@ -159,8 +158,8 @@ impl<K: Copy + Send + Sync + 'static> Settling<K> {
         }
     }
 
-    /// The key `marker` was taken off the queue. Returns whether everything that had arrived is read, or as much of it
-    /// as is waited for; otherwise the next pass begins.
+    /// Call this when the key `marker` is taken off the queue. Returns whether everything that had arrived is read, or the limits
+    /// are reached; otherwise the next pass begins.
     pub fn passed(&mut self, ready: &Ready<K>, keys: &mut VecDeque<(K, Arc<KeyWaker<K>>)>) -> bool {
         self.passes = self.passes.saturating_sub(1);
         let news = std::mem::take(&mut self.news) && self.passes > 0;

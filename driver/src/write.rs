@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-/// Pieces of an outbox written in one call.
+/// Pieces of an outbox in one vectored write.
 const SLICES: usize = 32;
 
-/// Writes what of `chunks` the stream takes at once, and says how many bytes that was; `None` is for what writes none.
+/// Writes as much of `chunks` as the stream accepts at once, and returns the number of bytes. `None` is never returned: it is
+/// the result of a shutdown, to which the caller maps both.
 #[inline]
 pub(crate) fn poll_write<'a>(
     stream: Pin<&mut (impl AsyncWrite + Unpin)>,
@@ -22,7 +23,7 @@ pub(crate) fn poll_write<'a>(
     } else {
         None
     };
-    // Most writes have one chunk, and for that there is a cheaper way.
+    // Most writes have one chunk, which needs no slices.
     let written = if let Some(second) = second {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;

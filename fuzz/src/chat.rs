@@ -8,15 +8,15 @@ use echosphere_core::chat::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::peer::{Peer, Said};
+use crate::peer::{Input, Peer};
 use crate::plan::{Settings, body, error};
-use crate::world::Subject;
+use crate::subject::Subject;
 
 pub(crate) type Server = chat::Server;
 pub(crate) type Client = chat::Client<ChaCha8Rng>;
 
 const TYPED: [&str; 5] = ["\n", "some text\r\n", "ok 1\n", "ok 2\n", "no end"];
-const FAREWELLS: [&str; 2] = ["error busy text\n", "error full text\n"];
+const LAST_ERRORS: [&str; 2] = ["error busy text\n", "error full text\n"];
 
 #[derive(Arbitrary, Debug)]
 pub(crate) enum Word {
@@ -24,7 +24,7 @@ pub(crate) enum Word {
     Resume(u8, u8),
     Welcome(u8),
     Part(u8, u16, bool),
-    /// What comes next in order.
+    /// A part of the next message in order.
     Next(u16, bool),
     Taken(u8, bool),
     Bye,
@@ -32,8 +32,8 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    /// `said`: messages that the peer has said whole.
-    fn message(&self, said: &mut u64) -> Message {
+    /// `progress` counts the peer's complete messages.
+    fn message(&self, progress: &mut u64) -> Message {
         match *self {
             Self::Begin(session) => Message::Begin {
                 session: (session % 4).into(),
@@ -51,8 +51,8 @@ impl Word {
                 last,
             },
             Self::Next(length, last) => {
-                let id = *said + 1;
-                *said += u64::from(last);
+                let id = *progress + 1;
+                *progress += u64::from(last);
                 let body = body(length);
                 Message::Part { id, body, last }
             }
@@ -63,20 +63,20 @@ impl Word {
     }
 }
 
-fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
+fn answer(message: &Message, progress: &mut u64, answers: &mut VecDeque<Message>) {
     match *message {
         Message::Part { id, last, .. } => answers.push_back(Message::Taken { id, last }),
         Message::Begin { .. } => answers.push_back(Message::Welcome { received: 0 }),
         Message::Resume { received, .. } => {
-            *said = received;
+            *progress = received;
             answers.push_back(Message::Welcome { received: 0 });
         }
-        Message::Welcome { received } => *said = received,
+        Message::Welcome { received } => *progress = received,
         Message::Taken { .. } | Message::Bye | Message::Error(..) => {}
     }
 }
 
-fn talk(settings: &Settings) -> ExchangeConfig {
+fn exchange_config(settings: &Settings) -> ExchangeConfig {
     ExchangeConfig {
         max_body: settings.max_waiting_bytes.into(),
         max_queued: settings.max_bytes.into(),
@@ -89,15 +89,15 @@ fn talk(settings: &Settings) -> ExchangeConfig {
 
 impl Subject for Server {
     type Codec = ChatCodec;
-    type Said = Said<Word>;
+    type Input = Input<Word>;
 
-    const PEOPLE: bool = true;
+    const LINES_FOR_PEOPLE: bool = true;
 
     fn new(settings: &Settings) -> Self {
         Self::new(ServerConfig {
             session_ttl: settings.time(0),
             begin_timeout: settings.time(1),
-            exchange: talk(settings),
+            exchange: exchange_config(settings),
         })
     }
 
@@ -105,16 +105,16 @@ impl Subject for Server {
         ChatCodec::accepted()
     }
 
-    fn peer() -> ChatCodec {
+    fn peer_codec() -> ChatCodec {
         ChatCodec::dialled()
     }
 
-    fn say(said: &Said<Word>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, Word::message, &TYPED)
+    fn encode(input: &Input<Word>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, Word::message, &TYPED)
     }
 
-    fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
-        answer(message, said, answers);
+    fn answer(message: &Message, progress: &mut u64, answers: &mut VecDeque<Message>) {
+        answer(message, progress, answers);
     }
 
     fn command(key: u64, what: u16) -> Option<ServerCommand> {
@@ -142,7 +142,7 @@ impl Subject for Server {
 
 impl Subject for Client {
     type Codec = ChatCodec;
-    type Said = Said<Word>;
+    type Input = Input<Word>;
 
     fn new(settings: &Settings) -> Self {
         let config = ClientConfig {
@@ -150,8 +150,8 @@ impl Subject for Client {
             connect_timeout: settings.time(3),
             welcome_timeout: settings.time(0),
             backoff: settings.backoff(),
-            retry_refused: settings.insists(),
-            exchange: talk(settings),
+            retry_refused: settings.retry_refused(),
+            exchange: exchange_config(settings),
         };
         Self::new(config, settings.rng())
     }
@@ -160,16 +160,16 @@ impl Subject for Client {
         ChatCodec::dialled()
     }
 
-    fn peer() -> ChatCodec {
+    fn peer_codec() -> ChatCodec {
         ChatCodec::accepted()
     }
 
-    fn say(said: &Said<Word>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, Word::message, &FAREWELLS)
+    fn encode(input: &Input<Word>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, Word::message, &LAST_ERRORS)
     }
 
-    fn answer(message: &Message, said: &mut u64, answers: &mut VecDeque<Message>) {
-        answer(message, said, answers);
+    fn answer(message: &Message, progress: &mut u64, answers: &mut VecDeque<Message>) {
+        answer(message, progress, answers);
     }
 
     fn command(key: u64, what: u16) -> Option<Command> {
@@ -207,7 +207,7 @@ fn ended(notice: &Notice) -> Option<u64> {
     }
 }
 
-/// A session, and a message of it, either of which there may not be.
+/// A session and a message of it; either may not exist.
 fn read(what: u16) -> (u64, u64) {
     let [session, id] = (what / 16).to_be_bytes();
     (session.into(), id.into())

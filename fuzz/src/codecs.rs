@@ -1,4 +1,4 @@
-//! Any bytes, cut anywhere, into the codecs of the hub, the chat and the numbers, on both sides.
+//! Fuzzes the codecs of the hub, the chat and numbers, on both sides, with bytes divided anywhere.
 
 use std::fmt::Debug;
 
@@ -9,25 +9,26 @@ use echosphere_core::hub::{self, HubCodec};
 use echosphere_core::numbers::{MAX_LINE, NumbersCodec};
 use echosphere_core::wire::{Codec, Decoded, Outbox, WireError};
 
-/// What a message holds beside its longest body: the header, receivers, line ends.
+/// The bytes of a message in addition to its longest body: header, receivers, line ends.
 const OVERHEAD: usize = 4096;
 
 #[derive(Arbitrary)]
 struct Head {
     system: u8,
-    /// The stream comes in pieces of these sizes, over and over.
+    /// The sizes of the pieces of the stream, repeated.
     sizes: [u8; 8],
 }
 
-/// What came out of a stream, and what is left over, or why there is no more.
+/// The messages of a stream, and its rest or error.
 #[derive(Debug, PartialEq)]
 struct Read<M> {
     decoded: Vec<Decoded<M>>,
     end: Result<BytesMut, WireError>,
 }
 
-/// Decodes a stream whole and in pieces, which must give the same; no more than a longest message may be waited for; and
-/// what was decoded, said by the other side, is decoded to the same. The first bytes choose the system and the pieces.
+/// Decodes a stream whole and in pieces, and compares. Checks that at most a longest message stays undecoded, and that
+/// each message is the same after encoding and decoding it on the other side. The first bytes choose the system and the
+/// pieces.
 pub fn codecs(data: &[u8]) {
     let mut data = Unstructured::new(data);
     let Ok(head) = Head::arbitrary(&mut data) else {
@@ -38,7 +39,8 @@ pub fn codecs(data: &[u8]) {
         0 => both(
             &HubCodec::accepted(),
             &HubCodec::dialled(),
-            // A typed relay is kept with its line ends until it is whole, and the next line may be as long as its body.
+            // A relay in lines is kept with its line ends until it is complete, and the next line can be as long as its
+            // body.
             3 * hub::MAX_BODY,
             &head,
             stream,
@@ -75,7 +77,7 @@ where
         );
         for decoded in &whole.decoded {
             if let Decoded::Message(message) = decoded {
-                is_said_again(codec.clone(), other.clone(), message);
+                round_trips(codec.clone(), other.clone(), message);
             }
         }
     }
@@ -121,12 +123,12 @@ where
     Read { decoded, end }
 }
 
-/// A message that `codec` has decoded, encoded by the other side in length framing, is the same to a new `codec`.
-fn is_said_again<C: Codec>(mut codec: C, mut other: C, message: &C::Message)
+/// Encodes a decoded message on the other side in length framing, decodes it and compares.
+fn round_trips<C: Codec>(mut codec: C, mut other: C, message: &C::Message)
 where
     C::Message: Debug + PartialEq,
 {
-    // An accepting side speaks as it is spoken to.
+    // An accepting side uses the framing that it receives.
     let _ = other.decode(&mut BytesMut::from(&[0; 4][..]));
     let mut outbox = Outbox::new();
     other.encode(message, &mut outbox);
@@ -134,7 +136,7 @@ where
     assert_eq!(encoded.len(), outbox.len());
     match codec.decode(&mut encoded) {
         Ok(Some(Decoded::Message(again))) => assert_eq!(again, *message),
-        again => panic!("{message:?} is said again as {again:?}"),
+        again => panic!("{message:?} round-trips to {again:?}"),
     }
     assert!(encoded.is_empty(), "{message:?} is followed by {encoded:?}");
 }

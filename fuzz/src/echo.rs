@@ -12,9 +12,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::peer::Peer;
 use crate::plan::Settings;
-use crate::world::Subject;
+use crate::subject::Subject;
 
-/// Large enough for bodies that are shared and for outboxes that are compacted.
+/// Large enough for shared bodies and compacted outboxes.
 const MAX_MESSAGE: u32 = 60_000;
 
 pub(crate) type Server = echo::Server<ChaCha8Rng>;
@@ -22,7 +22,7 @@ pub(crate) type Client = echo::Client<ChaCha8Rng>;
 
 /// What a peer sends.
 #[derive(Arbitrary, Clone, Debug)]
-pub(crate) enum Bytes {
+pub(crate) enum EchoInput {
     Hello,
     Message(u8),
     Ok(u8),
@@ -31,14 +31,14 @@ pub(crate) enum Bytes {
     EmptyLine,
     LineMessage(u8),
     LineOk(u8),
-    /// What it was sent and has not answered, the oldest first.
+    /// The answers that it owes, oldest first.
     Answers(u8),
     Any(Vec<u8>),
 }
 
 impl Subject for Server {
     type Codec = EchoCodec;
-    type Said = Bytes;
+    type Input = EchoInput;
 
     fn new(settings: &Settings) -> Self {
         let config = ServerConfig {
@@ -54,12 +54,12 @@ impl Subject for Server {
         EchoCodec::accepted(MAX_MESSAGE)
     }
 
-    fn peer() -> EchoCodec {
+    fn peer_codec() -> EchoCodec {
         EchoCodec::accepted(MAX_FRAME)
     }
 
-    fn say(said: &Bytes, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer)
+    fn encode(input: &EchoInput, peer: &mut Peer<EchoCodec>) -> Vec<u8> {
+        input.bytes(peer)
     }
 
     fn answer(message: &Message, _: &mut u64, answers: &mut VecDeque<Message>) {
@@ -81,15 +81,15 @@ impl Subject for Server {
 
 impl Subject for Client {
     type Codec = EchoCodec;
-    type Said = Bytes;
+    type Input = EchoInput;
 
     fn new(settings: &Settings) -> Self {
-        let (give_up, delay) = (settings.time(3), settings.time(4));
+        let (give_up_after, delay) = (settings.time(3), settings.time(4));
         let config = ClientConfig {
             response_timeout: settings.time(0),
             backoff: settings.backoff(),
-            retry_refused: settings.insists(),
-            give_up_after: Some(give_up).filter(|give_up| !give_up.is_zero()),
+            retry_refused: settings.retry_refused(),
+            give_up_after: Some(give_up_after).filter(|time| !time.is_zero()),
             ack_delay: match settings.ack_delay % 4 {
                 0 => Delay::None,
                 1 => Delay::Constant(delay),
@@ -105,12 +105,12 @@ impl Subject for Client {
         EchoCodec::dialled(MAX_MESSAGE)
     }
 
-    fn peer() -> EchoCodec {
+    fn peer_codec() -> EchoCodec {
         EchoCodec::accepted(MAX_FRAME)
     }
 
-    fn say(said: &Bytes, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer)
+    fn encode(input: &EchoInput, peer: &mut Peer<EchoCodec>) -> Vec<u8> {
+        input.bytes(peer)
     }
 
     fn answer(message: &Message, _: &mut u64, answers: &mut VecDeque<Message>) {
@@ -145,8 +145,8 @@ fn answer(message: &Message, answers: &mut VecDeque<Message>) {
     }
 }
 
-impl Bytes {
-    fn bytes<M: Subject<Message = Message>>(&self, peer: &mut Peer<M>) -> Vec<u8> {
+impl EchoInput {
+    fn bytes(&self, peer: &mut Peer<EchoCodec>) -> Vec<u8> {
         match self {
             Self::Hello => frame(b""),
             Self::Message(x) => frame(&[b"message ", &word(*x)[..]].concat()),
@@ -164,7 +164,7 @@ impl Bytes {
 
 const ERRORS: [&str; 4] = ["busy", "not-held", "unknown-request", "what"];
 
-/// Few different ones, so that they meet: one is empty, and one can only be sent by length.
+/// Few bodies, so that equal ones meet: one is empty, and one cannot be sent in a line.
 fn word(x: u8) -> Vec<u8> {
     match x % 8 {
         0 => Vec::new(),

@@ -7,9 +7,9 @@ use arbitrary::Arbitrary;
 use echosphere_core::hub::{self, ClientConfig, Command, HubCodec, Message, Notice, Reply, Request, Unsent};
 use rand_chacha::ChaCha8Rng;
 
-use crate::peer::{Peer, Said};
+use crate::peer::{Input, Peer};
 use crate::plan::{Settings, body, error};
-use crate::world::Subject;
+use crate::subject::Subject;
 
 pub(crate) type Server = hub::Server;
 pub(crate) type Client = hub::Client<ChaCha8Rng>;
@@ -27,8 +27,8 @@ const TYPED: [&str; 11] = [
     "a body\n",
     "relay x\n",
 ];
-const FAREWELLS: [&str; 2] = ["error shutting-down text\n", "error full text\n"];
-/// Sessions of users: few, so that their numbers are used again.
+const LAST_ERRORS: [&str; 2] = ["error shutting-down text\n", "error full text\n"];
+/// Few session numbers, so that they are used again.
 const SESSIONS: u16 = 4;
 
 #[derive(Arbitrary, Debug)]
@@ -36,7 +36,7 @@ pub(crate) enum Ask {
     Identity,
     List,
     Echo(u16),
-    /// To those of the first eight users, once or twice.
+    /// To the receivers in this bit set of the first eight users; twice if true.
     Relay(u8, bool, u16),
 }
 
@@ -89,9 +89,9 @@ impl Answer {
 
 impl Subject for Server {
     type Codec = HubCodec;
-    type Said = Said<Ask>;
+    type Input = Input<Ask>;
 
-    const PEOPLE: bool = true;
+    const LINES_FOR_PEOPLE: bool = true;
 
     fn new(_: &Settings) -> Self {
         Self::new()
@@ -101,12 +101,12 @@ impl Subject for Server {
         HubCodec::accepted()
     }
 
-    fn peer() -> HubCodec {
+    fn peer_codec() -> HubCodec {
         HubCodec::dialled()
     }
 
-    fn say(said: &Said<Ask>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, |ask, _| Message::Request(ask.request()), &TYPED)
+    fn encode(input: &Input<Ask>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, |ask, _| Message::Request(ask.request()), &TYPED)
     }
 
     fn answer(_: &Message, _: &mut u64, _: &mut VecDeque<Message>) {}
@@ -121,13 +121,13 @@ impl Subject for Server {
 
     fn check(&self, settings: &Settings) {
         self.audit().expect("the audit passes");
-        assert!(self.user_count() <= settings.link().max_connections);
+        assert!(self.user_count() <= settings.connection().max_connections);
     }
 }
 
 impl Subject for Client {
     type Codec = HubCodec;
-    type Said = Said<Answer>;
+    type Input = Input<Answer>;
 
     fn new(settings: &Settings) -> Self {
         let config = ClientConfig {
@@ -135,7 +135,7 @@ impl Subject for Client {
             connect_timeout: settings.time(3),
             attempt_timeout: settings.time(4),
             backoff: settings.backoff(),
-            retry_refused: settings.insists(),
+            retry_refused: settings.retry_refused(),
             reconnect: settings.ack_delay & 3 != 0,
         };
         Self::new(config, settings.rng())
@@ -145,12 +145,12 @@ impl Subject for Client {
         HubCodec::dialled()
     }
 
-    fn peer() -> HubCodec {
+    fn peer_codec() -> HubCodec {
         HubCodec::accepted()
     }
 
-    fn say(said: &Said<Answer>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, |answer, _| Message::Reply(answer.reply()), &FAREWELLS)
+    fn encode(input: &Input<Answer>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, |answer, _| Message::Reply(answer.reply()), &LAST_ERRORS)
     }
 
     fn answer(message: &Message, _: &mut u64, answers: &mut VecDeque<Message>) {

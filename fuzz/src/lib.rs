@@ -1,5 +1,4 @@
-//! What the fuzz targets do with the bytes they are given. Each panics if a promise of `echosphere-core` does not hold,
-//! and does the same with the same bytes, in any build.
+//! The fuzz targets. Each panics if `echosphere-core` breaks an invariant. The same bytes give the same run in any build.
 
 mod chat;
 mod codecs;
@@ -8,6 +7,7 @@ mod hub;
 mod numbers;
 mod peer;
 mod plan;
+mod subject;
 mod watched;
 mod wire;
 mod world;
@@ -19,43 +19,43 @@ pub use wire::wire;
 
 use plan::Plan;
 
-/// Steps taken from one input at most, so that none takes long.
+/// The most steps of one input.
 const MAX_STEPS: usize = 400;
 
-/// An echo server's endpoint, and a plan of what its peers, its sockets and its clock do.
+/// Fuzzes the endpoint of an echo server. The input is a plan for its peers, sockets and clock.
 pub fn server(data: &[u8]) {
-    play::<echo::Server>(data);
+    run::<echo::Server>(data);
 }
 
-/// An echo client's endpoint, and a plan of what its caller, its server, its sockets and its clock do.
+/// Fuzzes the endpoint of an echo client. The input is a plan for its caller, server, sockets and clock.
 pub fn client(data: &[u8]) {
-    play::<echo::Client>(data);
+    run::<echo::Client>(data);
 }
 
-/// The same for the hub: the first byte says on which side.
+/// Fuzzes one side of the hub; the first byte of the input selects it.
 pub fn hub(data: &[u8]) {
     either::<hub::Server, hub::Client>(data);
 }
 
-/// The same for the chat.
+/// Fuzzes one side of the chat; the first byte of the input selects it.
 pub fn chat(data: &[u8]) {
     either::<chat::Server, chat::Client>(data);
 }
 
-/// The same for the numbers.
+/// Fuzzes one side of numbers; the first byte of the input selects it.
 pub fn numbers(data: &[u8]) {
     either::<numbers::Server, numbers::Client>(data);
 }
 
-fn either<S: world::Subject, C: world::Subject>(data: &[u8]) {
+fn either<S: subject::Subject, C: subject::Subject>(data: &[u8]) {
     match data {
-        [side, data @ ..] if side % 2 == 0 => play::<S>(data),
-        [_, data @ ..] => play::<C>(data),
+        [first, data @ ..] if first % 2 == 0 => run::<S>(data),
+        [_, data @ ..] => run::<C>(data),
         [] => {}
     }
 }
 
-fn play<M: world::Subject>(data: &[u8]) {
+fn run<M: subject::Subject>(data: &[u8]) {
     let mut plan = Plan::new(data);
     let mut world = world::World::<M>::new(plan.settings());
     for step in plan.steps().take(MAX_STEPS) {
@@ -64,11 +64,11 @@ fn play<M: world::Subject>(data: &[u8]) {
     world.finish();
 }
 
-/// Runs `target` on each of `files`, and says which before it does, so that the last one named is the one that failed.
+/// Runs `target` on each of `files`. Prints each name first, so that the last one is the one that failed.
 ///
 /// # Panics
 ///
-/// If the target does, or a file cannot be read.
+/// If the target panics, or a file cannot be read.
 pub fn replay(target: fn(&[u8]), files: impl Iterator<Item = PathBuf>) {
     for file in files {
         println!("{}", file.display());

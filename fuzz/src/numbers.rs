@@ -11,9 +11,9 @@ use echosphere_core::numbers::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::peer::{Peer, Said};
+use crate::peer::{Input, Peer};
 use crate::plan::{Settings, body, error};
-use crate::world::Subject;
+use crate::subject::Subject;
 
 pub(crate) type Server = numbers::Server<ChaCha8Rng>;
 pub(crate) type Client = numbers::Client<ChaCha8Rng>;
@@ -27,8 +27,8 @@ const TYPED: [&str; 7] = [
     "CONTINUE 00000000-0000-0000-0000-000000000001 0\n",
     "CONTINUE x\n",
 ];
-const FAREWELLS: [&str; 2] = ["error shutting-down text\n", "error full text\n"];
-/// Numbers that a peer has ready at once.
+const LAST_ERRORS: [&str; 2] = ["error shutting-down text\n", "error full text\n"];
+/// Numbers that a peer has ready at a time.
 const READY: usize = 20;
 
 #[derive(Arbitrary, Debug)]
@@ -36,7 +36,7 @@ pub(crate) enum Request {
     Start,
     Continue(u8),
     StartSession(u8, u8),
-    /// After so many numbers, which may be said to be others.
+    /// Resumes after this many numbers; the claimed count may differ.
     ContinueSession(u8, u8, Option<u8>),
     End,
 }
@@ -78,7 +78,7 @@ impl Reply {
     }
 }
 
-/// Few, so that they meet.
+/// Few uuids, so that they are used again.
 fn uuid(name: u64) -> Uuid {
     Uuid::from_u64_pair(name % 4, 1)
 }
@@ -89,9 +89,9 @@ fn last_of(uuid: Uuid, count: u16) -> Option<u64> {
 
 impl Subject for Server {
     type Codec = NumbersCodec;
-    type Said = Said<Request>;
+    type Input = Input<Request>;
 
-    const PEOPLE: bool = true;
+    const LINES_FOR_PEOPLE: bool = true;
 
     fn new(settings: &Settings) -> Self {
         let config = ServerConfig {
@@ -112,12 +112,12 @@ impl Subject for Server {
         NumbersCodec::accepted()
     }
 
-    fn peer() -> NumbersCodec {
+    fn peer_codec() -> NumbersCodec {
         NumbersCodec::dialled()
     }
 
-    fn say(said: &Said<Request>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, |request, _| request.message(), &TYPED)
+    fn encode(input: &Input<Request>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, |request, _| request.message(), &TYPED)
     }
 
     fn answer(_: &Message, _: &mut u64, _: &mut VecDeque<Message>) {}
@@ -138,14 +138,14 @@ impl Subject for Server {
 
 impl Subject for Client {
     type Codec = NumbersCodec;
-    type Said = Said<Reply>;
+    type Input = Input<Reply>;
 
     fn new(settings: &Settings) -> Self {
         let config = ClientConfig {
             response_timeout: settings.time(0),
             give_up_after: settings.time(3),
             backoff: settings.backoff(),
-            retry_refused: settings.insists(),
+            retry_refused: settings.retry_refused(),
         };
         Self::new(config, settings.rng())
     }
@@ -154,12 +154,12 @@ impl Subject for Client {
         NumbersCodec::dialled()
     }
 
-    fn peer() -> NumbersCodec {
+    fn peer_codec() -> NumbersCodec {
         NumbersCodec::accepted()
     }
 
-    fn say(said: &Said<Reply>, peer: &mut Peer<Self>) -> Vec<u8> {
-        said.bytes(peer, |reply, _| reply.message(), &FAREWELLS)
+    fn encode(input: &Input<Reply>, peer: &mut Peer<Self::Codec>) -> Vec<u8> {
+        peer.write(input, |reply, _| reply.message(), &LAST_ERRORS)
     }
 
     fn answer(message: &Message, _: &mut u64, answers: &mut VecDeque<Message>) {
@@ -189,7 +189,7 @@ impl Subject for Client {
         let n = what % 8 + 1;
         let name = u64::from(what / 8 % 4);
         let after = what / 32 % 4;
-        let want = if what < 1 << 15 {
+        let stream = if what < 1 << 15 {
             let after = Some(after.into()).filter(|after| *after != 0);
             StreamSpec::Stateless { n, after }
         } else {
@@ -197,7 +197,7 @@ impl Subject for Client {
             let after = last_of(uuid, after);
             StreamSpec::Session { uuid, n, after }
         };
-        Some(Command::Get { key, stream: want })
+        Some(Command::Get { key, stream })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {
@@ -217,7 +217,7 @@ fn plain(first: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(first), |number| Some(number.wrapping_mul(3))).take(READY)
 }
 
-/// The numbers of a session of `n` after the first `count`, and its checksum, as far as they are ready.
+/// The numbers of a session of `n` after the first `count`, and its checksum, up to [`READY`].
 fn session(uuid: Uuid, count: u16, n: u16) -> impl Iterator<Item = u64> {
     let mut sequence = Sequence::new(uuid);
     let all: Vec<u32> = sequence.after(0).take(READY.min(n.into())).collect();

@@ -1,4 +1,4 @@
-//! The other end of a connection, as strict a reader as there can be.
+//! The other end of a connection. Reads strictly: whatever it is sent must decode.
 
 use std::collections::VecDeque;
 
@@ -6,34 +6,38 @@ use arbitrary::Arbitrary;
 use bytes::BytesMut;
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 
-use crate::world::Subject;
-
-pub(crate) struct Peer<M: Subject> {
-    codec: M::Codec,
-    /// It has said something.
+pub(crate) struct Peer<C: Codec> {
+    codec: C,
+    /// Whether the endpoint's text in lines is for people and cannot be decoded.
+    lines_for_people: bool,
+    /// Whether it has sent anything.
     begun: bool,
-    /// It speaks lines, and what it reads is for people.
+    /// Whether it speaks lines that cannot be decoded.
     person: bool,
     unread: BytesMut,
-    answers: VecDeque<M::Message>,
-    /// The system's own note of how far the peer has come.
-    said: u64,
+    answers: VecDeque<C::Message>,
+    /// How far the peer has come, in a unit of the protocol.
+    progress: u64,
 }
 
-impl<M: Subject> Peer<M> {
-    pub(crate) fn new() -> Self {
+/// Appends the correct answers to a message. The number is [`Peer`]'s progress.
+pub(crate) type Answer<M> = fn(&M, &mut u64, &mut VecDeque<M>);
+
+impl<C: Codec> Peer<C> {
+    pub(crate) fn new(codec: C, lines_for_people: bool) -> Self {
         Self {
-            codec: M::peer(),
+            codec,
+            lines_for_people,
             begun: false,
             person: false,
             unread: BytesMut::new(),
             answers: VecDeque::new(),
-            said: 0,
+            progress: 0,
         }
     }
 
-    /// Reads what was written to it, which must make sense.
-    pub(crate) fn read(&mut self, bytes: &[u8]) {
+    /// Reads bytes from the endpoint, which must decode.
+    pub(crate) fn read(&mut self, bytes: &[u8], answer: Answer<C::Message>) {
         self.unread.extend_from_slice(bytes);
         if self.person {
             let lines = self
@@ -44,15 +48,11 @@ impl<M: Subject> Peer<M> {
             let _ = self.unread.split_to(lines);
             return;
         }
-        while let Some(decoded) = self
-            .codec
-            .decode(&mut self.unread)
-            .expect("a stream that can be read on")
-        {
+        while let Some(decoded) = self.codec.decode(&mut self.unread).expect("the stream decodes") {
             match decoded {
-                Decoded::Message(message) => M::answer(&message, &mut self.said, &mut self.answers),
+                Decoded::Message(message) => answer(&message, &mut self.progress, &mut self.answers),
                 Decoded::Keepalive => {}
-                Decoded::Invalid(error) => panic!("was sent what is no request: {error}"),
+                Decoded::Invalid(error) => panic!("was sent an invalid request: {error}"),
             }
         }
     }
@@ -62,26 +62,44 @@ impl<M: Subject> Peer<M> {
         self.unread.is_empty()
     }
 
-    /// What it sends.
-    pub(crate) fn write(&mut self, what: &M::Said) -> Vec<u8> {
-        let bytes = M::say(what, self);
+    /// Encodes what the peer sends next. `message` builds the message of an input from the peer's progress; `lines` are
+    /// the lines that people type.
+    pub(crate) fn write<I>(
+        &mut self,
+        input: &Input<I>,
+        message: impl FnOnce(&I, &mut u64) -> C::Message,
+        lines: &[&str],
+    ) -> Vec<u8> {
+        match input {
+            Input::Hello => vec![0; 4],
+            Input::Message(input) => {
+                let message = message(input, &mut self.progress);
+                self.encode(&[message])
+            }
+            Input::Answers(most) => self.answers((*most).into()),
+            Input::Line(which) => lines[usize::from(*which) % lines.len()].into(),
+            Input::Any(bytes) => bytes.clone(),
+        }
+    }
+
+    /// Notes that `bytes` were sent to the endpoint.
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
         if let Some(&first) = bytes.first()
             && !self.begun
         {
             self.begun = true;
-            self.person = M::PEOPLE && first != 0;
+            self.person = self.lines_for_people && first != 0;
         }
-        bytes
     }
 
-    /// The answers to what it was sent and has not answered, the oldest first.
+    /// Encodes at most `most` of the answers that it owes, oldest first.
     pub(crate) fn answers(&mut self, most: usize) -> Vec<u8> {
         let most = most.min(self.answers.len());
         let answers: Vec<_> = self.answers.drain(..most).collect();
         self.encode(&answers)
     }
 
-    fn encode(&mut self, messages: &[M::Message]) -> Vec<u8> {
+    fn encode(&mut self, messages: &[C::Message]) -> Vec<u8> {
         let mut outbox = Outbox::new();
         for message in messages {
             self.codec.encode(message, &mut outbox);
@@ -90,34 +108,13 @@ impl<M: Subject> Peer<M> {
     }
 }
 
-/// What a peer says whose system's words are `W`.
+/// What a peer sends. `I` is the input for a message of its protocol.
 #[derive(Arbitrary, Debug)]
-pub(crate) enum Said<W> {
+pub(crate) enum Input<I> {
     Hello,
-    Word(W),
-    /// The right answers to what it was sent.
+    Message(I),
+    /// The correct answers to what it was sent.
     Answers(u8),
     Line(u8),
     Any(Vec<u8>),
-}
-
-impl<W> Said<W> {
-    /// Its bytes. `word` makes a message of a word, given how far the peer has come; `lines` are what people type.
-    pub(crate) fn bytes<M: Subject>(
-        &self,
-        peer: &mut Peer<M>,
-        word: impl FnOnce(&W, &mut u64) -> M::Message,
-        lines: &[&str],
-    ) -> Vec<u8> {
-        match self {
-            Self::Hello => vec![0; 4],
-            Self::Word(what) => {
-                let message = word(what, &mut peer.said);
-                peer.encode(&[message])
-            }
-            Self::Answers(most) => peer.answers((*most).into()),
-            Self::Line(which) => lines[usize::from(*which) % lines.len()].into(),
-            Self::Any(bytes) => bytes.clone(),
-        }
-    }
 }

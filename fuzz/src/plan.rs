@@ -1,4 +1,4 @@
-//! An input as settings and steps.
+//! Decodes an input into settings and steps.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl From<Tenths> for Duration {
     }
 }
 
-/// Time-outs and bounds, all of them small enough to be met. What is called after echo's bounds are others in other systems.
+/// Time-outs and limits, small enough to be reached. Fields named after limits of echo serve as other limits in other systems.
 #[derive(Arbitrary, Clone, Debug, Default)]
 pub(crate) struct Settings {
     seed: u8,
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn link(&self) -> ConnectionConfig {
+    pub(crate) fn connection(&self) -> ConnectionConfig {
         let [handshake, idle, idle_text, keepalive, linger, backlog] = self.times.map(|time| Tenths(time).into());
         ConnectionConfig {
             handshake_timeout: handshake,
@@ -59,17 +59,17 @@ impl Settings {
         ChaCha8Rng::seed_from_u64(self.seed.into())
     }
 
-    /// One of the machine's five times.
+    /// One of five times for the machine.
     pub(crate) fn time(&self, which: usize) -> Duration {
         Tenths(self.machine_times[which]).into()
     }
 
-    /// Whether clients try again after a first refusal.
-    pub(crate) const fn insists(&self) -> bool {
+    /// Whether clients retry after a first refusal.
+    pub(crate) const fn retry_refused(&self) -> bool {
         self.ack_delay & 16 == 0
     }
 
-    /// Of the machine's second and third time.
+    /// Pauses from the second and third of the machine's times.
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff {
             first: self.time(1),
@@ -78,14 +78,14 @@ impl Settings {
     }
 }
 
-/// What happens next; `S` is what a peer says. A `Which` is for any connection there is, or for one that is gone.
+/// A step. `I` is what a peer sends. A `Which` picks an open or a released connection.
 #[derive(Arbitrary, Clone, Debug)]
-pub(crate) enum Step<S> {
+pub(crate) enum Step<I> {
     Accept,
-    Receive(Which, S),
+    Receive(Which, I),
     Fin(Which),
     Fail(Which),
-    /// The driver does what is wanted, and the socket takes this many bytes.
+    /// The driver performs the socket action; the socket takes at most this many bytes.
     Write(Which, u16),
     Pass(Tenths),
     Command(u16),
@@ -95,7 +95,7 @@ pub(crate) enum Step<S> {
     CloseAll,
 }
 
-/// A body of so many bytes.
+/// A body of this many bytes.
 pub(crate) fn body(length: impl Into<usize>) -> Bytes {
     vec![b'x'; length.into()].into()
 }
@@ -103,7 +103,7 @@ pub(crate) fn body(length: impl Into<usize>) -> Bytes {
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(crate) struct Which(pub(crate) u8);
 
-/// An input that is still to be read.
+/// The rest of an input.
 pub(crate) struct Plan<'a>(Unstructured<'a>);
 
 impl<'a> Plan<'a> {
@@ -125,7 +125,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// One of the errors that peers are told: some that pass, and some that do not.
+/// An error that a peer sends; some are retryable.
 pub(crate) fn error(which: u8) -> ErrorCode {
     const CODES: [ErrorCode; 8] = [
         ErrorCode::Busy,

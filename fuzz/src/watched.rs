@@ -1,4 +1,4 @@
-//! A machine with somebody between it and its endpoint, who sees that neither names a connection that is not open.
+//! Checks the events and actions between a machine and its endpoint: both may name only open connections.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ impl<M: Machine> Machine for Watched<M> {
     ) {
         match event {
             Event::Opened(id, _) => assert!(self.open.insert(id), "{id:?} is opened twice"),
-            Event::Received(id, _) => assert!(self.open.contains(&id), "{id:?} is heard of and not open"),
+            Event::Received(id, _) => assert!(self.open.contains(&id), "{id:?} is not open and receives a message"),
             Event::Closed(id, _) => assert!(self.open.remove(&id), "{id:?} is closed and not open"),
             Event::PeerFinished(id) => assert!(self.open.contains(&id), "{id:?} has finished and is not open"),
             Event::DialFailed(..) | Event::Command(_) | Event::Drain | Event::Deadline => {}
@@ -39,21 +39,23 @@ impl<M: Machine> Machine for Watched<M> {
         for action in &actions.as_slice()[before..] {
             match *action {
                 Action::Send(id, _) | Action::Finish(id) => {
-                    assert!(self.open.contains(&id), "{id:?} is sent to and not open")
+                    assert!(self.open.contains(&id), "{id:?} is not open and is sent to")
                 }
-                Action::Close(id, _) => assert!(self.open.remove(&id), "{id:?} is to be closed and not open"),
+                Action::Close(id, _) => {
+                    assert!(self.open.remove(&id), "{id:?} is not open and is closed by the machine")
+                }
                 Action::Dial(_) | Action::AbandonDial(_) | Action::Notify(_) => {}
             }
         }
         assert!(
             !self.inner.is_zero() || self.open.is_empty(),
-            "{:?} is open, and nobody knows of it",
+            "the machine is at zero, but {:?} is open",
             self.open
         );
         let due = self.inner.next_deadline();
         assert!(
             due.is_none_or(|due| due >= now),
-            "what is due at {due:?} is not done at {now:?}"
+            "the deadline {due:?} is before {now:?}"
         );
     }
 

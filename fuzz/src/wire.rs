@@ -1,30 +1,29 @@
-//! Any bytes, cut anywhere, into the codecs of an accepted and of a dialled connection.
+//! Fuzzes echo's codec on accepted and dialled connections, with bytes divided anywhere.
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{EchoCodec, Message};
 use echosphere_core::wire::{Codec, Decoded, MAX_FRAME, Outbox, WireError};
 
-/// What a frame holds beside X, its header or line end included: no more than this may wait undecoded.
+/// The bytes of a frame in addition to X, with header or line end; no more may stay undecoded.
 const OVERHEAD: usize = 4 + b"message ".len();
 
 #[derive(Arbitrary)]
 struct Head {
     max_message: u16,
-    /// The stream comes in pieces of these sizes, over and over.
+    /// The sizes of the pieces of the stream, repeated.
     sizes: [u8; 8],
 }
 
-/// What came out of a stream, each with the bytes it came from; and what is left over, or why there is no more.
+/// The messages of a stream, each with its bytes, and the rest or error.
 #[derive(Debug, PartialEq)]
 struct Read<'a> {
     decoded: Vec<(Decoded<Message>, &'a [u8])>,
     end: Result<BytesMut, WireError>,
 }
 
-/// Decodes a stream whole and in pieces, which must give the same; nothing over the limit may be waited for; and what
-/// was decoded must encode to the bytes it came from. The first bytes are limit and sizes of pieces, the rest is the
-/// stream.
+/// Decodes a stream whole and in pieces, and compares. Checks that nothing over the limit stays undecoded, and that
+/// each message encodes to its bytes. The first bytes are the limit and the sizes of pieces; the rest is the stream.
 pub fn wire(data: &[u8]) {
     let mut data = Unstructured::new(data);
     let Ok(head) = Head::arbitrary(&mut data) else {
@@ -79,8 +78,8 @@ fn read(mut codec: EchoCodec, stream: &[u8], bound: usize, sizes: impl Iterator<
     }
 }
 
-/// Our own encoding of what was decoded is what it was decoded from, but for the line ends that we write and for the
-/// texts of errors; and it is decoded to the same.
+/// Encodes what was decoded and compares it to its source, except for line ends and the texts of errors; then decodes
+/// it again.
 fn encodes_to(decoded: &Decoded<Message>, source: &[u8], by_length: bool) {
     let hello: &[u8] = if by_length { &[0; 4] } else { b"\n" };
     let mut codec = EchoCodec::accepted(MAX_FRAME);

@@ -1,66 +1,29 @@
-//! One endpoint, and all that its driver, its peers and its caller can do.
+//! One endpoint under test, with its driver, peers and caller.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Debug;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
 use bytes::BytesMut;
 use echosphere_core::connection::SocketAction;
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use crate::peer::Peer;
 use crate::plan::{Settings, Step, Which};
+use crate::subject::Subject;
 use crate::watched::Watched;
 
-/// What may wait over [`ConnectionConfig::max_outbox`](echosphere_core::connection::ConnectionConfig::max_outbox): an error that is
-/// told to a peer that is given up.
-const FAREWELL: usize = 200;
-/// Deadlines that one step lets come: pauses between retries may be as short as a nanosecond.
+/// Bytes that may exceed [`ConnectionConfig::max_outbox`](echosphere_core::connection::ConnectionConfig::max_outbox): the
+/// error that is sent before a connection closes.
+const LAST_ERROR: usize = 200;
+/// The most deadlines in one step: pauses between retries may be as short as a nanosecond.
 const MAX_DEADLINES: usize = 1000;
-/// Calls of [`Endpoint::expire`] at one moment until nothing is due any more.
+/// The most calls of [`Endpoint::expire`] at one time until nothing is due.
 const MAX_CALLS: u32 = 3;
 
-/// A machine to be fuzzed.
-pub(crate) trait Subject: Machine<Message: Debug> + Sized {
-    type Codec: Codec<Message = Self::Message> + Clone;
-    /// What a peer may say to it.
-    type Said: for<'a> Arbitrary<'a>;
-
-    /// Whether a peer that speaks lines is sent what only people can read.
-    const PEOPLE: bool = false;
-
-    fn new(settings: &Settings) -> Self;
-
-    fn codec() -> Self::Codec;
-
-    /// What its peers speak.
-    fn peer() -> Self::Codec;
-
-    fn say(said: &Self::Said, peer: &mut Peer<Self>) -> Vec<u8>;
-
-    /// Appends what a peer that keeps to the protocol says to `message`; `said` is its note of how far it has come.
-    fn answer(message: &Self::Message, said: &mut u64, answers: &mut VecDeque<Self::Message>);
-
-    /// What its caller asks, if it has one; `id` is new.
-    fn command(id: u64, what: u16) -> Option<Self::Command>;
-
-    /// Whether a notice says how the command has ended.
-    fn is_awaited(_: &Self::Command) -> bool {
-        true
-    }
-
-    /// The id of the command that has ended.
-    fn ended(notice: &Self::Notice) -> Option<u64>;
-
-    fn check(&self, settings: &Settings);
-}
-
 struct Socket<M: Subject> {
-    peer: Peer<M>,
-    /// The driver was told to flush, or the socket is full: it will be flushed.
+    peer: Peer<M::Codec>,
+    /// Whether the driver will flush it: it is listed in `Effects::flush`, or the socket is full.
     due: bool,
     shut_down: bool,
 }
@@ -71,36 +34,40 @@ pub(crate) struct World<M: Subject> {
     settings: Settings,
     now: Time,
     sockets: BTreeMap<ConnId, Socket<M>>,
-    gone: BTreeSet<ConnId>,
+    released: BTreeSet<ConnId>,
     dialling: Vec<DialToken>,
     commands: u64,
     ended: BTreeSet<u64>,
+}
+
+fn new_peer<M: Subject>() -> Peer<M::Codec> {
+    Peer::new(M::peer_codec(), M::LINES_FOR_PEOPLE)
 }
 
 impl<M: Subject> World<M> {
     pub(crate) fn new(settings: Settings) -> Self {
         let machine = Watched::new(M::new(&settings));
         Self {
-            endpoint: Endpoint::new(machine, M::codec(), settings.link()),
+            endpoint: Endpoint::new(machine, M::codec(), settings.connection()),
             effects: Effects::default(),
             settings,
             now: Time::ZERO,
             sockets: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            released: BTreeSet::new(),
             dialling: Vec::new(),
             commands: 0,
             ended: BTreeSet::new(),
         }
     }
 
-    pub(crate) fn step(&mut self, step: &Step<M::Said>) {
+    pub(crate) fn step(&mut self, step: &Step<M::Input>) {
         match step {
             Step::Accept => {
                 if let Ok(id) = self.endpoint.accept(self.now) {
                     self.opened(id);
                 }
             }
-            Step::Receive(which, said) => self.receive(*which, said),
+            Step::Receive(which, input) => self.receive(*which, input),
             Step::Fin(which) => {
                 if let Some(id) = self.pick(*which) {
                     self.endpoint.peer_closed(self.now, id, &mut self.effects);
@@ -141,14 +108,14 @@ impl<M: Subject> World<M> {
         self.check();
     }
 
-    /// Everything is closed and everything comes to its end; then nothing may be left.
+    /// Closes everything and lets every deadline pass. Then nothing may be left.
     pub(crate) fn finish(mut self) {
         self.step(&Step::Drain);
         while !self.dialling.is_empty() {
             self.step(&Step::DialFailed(0, true));
         }
         self.step(&Step::CloseAll);
-        assert!(self.endpoint.machine().is_zero(), "nothing waits for anything");
+        assert!(self.endpoint.machine().is_zero(), "the machine is not at zero");
         let ids: Vec<ConnId> = self.sockets.keys().copied().collect();
         for id in ids {
             self.write(id, usize::MAX);
@@ -159,57 +126,65 @@ impl<M: Subject> World<M> {
             self.pass(Duration::MAX);
         }
         self.check();
-        assert!(self.endpoint.is_zero(), "nothing is left");
-        assert!(self.sockets.is_empty(), "every socket is released");
-        assert_eq!(self.ended.len() as u64, self.commands, "every command has ended");
+        assert!(self.endpoint.is_zero(), "the endpoint is not at zero");
+        assert!(self.sockets.is_empty(), "a socket is not released");
+        assert_eq!(self.ended.len() as u64, self.commands, "a command has not ended");
     }
 
-    /// One that is gone for the upper half of choices.
+    /// Picks a connection: an open one in the lower half of choices, a released one in the upper half.
     fn pick(&self, Which(which): Which) -> Option<ConnId> {
         let choice = usize::from(which & 0x7f);
         if which < 0x80 {
             let place = choice.checked_rem(self.sockets.len())?;
             self.sockets.keys().nth(place).copied()
         } else {
-            let place = choice.checked_rem(self.gone.len())?;
-            self.gone.iter().nth(place).copied()
+            let place = choice.checked_rem(self.released.len())?;
+            self.released.iter().nth(place).copied()
         }
     }
 
     fn opened(&mut self, id: ConnId) {
-        assert!(!self.gone.contains(&id), "{id:?} is used again");
+        assert!(!self.released.contains(&id), "{id:?} is used again");
         let socket = Socket {
-            peer: Peer::new(),
+            peer: new_peer::<M>(),
             due: false,
             shut_down: false,
         };
         assert!(self.sockets.insert(id, socket).is_none(), "{id:?} is used twice");
     }
 
-    fn receive(&mut self, which: Which, said: &M::Said) {
+    fn receive(&mut self, which: Which, input: &M::Input) {
         let Some(id) = self.pick(which) else {
             return;
         };
         let bytes = match self.sockets.get_mut(&id) {
-            Some(socket) => socket.peer.write(said),
-            None => Peer::<M>::new().write(said),
+            Some(socket) => {
+                let bytes = M::encode(input, &mut socket.peer);
+                socket.peer.sent(&bytes);
+                bytes
+            }
+            None => M::encode(input, &mut new_peer::<M>()),
         };
         let mut input = BytesMut::from(&bytes[..]);
         self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
-        assert!(input.is_empty(), "all input is taken");
+        assert!(input.is_empty(), "some input is left");
     }
 
     fn write(&mut self, id: ConnId, most: usize) {
         self.endpoint.begin_flush(id);
         let Some(socket) = self.sockets.get_mut(&id) else {
-            assert_eq!(self.endpoint.socket_action(id), SocketAction::Nothing, "{id:?} is gone");
+            assert_eq!(
+                self.endpoint.socket_action(id),
+                SocketAction::Nothing,
+                "{id:?} was released"
+            );
             return;
         };
         if self.endpoint.socket_action(id) == SocketAction::Write {
-            let outbox = self.endpoint.outbox(id).expect("it wants to be written");
+            let outbox = self.endpoint.outbox(id).expect("a connection to write has an outbox");
             let mut bytes = outbox.chunks().collect::<Vec<_>>().concat();
             bytes.truncate(most);
-            socket.peer.read(&bytes);
+            socket.peer.read(&bytes, M::answer);
             self.endpoint.wrote(id, bytes.len());
         }
         if self.endpoint.socket_action(id) == SocketAction::Shutdown {
@@ -226,9 +201,9 @@ impl<M: Subject> World<M> {
         let mut left = MAX_DEADLINES;
         let mut calls = 0;
         while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until && left > 0) {
-            // A second call for the connections that the machine's deadline closed, without any time to linger.
+            // With a linger of zero, connections that the machine closes at its deadline need a second call.
             calls = if due > self.now { 1 } else { calls + 1 };
-            assert!(calls <= MAX_CALLS, "time stands still");
+            assert!(calls <= MAX_CALLS, "expire makes no progress");
             self.now = self.now.max(due);
             self.endpoint.expire(self.now, &mut self.effects);
             self.settle();
@@ -251,16 +226,16 @@ impl<M: Subject> World<M> {
         Some(self.dialling.remove(place))
     }
 
-    /// The driver notes what it is to do.
+    /// Applies the effects as a driver does.
     fn settle(&mut self) {
         for (id, _) in self.effects.release.drain(..) {
             assert!(self.sockets.remove(&id).is_some(), "{id:?} is released and not held");
-            self.gone.insert(id);
+            self.released.insert(id);
         }
         for id in self.effects.flush.drain(..) {
             match self.sockets.get_mut(&id) {
                 Some(socket) => socket.due = true,
-                None => assert!(self.gone.contains(&id), "{id:?} was never there"),
+                None => assert!(self.released.contains(&id), "{id:?} never existed"),
             }
         }
         for token in self.effects.dial.drain(..) {
@@ -269,20 +244,26 @@ impl<M: Subject> World<M> {
         }
         for token in self.effects.abandon.drain(..) {
             let place = self.dialling.iter().position(|&other| other == token);
-            self.dialling.remove(place.expect("what is abandoned was asked for"));
+            self.dialling.remove(place.expect("an abandoned attempt was started"));
         }
         for id in self.effects.notices.drain(..).filter_map(|notice| M::ended(&notice)) {
-            assert!(id < self.commands, "{id} was never asked");
+            assert!(id < self.commands, "{id} is not a command");
             assert!(self.ended.insert(id), "{id} ends twice");
         }
     }
 
     fn check(&self) {
-        let config = self.settings.link();
+        let config = self.settings.connection();
         let max_outbox = config.max_outbox;
         let partial = self.endpoint.partial_bytes();
-        assert!(partial <= config.max_partial_bytes, "{partial} bytes are half received");
-        assert!(partial == 0 || !self.sockets.is_empty(), "{partial} bytes are nobody's");
+        assert!(
+            partial <= config.max_partial_bytes,
+            "{partial} partial bytes are over the limit"
+        );
+        assert!(
+            partial == 0 || !self.sockets.is_empty(),
+            "{partial} partial bytes without a connection"
+        );
         assert_eq!(self.endpoint.connections(), self.sockets.len());
         assert_eq!(
             self.endpoint.timers(),
@@ -290,17 +271,17 @@ impl<M: Subject> World<M> {
             "each connection has one timer"
         );
         for (&id, socket) in &self.sockets {
-            let want = self.endpoint.socket_action(id);
-            assert!(
-                want == SocketAction::Nothing || socket.due,
-                "nobody was told to flush {id:?}"
-            );
+            let action = self.endpoint.socket_action(id);
+            assert!(action == SocketAction::Nothing || socket.due, "{id:?} is not flushed");
             let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
-            assert!(waiting == 0 || !socket.shut_down, "{id:?} is sent to after its end");
-            assert!(waiting <= max_outbox + FAREWELL, "{waiting} bytes wait for {id:?}");
+            assert!(
+                waiting == 0 || !socket.shut_down,
+                "bytes wait for {id:?} after its end of stream"
+            );
+            assert!(waiting <= max_outbox + LAST_ERROR, "{waiting} bytes wait for {id:?}");
         }
-        for &id in self.gone.iter().rev().take(4) {
-            assert!(self.endpoint.outbox(id).is_none(), "{id:?} is gone");
+        for &id in self.released.iter().rev().take(4) {
+            assert!(self.endpoint.outbox(id).is_none(), "{id:?} was released");
         }
         self.endpoint.machine().inner.check(&self.settings);
     }

@@ -1,4 +1,4 @@
-//! Every input of the corpus, without a fuzzer: what was found once stays found.
+//! Replays the corpus without a fuzzer.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! The kata's own size: clients arriving over a minute of virtual time, every check on that does not cost more the more
-//! is under way. `cargo run --release -p sim --example crowd [clients] [seed]`; 100,000 clients unless told otherwise.
+//! Clients that arrive over a minute of virtual time on the turmoil lane, with every check whose cost
+//! does not grow with what is in flight. `cargo run --release -p sim --example crowd [clients] [seed]`;
+//! default 100,000 clients.
 
 #![allow(clippy::print_stdout)]
 

@@ -1,4 +1,4 @@
-//! Many seeds on the direct driver, on all cores, and what came of them.
+//! Many seeds on the direct lane, on all cores, and their results.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,7 +18,7 @@ use crate::oracle::{Oracle, Workload};
 use crate::plan::Plan;
 use crate::run::{Failure, FailureKind};
 
-/// Of so many seeds, the hash of one is kept, to be compared with that of another process.
+/// Of each group of seeds of this size, one hash is kept and compared with that of another process.
 pub const COMPARED_EVERY: u64 = 50;
 /// Rules of which a failure is kept; failures of others are only counted.
 const RULES: usize = 50;
@@ -46,7 +46,7 @@ pub struct Campaign {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What came of a campaign.
+/// The results of a campaign.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Seeds run.
@@ -131,7 +131,7 @@ impl Tally {
 type At = Mutex<Option<(u64, Instant)>>;
 
 impl Campaign {
-    /// Runs it. `progress` is shown what came of it so far. `hung` is given what came of the campaign if one of its runs
+    /// Runs it. `progress` receives the results so far. `hung` receives the results of the campaign if one of its runs
     /// hangs; it must end the process, as nothing else ends that run.
     pub fn run<W: Workload>(&self, mut progress: impl FnMut(&Tally), hung: impl FnOnce(Tally)) -> Tally {
         let next = AtomicU64::new(self.seeds.start);
@@ -152,7 +152,7 @@ impl Campaign {
                         *lock(at) = Some((seed, Instant::now()));
                         self.run_seed::<W>(seed, tally);
                         *lock(at) = None;
-                        // Nobody listens once a run hangs.
+                        // The receiver is gone once a run hangs.
                         let _ = done.send(());
                         if self.is_over(&lock(tally)) {
                             stop.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Draws from seeded ChaCha. Every random decision of a run comes from its one seed, each purpose with a stream of its
-//! own, so that a draw more for one purpose does not shift all the others.
+//! Draws from seeded ChaCha. Every random decision of a run comes from its seed. Each purpose has a
+//! stream of its own, so that one more draw for one purpose does not shift the others.
 
 use std::time::Duration;
 

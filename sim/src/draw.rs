@@ -1,10 +1,12 @@
-//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for ShiViz.
+//! A picture of a run: one page of HTML that needs no network, with a lane for each host, and a log for
+//! ShiViz.
 //!
-//! The page is `draw/page.html` with its style, its scripts and the run as JSON put in. What is said in a run can be any
-//! bytes; in the page it is only ever text, and cannot end the element that it stands in.
+//! The page is `draw/page.html` with its style, its scripts and the run as JSON. A message can hold any
+//! bytes; the page treats them as text only, which cannot close the element that contains it.
 //!
-//! The log has one line an event, with the host's vector clock. <https://bestchai.bitbucket.io/shiviz/> reads it with the
-//! regular expression [`SHIVIZ`], which is also in its first line.
+//! The log has one line per event, with the host's vector clock.
+//! <https://bestchai.bitbucket.io/shiviz/> reads it with the regular expression [`SHIVIZ`], which is
+//! also in its first line.
 
 mod arrows;
 mod bands;
@@ -19,7 +21,7 @@ use crate::hosts::{CLIENTS, SERVER};
 use crate::oracle::Workload;
 use crate::words::Whose;
 
-/// What ShiViz is to be told to read the log.
+/// The regular expression with which ShiViz reads the log.
 pub const SHIVIZ: &str = r"^(?<host>\S+) (?<clock>\{[^}]*\}) (?<event>.*)$";
 
 const PAGE: &str = include_str!("draw/page.html");
@@ -42,7 +44,7 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Runs `case` and remembers everything. `title` says which run it is.
+    /// Runs `case` and records everything. `title` names the run.
     pub fn of<W: Workload>(title: &str, case: &Case, workload: &W, options: Options) -> (Self, Outcome<W::Oracle>) {
         let (outcome, history) = run_with_history(case, workload, options);
         let verdict = match &outcome.result {
@@ -107,7 +109,7 @@ impl Drawing {
         clients.chain([SERVER]).collect()
     }
 
-    /// Whose connections a step names: those of the host in this lane. Where nobody does anything, none is named.
+    /// Whose connections a step names: those of the host in this lane. A step of no host names none.
     fn whose(&self, lane: Option<usize>, life: u32) -> Whose {
         let host = lane.and_then(|lane| self.lanes().get(lane).copied()).unwrap_or(SERVER);
         Whose { host, life }
@@ -149,7 +151,7 @@ fn told(told: &Described, whose: Whose) -> Value {
     json!([colour(told), words(told, whose), told.conn.map(|id| whose.name(id))])
 }
 
-/// Which colour a drawing gives it: the first word of what is said, or the kind of event.
+/// Which colour a drawing gives it: the first word of the message, or the kind of event.
 fn colour(told: &Described) -> &str {
     match told.kind {
         Kind::Received | Kind::Sent => told.text.split(' ').next().unwrap_or_default(),
@@ -168,7 +170,7 @@ fn words(told: &Described, whose: Whose) -> String {
     match told.kind {
         Kind::Opened if told.dial.is_some() => format!("{conn} opened by dial {dial}"),
         Kind::Opened => format!("{conn} opened"),
-        Kind::Received => format!("{conn} says {text}"),
+        Kind::Received => format!("from {conn} {text}"),
         Kind::Sent => format!("to {conn} {text}"),
         Kind::Closed => format!("{conn} ended: {text}"),
         Kind::PeerFinished => format!("{conn}: the peer has finished sending"),

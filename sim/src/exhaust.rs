@@ -1,16 +1,15 @@
-//! Every schedule of a few clients, up to a depth: the real machines, codecs and endpoints, with everything that could
-//! happen next done once, at every moment.
+//! Every schedule of a few clients up to a depth: the real machines, codecs and endpoints, with each
+//! possible next step taken once.
 //!
-//! A schedule is a list of decisions: which of the possible things happens next, and whom the server chooses. All of them
-//! are gone through depth first, each from the start, so that nothing has to be copied. What may happen next is what a
-//! client is asked for, the first segment of any direction of any connection, and so many [`Scope::disturbances`] as
-//! are allowed: a reset, a crash, or a deadline that comes before what is under way. Where the depth ends, the rest of the
-//! schedule is done in a fixed order, and must end with everything acknowledged and at zero.
+//! A schedule is a list of decisions: which possible step comes next, and which receiver the server
+//! chooses. The search is depth first. Each run starts from the beginning, so no state is copied.
+//! Possible steps are a client's command, the first segment of a direction of a connection, and up to
+//! [`Scope::disturbances`] resets, crashes and early deadlines. Beyond the depth the run continues in a
+//! fixed order. It must end with everything acknowledged and at zero.
 //!
-//! Two schedules that tell each machine the same things in the same order differ only in how steps of different hosts
-//! that do not know of each other lie between one another: all hosts, and what is under way between them, are then in the same
-//! state. What follows is gone through only once, and counted as often as there are ways to get there. States are told
-//! apart by 128 bits of hash.
+//! Two schedules that give each machine the same events in the same order end in the same state,
+//! whatever the order of independent steps of different hosts. What follows such a state is run once,
+//! and counted once per way to reach it. States are compared by a hash of 128 bits.
 
 mod hash;
 mod steered;
@@ -28,7 +27,7 @@ use self::hash::stir;
 use self::world::World;
 use crate::panics::caught;
 
-/// What the server heard and did.
+/// One event and the actions of the server.
 pub type ServerStep<'a> = (
     &'a Event<Message, std::convert::Infallible>,
     &'a [Action<Message, std::convert::Infallible>],
@@ -54,7 +53,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// So many clients, to this depth, with one disturbance.
+    /// The scope of `clients` clients to this depth, with one disturbance.
     #[must_use]
     pub const fn new(clients: usize, depth: usize) -> Self {
         Self {
@@ -68,14 +67,14 @@ impl Scope {
     }
 }
 
-/// What came of it.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Explored {
     /// How many schedules there are.
     pub schedules: u128,
     /// How many runs that took, each from the start.
     pub runs: u64,
-    /// States that were told apart where there was something to decide.
+    /// Different states in which there was something to decide.
     pub states: u64,
     /// Steps of all runs.
     pub steps: u64,
@@ -94,7 +93,7 @@ pub struct FailedSchedule {
     pub steps: Vec<String>,
 }
 
-/// Goes through all schedules. `progress` is told after each run.
+/// Goes through all schedules. `progress` is called after each run.
 ///
 /// # Errors
 ///
@@ -166,7 +165,7 @@ fn run(scope: &Scope, search: &Rc<RefCell<Search>>) -> (Result<End, String>, Wor
 enum End {
     /// Everything was acknowledged, and everybody was at zero.
     AtZero,
-    /// From here on it has been gone through before; there are so many ways to go on.
+    /// What follows was run before; the number of ways to continue.
     Seen(u128),
 }
 
@@ -177,14 +176,14 @@ struct Search {
     stack: Vec<Decision>,
     /// How many of them have been made.
     made: usize,
-    /// States from which all has been gone through, and in how many ways it goes on.
+    /// States whose continuations have all been run, with their number.
     seen: HashTable<(u128, u128)>,
     total: u128,
     /// A hash of all that the server chose in this run.
     drawn: u128,
     /// Nothing is decided any more: choices are made in turn.
     in_turn: Option<usize>,
-    /// What happened, if somebody wants to know.
+    /// The steps in words, if they are recorded.
     words: Option<Vec<String>>,
     /// Why the decisions that were given cannot be made.
     wrong: Option<String>,
@@ -207,7 +206,7 @@ impl Search {
         self.in_turn = None;
     }
 
-    /// One of so many, at least one. `Err` says how many ways lead on from `state`, where that is known.
+    /// One of `among` choices. `Err` holds the number of ways that lead on from `state`, where that is known.
     fn choose(&mut self, among: usize, state: Option<u128>) -> Result<usize, u128> {
         if among <= 1 {
             return Ok(0);
@@ -240,7 +239,7 @@ impl Search {
         Ok(0)
     }
 
-    /// Whom the server chooses, of so many.
+    /// The receiver that the server chooses of `among`.
     fn draw(&mut self, among: usize) -> usize {
         // No state is known in the middle of a step, so that there always is a choice.
         let choice = self.choose(among, None).unwrap_or(0);
@@ -248,7 +247,7 @@ impl Search {
         choice
     }
 
-    /// Counts what the run came to, and goes on to the next decision. `false` once there is none left.
+    /// Counts the run and moves to the next decision. `false` once there is none left.
     fn next(&mut self, mut schedules: u128) -> bool {
         while let Some(last) = self.stack.last_mut() {
             last.schedules += schedules;

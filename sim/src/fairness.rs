@@ -1,5 +1,5 @@
-//! Whether a server's random choices are fair, over many runs. A fair choice among n is as likely to hit any rank of
-//! them, whatever they are ranked by.
+//! Whether random choices are uniform over many runs. A uniform choice among n hits each rank equally
+//! often, whatever the ranking.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ struct Trials {
 }
 
 impl Fairness {
-    /// One was chosen `among` so many, `rank` of which stand before it by what `ranked_by` says. `within` is a uniform
+    /// Notes a choice of one among `among`, `rank` of which come before it in the ranking `ranked_by`. `within` is a uniform
     /// draw from `[0, 1)`: a rank among n and a uniform draw within it make a uniform number, whatever n is.
     pub fn ranked(&mut self, ranked_by: &'static str, rank: usize, among: usize, within: f64) {
         let uniform = (rank as f64 + within) / among as f64;

@@ -1,4 +1,4 @@
-//! The software of the simulated hosts: the real driver, with a machine that is observed.
+//! The software of the simulated hosts: the real driver with an observed machine.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -34,7 +34,7 @@ pub const SERVER: &str = "server";
 /// The names of the hosts of clients. turmoil's cost grows much faster than the number of hosts.
 pub const CLIENTS: [&str; 4] = ["client-0", "client-1", "client-2", "client-3"];
 
-/// The first so many hosts of clients, with their numbers.
+/// The first `hosts` hosts of clients, with their numbers.
 pub(crate) fn clients(hosts: usize) -> impl Iterator<Item = (usize, &'static str)> {
     CLIENTS.into_iter().enumerate().take(hosts)
 }
@@ -239,7 +239,7 @@ impl<S: System> Hosts<S> {
         self.attend(name, thread, driver.run(), handle).await
     }
 
-    /// Runs a driver, asks it every so often whether it is at zero, and has it drain when told to.
+    /// Runs a driver, asks it regularly whether it is at zero, and drains it when the run requests that.
     async fn attend<M, C>(
         self,
         name: &'static str,
@@ -292,7 +292,7 @@ impl<S: System> Hosts<S> {
             if let Ok(endpoint) = timeout(until.saturating_sub(now()), &mut running).await {
                 break endpoint?;
             }
-            // Whoever was stopped has its time again.
+            // A paused host has its time again.
             let again = thread.stopped_until() + limit;
             if again <= until {
                 self.lock().check(now(), Err(format!("{name} has not drained in time")));
@@ -302,7 +302,7 @@ impl<S: System> Hosts<S> {
         };
         let mut shared = self.lock();
         if !shared.drain.contains_key(name) {
-            shared.check(now(), Err(format!("the driver of {name} ended unasked")));
+            shared.check(now(), Err(format!("the driver of {name} ended without a drain")));
         }
         if !endpoint.is_zero() {
             shared.check(now(), Err(format!("the driver of {name} ended, not at zero")));

@@ -1,4 +1,4 @@
-//! What can be done to the network and the hosts, and doing it.
+//! The faults of the turmoil lane, and the code that injects them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,7 +26,7 @@ pub enum Way {
 /// Something done to a host of clients, by its number, or its link to the server, or to the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TurmoilFault {
-    /// Every segment takes so long.
+    /// Every segment takes this time.
     Latency(usize, Duration),
     /// Segments take as long as they do in this run.
     LatencyNormal(usize),
@@ -47,7 +47,7 @@ pub enum TurmoilFault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
-    /// The host is asked to drain, for at most so long, and ends.
+    /// The host drains within this time, and ends.
     DrainClient(usize, Duration),
     /// The host begins anew.
     RestartClient(usize),
@@ -56,11 +56,11 @@ pub enum TurmoilFault {
         /// Whether the ends of its connections are lost.
         unnoticed: bool,
     },
-    /// The server is asked to drain, for at most so long, and ends.
+    /// The server drains within this time, and ends.
     DrainServer(Duration),
     /// The server begins anew.
     RestartServer,
-    /// The host, or the server, does nothing for so long; what arrives waits.
+    /// The host, or the server, is paused for this time; what arrives waits.
     Pause(Option<usize>, Duration),
 }
 
@@ -76,10 +76,10 @@ impl fmt::Display for TurmoilFault {
         match *self {
             Self::Latency(host, latency) => write!(f, "client-{host}'s link takes {latency:?}"),
             Self::LatencyNormal(host) => write!(f, "client-{host}'s link is as fast as before"),
-            Self::Hold(host) => write!(f, "client-{host}'s link keeps everything back"),
-            Self::Release(host) => write!(f, "client-{host}'s link lets go of what it kept back"),
+            Self::Hold(host) => write!(f, "client-{host}'s link holds everything back"),
+            Self::Release(host) => write!(f, "client-{host}'s link delivers what it held back"),
             Self::Partition(host, cut) => write!(f, "client-{host} is cut off, {}", way(cut)),
-            Self::Repair(host, cut) => write!(f, "client-{host} is not cut off any more, {}", way(cut)),
+            Self::Repair(host, cut) => write!(f, "client-{host} is no longer cut off, {}", way(cut)),
             Self::FailRate(host, rate) => {
                 write!(
                     f,
@@ -99,7 +99,7 @@ impl fmt::Display for TurmoilFault {
     }
 }
 
-/// Does what it is told to a simulation, and keeps in mind what there is to undo.
+/// Injects faults into a simulation, and remembers what to undo.
 pub(crate) struct Injector {
     hosts: usize,
     latency: (Duration, Duration),
@@ -257,7 +257,7 @@ impl Injector {
         self.apply(sim, TurmoilFault::RestartServer);
     }
 
-    /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, whoever
+    /// To be called after each step. turmoil does not say when it breaks a link. But while one is broken, a client that
     /// connects over it is refused at once; and if no fault of ours explains a refusal, that does.
     pub(crate) fn notice_broken_links(&mut self) {
         let refusals = self.marks.count(Mark::DialRefused);

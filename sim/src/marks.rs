@@ -1,4 +1,4 @@
-//! What a run has been through, counted: faults that fired, and rare things that happened because of them.
+//! Counters of what happened in runs: faults, and rare events that they cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ macro_rules! marks {
 }
 
 impl Mark {
-    /// Whether it counts how often a fault of the network or the hosts happened; all others count what came of them.
+    /// Whether it counts how often a fault of the network or the hosts happened; all others count their consequences.
     #[must_use]
     pub const fn is_fault(self) -> bool {
         matches!(
@@ -113,7 +113,7 @@ Both of [any] {
     ServerDrain,
     /// A host did nothing for a while.
     Pause,
-    /// A host was paused for longer than its peers may be silent, and what they had said meanwhile counted.
+    /// A host was paused for longer than its peers may be silent, and what they had sent meanwhile counted.
     HeardAfterPause,
     /// A socket was not ready for a while.
     Stall,
@@ -131,13 +131,13 @@ Both of [any] {
     ServerReset,
     /// A client's connection was reset.
     ClientReset,
-    /// A connection that said nothing was given up.
+    /// A connection that sent nothing was closed.
     HandshakeTimeout,
-    /// A connection did not close in order.
+    /// A connection did not close cleanly.
     Lingered,
-    /// Somebody connected who speaks no protocol.
+    /// A stranger connected.
     Stranger,
-    /// Somebody who speaks no protocol was told what was wrong.
+    /// A stranger received the right error.
     StrangerTold,
     /// A client was sent `full`: the server had as many connections as it accepts.
     ToldFull,
@@ -152,9 +152,9 @@ Turmoil of [any] {
     PartialVectoredWrite,
     /// A socket gave less than it had.
     ShortRead,
-    /// A socket said that it was not ready to read, and then was.
+    /// A socket reported that it was not ready to read, and then was.
     SpuriousReadPending,
-    /// A socket said that it was not ready to write, and then was.
+    /// A socket reported that it was not ready to write, and then was.
     SpuriousWritePending,
 }
 
@@ -171,7 +171,7 @@ Direct of [any] {
     LostFin,
     /// A connection was reset.
     ConnReset,
-    /// A connection died, and nobody was told.
+    /// A connection died unnoticed.
     HalfOpen,
     /// A link carried few bytes a second.
     Narrow,
@@ -215,19 +215,19 @@ Both of [echo] {
     ForwardToSelf,
     /// A client spoke lines.
     Lines,
-    /// A client was told that its ok answers nothing.
+    /// A client was sent `not-held`.
     NotHeld,
     /// A connection waited for the same X twice.
     WaitsTwice,
-    /// A client was told that the server keeps as many messages as it takes.
+    /// A client was sent `busy`: the server held as many messages as it accepts.
     ServerBusy,
-    /// A client was told that its X is too long.
+    /// A client was notified that its X is too long.
     TooLong,
     /// A client that drained gave a message up.
     GivenUpInDrain,
     /// A client gave a message up because its first attempt was refused.
     GivenUpWhenRefused,
-    /// Somebody who answers nothing was forwarded an X.
+    /// A stranger was forwarded an X.
     StrangerHolds,
 }
 
@@ -245,13 +245,13 @@ Both of [hub] {
     NamedTwice,
     /// A relay named more than two.
     FanOut,
-    /// Somebody who types sent a body that a line can carry.
+    /// A typing user sent a body that a line can carry.
     TypedRelay,
-    /// Somebody who types sent a body that no line can carry.
+    /// A typing user sent a body that no line can carry.
     TypedRelayOfAnyBytes,
-    /// Somebody who types was sent a body.
+    /// A typing user was sent a body.
     DeliveredInLines,
-    /// A relay named somebody who was not there.
+    /// A relay named a user that was not connected.
     UnknownReceiver,
     /// A body arrived.
     Delivered,
@@ -259,7 +259,7 @@ Both of [hub] {
     EmptyBody,
     /// A body was longer than all the reads that a driver gives one connection in one turn.
     LargeBody,
-    /// A request was not answered, and its caller told so.
+    /// A request was not answered, and its caller was notified.
     Unanswered,
     /// Something was asked of a session that had ended, or was about to.
     AskedTooLate,
@@ -276,7 +276,7 @@ Direct of [hub] {
     WideFanOut,
     /// A peer that does not read was given its time again, since the host had been paused.
     ReadsAgain,
-    /// A relay left somebody out who did not read.
+    /// A relay left out a user that did not read.
     SlowReceiver,
 }
 
@@ -290,19 +290,19 @@ Direct of [chat] {
 }
 
 Both of [chat] {
-    /// A server talked with somebody who types.
+    /// A server had a session with a typing client.
     ChatTyped,
-    /// Somebody was told that the server talks with somebody else.
+    /// A client was sent `busy`: the server had a session with another.
     ServerTalks,
     /// A client came back to a session that was not kept.
     SessionForgotten,
     /// A client came back to its session.
     Resumed,
-    /// A client came back to a session in which the server had heard more than its caller had read.
+    /// A client resumed a session in which the server had received more than its caller had read.
     HeardNotRead,
     /// The server's caller read a message of a session that had ended.
     ReadTooLate,
-    /// Somebody who types had finished sending before everything they said was read.
+    /// A typing client had finished sending before all its messages were read.
     FinishedTyping,
     /// A message had arrived whose acknowledgement was lost with the connection.
     DeliveredBefore,
@@ -321,27 +321,27 @@ Both of [numbers] {
     WentOn,
     /// A client that was cut off before the first number began its session because the server did not know it.
     BegunInstead,
-    /// A session was gone on with from a place before the highest that was reached.
+    /// A session was resumed from a place before the highest that was reached.
     ResumedWithFewer,
-    /// A session was gone on with from a place before one that was proven already: a late request.
+    /// A session was resumed from a place before one that was proven already: a late request.
     LateContinue,
-    /// A session was gone on with while another connection had it.
+    /// A session was resumed while another connection had it.
     SessionTakenOver,
-    /// A session was discarded because nobody came back.
+    /// A session was discarded because no client resumed it.
     SessionExpired,
-    /// A session was gone on with less than a period before it was to be discarded.
+    /// A session was resumed less than a period before it was to be discarded.
     JustInTime,
-    /// A session was gone on with whose time was over, as the request had arrived before that was noticed.
+    /// A session was resumed whose time was over, as the request had arrived before that was noticed.
     InTimeThoughOver,
     /// A session was to begin whose uuid is taken.
     UuidTaken,
-    /// A session began again because its connection had broken before it was gone on with.
+    /// A session began again because its connection had broken before it was resumed.
     BegunAgain,
     /// A session was asked for that was lost with an earlier life of the server.
     SessionLost,
     /// A session was discarded because its client wanted no more.
     SessionEnded,
-    /// A session was gone on with after its checksum was sent.
+    /// A session was resumed after its checksum was sent.
     ChecksumAgain,
     /// A client closed after the end of its session.
     EndAcknowledged,
@@ -349,13 +349,13 @@ Both of [numbers] {
     EndNotAcknowledged,
     /// A session's end was sent to a client that had finished sending.
     EndToFinishedSender,
-    /// A session was gone on with before the end that was sent on another connection was acknowledged.
+    /// A session was resumed before the end that was sent on another connection was acknowledged.
     EndTakenOver,
     /// Something was asked after a session's end on the same connection.
     AskedAfterTheEnd,
     /// A session was asked for with a number that was not sent.
     NotProven,
-    /// A session was gone on with by a number that had been sent twice.
+    /// A session was resumed by a number that had been sent twice.
     LatestPlace,
     /// A session was to begin, and the server kept as many as it keeps.
     TooManySessions,
@@ -369,7 +369,7 @@ Both of [numbers] {
     WrongMode,
     /// A client gave up.
     GaveUp,
-    /// Somebody who types asked for numbers.
+    /// A typing client requested numbers.
     NumbersInLines,
 }
 
@@ -397,7 +397,7 @@ impl Marks {
         self.add(mark, 1);
     }
 
-    /// Counts `mark` so many times.
+    /// Counts `mark` this number of times.
     pub fn add(&self, mark: Mark, times: u64) {
         self.0[mark as usize].fetch_add(times, Ordering::Relaxed);
     }

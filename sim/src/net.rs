@@ -1,4 +1,5 @@
-//! turmoil's sockets as the driver wants them, wrapped in streams that are as awkward as real ones may be.
+//! turmoil's sockets as the driver uses them, wrapped in streams that behave as awkwardly as real ones
+//! can.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -37,7 +38,7 @@ pub struct Chop {
     pub partial_write: f64,
     /// How likely a read gives only a part of what there is.
     pub short_read: f64,
-    /// How likely a socket says that it is not ready though it is.
+    /// How likely a socket reports that it is not ready though it is.
     pub pending: f64,
     /// How likely it then stays so for some milliseconds.
     pub stall: f64,

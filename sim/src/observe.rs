@@ -1,4 +1,4 @@
-//! Machines that are looked over their shoulder.
+//! Observed machines.
 
 use std::cell::Cell;
 use std::hash::Hash;
@@ -23,12 +23,12 @@ impl<M> Observable for M where
 {
 }
 
-/// What a machine was told.
+/// An event of a machine.
 pub type EventOf<M> = Event<<M as Machine>::Message, <M as Machine>::Command>;
-/// What a machine did.
+/// An action of a machine.
 pub type ActionOf<M> = Action<<M as Machine>::Message, <M as Machine>::Notice>;
 
-/// A driver asks for the next deadline once a turn; after so many turns in which no time passes, it never will.
+/// A driver asks for the next deadline once per turn. After this number of turns without passing time, it spins.
 const TURNS: u32 = 1_000_000;
 
 /// A machine that shows every event and what followed from it to an observer, and otherwise is the machine within. Under
@@ -38,7 +38,7 @@ pub struct Observed<M, F> {
     inner: M,
     observer: F,
     turns: Option<Cell<(Duration, u32)>>,
-    /// It wants to be told of a deadline this often, and when next.
+    /// The interval of its own deadlines, and the next one.
     ticks: Option<(Duration, Time)>,
 }
 

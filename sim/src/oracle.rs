@@ -1,4 +1,4 @@
-//! What a system must bring along to be run, and what is checked of it.
+//! What a system must provide to be simulated and checked.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub trait System: Send + Sync + 'static {
             ..self.link(link)
         }
     }
-    /// How long a caller may take to read what its machine has told it.
+    /// How long a caller may take to read what its machine notified it of.
     fn lag(&self) -> Duration {
         Duration::ZERO
     }
@@ -83,7 +83,7 @@ pub trait System: Send + Sync + 'static {
         self.patience().is_zero()
     }
 
-    /// Whether a connection may go on whose peer has finished sending.
+    /// Whether a connection may stay open whose peer has finished sending.
     #[must_use]
     fn keeps_open_after_fin() -> bool {
         false
@@ -104,13 +104,13 @@ pub trait System: Send + Sync + 'static {
     }
 
     /// The bytes of a part of a body, and whether it is the last, if the message is one that a body's other parts are joined
-    /// to, and the server, which has just heard it, keeps it.
+    /// to, and the server, which has just received it, keeps it.
     #[must_use]
     fn part(_server: &Self::Server, _message: &<Self::Server as Machine>::Message) -> Option<(usize, bool)> {
         None
     }
 
-    /// Follows somebody who types, for where their requests end.
+    /// Follows typed requests, for where each ends.
     #[must_use]
     fn typing() -> Box<dyn Typing> {
         Box::<Lines>::default()
@@ -122,7 +122,7 @@ pub trait System: Send + Sync + 'static {
         b"error "
     }
 
-    /// What a server knows, for those who look at a drawing of a run. Connections are written as `{id:?}`.
+    /// Facts of a server's state for the drawing of a run. Connections are written as `{id:?}`.
     #[must_use]
     fn facts(_server: &Self::Server) -> Vec<Fact> {
         Vec::new()
@@ -134,7 +134,7 @@ pub trait System: Send + Sync + 'static {
 pub enum Carried {
     /// Always.
     Always,
-    /// In length framing; people do not say it, and are not told.
+    /// In length framing only; lines do not carry it.
     ByLength,
     /// Perhaps, and unknown to the machine: connections say such things by themselves.
     ByConnections,
@@ -153,7 +153,7 @@ pub trait Workload: System + Clone + Sync {
     /// The system's name on the command line.
     const NAME: &'static str;
 
-    /// What `seed` says, for runs with so many hosts whose clients start within `window`. `clients` overrides their
+    /// Draws the workload of `seed`, for `hosts` hosts whose clients start within `window`. `clients` overrides their
     /// number.
     fn draw(seed: u64, hosts: usize, window: Duration, clients: Option<usize>) -> Self;
 
@@ -191,7 +191,7 @@ pub trait Workload: System + Clone + Sync {
     fn from_json(value: &Value) -> Result<Self, String>;
 }
 
-/// A model of a system that shares no logic with it, and is shown everything. An error says what rule was broken.
+/// A model of a system that shares no code with it and sees every event. An error is the rule that was broken.
 pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// The server starts, knowing nothing.
     fn server_starts(&mut self);
@@ -234,17 +234,17 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
     /// What is still to happen; `None` once everything asked for has been done. Asked often.
     fn unfinished(&self) -> Option<String>;
 
-    /// What [`unfinished`](Self::unfinished) has said, for those who read it: what it gives by a number is in words.
+    /// The text of [`unfinished`](Self::unfinished) for people: numbers of X are replaced by their bytes.
     fn spelled(&self, unfinished: &str) -> String {
         unfinished.to_owned()
     }
 
-    /// It is so long since the run began. Said before the clients' steps by drivers that can.
+    /// Sets the time since the run began, before each client step, in lanes that can.
     fn time_is(&mut self, now: Duration) {
         let _ = now;
     }
 
-    /// A host of clients does nothing until so long since the run began.
+    /// A host of clients is paused until this time since the run began.
     fn pauses(&mut self, host: usize, until: Duration) {
         let _ = (host, until);
     }
@@ -254,7 +254,7 @@ pub trait Oracle<S: System + ?Sized>: Send + 'static {
         let _ = (seed, fairness);
     }
 
-    /// The run is over, and every machine said that it is at zero.
+    /// The run is over, and every machine is at zero.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Panics of what is run: failures of the run, told with it and not on their own.
+//! Panics inside a run: they are reported as failures of the run.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -25,7 +25,7 @@ pub fn hush() {
     }));
 }
 
-/// What comes of `run`; a panic is an error that says what it said, and where.
+/// The result of `run`; a panic becomes an error with its message and place.
 pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     CATCHING.set(true);
     let result = catch_unwind(AssertUnwindSafe(run));
@@ -36,7 +36,7 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, St
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")

@@ -1,4 +1,4 @@
-//! Which run a seed stands for: what the seed says, and what was asked for besides.
+//! The run that a seed and the flags beside it define.
 
 use crate::direct::Case;
 use crate::oracle::{Workload, silence};
@@ -6,7 +6,7 @@ use crate::oracle::{Workload, silence};
 /// What is asked for besides a seed. The same plan and the same seed are the same run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// So many clients, instead of as many as the seed says.
+    /// The number of clients, instead of the one that the seed draws.
     pub clients: Option<usize>,
     /// Leave out the checks whose cost grows with what is under way.
     pub shallow: bool,

@@ -1,5 +1,4 @@
-//! A run as a file: its plan and every decision made on the way, so that it can be run again by other code than that
-//! which drew it.
+//! A run as a file: its plan and every decision, so that later versions of the code can replay it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! One run: faults, healing, liveness, zero.
+//! One run of the turmoil lane: faults, healing, liveness, zero.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::panics;
 use crate::scenario::Scenario;
 use crate::trace::{Lines, Trace};
 
-/// How long drivers at zero may take to end once told to.
+/// How long drivers at zero may take to drain.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a run that broke no rule came to.
@@ -118,14 +118,11 @@ impl Failure {
         Self {
             kind: FailureKind::Nondeterminism,
             hash,
-            ..Self::outside(
-                seed,
-                format!("the same seed does two different things: {where_they_part}"),
-            )
+            ..Self::outside(seed, format!("one seed did two different things: {where_they_part}"))
         }
     }
 
-    /// The run of `seed` has taken longer than `limit` of real time, and goes on.
+    /// The run of `seed` has taken longer than `limit` of real time, and still runs.
     #[must_use]
     pub fn hung(seed: u64, limit: Duration) -> Self {
         Self::outside(seed, format!("{LATE}still running after {limit:?} of real time"))
@@ -143,7 +140,7 @@ impl Failure {
         }
     }
 
-    /// The kind, and the rule without numbers, names and what was said: the same for all failures of one rule, and for one
+    /// The kind, and the rule without numbers, names and quotes: the same for all failures of one rule, and for one
     /// whose run is made smaller.
     #[must_use]
     pub fn shape(&self) -> (FailureKind, String) {
@@ -155,7 +152,7 @@ impl Failure {
         let mut shape: Vec<&str> = Vec::new();
         for word in unquoted.flat_map(str::split_whitespace) {
             let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-            // What is said of one or of several is said of the same things.
+            // A rule about one thing or several is the same rule.
             if !word.contains(|c: char| c.is_ascii_digit()) && !shape.contains(&word) {
                 shape.push(word);
             }
@@ -344,7 +341,7 @@ impl<S: System> Run<S> {
         Ok(())
     }
 
-    /// Goes on until `open` says that nothing is open, which must be before `deadline`.
+    /// Runs until `open` returns nothing, which must be before `deadline`.
     fn until(&mut self, deadline: Duration, open: impl Fn(&Shared<S>) -> Option<String>) -> Result<(), BrokenRule> {
         loop {
             let left = open(&self.hosts.lock());

@@ -1,5 +1,5 @@
-//! One run as a plan, drawn from one seed in the manner of swarm testing: each kind of fault is on or off for the whole
-//! run, so that some runs have none of a kind and others plenty of it.
+//! The plan of a run, drawn from one seed. As in swarm testing, each kind of fault is on or off for the
+//! whole run, so that some runs have none of a kind and others many.
 
 use std::time::Duration;
 
@@ -75,14 +75,14 @@ pub const LATENCY_MAX: Duration = Duration::from_millis(60);
 /// How long all may take from the end of the faults until everything is acknowledged and both sides are at zero:
 ///
 /// 1. the longer idle time-out, until the server has forgotten every connection that died unnoticed, and forwarded anew what
-///    those held. Connections that died before they said anything are gone after the handshake time-out, which is
+///    those held. Connections that died before they sent anything are gone after the handshake time-out, which is
 ///    shorter;
 /// 2. four attempts, each a response time-out and the longest pause. The first is the one under way, which may have
 ///    been doomed. On sound connections an attempt only fails if its message is handed on again and again because
 ///    each holder gets its own ok and leaves before it answers: with at most [`ACK_DELAY_MAX`] and two latencies each,
 ///    at least three times in a row within the response time-out. Three attempts of the same message that all do would
 ///    be one in millions;
-/// 3. the linger time, for connections that do not close in order;
+/// 3. the linger time, for connections that do not close cleanly;
 /// 4. a second, for latencies, ticks, and how often the hosts are asked whether they are at zero.
 #[must_use]
 pub fn patience() -> Duration {
@@ -113,7 +113,7 @@ impl Scenario {
         }
     }
 
-    /// What `seed` says.
+    /// The scenario of `seed`.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Scenario);
@@ -159,7 +159,7 @@ fn draw_budgets(dice: &mut Dice) -> Budgets {
     }
 }
 
-/// In four of ten runs somebody is stopped, half of the times for longer than any peer may be silent.
+/// In four of ten runs a host is paused, half of the times for longer than any peer may be silent.
 fn draw_pauses(dice: &mut Dice, hosts: usize, safety: Duration) -> Vec<(Duration, TurmoilFault)> {
     if !dice.chance(0.4) {
         return Vec::new();
@@ -282,7 +282,7 @@ fn draw_strangers(dice: &mut Dice, safety: Duration) -> Vec<(Duration, StrangerK
     (0..6).map(one).collect()
 }
 
-/// A drain that is given all the time it needs, while somebody whom the server waits for is cut off: in order to end, it
+/// A drain that is given all the time it needs, while a client that the server waits for is cut off: in order to end, it
 /// must close what is not finished.
 fn drain_of_the_busy(dice: &mut Dice, host: usize, safety: Duration) -> [(Duration, TurmoilFault); 2] {
     let within = dice.millis(0, 300);

@@ -1,5 +1,5 @@
-//! Making a failing run small: fewer messages, fewer faults, shorter bodies, less going wrong on the way, as long as it fails
-//! alike.
+//! Shrinks a failing run: fewer messages and faults, shorter bodies, fewer disturbances, as long as it
+//! fails in the same way.
 
 use crate::direct::{Case, Options, Rates, run_direct};
 use crate::oracle::Workload;
@@ -22,7 +22,7 @@ pub struct Failing<W> {
 const SHORT: usize = 16;
 
 /// The smallest run that it finds, within `budget` runs, that fails as `failing` does: the same kind of failure of the
-/// same rule, numbers aside. `progress` is told the runs made so far.
+/// same rule, numbers aside. `progress` receives the number of runs so far.
 pub fn shrink<W: Workload>(failing: Failing<W>, budget: u64, mut progress: impl FnMut(u64)) -> Failing<W> {
     let mut best = failing;
     let wanted = best.failure.shape();

@@ -1,5 +1,5 @@
-//! Those who connect and speak no protocol: what they say, and what `docs/PROTOCOL.md` has them told, in which framing and in
-//! which order. Their words share no code with the codecs.
+//! Strangers: peers that speak no protocol. What they send, and what they must receive according to
+//! `docs/PROTOCOL.md`, in which framing and order. The code shares nothing with the codecs.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::oracle::System;
 use crate::scenario::LINK;
 use crate::words;
 
-/// What a stranger says.
+/// What a stranger sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StrangerKind {
     /// Nothing at all.
@@ -36,7 +36,7 @@ pub enum StrangerKind {
     Web,
 }
 
-/// In words, as in "a stranger says …".
+/// In words, as in "a stranger sends …".
 impl fmt::Display for StrangerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -89,7 +89,7 @@ impl StrangerKind {
         }
     }
 
-    /// The codes that it is told. `greets` says that whoever does not say in time what they want is given up, and that what is no
+    /// The codes that it must receive. `greets`: the server closes clients that send no request in time, and what is no
     /// request ends a connection.
     const fn is_told(self, greets: bool) -> &'static [&'static str] {
         match self {
@@ -103,41 +103,41 @@ impl StrangerKind {
         }
     }
 
-    /// Whether it says no whole frame.
+    /// Whether it sends no whole frame.
     const fn is_no_start(self) -> bool {
         matches!(self, Self::Nothing | Self::Half | Self::LongHalf)
     }
 
-    /// Whether it says a part of a frame.
+    /// Whether it sends a part of a frame.
     const fn is_half(self) -> bool {
         matches!(self, Self::Half | Self::LongHalf | Self::Cut)
     }
 }
 
-/// One of them, with what it was told.
+/// One of them, with what it received.
 #[derive(Debug)]
 pub(crate) struct Stranger {
     kind: StrangerKind,
     /// Half-received messages may be too much for the server.
     bounded: bool,
-    /// What it must be told, in this order; the last comes before the end.
+    /// The errors that it must receive, in this order; the last comes before the end.
     expected: &'static [&'static str],
     /// How an error begins in a frame.
     error: &'static [u8],
-    /// Lines that it hears may be those of a body.
+    /// Lines that it receives may be those of a body.
     bodies: bool,
     /// Bytes of a frame or line that is not whole.
     heard: BytesMut,
-    /// Whether it is told in lines, once that is known.
+    /// Whether it receives lines, once that is known.
     lines: Option<bool>,
-    /// The codes of the errors that it was told.
+    /// The codes of the errors that it received.
     told: Vec<String>,
 }
 
 impl Stranger {
-    /// Somebody who comes to a server of `S`, whose connections have these bounds.
+    /// A stranger that connects to a server of `S`, whose connections have these bounds.
     pub(crate) fn new<S: System>(kind: StrangerKind, link: &ConnectionConfig) -> Self {
-        // Where a line begins a talk, what a browser says is no mistake.
+        // Where any line begins a session, a browser's request is valid.
         let kind = match kind {
             StrangerKind::Web if S::greets() => StrangerKind::Unknown,
             kind => kind,
@@ -154,7 +154,7 @@ impl Stranger {
         }
     }
 
-    /// What it says at once, having connected.
+    /// What it sends at once after connecting.
     pub(crate) const fn says(&self) -> &'static [u8] {
         self.kind.says()
     }
@@ -164,7 +164,7 @@ impl Stranger {
         self.kind == StrangerKind::Cut
     }
 
-    /// Takes what it hears, frame by frame or line by line, so long after it began to connect. `patience` is how long a server waits
+    /// Takes what it receives, `age` after it began to connect. `patience` is how long a server waits
     /// for its first word. Returns what there is to note.
     pub(crate) fn hear(
         &mut self,
@@ -188,9 +188,7 @@ impl Stranger {
                 }
                 self.told.push(String::from_utf8_lossy(code).into_owned());
             } else if self.kind.is_no_start() || payload.is_empty() && self.lines == Some(true) && !self.bodies {
-                return Err(
-                    self.wrong("something else than an error, though it has not begun, or a keepalive in a line")
-                );
+                return Err(self.wrong("no error, though it has sent no whole frame, or a keepalive in lines"));
             } else if payload.starts_with(b"message ") {
                 marks.hit(Mark::StrangerHolds);
             }
@@ -198,9 +196,9 @@ impl Stranger {
         let (kind, new) = (self.kind, self.told[before..].join(", "));
         // By a clock that goes too fast.
         if kind.is_no_start() && new == "handshake-timeout" && age < patience.mul_f64(0.9) {
-            return Err(format!("a stranger is given up {age:?} after it began to connect"));
+            return Err(format!("a stranger is closed {age:?} after it began to connect"));
         }
-        Ok((!new.is_empty()).then(|| format!("a stranger who says {kind} is told {new}")))
+        Ok((!new.is_empty()).then(|| format!("a stranger that sent {kind} receives {new}")))
     }
 
     fn next(&mut self) -> Option<BytesMut> {
@@ -219,17 +217,17 @@ impl Stranger {
         Some(self.heard.split_to(length))
     }
 
-    /// Whether it has heard no whole word.
+    /// Whether it has received no error.
     pub(crate) const fn is_told_nothing(&self) -> bool {
         self.told.is_empty()
     }
 
-    /// Whether it was not let in, which it is told before it has said anything.
+    /// Whether it was refused before it had sent anything.
     pub(crate) fn is_turned_away(&self) -> bool {
         self.told.len() == 1 && ["full", "shutting-down"].contains(&&*self.told[0])
     }
 
-    /// Checks all that it was told, at the end. `unread` says that the server had not read all that it said.
+    /// Checks all that it received, at the end. `unread`: the server had not read all that it sent.
     pub(crate) fn check(&self, unread: bool) -> Result<(), String> {
         if !self.heard.is_empty() {
             return Err(self.wrong("half a frame or line"));
@@ -267,7 +265,7 @@ impl Stranger {
 
     pub(crate) fn wrong(&self, what: &str) -> String {
         format!(
-            "a stranger who says {} is told {}, should be told {}: {what}",
+            "a stranger that sent {} received {}, should receive {}: {what}",
             self.kind,
             words::list(&self.told),
             words::list(self.expected)

@@ -1,4 +1,5 @@
-//! The trace of a run: a rolling hash over every event and what followed from it, and, for those who look, a line for each.
+//! The trace of a run: a rolling hash over all events and actions, and optionally a line for each
+//! event.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ const RECENT: usize = 20;
 /// Bytes shown of a long body.
 const SHOWN: usize = 12;
 
-/// Something that can be told in a few words that are the same in every run of a seed.
+/// Something with a short text that is the same in every run of a seed.
 pub trait Brief {
     /// Appends the words.
     fn brief(&self, line: &mut String);
@@ -141,7 +142,7 @@ impl Trace {
         );
         write(&mut line);
         if self.lines == Lines::Print {
-            // Nobody may be reading, which is no fault of the run.
+            // A closed stderr is no failure of the run.
             let _ = writeln!(io::stderr(), "{line}");
         }
         self.recent.push_back(line);
@@ -175,7 +176,7 @@ pub(crate) fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut St
             ),
         },
         Event::Received(id, message) => {
-            put(line, format_args!("{id:?} says "));
+            put(line, format_args!("from {id:?} "));
             message.brief(line);
         }
         Event::Closed(id, reason) => put(line, format_args!("{id:?} ended ({})", words::why(*reason))),
@@ -250,11 +251,11 @@ pub(crate) fn quick_hash(bytes: &[u8]) -> u64 {
     hasher.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// [`hash`] as the standard library's hashing wants it.
+/// [`hash`] in the interface of the standard library.
 #[derive(Debug, Default)]
 pub(crate) struct Mixer<const WHOLE: bool = false>(u64);
 
-/// Of longer bodies only the ends are hashed, unless it is asked for the `WHOLE`: that is checked where they are heard.
+/// Of longer bodies only the ends are hashed, unless `WHOLE` is set: all bytes are compared where they are received.
 const HASHED: usize = 256;
 
 impl<const WHOLE: bool> Hasher for Mixer<WHOLE> {

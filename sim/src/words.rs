@@ -1,4 +1,4 @@
-//! Plain words for what traces and broken rules name.
+//! Plain words for what traces and rules name.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ pub(crate) fn brief(what: &impl Brief) -> String {
     words
 }
 
-/// What a machine was told.
+/// An event of a machine.
 pub(crate) fn event<M: Brief, C: Brief>(event: &Event<M, C>) -> String {
     let mut words = String::new();
     brief_event(event, &mut words);
@@ -49,7 +49,7 @@ pub(crate) fn conns<'a>(ids: impl IntoIterator<Item = &'a ConnId>) -> String {
     list(ids.into_iter().map(|id| format!("{id:?}")))
 }
 
-/// A connection, or nobody.
+/// A connection, or none.
 pub(crate) fn conn(id: Option<ConnId>) -> String {
     id.map_or_else(|| "nobody".to_owned(), |id| format!("{id:?}"))
 }
@@ -105,7 +105,7 @@ impl Brief for Failure {
         *line += &match self {
             Self::Dial(error) => not_connected(*error),
             Self::Closed(reason) => format!("connection ended, {}", why(*reason)),
-            Self::Rejected(code, _) => format!("told {code}"),
+            Self::Rejected(code, _) => format!("error {code}"),
             Self::OtherProtocol(protocol) => other(*protocol),
             Self::TimedOut => "no answer in time".to_owned(),
             Self::ShuttingDown => "shutting down".to_owned(),
@@ -143,7 +143,7 @@ impl Whose {
         format!("{id:?}{}", self.suffix())
     }
 
-    /// `text` with all names of connections as those of this host. What stands in quotes was said in the run, and stays.
+    /// `text` with all names of connections as those of this host. Quoted text is of the run and stays.
     pub(crate) fn names_in(self, text: &str) -> String {
         let suffix = self.suffix();
         let mut named = String::new();

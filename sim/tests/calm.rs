@@ -1,4 +1,4 @@
-//! No faults: nothing may go wrong by itself, and every choice is fair.
+//! Runs without faults: nothing fails, and every choice is uniform.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The simulator's command line, as it is typed.
+//! The simulator's command line.
 
 use std::process::{Command, Output};
 

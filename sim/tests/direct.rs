@@ -1,4 +1,4 @@
-//! The direct driver, and what is built on it.
+//! The direct lane, and what is built on it.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Drawings of runs: what is in them, and what cannot come out of them.
+//! Drawings of runs: what they contain, and what cannot escape from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn what_is_sent_arrives_or_is_said_not_to() {
     assert_eq!(calm.lost(), 0, "nothing is lost when all is calm");
     let data = data(&calm.page());
     let messages = list(&data, "arrows").iter().filter(|arrow| arrow[3] == "message");
-    // Each of two messages goes to the server and on to somebody.
+    // Each of two messages goes to the server and on to a holder.
     assert_eq!(messages.count(), 4);
     let cut = Case {
         safety: Duration::from_secs(1),

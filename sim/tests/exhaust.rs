@@ -58,7 +58,7 @@ fn schedules_that_are_only_counted_are_as_many_as_those_that_are_run() {
         let apart = all_of(&Scope { merge: false, ..scope });
         assert_eq!(merged.schedules, apart.schedules);
         assert_eq!(u128::from(apart.runs), apart.schedules);
-        // One client has nobody to overtake.
+        // One client has no other to overtake.
         assert!(merged.runs < apart.runs || clients == 1);
     }
 }

@@ -43,14 +43,14 @@ fn hub_under_faults() {
 
 #[test]
 fn chat_under_faults() {
-    // One at a time talks, so that less happens in a run.
-    // So few connect that a link's failure is hardly ever seen by the refusal of somebody who does.
+    // One client at a time has a session, so less happens in a run.
+    // So few clients connect that a link's failure is hardly ever seen by a refusal.
     under_faults("chat_under_faults", 2 * SEEDS, &[Mark::LinkFailure], Chat::of);
 }
 
 #[test]
 fn numbers_under_faults() {
-    // What is said is so short that it is one slice.
+    // Messages are so short that each is one slice.
     under_faults(
         "numbers_under_faults",
         SEEDS,

@@ -59,7 +59,7 @@ fn what_is_left_out_of_a_plan_is_not_asked_for() {
     }
 }
 
-/// If all takes the same time, somebody who comes back to a session can do so at the very nanosecond of its expiry.
+/// If all segments take the same time, a client can resume a session at the very nanosecond of its expiry.
 #[test]
 fn a_session_and_a_request_for_it_meet_at_the_moment_of_its_expiry() {
     let template = drawn(0).1;

@@ -1,4 +1,4 @@
-//! Runs that broke a rule once, as files. They pass now, and must go on passing.
+//! Recorded runs that broke a rule once. They must pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};

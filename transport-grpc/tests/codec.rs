@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::numbers::{Message, Uuid};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox};
 use echosphere_transport_grpc::numbers::NumbersGrpcCodec;
 use proptest::prelude::*;
 
@@ -34,6 +34,13 @@ fn the_bytes_are_those_that_the_first_clients_know() {
         encoded(server(), &error),
         b"\0\0\0\0\x13\x12\x11\x0a\x03why\x12\x0abad-number"
     );
+}
+
+#[test]
+fn messages_are_framed_by_length_and_need_no_keepalives() {
+    for codec in [NumbersGrpcCodec::accepted(), NumbersGrpcCodec::dialled()] {
+        assert_eq!((codec.framing(), codec.is_kept_alive()), (Some(Framing::Length), true));
+    }
 }
 
 #[test]

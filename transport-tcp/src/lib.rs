@@ -1,9 +1,9 @@
-//! TCP for `echosphere-driver`: where its connections come from, and how they are made.
+//! TCP for `echosphere-driver`: listeners and a connector.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `net` | [`TcpListener`] and [`TcpConnector`]: sockets of the driver's own thread |
-//! | `threads` | [`ThreadedListener`]: sockets of threads of their own, whose bytes come to the driver |
+//! | `net` | [`TcpListener`] and [`TcpConnector`]: sockets that belong to the driver's thread |
+//! | `threads` | [`ThreadedListener`]: sockets that belong to IO threads, which exchange their bytes with the driver |
 
 mod net;
 mod threads;

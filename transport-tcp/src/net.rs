@@ -10,9 +10,9 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Connections that may wait in the kernel to be accepted; it may cut this to `net.core.somaxconn`.
+/// Connections that can wait in the kernel to be accepted. The kernel limits it to `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;
-/// How long an attempt to connect to one address runs before the next address is tried beside it (RFC 8305, section 5).
+/// How long an attempt to connect to one address runs before one to the next address begins (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Listens on a TCP port.
@@ -20,11 +20,11 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 pub struct TcpListener(tokio::net::TcpListener);
 
 impl TcpListener {
-    /// Binds to `addr`; port 0 takes a free one.
+    /// Binds to `addr`; port 0 chooses a free port.
     ///
     /// # Errors
     ///
-    /// If the address is taken or not this host's.
+    /// If the address is in use or does not belong to this host.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = socket_for(addr)?;
         socket.set_reuseaddr(true)?;
@@ -36,7 +36,7 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
@@ -53,17 +53,17 @@ impl Listener for TcpListener {
     }
 
     fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
-        // One that is gone already has none.
+        // A connection that has ended has none.
         stream.peer_addr().ok()
     }
 }
 
-/// Connects to one TCP address, or to a host by its name.
+/// Connects to one TCP address, or to a host by name.
 #[derive(Debug)]
 pub struct TcpConnector {
     to: Target,
     from: Vec<IpAddr>,
-    /// Attempts so far, where there are several addresses to connect from.
+    /// Attempts so far, by which the addresses to connect from take turns.
     attempts: AtomicUsize,
 }
 
@@ -74,14 +74,14 @@ enum Target {
 }
 
 impl TcpConnector {
-    /// Connects to `to` from whichever address the system chooses.
+    /// Connects to `to` from an address that the system chooses.
     #[must_use]
     pub const fn new(to: SocketAddr) -> Self {
         Self::from_addresses(to, Vec::new())
     }
 
-    /// Connects to a host. Each attempt looks up the addresses of `name` again and tries all of them, IPv6 and IPv4 in
-    /// turn, until one connects (RFC 8305).
+    /// Connects to a host. Each attempt resolves `name` again and tries all its addresses, IPv6 and IPv4 alternately, until one
+    /// connects (RFC 8305).
     #[must_use]
     pub fn to_host(name: impl Into<String>, port: u16) -> Self {
         let name = name.into();
@@ -94,7 +94,8 @@ impl TcpConnector {
         Self { to, from, attempts }
     }
 
-    /// Connects to `to` from each of `from` in turn: an address has only so many ports (28,232 by Linux's default).
+    /// Connects to `to` from each address of `from` in turn, since the ports of one address are limited (28,232 by default on
+    /// Linux).
     #[must_use]
     pub const fn from_addresses(to: SocketAddr, from: Vec<IpAddr>) -> Self {
         Self {
@@ -118,14 +119,14 @@ impl Connector for TcpConnector {
             }
             Target::Host { name, port } => {
                 let found = lookup_host((&**name, *port)).await?;
-                connect_to_any(in_turn(found.collect())).await
+                connect_to_any(alternate(found.collect())).await
             }
         }
     }
 }
 
-/// Connects to the first of `addresses` that answers. The next one is tried when one has failed, and after a while beside
-/// those that have not.
+/// Connects to the first of `addresses` that answers. An attempt to the next address begins when one fails, or after
+/// [`NEXT_ADDRESS_AFTER`].
 async fn connect_to_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut left = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -146,7 +147,7 @@ async fn connect_to_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                 Some(Ok(Ok(stream))) => return Ok(stream),
                 Some(result) => {
                     let error = result.map_or_else(io::Error::other, |result| result.err().unwrap_or_else(no_address));
-                    // That somebody refuses says more than that somebody does not answer.
+                    // A refusal tells the user more than a missing answer.
                     if failure.as_ref().is_none_or(|before| !is_refusal(before)) {
                         failure = Some(error);
                     }
@@ -166,8 +167,8 @@ fn no_address() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the name has no address")
 }
 
-/// The addresses with both families in turn, beginning with that of the first (RFC 8305, section 4).
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// The addresses with both families alternating, beginning with the family of the first (RFC 8305, section 4).
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let v4_first = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (mut one, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|to| to.is_ipv4() == v4_first);
     one.reverse();
@@ -196,7 +197,7 @@ pub(crate) fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()?
     };
-    // So that a peer that vanished while it owed us nothing is noticed by the kernel as well.
+    // The kernel then also detects peers that vanished on an idle connection.
     socket.set_keepalive(true)?;
     Ok(socket)
 }
@@ -213,8 +214,8 @@ mod tests {
     fn families_take_turns() {
         let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
         let ordered = addresses(&["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"]);
-        assert_eq!(in_turn(found), ordered);
-        assert_eq!(in_turn(addresses(&["1.0.0.1:1"])), addresses(&["1.0.0.1:1"]));
+        assert_eq!(alternate(found), ordered);
+        assert_eq!(alternate(addresses(&["1.0.0.1:1"])), addresses(&["1.0.0.1:1"]));
     }
 
     #[tokio::test]
@@ -231,6 +232,15 @@ mod tests {
             error.map_err(|error| error.kind()).err(),
             Some(io::ErrorKind::ConnectionRefused)
         );
+        // A refusal is reported rather than what says less, whichever came first. Nobody connects to a broadcast address.
+        let failing = ["127.0.0.2:1", "255.255.255.255:1"];
+        for order in [failing, [failing[1], failing[0]]] {
+            let error = connect_to_any(addresses(&order)).await;
+            assert_eq!(
+                error.map_err(|error| error.kind()).err(),
+                Some(io::ErrorKind::ConnectionRefused)
+            );
+        }
         let error = connect_to_any(Vec::new()).await;
         assert_eq!(error.map_err(|error| error.kind()).err(), Some(io::ErrorKind::NotFound));
     }

@@ -150,7 +150,7 @@ fn a_second_client_is_told_that_the_server_is_busy() {
     first.stdout.as_mut().unwrap().read_exact(&mut connected).unwrap();
     let second = run("chat-busy", &["connect", &serving.addr], b"me too");
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains("reports busy: somebody else talks with this server"));
+    assert!(stderr(&second).contains("reports busy: another client has a session with this server"));
     first.stdin.take().unwrap().write_all(b"still here").unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert_eq!(serving.wait().stdout, b"still here");

@@ -133,7 +133,10 @@ fn the_hub_is_used_by_hand() {
     let heard = stdout(&listener.wait_with_output().unwrap());
     assert_eq!(heard, "from 2: foo bar\n  umad?\n");
     let seen = hub.nc("relay\nme\nfoo\n\n\nidentity\n");
-    assert!(seen.starts_with("error bad-receiver \"me\" is no user id; "), "{seen}");
+    assert!(
+        seen.starts_with("error bad-receiver \"me\" is not a user id; "),
+        "{seen}"
+    );
     assert!(seen.ends_with("\nidentity 3\n"), "{seen}");
     hub.end();
 }
@@ -178,7 +181,7 @@ fn wrong_use_says_what_to_do() {
     );
     let (code, told) = run(&["relay", "2,x", "hi"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("\"x\" is no user id"), "{told}");
+    assert!(told.contains("\"x\" is not a user id"), "{told}");
     let (code, told) = run(&["load", "--users", "2", "--fan-out", "3"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("--fan-out 3 is more than --users 2"), "{told}");

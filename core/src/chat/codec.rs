@@ -171,7 +171,7 @@ impl Codec for ChatCodec {
 
 fn binary(mut payload: Bytes) -> Result<Message, WireError> {
     let kind = payload.get_u8();
-    let not_whole = || unknown(format!("a message of kind {kind} that is not whole"));
+    let not_whole = || unknown(format!("an incomplete message of kind {kind}"));
     let mut session = || payload.try_get_u64().map_err(|_| not_whole());
     let message = match kind {
         kind::BEGIN => Message::Begin { session: session()? },
@@ -245,13 +245,13 @@ fn write_line(message: &Message, output: &mut Outbox) {
 
 /// Reads the line that a server sends before it closes a connection on which it has read nothing: an error.
 fn farewell(line: &Bytes) -> Result<Message, WireError> {
-    let (code, text) = parse_error_line(line).ok_or_else(|| unknown("not an error in words"))?;
+    let (code, text) = parse_error_line(line).ok_or_else(|| unknown("expected `error CODE TEXT`"))?;
     Ok(Message::Error(code, text))
 }
 
 fn unknown(what: impl Display) -> WireError {
     WireError::new(
         ErrorCode::UnknownRequest,
-        format!("{what}; a chat expects that a session is begun or resumed"),
+        format!("{what}; a chat expects a session to be begun or resumed"),
     )
 }

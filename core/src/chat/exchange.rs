@@ -234,10 +234,10 @@ impl Exchange {
                 self.in_flight.pop_front();
             }
             Some(SentPart { id: oldest, .. }) => {
-                let text = format!("message {id} is answered, and {oldest} waits for its answer first");
+                let text = format!("message {id} is acknowledged, but {oldest} must be acknowledged first");
                 return Err(WireError::new(ErrorCode::NotHeld, text));
             }
-            None => return Err(WireError::new(ErrorCode::NotHeld, "nothing waits for an answer")),
+            None => return Err(WireError::new(ErrorCode::NotHeld, "no message waits for an answer")),
         }
         if last {
             let round_trip = self.queue.front().map(|message| now.since(message.started));
@@ -273,7 +273,7 @@ impl Exchange {
     ) -> Result<(), WireError> {
         let expected = self.expected_id;
         if id != expected {
-            let text = format!("message {id}, where {expected} comes next");
+            let text = format!("message {id}; expected message {expected}");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
         let new = id > self.received_id;
@@ -283,7 +283,7 @@ impl Exchange {
         }
         let whole = if last { bytes } else { 0 };
         if self.unread_bytes + whole + (self.unanswered.len() + 1) * OVERHEAD > self.config.max_unread {
-            let text = "more than may be sent without an answer";
+            let text = "too many bytes were sent and not answered";
             return Err(WireError::new(ErrorCode::TooManyWaiting, text));
         }
         self.expected_id += u64::from(last);
@@ -358,7 +358,7 @@ impl Exchange {
     pub(super) fn may_resume(&self, received: u64) -> Result<(), WireError> {
         if received < self.acked {
             let acked = self.acked;
-            let text = format!("message {received} was the last received? {acked} was acknowledged");
+            let text = format!("message {received} cannot be the last received: {acked} was acknowledged");
             return Err(WireError::new(ErrorCode::UnknownRequest, text));
         }
         // It belongs to another session with the same number, which has ended.

@@ -120,7 +120,7 @@ impl Server {
             out.push(Action::Notify(Notice::PeerRefused));
             let error = WireError::new(
                 ErrorCode::Busy,
-                "somebody else talks with this server; connect again later",
+                "another client has a session with this server; connect again later",
             );
             refuse(conn, error, out);
             return;
@@ -149,7 +149,7 @@ impl Server {
             Message::Resume { session, received } if known(session) => self.resume(now, conn, received, out),
             Message::Resume { .. } => refuse(conn, ErrorCode::UnknownSession.into(), out),
             _ => {
-                let text = "not a session's begin; a chat expects that a session is begun or resumed";
+                let text = "not the begin of a session; a chat expects a session to be begun or resumed";
                 refuse(conn, WireError::new(ErrorCode::UnknownRequest, text), out);
             }
         }
@@ -213,9 +213,10 @@ impl Server {
             }
             // An error is never answered by an error.
             Message::Error(..) => Ok(()),
-            Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } => {
-                Err(WireError::new(ErrorCode::UnknownRequest, "the session has begun"))
-            }
+            Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } => Err(WireError::new(
+                ErrorCode::UnknownRequest,
+                "the session has begun already",
+            )),
         };
         match result {
             Ok(()) => self.settle(out),

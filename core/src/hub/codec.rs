@@ -167,7 +167,7 @@ fn request(mut payload: Bytes) -> Result<Request, WireError> {
     let kind = payload.get_u8();
     match kind {
         kind::IDENTITY | kind::LIST if !payload.is_empty() => Err(unknown(format!(
-            "{} bytes after a request that has none",
+            "{} bytes after a request without a body",
             payload.len()
         ))),
         kind::IDENTITY => Ok(Request::Identity),
@@ -188,7 +188,7 @@ fn relay(mut payload: Bytes) -> Result<Request, WireError> {
         return Err(ErrorCode::NoReceivers.into());
     }
     if payload.len() < ids {
-        return Err(unknown("a relay with fewer receivers than it says"));
+        return Err(unknown("a relay with fewer receivers than its count"));
     }
     let to = UserIds::from_wire(payload.split_to(ids)).unwrap_or_default();
     if payload.len() > MAX_BODY {
@@ -200,7 +200,7 @@ fn relay(mut payload: Bytes) -> Result<Request, WireError> {
 /// Decodes a hub's reply.
 fn reply(mut payload: Bytes) -> Result<Reply, WireError> {
     let kind = payload.get_u8();
-    let not_whole = || unknown(format!("a reply of kind {kind} that is not whole"));
+    let not_whole = || unknown(format!("an incomplete reply of kind {kind}"));
     Ok(match kind ^ kind::REPLY {
         kind::IDENTITY => Reply::Identity(payload.try_get_u64().map_err(|_| not_whole())?),
         kind::LIST => Reply::List(UserIds::from_wire(payload).ok_or_else(not_whole)?),

@@ -100,7 +100,7 @@ pub(super) fn parse(text: &[u8]) -> Result<(UserIds, usize), WireError> {
         }
         let Some(id) = number(word) else {
             let text = format!(
-                "\"{}\" is no user id; expected numbers up to {} with commas between them",
+                "\"{}\" is not a user id; expected numbers up to {}, separated by commas",
                 excerpt(word),
                 u64::MAX
             );

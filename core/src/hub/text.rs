@@ -214,7 +214,7 @@ impl Reading {
                 None
             }
             (Ok(_), None) => {
-                let text = format!("\"{}\" is no length in bytes", ids::excerpt(length));
+                let text = format!("\"{}\" is not a length in bytes", ids::excerpt(length));
                 Some(self.skip_lines(WireError::new(ErrorCode::BadReceiver, text), line, input))
             }
             (Err(error), None) => Some(self.skip_lines(error, line, input)),

@@ -289,9 +289,8 @@ impl<R: Rng> Server<R> {
 
     fn unknown_session(&self) -> WireError {
         let text = format!(
-            "no such session is kept here: it was not begun, or nobody came back to it for {:?} and it was discarded; \
-             START it again",
-            self.config.session_ttl
+            "no such session: it was not begun, or it was not resumed within {} s and was discarded; START it again",
+            self.config.session_ttl.as_secs_f64()
         );
         WireError::new(ErrorCode::UnknownSession, text)
     }

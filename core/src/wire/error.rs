@@ -67,31 +67,31 @@ codes! {
     /// Not a request of this protocol. The connection stays.
     UnknownRequest = "unknown-request", Request, "not a request of this protocol";
     /// No complete frame in time after connecting. The connection is closed.
-    HandshakeTimeout = "handshake-timeout", Connection, "no complete frame or line came in time after connecting";
+    HandshakeTimeout = "handshake-timeout", Connection, "no complete frame or line arrived in time after connecting";
     /// Nothing received for too long. The connection is closed.
-    IdleTimeout = "idle-timeout", Connection, "nothing came for too long; send an empty frame or line to stay connected";
+    IdleTimeout = "idle-timeout", Connection, "nothing was received for too long; send an empty frame or line to stay connected";
     /// The server is shutting down.
     ShuttingDown = "shutting-down", Temporary, "the server is shutting down; connect again later";
     /// The server has the most connections that it accepts. The connection is closed.
-    Full = "full", Connection, "the server has as many connections as it takes; connect again later";
+    Full = "full", Connection, "the server is full; connect again later";
     /// Too many messages of this connection wait for their ok. The message was refused.
-    TooManyWaiting = "too-many-waiting", Temporary, "too much of yours waits for its ok; wait for some, then send again";
+    TooManyWaiting = "too-many-waiting", Temporary, "too many of your messages wait for their ok; wait for some, then send again";
     /// Too many messages of all connections wait for their ok. The message was refused.
-    Busy = "busy", Temporary, "the server holds as many messages as it takes; send again later";
+    Busy = "busy", Temporary, "the server holds the maximum of messages; send again later";
     /// An ok for something that this connection does not hold. It was ignored.
-    NotHeld = "not-held", Request, "that was not forwarded to you, or you have answered it already";
+    NotHeld = "not-held", Request, "this was not forwarded to you, or you have acknowledged it already";
     /// A relay without receivers. It was refused.
-    NoReceivers = "no-receivers", Request, "name the receivers by their user ids, with commas between them";
+    NoReceivers = "no-receivers", Request, "name the receivers by their user ids, separated by commas";
     /// A relay with too many receivers. It was refused.
     TooManyReceivers = "too-many-receivers", Request, "a relay can name 255 receivers at most";
     /// A relay to something that is not a user id. It was refused.
     BadReceiver = "bad-receiver", Request, "not a user id";
     /// The session does not exist, or no longer. A chat's connection is closed.
-    UnknownSession = "unknown-session", Request, "no such session is kept here, or no longer; begin a new one";
+    UnknownSession = "unknown-session", Request, "this session does not exist or was discarded; begin a new one";
     /// The connection has a stream already. The request was refused; the stream continues.
     AlreadyRunning = "already-running", Request, "server was already running; END this stream, or use another connection";
     /// The server does not offer this kind of stream. The request was refused.
-    WrongMode = "wrong-mode", Request, "this server does not give this kind of stream";
+    WrongMode = "wrong-mode", Request, "this server does not offer this kind of stream";
     /// Not a uuid. The request was refused.
     InvalidUuid = "invalid-uuid", Request, "invalid uuid";
     /// Not a valid count of numbers. The request was refused.
@@ -101,9 +101,9 @@ codes! {
     /// A number that is not in the stream, or was not sent yet. The request was refused.
     BadNumber = "bad-number", Request, "that number was not sent in this session";
     /// The server has the most sessions that it keeps. The request was refused.
-    TooManySessions = "too-many-sessions", Temporary, "the server keeps as many sessions as it can; START again later";
+    TooManySessions = "too-many-sessions", Temporary, "the server has the maximum of sessions; START again later";
     /// The session was resumed on another connection. This one is closed.
-    TakenOver = "taken-over", Temporary, "the session goes on on another connection";
+    TakenOver = "taken-over", Temporary, "the session was resumed on another connection";
     /// A body over the limit. The request was refused.
     BodyTooLong = "body-too-long", Request, "a body can have 1048576 bytes at most";
 }

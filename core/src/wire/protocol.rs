@@ -31,7 +31,7 @@ const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"; a hub expects ", Protocol::Hub),
     (b"expected `identity`, `list`", Protocol::Hub),
     (b"; a chat expects ", Protocol::Chat),
-    (b"somebody else talks with this server", Protocol::Chat),
+    (b"another client has a session with this server", Protocol::Chat),
 ];
 
 impl Protocol {
@@ -52,9 +52,9 @@ impl Protocol {
     /// The protocol of a server that answers a request with `error <code> <text>`, if the text shows it.
     #[must_use]
     pub fn from_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
-        let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
+        let shown = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
-            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
+            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(shown),
             _ => None,
         }
     }

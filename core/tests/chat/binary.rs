@@ -1,4 +1,4 @@
-//! The chat's length framing, byte for byte, and what the server does.
+//! The chat's length framing, byte for byte, and its server.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_conversation_byte_for_byte() {
 }
 
 #[test]
-fn a_body_in_parts_is_heard_once_it_is_whole() {
+fn a_body_in_parts_is_received_once_it_is_complete() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.read(peer);
@@ -90,7 +90,7 @@ fn one_peer_at_a_time() {
         ]
     );
     assert_eq!(fixture.endpoint.machine().counters().turned_away, 2);
-    // The first goes on, and once it has left the next is let in.
+    // The first session continues. When it has ended, the next may begin.
     assert_eq!(fixture.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
     fixture.feed(first, &frame([8]));
     let third = fixture.begin(3);
@@ -98,7 +98,7 @@ fn one_peer_at_a_time() {
 }
 
 #[test]
-fn whoever_does_not_say_what_it_wants_is_closed() {
+fn a_connection_that_begins_no_session_is_closed() {
     let mut fixture = Fixture::new();
     let mute = fixture.accept();
     fixture.feed(mute, &[0; 4]);
@@ -137,7 +137,7 @@ fn nonsense_ends_the_session() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_not_heard() {
+fn a_body_over_the_limit_is_not_received() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.read(peer);
@@ -154,7 +154,7 @@ fn a_body_over_the_limit_is_not_heard() {
 }
 
 #[test]
-fn nothing_can_be_said_to_nobody() {
+fn without_a_session_sending_is_refused() {
     let mut fixture = Fixture::new();
     fixture.say(1, b"hello?");
     let why = SendError::NoPeer;
@@ -180,7 +180,7 @@ fn an_end_of_stream_without_bye_is_a_loss() {
 }
 
 #[test]
-fn a_peer_that_will_not_come_back_is_not_waited_for() {
+fn a_session_that_cannot_be_resumed_ends_with_its_connection() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.say(5, b"are you there?");
@@ -195,7 +195,7 @@ fn a_peer_that_will_not_come_back_is_not_waited_for() {
 }
 
 #[test]
-fn a_server_that_drains_waits_for_its_acknowledgements() {
+fn a_draining_server_waits_for_its_acknowledgements() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.say(1, b"last words");
@@ -208,7 +208,7 @@ fn a_server_that_drains_waits_for_its_acknowledgements() {
 }
 
 #[test]
-fn a_server_that_drains_says_nothing_new() {
+fn a_draining_server_sends_no_new_messages() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.say(1, b"last words");
@@ -220,7 +220,7 @@ fn a_server_that_drains_says_nothing_new() {
 }
 
 #[test]
-fn a_message_cut_by_the_end_of_its_stream_is_not_heard() {
+fn a_message_cut_by_the_end_of_its_stream_is_not_received() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.read(peer);

@@ -1,4 +1,4 @@
-//! The client's other ways, as its caller sees them.
+//! The chat's client, apart from connecting and resuming.
 
 use echosphere_core::chat::{ChatCounters, Command, ExchangeConfig, Failure, Message, Notice, SendError};
 use echosphere_core::wire::ErrorCode;
@@ -11,7 +11,7 @@ fn ended(failure: Option<Failure>) -> Notice {
 }
 
 #[test]
-fn what_is_said_before_the_connection_is_sent_after_the_welcome() {
+fn messages_before_the_connection_are_sent_after_the_welcome() {
     let mut line = Line::new(false, ExchangeConfig::default());
     line.client_says(1, "early");
     line.connect();
@@ -36,7 +36,7 @@ fn leaving_waits_for_the_acknowledgements() {
 }
 
 #[test]
-fn hanging_up_does_not_wait() {
+fn hanging_up_ends_the_session_at_once() {
     let mut line = Line::connected(true, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Command(Command::HangUp));
@@ -51,7 +51,7 @@ fn hanging_up_does_not_wait() {
 }
 
 #[test]
-fn attempts_go_on_for_the_time_given_and_no_longer() {
+fn attempts_continue_until_the_time_limit() {
     let mut line = Line::new(true, ExchangeConfig::default());
     let mut retries = 0;
     while let Some(token) = line.dialling.take() {
@@ -68,7 +68,7 @@ fn attempts_go_on_for_the_time_given_and_no_longer() {
 }
 
 #[test]
-fn the_servers_last_words_are_told() {
+fn the_servers_last_error_is_reported() {
     let mut line = Line::connected(true, ExchangeConfig::default());
     let words = Message::Error(ErrorCode::ShuttingDown, "bye".into());
     line.to_client.push_back(words);
@@ -93,7 +93,7 @@ fn a_connection_that_was_idle_for_too_long_is_a_loss_and_no_end() {
 }
 
 #[test]
-fn a_server_without_a_welcome_is_left_and_tried_again() {
+fn without_a_welcome_the_client_retries() {
     let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
@@ -115,7 +115,7 @@ fn draining_leaves() {
 }
 
 #[test]
-fn whoever_drains_does_not_come_back_after_a_loss() {
+fn a_draining_client_does_not_reconnect() {
     let mut line = Line::connected(true, ExchangeConfig::default());
     line.client_says(1, "x");
     line.client(Event::Drain);
@@ -127,7 +127,7 @@ fn whoever_drains_does_not_come_back_after_a_loss() {
 }
 
 #[test]
-fn what_comes_out_of_turn_ends_the_session() {
+fn a_message_out_of_order_ends_the_session() {
     let part = Message::Part {
         id: 1,
         body: "x".into(),
@@ -150,7 +150,7 @@ fn what_comes_out_of_turn_ends_the_session() {
 }
 
 #[test]
-fn what_is_done_is_counted() {
+fn the_counters_count() {
     let talk = ExchangeConfig {
         window: 1,
         ..ExchangeConfig::default()

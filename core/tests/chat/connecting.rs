@@ -1,4 +1,4 @@
-//! How a client connects, and when it gives up.
+//! How a chat's client connects and gives up.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn last_failure(line: &Line) -> Option<Failure> {
 }
 
 #[test]
-fn a_server_without_a_welcome_is_left_when_the_time_for_connecting_is_over() {
+fn without_a_welcome_the_client_gives_up_in_time() {
     for reconnect in [false, true] {
         let mut line = impatient(reconnect);
         line.connect();
@@ -55,7 +55,7 @@ fn the_pause_after_a_welcome_is_a_first_one_again() {
     line.settle();
     line.cut(true, true);
     assert!(pause(&line) <= config.backoff.first);
-    // Without a welcome they grow on.
+    // Without a welcome, pauses keep growing.
     line.connect_again();
     line.cut(true, true);
     assert!(pause(&line) > config.backoff.first / 2);
@@ -65,7 +65,7 @@ fn the_pause_after_a_welcome_is_a_first_one_again() {
 }
 
 #[test]
-fn a_server_that_ends_is_waited_for_by_who_was_not_welcomed_yet() {
+fn a_client_without_a_welcome_retries_after_shutting_down() {
     let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
@@ -85,7 +85,7 @@ fn a_server_that_ends_is_waited_for_by_who_was_not_welcomed_yet() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_left_even_if_it_does_not_close() {
+fn busy_ends_the_session_even_if_the_server_does_not_close() {
     let mut line = Line::new(true, ExchangeConfig::default());
     line.connect();
     line.to_server.clear();
@@ -100,7 +100,7 @@ fn a_server_that_is_busy_is_left_even_if_it_does_not_close() {
 }
 
 #[test]
-fn who_does_not_insist_takes_a_first_refusal_for_an_answer() {
+fn without_retry_refused_a_first_refusal_is_final() {
     let mut line = Line::with(ClientConfig {
         retry_refused: false,
         ..ClientConfig::default()

@@ -1,4 +1,4 @@
-//! A chat server's endpoint, and the peers of its connections as far as a socket shows them.
+//! The endpoint of a chat's server, with the peers' ends of its connections.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::{ChatCodec, Notice, Server, ServerCommand, ServerConfig};
@@ -10,7 +10,7 @@ pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server, ChatCodec>,
     pub(crate) effects: Effects<Notice>,
     pub(crate) now: Time,
-    /// Whether the server's caller reads what it hears at once.
+    /// Whether the server's caller reads each message at once.
     pub(crate) reads: bool,
 }
 
@@ -28,19 +28,19 @@ impl Fixture {
         }
     }
 
-    /// A peer connects, and sends nothing yet.
+    /// A peer connects and sends nothing.
     pub(crate) fn accept(&mut self) -> ConnId {
         self.endpoint.accept(self.now).unwrap()
     }
 
-    /// A peer connects, and begins this session.
+    /// A peer connects and begins this session.
     pub(crate) fn begin(&mut self, session: u64) -> ConnId {
         let conn = self.accept();
         self.feed(conn, &frame([&[1], &session.to_be_bytes()[..]].concat()));
         conn
     }
 
-    /// The peer's bytes arrive.
+    /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
         let told = self.effects.notices.len();
@@ -50,14 +50,14 @@ impl Fixture {
         self.endpoint.machine().audit().unwrap();
     }
 
-    /// The peer's FIN arrives.
+    /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
         let told = self.effects.notices.len();
         self.endpoint.peer_closed(self.now, conn, &mut self.effects);
         self.read_after(told);
     }
 
-    /// Reads what was heard after so many notices.
+    /// Reads the messages in the notices after the first `told`.
     fn read_after(&mut self, told: usize) {
         for at in told..self.effects.notices.len() {
             if let (Notice::Received { session, id, .. }, true) = (&self.effects.notices[at], self.reads) {
@@ -73,7 +73,7 @@ impl Fixture {
         self.endpoint.command(self.now, read, &mut self.effects);
     }
 
-    /// What waits for the peer is written, and the peer reads it.
+    /// Writes the outbox; returns what the peer reads.
     pub(crate) fn read(&mut self, conn: ConnId) -> Vec<u8> {
         let bytes = match self.endpoint.outbox(conn) {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
@@ -84,25 +84,25 @@ impl Fixture {
         bytes
     }
 
-    /// What a peer gets for these bytes.
+    /// Sends bytes; returns the answer.
     pub(crate) fn exchange(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<u8> {
         self.feed(conn, bytes);
         self.read(conn)
     }
 
-    /// The server's caller says something.
+    /// The server's caller sends a message.
     pub(crate) fn say(&mut self, key: u64, body: &'static [u8]) {
         let body = Bytes::from_static(body);
         self.endpoint
             .command(self.now, ServerCommand::Send { key, body }, &mut self.effects);
     }
 
-    /// What the caller was told since it was last asked.
+    /// The notices since the last call.
     pub(crate) fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.effects.notices)
     }
 
-    /// Goes on to the next deadline.
+    /// Waits for the next deadline.
     pub(crate) fn expire(&mut self) {
         self.now = self.endpoint.next_deadline().unwrap();
         self.endpoint.expire(self.now, &mut self.effects);
@@ -116,7 +116,7 @@ pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
     [&length.to_be_bytes(), payload].concat()
 }
 
-/// A message heard in the first session.
+/// The notice of a message received in the first session.
 pub(crate) fn heard(id: u64, body: &'static [u8]) -> Notice {
     let body = Bytes::from_static(body);
     Notice::Received { session: 1, id, body }

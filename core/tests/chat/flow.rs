@@ -1,4 +1,4 @@
-//! How much may be under way, and how much may wait.
+//! How much may be in flight, and how much may wait.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn bytes_of(message: &Message) -> usize {
 }
 
 #[test]
-fn an_acknowledgement_waits_behind_a_window_and_not_behind_a_body() {
+fn an_acknowledgement_waits_behind_a_window_at_most() {
     let mut line = Line::connected(false, ExchangeConfig::default());
     line.server_says(1, vec![1; KIB * KIB]);
     let waiting: usize = line.to_client.iter().map(bytes_of).sum();
@@ -49,7 +49,7 @@ fn both_sides_may_send_all_they_have_at_once() {
 }
 
 #[test]
-fn the_round_trip_begins_when_the_first_part_is_sent_and_not_when_it_was_said() {
+fn the_round_trip_begins_when_the_first_part_is_sent() {
     let talk = ExchangeConfig {
         window: 1,
         part: 2,
@@ -78,7 +78,7 @@ fn the_round_trip_begins_when_the_first_part_is_sent_and_not_when_it_was_said() 
 }
 
 #[test]
-fn too_much_said_at_once_is_refused() {
+fn a_message_over_the_queue_limit_is_refused() {
     let talk = ExchangeConfig {
         max_queued: 1000,
         max_body: 900,
@@ -121,7 +121,7 @@ fn a_message_is_acknowledged_when_the_caller_has_read_it() {
 }
 
 #[test]
-fn nobody_reads_where_nobody_is_to() {
+fn messages_are_acknowledged_on_receipt_if_so_configured() {
     let talk = ExchangeConfig {
         acknowledge_on_receipt: true,
         ..ExchangeConfig::default()
@@ -152,7 +152,7 @@ fn the_parts_of_a_message_are_answered_at_once_and_in_order() {
 }
 
 #[test]
-fn a_caller_that_does_not_read_holds_the_peer_up() {
+fn a_caller_that_does_not_read_stops_the_peer() {
     let talk = ExchangeConfig {
         window: 60,
         ..ExchangeConfig::default()
@@ -172,7 +172,7 @@ fn a_caller_that_does_not_read_holds_the_peer_up() {
 }
 
 #[test]
-fn whoever_leaves_acknowledges_what_was_heard_before() {
+fn leaving_waits_for_received_messages_to_be_read() {
     let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.server_says(1, "before");
@@ -189,7 +189,7 @@ fn whoever_leaves_acknowledges_what_was_heard_before() {
 }
 
 #[test]
-fn what_is_read_of_a_session_that_has_ended_acknowledges_nothing() {
+fn reading_messages_of_an_ended_session_acknowledges_nothing() {
     let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.server_says(1, "x");
@@ -209,7 +209,7 @@ fn what_is_read_of_a_session_that_has_ended_acknowledges_nothing() {
 }
 
 #[test]
-fn nobody_new_is_talked_with_before_everything_is_read() {
+fn no_new_session_begins_before_everything_is_read() {
     let mut line = Line::connected(false, ExchangeConfig::default());
     line.reads = false;
     line.client_says(1, "x");
@@ -235,7 +235,7 @@ fn nobody_new_is_talked_with_before_everything_is_read() {
 }
 
 #[test]
-fn what_every_message_takes_beside_its_bytes_counts() {
+fn the_overhead_of_every_message_counts() {
     const OVERHEAD: usize = 32;
     let talk = ExchangeConfig {
         max_unread: 3 * OVERHEAD,

@@ -1,4 +1,4 @@
-//! A client and a server on one line: messages travel when the test says so, and the line can be cut.
+//! A client and a server, connected by a line that delivers messages when the test says so and that can be cut.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -14,7 +14,7 @@ pub(crate) struct Line {
     pub(crate) client: Client<ChaCha8Rng>,
     pub(crate) server: Server,
     pub(crate) now: Time,
-    /// The line that is up, by its number at each side.
+    /// The line's connection, by its id on each side.
     up: Option<ConnId>,
     dialled: u32,
     session: u64,
@@ -22,15 +22,15 @@ pub(crate) struct Line {
     tokens: BTreeSet<DialToken>,
     pub(crate) to_server: VecDeque<Message>,
     pub(crate) to_client: VecDeque<Message>,
-    /// What the callers were told.
+    /// The notices to the callers.
     pub(crate) client_told: Vec<Notice>,
     pub(crate) server_told: Vec<Notice>,
-    /// Whether the callers read what they hear at once.
+    /// Whether the callers read each message at once.
     pub(crate) reads: bool,
 }
 
 impl Line {
-    /// With nothing connected yet.
+    /// With nothing connected.
     pub(crate) fn new(reconnect: bool, exchange: ExchangeConfig) -> Self {
         Self::with(ClientConfig {
             reconnect,
@@ -39,7 +39,7 @@ impl Line {
         })
     }
 
-    /// The same, for a client that is as it is configured.
+    /// With nothing connected, and with this configuration of the client.
     pub(crate) fn with(config: ClientConfig) -> Self {
         let exchange = config.exchange;
         let mut line = Self {
@@ -149,7 +149,7 @@ impl Line {
         self.server(Event::Command(ServerCommand::Read { session: 1, id }));
     }
 
-    /// One side has closed: the other gets what was sent, and then hears of it.
+    /// One side closes: the other receives what was sent, then the end.
     fn closed_by(&mut self, conn: ConnId, client: bool) {
         if self.up != Some(conn) {
             return;
@@ -166,12 +166,12 @@ impl Line {
         }
     }
 
-    /// The number of the session that the client began last.
+    /// The number of the client's latest session.
     pub(crate) const fn session_number(&self) -> u64 {
         self.session
     }
 
-    /// The attempt to connect succeeds.
+    /// The attempt connects.
     pub(crate) fn connect(&mut self) {
         let Some(token) = self.dialling.take() else {
             return;
@@ -187,7 +187,7 @@ impl Line {
         self.client(Event::Opened(conn, opened(Some(token))));
     }
 
-    /// The line is cut: what travels is lost. Each side hears of it if it is to.
+    /// Cuts the line: what is in transit is lost. The flags say which sides notice.
     pub(crate) fn cut(&mut self, client_notices: bool, server_notices: bool) {
         let Some(conn) = self.up.take() else {
             return;
@@ -218,12 +218,12 @@ impl Line {
         true
     }
 
-    /// All that travels arrives, and what follows from it.
+    /// Delivers everything in transit, and what follows from it.
     pub(crate) fn settle(&mut self) {
         while self.step_to_server() || self.step_to_client() {}
     }
 
-    /// The client's next deadline comes.
+    /// Waits for the client's next deadline.
     pub(crate) fn client_expires(&mut self) {
         if let Some(due) = self.client.next_deadline() {
             self.now = self.now.max(due);
@@ -231,13 +231,13 @@ impl Line {
         }
     }
 
-    /// Connects again after a loss, and all that waits arrives.
+    /// Connects again after a loss and delivers everything that waits.
     pub(crate) fn recover(&mut self) {
         self.connect_again();
         self.settle();
     }
 
-    /// The pause before the next attempt to connect is over, and the attempt succeeds.
+    /// Waits for the end of the pause; the next attempt connects.
     pub(crate) fn connect_again(&mut self) {
         if self.up.is_none() {
             self.client_expires();
@@ -256,7 +256,7 @@ impl Line {
     }
 }
 
-/// The bodies heard, in order.
+/// The bodies received, in order.
 pub(crate) fn heard(told: &[Notice]) -> Vec<Bytes> {
     let bodies = told.iter().filter_map(|notice| match notice {
         Notice::Received { body, .. } => Some(body.clone()),
@@ -265,7 +265,7 @@ pub(crate) fn heard(told: &[Notice]) -> Vec<Bytes> {
     bodies.collect()
 }
 
-/// The keys of what was delivered, in order.
+/// The keys of the acknowledged messages, in order.
 pub(crate) fn delivered(told: &[Notice]) -> Vec<u64> {
     let keys = told.iter().filter_map(|notice| match notice {
         Notice::Acknowledged { key, .. } => Some(*key),

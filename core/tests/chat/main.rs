@@ -1,4 +1,4 @@
-//! The chat: bytes in and bytes out at its server, and both its machines on one line that can be cut.
+//! The chat: bytes in and bytes out of its server, and both its machines on a line that can be cut.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The bound on half-received messages, for bodies that come in parts.
+//! The limit on partial messages, for bodies in parts.
 
 use bytes::Bytes;
 use echosphere_core::chat::{ExchangeConfig, Failure, Message, Notice};
@@ -18,7 +18,7 @@ fn bounded(max_partial_bytes: usize) -> Fixture {
     })
 }
 
-/// A part of message 1 of so many bytes, which more parts follow.
+/// A part of message 1 with this many bytes; more parts follow.
 fn part(bytes: usize) -> Vec<u8> {
     frame([&[4, 1], &vec![b'x'; bytes][..]].concat())
 }
@@ -44,7 +44,7 @@ fn parts_count_until_the_last_one() {
 }
 
 #[test]
-fn a_peer_that_is_refused_comes_back_to_its_session() {
+fn a_refused_peer_resumes_its_session() {
     let mut fixture = bounded(4 * KIB);
     let peer = fixture.begin(7);
     fixture.feed(peer, &part(3000));
@@ -68,7 +68,7 @@ fn the_room_is_given_back_when_the_connection_ends() {
     let ends: [fn(&mut Fixture, ConnId); 3] = [
         |fixture, conn| fixture.fin(conn),
         |fixture, conn| fixture.endpoint.failed(fixture.now, conn, &mut fixture.effects),
-        // It breaks the protocol.
+        // A violation of the protocol.
         |fixture, conn| fixture.feed(conn, &frame(b"\x05\x09x")),
     ];
     for end in ends {

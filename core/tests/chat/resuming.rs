@@ -1,4 +1,4 @@
-//! What becomes of messages when the connection is lost.
+//! What happens to messages when the connection is lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::line::{Line, delivered, heard};
 
-/// Another connection than that of the line.
+/// Another connection than the line's.
 const LATE: ConnId = ConnId { slot: 1, generation: 0 };
 const OPENED: Opened = Opened {
     dial: None,
@@ -22,7 +22,7 @@ fn lost_and_found() -> Line {
 }
 
 #[test]
-fn what_was_lost_on_its_way_is_sent_again() {
+fn messages_lost_in_transit_are_sent_again() {
     let mut line = lost_and_found();
     line.client_says(1, "to the server");
     line.server_says(1, "to the client");
@@ -37,7 +37,7 @@ fn what_was_lost_on_its_way_is_sent_again() {
 }
 
 #[test]
-fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
+fn a_message_whose_acknowledgement_was_lost_is_not_sent_again() {
     let mut line = lost_and_found();
     line.client_says(1, "once");
     assert!(line.step_to_server());
@@ -54,7 +54,7 @@ fn what_had_arrived_is_not_sent_again_when_its_acknowledgement_was_lost() {
 }
 
 #[test]
-fn what_was_heard_and_not_read_is_sent_again_and_not_heard_again() {
+fn unread_messages_are_sent_again_and_not_reported_again() {
     let talk = ExchangeConfig {
         part: 2,
         ..ExchangeConfig::default()
@@ -81,7 +81,7 @@ fn what_was_heard_and_not_read_is_sent_again_and_not_heard_again() {
 }
 
 #[test]
-fn what_is_read_while_the_connection_is_lost_is_acknowledged_by_the_next() {
+fn messages_read_during_a_loss_are_acknowledged_on_the_next_connection() {
     let mut line = lost_and_found();
     line.reads = false;
     line.client_says(1, "x");
@@ -94,7 +94,7 @@ fn what_is_read_while_the_connection_is_lost_is_acknowledged_by_the_next() {
 }
 
 #[test]
-fn a_server_that_has_not_noticed_the_loss_takes_its_peer_back() {
+fn a_session_is_resumed_before_its_loss_is_noticed() {
     let mut line = lost_and_found();
     line.client_says(1, "a");
     line.cut(true, false);
@@ -106,7 +106,7 @@ fn a_server_that_has_not_noticed_the_loss_takes_its_peer_back() {
 }
 
 #[test]
-fn a_body_cut_between_its_parts_is_sent_again_whole() {
+fn a_body_interrupted_between_its_parts_is_sent_again_whole() {
     let talk = ExchangeConfig {
         part: 3,
         ..ExchangeConfig::default()
@@ -121,7 +121,7 @@ fn a_body_cut_between_its_parts_is_sent_again_whole() {
 }
 
 #[test]
-fn a_welcome_that_was_lost_is_asked_for_again() {
+fn a_lost_welcome_is_requested_again() {
     let mut line = Line::new(true, ExchangeConfig::default());
     line.client_says(1, "patience");
     line.connect();
@@ -158,7 +158,7 @@ fn the_round_trip_of_what_is_sent_again_begins_again() {
 }
 
 #[test]
-fn a_lost_peer_is_kept_for_a_time_and_then_told_that_it_is_forgotten() {
+fn a_lost_session_is_kept_for_its_time_and_then_unknown() {
     let mut line = lost_and_found();
     line.server_says(9, "are you there?");
     line.cut(true, true);
@@ -190,7 +190,7 @@ fn a_lost_peer_is_kept_for_a_time_and_then_told_that_it_is_forgotten() {
 }
 
 #[test]
-fn a_client_that_does_not_come_back_says_what_is_not_delivered() {
+fn a_client_that_does_not_reconnect_reports_unacknowledged_messages() {
     let mut line = Line::connected(false, ExchangeConfig::default());
     line.client_says(1, "x");
     line.cut(true, true);
@@ -206,7 +206,7 @@ fn a_client_that_does_not_come_back_says_what_is_not_delivered() {
 }
 
 #[test]
-fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
+fn another_client_may_begin_while_a_lost_session_is_kept() {
     let mut line = lost_and_found();
     line.server_says(1, "x");
     line.cut(true, true);
@@ -222,8 +222,8 @@ fn somebody_else_may_come_while_a_lost_peer_is_waited_for() {
 }
 
 #[test]
-fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
-    // Campaign of the simulator, seed 4864.
+fn a_delayed_begin_of_an_older_connection_changes_nothing() {
+    // Seed 4864 of a campaign.
     let mut line = lost_and_found();
     line.client_says(1, "x");
     line.settle();
@@ -242,8 +242,8 @@ fn the_greeting_of_an_older_connection_that_comes_late_changes_nothing() {
 }
 
 #[test]
-fn who_has_heard_more_than_was_said_is_told_that_their_session_is_not_kept() {
-    // Of that number there was another session, which has ended.
+fn a_resumption_that_claims_more_than_was_sent_is_an_unknown_session() {
+    // It belongs to another session with the same number, which has ended.
     let mut line = lost_and_found();
     line.client_says(1, "x");
     line.settle();
@@ -323,7 +323,7 @@ proptest! {
         }
         line.settle();
         line.recover();
-        // The window holds back what follows until something is read.
+        // The window holds back the rest until something is read.
         for id in 1..=said[0].len().max(said[1].len()) as u64 {
             line.client_reads(id);
             line.server_reads(id);

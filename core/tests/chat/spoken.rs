@@ -1,4 +1,4 @@
-//! What either side says in length framing, and what the other makes of it.
+//! What each side sends in length framing, and how the other decodes it.
 
 use bytes::BytesMut;
 use echosphere_core::chat::{ChatCodec, MAX_FRAME_BODY, Message};
@@ -13,7 +13,7 @@ fn said(message: &Message) -> Vec<u8> {
 }
 
 #[test]
-fn every_message_is_said_and_read() {
+fn every_message_is_encoded_and_decoded() {
     let longest = [&[0xff; 9][..], &[1]].concat();
     for (message, payload) in [
         (Message::Begin { session: 258 }, b"\x01\0\0\0\0\0\0\x01\x02".to_vec()),

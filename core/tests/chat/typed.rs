@@ -1,4 +1,4 @@
-//! The chat at `nc`.
+//! The chat in lines, as with `nc`.
 
 use echosphere_core::Machine;
 use echosphere_core::chat::{Notice, SendError};
@@ -21,7 +21,7 @@ fn each_line_is_a_message() {
 }
 
 #[test]
-fn messages_come_with_their_numbers_and_are_acknowledged_by_hand() {
+fn messages_in_lines_have_numbers_and_are_acknowledged_by_them() {
     let mut fixture = Fixture::new();
     let typist = fixture.accept();
     fixture.feed(typist, b"\n");
@@ -43,7 +43,7 @@ fn messages_come_with_their_numbers_and_are_acknowledged_by_hand() {
 }
 
 #[test]
-fn a_long_body_is_not_cut_into_parts_for_somebody_who_reads_lines() {
+fn a_long_body_is_sent_whole_to_a_peer_that_speaks_lines() {
     let mut fixture = Fixture::new();
     let typist = fixture.accept();
     fixture.feed(typist, b"\n");
@@ -70,7 +70,7 @@ fn the_end_of_input_ends_the_last_line_and_leaves() {
 }
 
 #[test]
-fn whoever_has_finished_typing_gets_the_acknowledgements_of_what_is_not_read_yet() {
+fn a_peer_in_lines_gets_acknowledgements_after_its_fin() {
     let mut fixture = Fixture::new();
     fixture.reads = false;
     let typist = fixture.accept();
@@ -88,7 +88,7 @@ fn whoever_has_finished_typing_gets_the_acknowledgements_of_what_is_not_read_yet
 }
 
 #[test]
-fn an_end_of_input_after_a_whole_line_says_nothing_more() {
+fn an_end_of_input_after_a_whole_line_adds_nothing() {
     let mut fixture = Fixture::new();
     let typist = fixture.accept();
     fixture.feed(typist, b"one\n");
@@ -100,13 +100,13 @@ fn an_end_of_input_after_a_whole_line_says_nothing_more() {
 }
 
 #[test]
-fn bytes_after_the_end_of_stream_do_no_harm() {
+fn bytes_after_the_end_of_stream_are_ignored() {
     let mut fixture = Fixture::new();
     fixture.reads = false;
     let typist = fixture.accept();
     fixture.feed(typist, b"one\nthe end of this line is missing");
     fixture.fin(typist);
-    // No socket gives any; a driver at fault could.
+    // A socket delivers nothing after its FIN; a faulty driver might.
     fixture.feed(typist, b"more\n");
     fixture.caller_reads(1, 2);
     assert_eq!(fixture.read(typist), b"ok 1\nok 2\n");

@@ -1,4 +1,4 @@
-//! `message Y` is answered with `ok Y`, at once or after a delay.
+//! `message Y` is acknowledged by `ok Y`, at once or after a delay.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn connected(ack_delay: Delay) -> Fixture {
     Fixture::connected(config, "x")
 }
 
-/// How long the answers of many messages took, shortest first.
+/// The delays of the acknowledgements of many messages, shortest first.
 fn delays(ack_delay: Delay) -> Vec<Duration> {
     let mut fixture = connected(ack_delay);
     let answer = [Action::Send(CONN, ok("y"))];
@@ -65,13 +65,13 @@ fn after_an_exponential_delay() {
     let mean = delays.iter().sum::<Duration>() / 500;
     let median = delays[250];
     assert!(mean > SECOND * 8 / 10 && mean < SECOND * 12 / 10, "{mean:?}");
-    // ln 2 of the mean, where a uniform or constant delay would have half of it or all.
+    // ln 2 times the mean. A uniform delay would have half the mean, a constant one all of it.
     assert!(median > SECOND * 6 / 10 && median < SECOND * 8 / 10, "{median:?}");
     assert!(delays[499] <= Delay::EXPONENTIAL_CUT * SECOND);
 }
 
 #[test]
-fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
+fn each_acknowledgement_has_its_own_delay() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.now = fixture.now + SECOND / 4;
@@ -84,7 +84,7 @@ fn each_answer_at_its_own_time_and_for_each_time_it_was_asked() {
 }
 
 #[test]
-fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connection() {
+fn an_acknowledgement_is_sent_before_the_own_ok_or_dropped_with_the_connection() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.receive(CONN, message("b"));
@@ -96,7 +96,7 @@ fn an_answer_may_come_before_the_clients_own_ok_or_be_dropped_with_the_connectio
 }
 
 #[test]
-fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
+fn an_owed_acknowledgement_is_dropped_with_its_connection_after_another() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.now = fixture.now + SECOND / 2;
@@ -107,7 +107,7 @@ fn an_answer_that_is_still_owed_is_dropped_after_another_was_given() {
 }
 
 #[test]
-fn no_answer_is_owed_on_a_connection_that_was_lost() {
+fn no_acknowledgement_is_owed_after_a_loss() {
     let mut fixture = connected(Delay::Constant(SECOND));
     fixture.receive(CONN, message("a"));
     fixture.close(CONN);

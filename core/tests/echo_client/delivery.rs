@@ -1,4 +1,4 @@
-//! The way of one message when nothing goes wrong, and what is not mistaken for its ok.
+//! The normal course of one message, and what does not count as its ok.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn each_of_many_messages_has_its_own_connection() {
     for (conn, token) in conns.into_iter().zip(tokens) {
         fixture.open(conn, token);
     }
-    // The same X of another message is not acknowledged by it: that one has a connection of its own.
+    // Another message with the same X has its own connection and is not acknowledged.
     assert_eq!(acknowledged(&fixture.receive(conns[2], ok("a"))), Some(3));
     assert_eq!(acknowledged(&fixture.receive(conns[0], ok("a"))), Some(1));
     assert_eq!(acknowledged(&fixture.receive(conns[1], ok("b"))), Some(2));
@@ -64,7 +64,7 @@ fn an_ok_for_something_else_changes_nothing() {
 }
 
 #[test]
-fn a_connection_that_no_attempt_waits_for_is_closed() {
+fn a_connection_without_an_attempt_is_closed() {
     let mut fixture = Fixture::new();
     let unknown = fixture.open(CONN, DialToken(99));
     assert_eq!(unknown, [Action::Close(CONN, CloseReason::Finished)]);
@@ -99,7 +99,7 @@ fn a_spurious_deadline_is_harmless() {
 }
 
 #[test]
-fn counters_tell_what_was_sent_and_acknowledged() {
+fn counters_count_sent_and_acknowledged_messages() {
     let mut fixture = Fixture::connected(ClientConfig::default(), "x");
     fixture.receive(CONN, message("y"));
     fixture.receive(CONN, ok("x"));

@@ -1,4 +1,4 @@
-//! Draining: what has a connection may still be acknowledged, all else is given up.
+//! Draining: a message with a connection may still be acknowledged; all others are given up.
 
 use echosphere_core::echo::{ClientConfig, Command, Failure, Notice};
 use echosphere_core::{Action, ConnId, DialError, Event, Machine};
@@ -10,7 +10,7 @@ fn gave_up(id: u64, failure: Failure, attempts: u32) -> Out {
 }
 
 #[test]
-fn what_has_a_connection_may_still_be_acknowledged() {
+fn a_message_with_a_connection_may_still_be_acknowledged() {
     let mut fixture = Fixture::connected(ClientConfig::default(), "x");
     assert_eq!(fixture.handle(Event::Drain), []);
     let actions = fixture.receive(CONN, ok("x"));
@@ -19,7 +19,7 @@ fn what_has_a_connection_may_still_be_acknowledged() {
 }
 
 #[test]
-fn what_has_no_connection_is_given_up_and_its_dial_abandoned() {
+fn a_message_without_a_connection_is_given_up() {
     let mut fixture = Fixture::new();
     let dialling = fixture.send(1, "a");
     let waiting = fixture.send(2, "b");

@@ -1,4 +1,4 @@
-//! Clients driven with typed messages at chosen moments.
+//! Clients that receive typed messages at chosen times.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Fixture {
         fixture
     }
 
-    /// The caller asks for `x` to be acknowledged. Returns the attempt to connect that follows.
+    /// Sends the command to deliver `x`. Returns the attempt to connect.
     pub(crate) fn send(&mut self, id: u64, x: &'static str) -> DialToken {
         let x = Bytes::from_static(x.as_bytes());
         dialled(&self.handle(Event::Command(Command::Send { id, x })))
@@ -60,7 +60,7 @@ impl Fixture {
         self.handle(Event::Closed(id, CloseReason::Reset))
     }
 
-    /// Lets time pass until the client's next deadline, and tells it. Returns how long that was, and what it did.
+    /// Waits until the client's next deadline. Returns the time until then, and the client's actions.
     pub(crate) fn wait(&mut self) -> (Duration, Vec<Out>) {
         let due = self.client.next_deadline().unwrap();
         let passed = due.since(self.now);
@@ -79,7 +79,7 @@ impl Fixture {
     }
 }
 
-/// The attempt to connect, where that is all that is asked for.
+/// The attempt to connect, if it is the only action.
 pub(crate) fn dialled(actions: &[Out]) -> DialToken {
     match actions {
         [Action::Dial(token)] => *token,
@@ -87,7 +87,7 @@ pub(crate) fn dialled(actions: &[Out]) -> DialToken {
     }
 }
 
-/// The pause before the next attempt, where that is announced.
+/// The pause before the next attempt, as notified.
 pub(crate) fn pause(actions: &[Out]) -> Duration {
     match actions.last() {
         Some(Action::Notify(Notice::Retrying { after, .. })) => *after,

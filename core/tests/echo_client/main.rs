@@ -1,4 +1,4 @@
-//! What the echo clients do: one connection for each message, until its ok.
+//! Echo clients: one connection per message, until its ok.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What follows when an attempt fails: another after a pause, until it is hopeless or too late.
+//! After a failed attempt: the next one after a pause, until retrying cannot help or the time limit passes.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn error(code: ErrorCode) -> Message {
 }
 
 #[test]
-fn without_an_ok_in_time_the_client_disconnects_and_tries_again() {
+fn without_an_ok_in_time_the_client_retries() {
     let mut fixture = Fixture::connected(config(), "x");
     let (passed, actions) = fixture.wait();
     assert_eq!(passed, 3 * SECOND);
@@ -87,7 +87,7 @@ fn the_pause_is_drawn_from_the_upper_half_of_a_step_that_doubles_up_to_the_maxim
 }
 
 #[test]
-fn a_failed_dial_is_told_and_tried_again() {
+fn a_failed_attempt_is_reported_and_retried() {
     for error in [DialError::Refused, DialError::Unreachable] {
         let mut fixture = Fixture::with(config());
         let token = fixture.send(1, "x");
@@ -119,7 +119,7 @@ fn the_time_to_connect_counts_towards_the_response_timeout() {
 }
 
 #[test]
-fn an_answer_to_an_abandoned_dial_is_not_taken_for_one_to_the_next() {
+fn the_result_of_an_abandoned_attempt_is_not_taken_for_the_next() {
     let mut fixture = Fixture::with(config());
     let abandoned = fixture.send(1, "x");
     fixture.wait();
@@ -189,7 +189,7 @@ fn the_last_attempt_ends_when_its_time_is_over_and_not_later() {
 }
 
 #[test]
-fn after_a_temporary_error_it_tries_again_on_another_connection() {
+fn a_temporary_error_is_retried_on_another_connection() {
     for code in [
         ErrorCode::ShuttingDown,
         ErrorCode::Full,
@@ -211,7 +211,7 @@ fn after_a_temporary_error_it_tries_again_on_another_connection() {
 }
 
 #[test]
-fn after_a_permanent_error_it_gives_up() {
+fn a_permanent_error_is_not_retried() {
     for code in [
         ErrorCode::UnknownRequest,
         ErrorCode::FrameTooLong,
@@ -232,7 +232,7 @@ fn after_a_permanent_error_it_gives_up() {
 }
 
 #[test]
-fn that_an_answer_was_not_wanted_does_not_end_the_wait_for_the_own_ok() {
+fn not_held_does_not_end_the_wait_for_the_ok() {
     let mut fixture = Fixture::connected(config(), "x");
     assert_eq!(fixture.receive(CONN, error(ErrorCode::NotHeld)), []);
     assert_eq!(fixture.client.under_way(), 1);

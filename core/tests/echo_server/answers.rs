@@ -1,4 +1,4 @@
-//! `ok X` counts from a holder only, and reaches everybody who waits.
+//! `ok X` counts only from a holder, and reaches every originator that waits.
 
 use echosphere_core::Machine;
 use echosphere_core::wire::ErrorCode;
@@ -17,7 +17,7 @@ fn one_ok_reaches_every_connection_that_waits_for_the_same_x() {
 }
 
 #[test]
-fn who_sent_the_same_x_twice_gets_two_oks() {
+fn an_originator_of_two_equal_messages_gets_two_oks() {
     let mut fixture = Fixture::new();
     let alone = fixture.open(0);
     assert_eq!(fixture.message(alone, "x"), [forward(alone, "x")]);
@@ -29,7 +29,7 @@ fn who_sent_the_same_x_twice_gets_two_oks() {
 }
 
 #[test]
-fn the_other_answer_of_one_who_held_x_twice_is_late() {
+fn the_second_ok_of_a_holder_of_two_flights_is_late() {
     let mut fixture = Fixture::new();
     let alone = fixture.open(0);
     fixture.message(alone, "x");
@@ -65,7 +65,7 @@ fn an_ok_does_not_count_from_one_that_was_not_sent_x() {
 }
 
 #[test]
-fn an_ok_for_something_nobody_ever_sent_is_told_not_held() {
+fn an_ok_for_an_x_that_was_never_sent_is_not_held() {
     let mut fixture = Fixture::new();
     let client = fixture.open(0);
     assert_eq!(fixture.ok(client, "x"), [tell(client, ErrorCode::NotHeld)]);
@@ -73,14 +73,14 @@ fn an_ok_for_something_nobody_ever_sent_is_told_not_held() {
 }
 
 #[test]
-fn a_second_ok_is_told_not_held() {
+fn a_second_ok_is_not_held() {
     let (mut fixture, _, holder) = Fixture::held_by_another("x");
     fixture.ok(holder, "x");
     assert_eq!(fixture.ok(holder, "x"), [tell(holder, ErrorCode::NotHeld)]);
 }
 
 #[test]
-fn an_ok_that_somebody_else_was_quicker_with_is_late_and_silent() {
+fn an_ok_after_another_holders_is_late_and_ignored() {
     let mut fixture = Fixture::new();
     let originator = fixture.open(0);
     fixture.open(1);

@@ -1,4 +1,4 @@
-//! Each bound of the configuration answers with its error and takes nothing.
+//! At each limit of the configuration, the server answers with its error and accepts nothing.
 
 use echosphere_core::echo::ServerConfig;
 use echosphere_core::wire::ErrorCode;
@@ -6,14 +6,14 @@ use echosphere_core::{ConnId, Machine};
 
 use crate::fixture::{Fixture, acknowledge, forward, tell};
 
-/// One connection alone, so that it holds whatever it sends.
+/// A single connection, which holds whatever it sends.
 fn alone(config: ServerConfig) -> (Fixture, ConnId) {
     let mut fixture = Fixture::with(config, 1);
     let id = fixture.open(0);
     (fixture, id)
 }
 
-/// `refused` is answered with `code` and leaves no trace; once `held` is answered, it is taken.
+/// Checks that `refused` is answered with `code` and changes nothing, and is accepted once `held` is acknowledged.
 fn assert_refused_until_answered(mut fixture: Fixture, from: ConnId, refused: &'static str, code: ErrorCode) {
     let held: Vec<_> = fixture.server.flights().map(|flight| flight.x.to_vec()).collect();
     let taken = fixture.counters().messages;
@@ -101,7 +101,7 @@ fn one_connection_at_its_bound_leaves_the_others_free() {
 }
 
 #[test]
-fn what_a_leaving_originator_waited_for_counts_no_more() {
+fn messages_of_a_closed_originator_are_abandoned() {
     let (mut fixture, first) = alone(ServerConfig {
         max_flights: 1,
         max_bytes: 1,

@@ -1,5 +1,5 @@
-//! The receiver is chosen uniformly. With fixed seeds these tests give the same result every time; a biased choice
-//! would exceed the bounds by orders of magnitude.
+//! The receiver is chosen uniformly. Seeds are fixed, so the results are too; a biased choice would exceed the limits
+//! by orders of magnitude.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::fixture::Fixture;
 
 const FORWARDS: u32 = 20_000;
 
-/// χ² at which one fair choice in a thousand would fail, by degrees of freedom.
+/// The χ² that one fair choice in a thousand exceeds, by degrees of freedom.
 const CRITICAL_4: f64 = 18.47;
 const CRITICAL_9: f64 = 27.88;
 
@@ -28,7 +28,7 @@ fn chi_square(counts: &BTreeMap<ConnId, u32>, choices: usize) -> f64 {
 fn every_live_connection_is_as_likely_the_sender_included() {
     let mut fixture = Fixture::with(ServerConfig::default(), 42);
     let ids: Vec<ConnId> = (0..14).map(|slot| fixture.open(slot)).collect();
-    // Leaving in the middle reorders what is left.
+    // Removing from the middle reorders the rest.
     for slot in [0, 5, 12, 13] {
         fixture.close(ids[slot]);
     }

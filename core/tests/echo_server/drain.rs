@@ -1,4 +1,4 @@
-//! Draining: nothing new is taken, and every connection is closed once it has nothing left to do.
+//! Draining: nothing new is accepted, and each connection is closed once it has nothing left to do.
 
 use echosphere_core::wire::ErrorCode;
 use echosphere_core::{ConnId, Event, Machine, Opened};
@@ -48,7 +48,7 @@ fn a_holder_that_leaves_is_still_replaced() {
 }
 
 #[test]
-fn a_new_message_is_refused_and_what_waits_goes_on() {
+fn a_new_message_is_refused_and_waiting_ones_complete() {
     let (mut fixture, originator, holder) = Fixture::held_by_another("x");
     fixture.drain();
     assert_eq!(
@@ -71,7 +71,7 @@ fn one_that_still_waits_for_something_else_stays() {
 }
 
 #[test]
-fn who_opens_during_the_drain_is_closed() {
+fn a_connection_that_opens_during_the_drain_is_closed() {
     let mut fixture = Fixture::new();
     fixture.drain();
     let late = ConnId { slot: 0, generation: 0 };

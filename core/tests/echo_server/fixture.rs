@@ -1,4 +1,4 @@
-//! A server driven with typed messages, its books audited after every event.
+//! A server that receives typed messages. Its invariants are checked after every event.
 
 use std::convert::Infallible;
 
@@ -26,8 +26,7 @@ impl Fixture {
         }
     }
 
-    /// A server to which `originator` (connection 0) has sent `x` while `holder` (connection 1) was live too, and whose
-    /// random choice fell on `holder`.
+    /// A server that has forwarded `x` from `originator` (connection 0) to `holder` (connection 1).
     pub(crate) fn held_by_another(x: &'static str) -> (Self, ConnId, ConnId) {
         for seed in 0..100 {
             let mut fixture = Self::with(ServerConfig::default(), seed);
@@ -57,7 +56,7 @@ impl Fixture {
         self.handle(Event::Received(from, Message::Message(x.into())))
     }
 
-    /// Sends `x` and returns who was chosen to answer it.
+    /// Sends `x` and returns its holder.
     pub(crate) fn holder_of(&mut self, from: ConnId, x: impl Into<Bytes>) -> ConnId {
         let x = x.into();
         match self.message(from, x.clone())[..] {

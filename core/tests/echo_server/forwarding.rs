@@ -1,4 +1,4 @@
-//! `message X` is forwarded to one live connection that can be sent X.
+//! `message X` is forwarded to one live connection to which X can be sent.
 
 use echosphere_core::echo::{Message, ServerConfig};
 use echosphere_core::{Action, ConnId, Event, Machine};
@@ -18,7 +18,7 @@ fn a_message_goes_to_exactly_one_live_connection() {
 }
 
 #[test]
-fn who_is_alone_is_sent_its_own_message() {
+fn a_lone_connection_gets_its_own_message() {
     let mut fixture = Fixture::new();
     let alone = fixture.open(0);
     assert_eq!(fixture.message(alone, "x"), [forward(alone, "x")]);
@@ -35,7 +35,7 @@ fn an_empty_x_is_an_x_like_any_other() {
 }
 
 #[test]
-fn a_connection_that_speaks_lines_is_not_sent_what_a_line_cannot_carry() {
+fn a_body_with_line_breaks_is_not_sent_in_a_line() {
     let mut fixture = Fixture::new();
     let binary = fixture.open(0);
     for slot in 1..5 {
@@ -49,7 +49,7 @@ fn a_connection_that_speaks_lines_is_not_sent_what_a_line_cannot_carry() {
 }
 
 #[test]
-fn a_connection_that_speaks_lines_is_sent_everything_else() {
+fn any_other_body_is_sent_in_a_line() {
     let mut fixture = Fixture::new();
     let (binary, text) = (fixture.open(0), fixture.open_text(1));
     for x in ["", "a b", "\ra", "a\rb", "\0", "\u{ff}"] {
@@ -59,7 +59,7 @@ fn a_connection_that_speaks_lines_is_sent_everything_else() {
 }
 
 #[test]
-fn what_a_line_cannot_carry_is_not_reforwarded_to_one_that_speaks_lines() {
+fn a_body_with_line_breaks_is_not_reforwarded_in_a_line() {
     for seed in 0..20 {
         let mut fixture = Fixture::with(ServerConfig::default(), seed);
         let (originator, other) = (fixture.open(0), fixture.open(1));
@@ -72,8 +72,7 @@ fn what_a_line_cannot_carry_is_not_reforwarded_to_one_that_speaks_lines() {
     }
 }
 
-/// A line may end in CR CR LF, and then the X it brings cannot be sent in a line again: not to others, and its `ok` not
-/// to the originator.
+/// A line may end in CR CR LF. Its X cannot be sent in a line again: not to others, and its `ok` not to the originator.
 #[test]
 fn an_x_that_its_own_sender_could_not_be_sent_is_refused() {
     let mut fixture = Fixture::new();
@@ -117,7 +116,7 @@ fn errors_from_clients_are_counted_and_not_answered() {
 }
 
 #[test]
-fn counters_tell_what_was_taken_forwarded_and_answered() {
+fn counters_count_accepted_forwarded_and_acknowledged_messages() {
     let (mut fixture, originator, holder) = Fixture::held_by_another("x");
     fixture.ok(holder, "x");
     fixture.close(holder);

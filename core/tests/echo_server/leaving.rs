@@ -1,4 +1,4 @@
-//! What becomes of messages when their holder or originator leaves.
+//! What happens to messages when their holder or originator closes.
 
 use echosphere_core::echo::ServerConfig;
 use echosphere_core::wire::ErrorCode;
@@ -7,7 +7,7 @@ use echosphere_core::{ConnId, Event, Machine, Opened};
 use crate::fixture::{Fixture, Out, acknowledge, forward, tell};
 
 #[test]
-fn what_a_leaving_holder_held_is_forwarded_at_once_to_another() {
+fn messages_of_a_closed_holder_are_reforwarded_at_once() {
     for seed in 0..50 {
         let mut fixture = Fixture::with(ServerConfig::default(), seed);
         let ids = [fixture.open(0), fixture.open(1), fixture.open(2)];
@@ -25,14 +25,14 @@ fn what_a_leaving_holder_held_is_forwarded_at_once_to_another() {
 }
 
 #[test]
-fn it_goes_to_the_originator_when_nobody_else_is_left() {
+fn a_message_is_reforwarded_to_its_originator_if_no_other_is_left() {
     let (mut fixture, originator, holder) = Fixture::held_by_another("x");
     assert_eq!(fixture.close(holder), [forward(originator, "x")]);
     assert_eq!(fixture.ok(originator, "x"), [acknowledge(originator, "x")]);
 }
 
 #[test]
-fn it_is_forwarded_once_for_each_time_it_was_held_for_somebody_who_waits() {
+fn each_held_flight_with_an_originator_is_reforwarded_once() {
     let mut fixture = Fixture::new();
     let holder = fixture.open(0);
     for x in ["a", "a", "b"] {
@@ -45,7 +45,7 @@ fn it_is_forwarded_once_for_each_time_it_was_held_for_somebody_who_waits() {
             expected.push(forward(originator, x));
         }
     }
-    // The holder's own a, a and b are waited for by nobody once it has left.
+    // The holder's own a, a and b have no originator left.
     assert_eq!(fixture.close(holder), expected);
     assert!(
         fixture
@@ -67,7 +67,7 @@ fn an_originator_that_leaves_does_not_wait_any_more() {
 }
 
 #[test]
-fn each_given_up_message_excuses_one_late_ok_and_no_more() {
+fn each_abandoned_message_allows_one_late_ok() {
     let (mut fixture, originator, holder) = Fixture::held_by_another("x");
     fixture.close(originator);
     fixture.ok(holder, "x");
@@ -75,7 +75,7 @@ fn each_given_up_message_excuses_one_late_ok_and_no_more() {
 }
 
 #[test]
-fn the_ok_of_a_given_up_message_still_counts_for_others_who_wait_for_the_same_x() {
+fn an_ok_of_an_abandoned_message_still_counts_for_others_with_the_same_x() {
     let (mut fixture, originator, holder) = Fixture::held_by_another("x");
     let other = fixture.open(2);
     fixture.message(other, "x");

@@ -1,4 +1,4 @@
-//! What the echo server does, rule by rule.
+//! The echo server, rule by rule.
 
 #![allow(clippy::unwrap_used)]
 

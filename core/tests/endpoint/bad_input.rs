@@ -1,4 +1,4 @@
-//! Input that is wrong, odd, or cut in odd places.
+//! Input that is invalid, unusual, or divided in unusual places.
 
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::MAX_MESSAGE;
@@ -6,7 +6,7 @@ use echosphere_core::echo::MAX_MESSAGE;
 use crate::fixture::{Fixture, frame};
 
 #[test]
-fn a_length_over_the_limit_is_told_and_closed_before_the_frame_is_there() {
+fn a_length_over_the_limit_is_refused_before_the_frame_arrives() {
     for length in [MAX_MESSAGE + 9, u32::from_be_bytes([0, 0xff, 0xff, 0xff]), u32::MAX] {
         let mut fixture = Fixture::new();
         let client = fixture.accept_length();
@@ -19,7 +19,7 @@ fn a_length_over_the_limit_is_told_and_closed_before_the_frame_is_there() {
 }
 
 #[test]
-fn a_line_over_the_limit_is_told_and_closed() {
+fn a_line_over_the_limit_is_answered_by_an_error_and_closed() {
     let config = ConnectionConfig::default();
     let too_long = format!("message {}", "x".repeat(11));
     for line in [
@@ -70,7 +70,7 @@ fn a_megabyte_arrives_whole_in_small_pieces() {
 }
 
 #[test]
-fn what_is_not_a_request_is_told_and_the_connection_stays() {
+fn an_invalid_request_gets_an_error_and_the_connection_stays() {
     for mistake in [
         "messagehello",
         "message",
@@ -106,7 +106,7 @@ fn any_first_byte_but_zero_means_lines() {
 }
 
 #[test]
-fn an_ok_for_what_was_never_forwarded_is_told_and_the_connection_stays() {
+fn an_ok_for_what_was_never_forwarded_is_answered_by_an_error() {
     let mut fixture = Fixture::new();
     let person = fixture.accept_lines();
     fixture.feed(person, b"ok never\n");
@@ -180,7 +180,7 @@ fn each_connection_is_answered_in_its_own_framing() {
 }
 
 #[test]
-fn ten_thousand_frames_may_come_in_one_piece() {
+fn ten_thousand_frames_may_arrive_in_one_piece() {
     let mut fixture = Fixture::new();
     let client = fixture.accept();
     let messages: Vec<u8> = (0..10_000).flat_map(|n| frame(format!("message {n}"))).collect();
@@ -193,7 +193,7 @@ fn ten_thousand_frames_may_come_in_one_piece() {
 }
 
 #[test]
-fn a_byte_may_come_at_a_time() {
+fn bytes_may_arrive_one_at_a_time() {
     for conversation in [
         [frame("message x"), frame(""), frame("ok x")].concat(),
         b"message x\r\n\r\n\nok x\r\n".to_vec(),

@@ -1,4 +1,4 @@
-//! How many connections, and how much waits for each.
+//! Limits on connections and on the bytes that wait for each.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use echosphere_core::wire::ErrorCode;
 use crate::fixture::{Fixture, frame};
 
 #[test]
-fn a_peer_too_many_is_refused_until_another_is_released() {
+fn a_peer_over_the_limit_is_refused_until_another_is_released() {
     let config = ConnectionConfig {
         max_connections: 2,
         ..ConnectionConfig::default()
@@ -20,7 +20,7 @@ fn a_peer_too_many_is_refused_until_another_is_released() {
     assert_eq!(fixture.endpoint.counters().refused, 1);
     assert_eq!(fixture.endpoint.connections(), 2);
 
-    // One that is still closing holds its place.
+    // A closing connection counts.
     fixture.fin(first);
     assert!(fixture.endpoint.accept(fixture.now).is_err());
     assert!(fixture.read_fin(first));
@@ -29,7 +29,7 @@ fn a_peer_too_many_is_refused_until_another_is_released() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_dropped_and_what_it_held_goes_to_another() {
+fn messages_held_by_a_slow_consumer_are_reforwarded() {
     let config = ConnectionConfig {
         max_outbox: 1000,
         ..ConnectionConfig::default()
@@ -42,7 +42,7 @@ fn a_peer_that_does_not_read_is_dropped_and_what_it_held_goes_to_another() {
             fixture.read(originator);
         }
     }
-    // Errors that it does not read fill its outbox.
+    // The peer does not read errors, which fill its outbox.
     for _ in 0..100 {
         fixture.feed(slow, &frame("nonsense"));
     }
@@ -119,7 +119,7 @@ fn a_burst_over_the_backlog_is_delivered_to_a_peer_that_reads() {
 }
 
 #[test]
-fn as_much_as_the_backlog_may_be_waits_for_as_long_as_it_takes() {
+fn a_backlog_at_the_limit_may_wait_forever() {
     let mut fixture = Fixture::with(BACKLOG, MAX_MESSAGE);
     let alone = fixture.accept_length();
     let message = frame(format!("message {}", "x".repeat(BACKLOG.max_backlog - 12)));
@@ -131,7 +131,7 @@ fn as_much_as_the_backlog_may_be_waits_for_as_long_as_it_takes() {
 }
 
 #[test]
-fn a_backlog_that_lasts_costs_the_connection() {
+fn a_lasting_backlog_drops_the_connection() {
     let mut fixture = Fixture::with(BACKLOG, MAX_MESSAGE);
     let alone = fixture.accept_length();
     for n in 0..50 {

@@ -1,4 +1,4 @@
-//! How connections end, whoever ends them.
+//! How connections end, by either side.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn after_the_peers_fin_what_was_queued_is_sent_then_fin() {
 }
 
 #[test]
-fn bytes_and_fin_may_come_together() {
+fn bytes_and_fin_may_arrive_together() {
     let mut fixture = Fixture::new();
     let (originator, holder) = (fixture.accept_length(), fixture.accept_length());
     fixture.feed(originator, &frame("message x"));
@@ -44,7 +44,7 @@ fn bytes_and_fin_may_come_together() {
 }
 
 #[test]
-fn fin_inside_a_frame_or_line_is_told_in_the_peers_framing() {
+fn fin_inside_a_message_is_answered_in_the_peers_framing() {
     let cases: [(&[u8], &[u8]); 4] = [
         (b"\0\0", b"error truncated "),
         (b"\0\0\0\0\0\0\0\x09messa", b"error truncated "),
@@ -88,7 +88,7 @@ fn a_peer_that_does_not_answer_fin_is_dropped_after_the_linger_time() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_its_last_words_is_dropped_after_the_linger_time() {
+fn a_peer_that_does_not_read_its_final_error_is_dropped_after_the_linger_time() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
     fixture.feed(client, &frame("message x"));
@@ -99,7 +99,7 @@ fn a_peer_that_does_not_read_its_last_words_is_dropped_after_the_linger_time() {
 }
 
 #[test]
-fn what_comes_while_closing_is_discarded() {
+fn bytes_received_while_closing_are_discarded() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
     fixture.feed(client, b"\x7f\xff\xff\xff");
@@ -114,7 +114,7 @@ fn what_comes_while_closing_is_discarded() {
 }
 
 #[test]
-fn what_follows_a_frame_that_cannot_be_read_on_from_is_discarded() {
+fn bytes_after_an_undecodable_frame_are_discarded() {
     let mut fixture = Fixture::new();
     let client = fixture.accept();
     let then_a_message = [&b"\0\0\0\0\x7f\xff\xff\xff"[..], &frame("message x")].concat();
@@ -212,7 +212,7 @@ fn a_connection_is_named_for_flushing_once_until_flushing_begins() {
 }
 
 #[test]
-fn a_backlog_does_not_shorten_the_time_to_close_in_order() {
+fn a_backlog_does_not_shorten_the_linger_time() {
     let config = ConnectionConfig {
         max_backlog: 100,
         backlog_timeout: Duration::from_secs(1),
@@ -232,7 +232,7 @@ fn a_backlog_does_not_shorten_the_time_to_close_in_order() {
     assert_eq!(fixture.endpoint.counters().slow_consumers, 0);
 }
 
-/// Wants no connection, and hears nothing but that they open.
+/// A machine that closes each connection when it opens and expects no other event.
 struct Unwilling;
 
 impl Machine for Unwilling {
@@ -257,7 +257,7 @@ impl Machine for Unwilling {
 }
 
 #[test]
-fn the_first_message_of_a_connection_that_is_closed_as_it_opens_is_nobodys() {
+fn the_first_message_of_a_connection_that_is_closed_as_it_opens_is_ignored() {
     let mut endpoint = Endpoint::new(Unwilling, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let mut effects = Effects::default();
     let client = endpoint.accept(Time::ZERO).unwrap();

@@ -1,4 +1,4 @@
-//! An echo client's endpoint: attempts to connect, and the connections that come of them.
+//! The endpoint of an echo client: attempts to connect, and their connections.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::fixture::frame;
 
-/// An echo client with one message to send, and the server of its connection as far as a socket shows it.
+/// An echo client with one message to send, and the server's end of its connection.
 pub(crate) struct Dialler {
     pub(crate) endpoint: Endpoint<Client<ChaCha8Rng>, EchoCodec>,
     pub(crate) effects: Effects<Notice>,
@@ -21,7 +21,7 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Has asked for a connection, and not got it yet.
+    /// A client with an attempt in progress.
     fn dialling(x: &'static str) -> (Self, DialToken) {
         let client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
         let mut dialler = Self {
@@ -46,13 +46,13 @@ impl Dialler {
         self.conn.unwrap()
     }
 
-    /// The server's bytes arrive.
+    /// Receives bytes from the server.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let (conn, mut input) = (self.conn(), BytesMut::from(bytes));
         self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
     }
 
-    /// What the client writes.
+    /// The bytes that the client sends.
     pub(crate) fn written(&mut self) -> Vec<u8> {
         let conn = self.conn();
         let outbox = self.endpoint.outbox(conn).unwrap();
@@ -61,7 +61,7 @@ impl Dialler {
         bytes
     }
 
-    /// Both ends of stream pass.
+    /// Both sides send their end of stream.
     pub(crate) fn end(&mut self) {
         let conn = self.conn();
         self.endpoint.shut_down(self.now, conn, &mut self.effects);
@@ -101,7 +101,7 @@ fn an_attempt_to_connect_is_not_zero_until_it_is_answered() {
 }
 
 #[test]
-fn a_client_says_hello_and_sends_an_empty_frame_when_it_has_been_silent() {
+fn a_client_sends_a_hello_and_keepalives() {
     let mut client = Dialler::connected("x");
     assert_eq!(client.written(), [frame(""), frame("message x")].concat());
     client.pass(Duration::from_secs(20));
@@ -110,7 +110,7 @@ fn a_client_says_hello_and_sends_an_empty_frame_when_it_has_been_silent() {
 }
 
 #[test]
-fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
+fn without_an_ok_in_time_the_endpoint_closes_and_dials() {
     let mut client = Dialler::connected("x");
     client.pass(Duration::from_secs(20));
     client.feed(&frame(""));
@@ -123,10 +123,10 @@ fn without_an_ok_in_time_the_connection_is_closed_and_another_asked_for() {
 }
 
 #[test]
-fn half_a_farewell_in_lines_does_not_end_its_keepalives() {
+fn half_a_final_error_in_a_line_does_not_end_keepalives() {
     let mut dialler = Dialler::connected("x");
     dialler.written();
-    // All but the line's end: found by seed 1846 of a campaign.
+    // Without the line end. Found by seed 1846 of a campaign.
     dialler.feed(b"error shutting-down the server");
     dialler.pass(ConnectionConfig::default().keepalive_interval);
     assert_eq!(dialler.written(), [0; 4]);

@@ -1,4 +1,4 @@
-//! Shutting down in order, and when patience ends.
+//! Shutting down, with enough time and without.
 
 use echosphere_core::CloseReason;
 use echosphere_core::wire::ErrorCode;
@@ -6,7 +6,7 @@ use echosphere_core::wire::ErrorCode;
 use crate::fixture::{Fixture, frame};
 
 #[test]
-fn those_with_nothing_to_wait_for_are_told_and_closed_at_once() {
+fn idle_connections_are_closed_at_once() {
     let mut fixture = Fixture::new();
     let (mute, idle, person) = (fixture.accept(), fixture.accept_length(), fixture.accept_lines());
     fixture.endpoint.drain(fixture.now, &mut fixture.effects);
@@ -43,7 +43,7 @@ fn those_that_wait_are_closed_after_their_ok() {
 }
 
 #[test]
-fn nobody_new_is_accepted() {
+fn no_new_connection_is_accepted() {
     let mut fixture = Fixture::new();
     fixture.endpoint.drain(fixture.now, &mut fixture.effects);
     assert_eq!(
@@ -54,7 +54,7 @@ fn nobody_new_is_accepted() {
 }
 
 #[test]
-fn closing_all_tells_everybody_and_waits_for_nothing() {
+fn closing_all_closes_at_once() {
     let mut fixture = Fixture::new();
     let ids = [fixture.accept(), fixture.accept_length(), fixture.accept_length()];
     fixture.feed(ids[1], &frame("message x"));
@@ -87,7 +87,7 @@ fn those_that_do_not_close_are_dropped_and_counted() {
 }
 
 #[test]
-fn closing_all_during_a_drain_tells_everybody_once() {
+fn closing_all_during_a_drain_sends_each_error_once() {
     let mut fixture = Fixture::new();
     let (originator, holder) = (fixture.accept_length(), fixture.accept_length());
     for n in 0..20 {

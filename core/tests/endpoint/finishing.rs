@@ -1,4 +1,4 @@
-//! A machine that has sent all it had, and wants to know whether its peer closes.
+//! A machine that finishes a connection, and is notified how the peer ends it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::fixture::frame;
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
 
-/// Answers the first message of a connection and finishes it; notes what it hears then.
+/// Answers the first message of a connection, finishes it, and records the events that follow.
 #[derive(Debug, Default)]
 struct Brief {
     heard: Vec<Message>,
@@ -50,7 +50,7 @@ impl Machine for Brief {
         }
     }
 
-    /// As long as nothing was sent.
+    /// Until something was sent.
     fn keeps_open_after_fin(&self, _: ConnId) -> bool {
         !self.finished
     }
@@ -72,7 +72,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A peer has connected, and said this.
+    /// A peer has connected and sent these bytes.
     fn with(said: &[u8]) -> Self {
         let mut endpoint = Endpoint::new(
             Brief::default(),
@@ -90,7 +90,7 @@ impl Fixture {
         fixture
     }
 
-    /// A peer whose connection was finished, and that has read everything.
+    /// A finished connection whose peer has read everything.
     fn finished() -> Self {
         let mut fixture = Self::with(&frame("message x"));
         assert_eq!(fixture.read(), frame("ok x"), "and nothing that was sent later");
@@ -140,7 +140,7 @@ impl Fixture {
 }
 
 #[test]
-fn the_peers_end_after_ours_is_told_and_ends_the_connection() {
+fn the_peers_end_after_ours_ends_the_connection() {
     let mut fixture = Fixture::finished();
     fixture.fin();
     assert_eq!(fixture.ends(), [CloseReason::PeerClosed]);
@@ -150,11 +150,11 @@ fn the_peers_end_after_ours_is_told_and_ends_the_connection() {
 }
 
 #[test]
-fn a_peer_that_had_finished_before_is_told_apart() {
+fn an_end_after_the_peers_own_is_distinguished() {
     let mut fixture = Fixture::with(&frame(""));
     fixture.fin();
     assert_eq!(fixture.ends(), [], "it goes on");
-    // What came with the end of stream is heard after it here.
+    // A message that arrives with the end of stream is handled after it here.
     fixture.feed(&frame("message x"));
     assert_eq!(fixture.read(), frame("ok x"));
     assert!(fixture.shut_down());
@@ -173,7 +173,7 @@ fn a_peer_that_closes_before_all_is_written_still_gets_it() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_told() {
+fn a_broken_connection_is_reported() {
     let mut fixture = Fixture::finished();
     fixture.endpoint.failed(fixture.now, fixture.conn, &mut fixture.effects);
     assert_eq!(fixture.ends(), [CloseReason::Reset]);
@@ -181,7 +181,7 @@ fn a_connection_that_breaks_is_told() {
 }
 
 #[test]
-fn the_peers_end_is_waited_for_as_long_as_a_silence_whatever_it_says() {
+fn the_wait_for_the_peers_end_is_the_idle_timeout_whatever_it_sends() {
     let mut fixture = Fixture::finished();
     for _ in 0..59 {
         fixture.pass(Duration::from_secs(1));
@@ -199,7 +199,7 @@ fn the_peers_end_is_waited_for_as_long_as_a_silence_whatever_it_says() {
 }
 
 #[test]
-fn what_cannot_be_read_on_ends_the_connection_without_a_word() {
+fn an_undecodable_reply_ends_the_connection_without_an_error() {
     let mut fixture = Fixture::finished();
     fixture.feed(&[0, 0xFF, 0xFF, 0xFF]);
     assert_eq!(fixture.ends().len(), 1);
@@ -231,7 +231,7 @@ fn a_machine_may_still_close_it_and_a_driver_all() {
 }
 
 #[test]
-fn what_is_not_written_in_time_is_lost() {
+fn bytes_not_written_in_time_are_lost() {
     let mut fixture = Fixture::with(&frame("message x"));
     fixture.pass(WAIT);
     assert_eq!(fixture.ends(), [CloseReason::TimedOut]);

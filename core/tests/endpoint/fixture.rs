@@ -1,4 +1,4 @@
-//! An echo server's endpoint, and the peers of its connections as far as a socket shows them.
+//! The endpoint of an echo server, with the peers' ends of its connections.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -31,26 +31,26 @@ impl Fixture {
         }
     }
 
-    /// A peer connects, and sends nothing yet.
+    /// A peer connects and sends nothing.
     pub(crate) fn accept(&mut self) -> ConnId {
         self.endpoint.accept(self.now).unwrap()
     }
 
-    /// A peer connects and says hello in length framing.
+    /// A peer connects and sends an empty frame.
     pub(crate) fn accept_length(&mut self) -> ConnId {
         let id = self.accept();
         self.feed(id, &[0; 4]);
         id
     }
 
-    /// A peer connects and says hello in lines.
+    /// A peer connects and sends an empty line.
     pub(crate) fn accept_lines(&mut self) -> ConnId {
         let id = self.accept();
         self.feed(id, b"\n");
         id
     }
 
-    /// The peer's bytes arrive.
+    /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
         self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
@@ -58,17 +58,17 @@ impl Fixture {
         self.endpoint.machine().audit().unwrap();
     }
 
-    /// The peer's FIN arrives.
+    /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, id: ConnId) {
         self.endpoint.peer_closed(self.now, id, &mut self.effects);
     }
 
-    /// The socket has failed.
+    /// The socket fails.
     pub(crate) fn fail(&mut self, id: ConnId) {
         self.endpoint.failed(self.now, id, &mut self.effects);
     }
 
-    /// What waits for the peer is written, and the peer reads it.
+    /// Writes the outbox; returns what the peer reads.
     pub(crate) fn read(&mut self, id: ConnId) -> Vec<u8> {
         let bytes = match self.endpoint.outbox(id) {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
@@ -79,12 +79,12 @@ impl Fixture {
         bytes
     }
 
-    /// The same, as text.
+    /// As `read`, as text.
     pub(crate) fn read_text(&mut self, id: ConnId) -> String {
         String::from_utf8(self.read(id)).unwrap()
     }
 
-    /// The writing side is shut down if that is wanted, and the peer reads FIN. Whether it was.
+    /// Shuts down the writing side if that is the next action. Returns whether it was.
     pub(crate) fn read_fin(&mut self, id: ConnId) -> bool {
         let wanted = self.endpoint.socket_action(id) == SocketAction::Shutdown;
         if wanted {
@@ -93,7 +93,7 @@ impl Fixture {
         wanted
     }
 
-    /// Lets time pass, with every deadline on the way.
+    /// Lets time pass; handles every deadline in between.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
@@ -104,13 +104,13 @@ impl Fixture {
         self.now = until;
     }
 
-    /// The connections released since this was called last.
+    /// The connections released since the last call.
     pub(crate) fn released(&mut self) -> Vec<ConnId> {
         let released = std::mem::take(&mut self.effects.release);
         released.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// How many connections the machine forwards to.
+    /// The number of connections that the machine can forward to.
     pub(crate) fn live(&self) -> usize {
         self.endpoint.machine().connections().count()
     }

@@ -1,4 +1,4 @@
-//! Time-outs that are noticed late, because the program was kept from running.
+//! Time-outs that are noticed late, because the process was stopped.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 impl Fixture {
-    /// Nothing runs for this long; then time-outs are looked at.
+    /// The process is stopped for this time; then time-outs are checked.
     fn sleep(&mut self, time: Duration) {
         self.now = self.now + time;
         self.endpoint.expire(self.now, &mut self.effects);
@@ -19,7 +19,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_ends_something_waits_for_what_has_arrived_and_a_keepalive_does_not() {
+fn deadlines_except_keepalives_must_settle() {
     let must = |fixture: &Fixture, after: Duration| {
         assert!(!fixture.endpoint.must_settle(fixture.now + (after - NANOSECOND)));
         assert!(fixture.endpoint.must_settle(fixture.now + after));
@@ -60,7 +60,7 @@ fn bytes_that_are_read_late_count() {
 }
 
 #[test]
-fn bytes_may_have_come_later_than_they_were_given() {
+fn the_idle_timeout_counts_from_the_latest_possible_arrival() {
     let mut fixture = Fixture::new();
     let (peer, silent) = (fixture.accept_length(), fixture.accept_length());
     let read = fixture.now + 100 * SECOND;
@@ -68,7 +68,7 @@ fn bytes_may_have_come_later_than_they_were_given() {
         fixture.feed(id, &[0; 4]);
     }
     fixture.endpoint.note_received(read, peer);
-    // Given before, and noted after.
+    // Received before, but noted after.
     fixture.feed(peer, &[0; 4]);
     fixture.now = read + (60 * SECOND - NANOSECOND);
     fixture.sleep(Duration::ZERO);
@@ -78,7 +78,7 @@ fn bytes_may_have_come_later_than_they_were_given() {
 }
 
 #[test]
-fn a_peer_has_its_time_to_read_again_if_its_end_is_noticed_late() {
+fn a_backlog_timeout_that_is_noticed_late_starts_over() {
     let config = ConnectionConfig {
         max_backlog: 10,
         ..ConnectionConfig::default()
@@ -102,7 +102,7 @@ fn a_peer_has_its_time_to_read_again_if_its_end_is_noticed_late() {
 }
 
 #[test]
-fn a_closing_connection_has_its_time_again_if_its_end_is_noticed_late() {
+fn a_linger_time_that_is_noticed_late_starts_over() {
     let time = ConnectionConfig::default().linger;
     for (late, dropped) in [(time / 10, true), (time / 10 + NANOSECOND, false)] {
         let mut fixture = Fixture::new();

@@ -1,4 +1,4 @@
-//! An echo server or client with its connections, driven with bytes and times.
+//! An echo server or client with its connections, tested with bytes and times.
 
 #![allow(clippy::unwrap_used)]
 

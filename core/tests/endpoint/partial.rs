@@ -1,4 +1,4 @@
-//! The bound on messages that have not arrived whole.
+//! The limit on partial messages.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ fn bounded(max_partial_bytes: usize) -> Fixture {
     Fixture::with(config, MAX_MESSAGE)
 }
 
-/// The first `len` bytes of the frame of a message with an X of 1 MiB, and what follows them.
+/// A message with an X of 1 MiB: the first `len` bytes of its frame, and the rest.
 fn cut(len: usize) -> (Vec<u8>, Vec<u8>) {
     let mut whole = frame(format!("message {}", "x".repeat(MIB)));
     let rest = whole.split_off(len);
     (whole, rest)
 }
 
-/// A peer that connects and sends the first `len` bytes of a long frame, and nothing more.
+/// A peer that connects and sends only the first `len` bytes of a long frame.
 fn half_sender(fixture: &mut Fixture, len: usize) -> ConnId {
     let id = fixture.accept_length();
     fixture.feed(id, &cut(len).0);
@@ -44,7 +44,7 @@ fn refused(fixture: &mut Fixture, id: ConnId) -> bool {
 #[test]
 fn the_memory_of_half_received_messages_is_bounded() {
     const BOUND: usize = 8 * MIB;
-    /// What connections, timers and errors to be written take.
+    /// The memory of connections, timers and errors in outboxes.
     const OTHERS: u64 = 1024 * 1024;
     let mut fixture = bounded(BOUND);
     let (half, _) = cut(MIB);
@@ -58,13 +58,13 @@ fn the_memory_of_half_received_messages_is_bounded() {
         }
     });
     assert!(used.bytes_current as u64 <= BOUND as u64 + OTHERS, "{used:?}");
-    // The one that grows has its old buffer and its new one for a moment.
+    // A growing buffer briefly exists twice.
     assert!(used.bytes_max <= (BOUND + 2 * MIB) as u64 + OTHERS, "{used:?}");
     assert!(fixture.endpoint.counters().refused_partial >= 290);
 }
 
 #[test]
-fn what_is_counted_is_what_is_allocated() {
+fn counted_partial_bytes_are_allocated_bytes() {
     for len in [1, 3, 64, 65, 4096, 4097, 70_000, MIB] {
         let (half, rest) = cut(len);
         let mut fixture = bounded(8 * MIB);
@@ -103,13 +103,13 @@ fn the_largest_is_refused_and_small_messages_get_through() {
 }
 
 #[test]
-fn of_equals_the_one_that_began_first_is_refused() {
+fn of_equal_ones_the_oldest_is_refused() {
     let mut fixture = bounded(3 * 1024);
     let first = half_sender(&mut fixture, 1000);
     fixture.pass(Duration::from_millis(1));
     let second = half_sender(&mut fixture, 900);
     fixture.pass(Duration::from_millis(1));
-    // The first has sent more since, and began no other message.
+    // The first peer has sent more of the same message.
     fixture.feed(first, &[b'x'; 10]);
     let third = half_sender(&mut fixture, 600);
     assert_eq!(
@@ -159,7 +159,7 @@ fn the_room_is_given_back_however_a_connection_ends() {
 }
 
 #[test]
-fn who_has_not_finished_the_first_frame_is_refused_too() {
+fn a_connection_in_handshake_counts_partial_bytes_too() {
     let mut fixture = bounded(1024);
     let id = fixture.accept();
     fixture.feed(id, &cut(2000).0);
@@ -168,7 +168,7 @@ fn who_has_not_finished_the_first_frame_is_refused_too() {
 }
 
 #[test]
-fn the_error_comes_in_the_framing_of_the_peer() {
+fn the_error_is_sent_in_the_framing_of_the_peer() {
     for (half, expected) in [
         (b"message xx".repeat(200), &b"error busy too many "[..]),
         (cut(2000).0, &b"\0\0\0\x7ferror busy too many "[..]),
@@ -182,7 +182,7 @@ fn the_error_comes_in_the_framing_of_the_peer() {
 }
 
 #[test]
-fn what_arrives_in_one_read_does_not_count() {
+fn a_message_in_one_read_does_not_count() {
     let mut fixture = bounded(0);
     let id = fixture.accept_length();
     let message = frame(format!("message {}", "x".repeat(MIB)));
@@ -191,7 +191,7 @@ fn what_arrives_in_one_read_does_not_count() {
 }
 
 #[test]
-fn what_follows_a_long_message_does_not_hold_its_memory() {
+fn bytes_after_a_long_message_do_not_keep_its_buffer() {
     let (half, rest) = cut(MIB);
     let mut fixture = Fixture::new();
     let id = fixture.accept_length();

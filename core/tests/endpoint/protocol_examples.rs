@@ -87,10 +87,10 @@ fn an_x_that_only_length_framing_can_carry() {
 }
 
 #[test]
-fn a_client_understands_the_last_words_of_a_server_that_speaks_lines() {
+fn a_client_decodes_a_final_error_in_a_line() {
     let mut client = Dialler::connected("hi");
     client.feed(b"error full come back later\n");
     assert!(matches!(client.effects.notices[..], [Notice::Retrying { id: 1, .. }]));
-    // Still in the framing that it has shown itself.
+    // The client stays in its own framing.
     assert_eq!(client.written(), [frame(""), frame("message hi")].concat());
 }

@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 #[test]
-fn who_sends_no_whole_frame_in_time_is_told_and_closed() {
+fn a_connection_without_a_whole_frame_in_time_is_closed() {
     for (half, told_in_frame) in [
         (&b""[..], false),
         (b"messa", false),
@@ -52,7 +52,7 @@ fn any_whole_frame_or_line_completes_the_handshake() {
 }
 
 #[test]
-fn nobody_is_a_receiver_before_its_first_whole_frame() {
+fn no_connection_is_a_receiver_before_its_first_whole_frame() {
     let mut fixture = Fixture::new();
     let originator = fixture.accept_length();
     let mute = fixture.accept();
@@ -67,7 +67,7 @@ fn nobody_is_a_receiver_before_its_first_whole_frame() {
 }
 
 #[test]
-fn a_silent_peer_is_told_and_closed_after_the_time_of_its_framing() {
+fn a_silent_peer_is_closed_after_the_idle_timeout_of_its_framing() {
     for (hello, limit) in [(&b"\0\0\0\0"[..], 60 * SECOND), (b"\n", 600 * SECOND)] {
         let mut fixture = Fixture::new();
         let silent = fixture.accept();
@@ -88,7 +88,7 @@ fn a_silent_peer_is_told_and_closed_after_the_time_of_its_framing() {
 }
 
 #[test]
-fn any_bytes_count_as_hearing() {
+fn any_bytes_restart_the_idle_timeout() {
     let mut fixture = Fixture::new();
     let slow = fixture.accept_length();
     fixture.feed(slow, &[0, 0, 0, 200]);
@@ -102,7 +102,7 @@ fn any_bytes_count_as_hearing() {
 }
 
 #[test]
-fn what_a_vanished_peer_held_is_forwarded_to_another() {
+fn messages_of_a_silent_holder_are_reforwarded() {
     let mut fixture = Fixture::new();
     let vanished = fixture.accept_length();
     fixture.pass(SECOND);
@@ -139,7 +139,7 @@ fn an_empty_frame_is_sent_after_sending_nothing_for_a_while() {
 }
 
 #[test]
-fn whatever_was_sent_counts_as_a_sign_of_life() {
+fn sending_anything_delays_keepalives() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
     fixture.pass(15 * SECOND);
@@ -152,7 +152,7 @@ fn whatever_was_sent_counts_as_a_sign_of_life() {
 }
 
 #[test]
-fn a_peer_that_speaks_lines_is_never_sent_an_empty_one() {
+fn a_peer_that_speaks_lines_gets_no_keepalives() {
     let mut fixture = Fixture::new();
     let person = fixture.accept_lines();
     fixture.pass(599 * SECOND);
@@ -161,7 +161,7 @@ fn a_peer_that_speaks_lines_is_never_sent_an_empty_one() {
 }
 
 #[test]
-fn empty_frames_do_not_pile_up_before_a_peer_that_does_not_read() {
+fn keepalives_do_not_accumulate_for_a_peer_that_does_not_read() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
     for _ in 0..10 {

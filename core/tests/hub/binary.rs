@@ -36,7 +36,7 @@ fn requests_in_one_piece_are_answered_in_order() {
 }
 
 #[test]
-fn nonsense_is_told_and_the_connection_stays() {
+fn an_invalid_request_is_answered_by_an_error_and_the_connection_stays() {
     let (mut fixture, [one, two]) = two();
     let too_long = vec![b'x'; 1024 * 1024 + 1];
     let echo = [&[3], &too_long[..]].concat();
@@ -62,7 +62,7 @@ fn nonsense_is_told_and_the_connection_stays() {
 }
 
 #[test]
-fn a_relay_cut_by_a_close_reaches_nobody() {
+fn a_relay_cut_by_a_close_is_not_delivered() {
     let (mut fixture, [one, two]) = two();
     let whole = frame(relay(&[2], b"body"));
     for cut in 1..whole.len() {
@@ -76,7 +76,7 @@ fn a_relay_cut_by_a_close_reaches_nobody() {
 }
 
 #[test]
-fn a_frame_longer_than_any_request_is_told_and_closed() {
+fn a_frame_longer_than_any_request_is_answered_by_an_error_and_closed() {
     let (mut fixture, [one, _]) = two();
     fixture.feed(one, &(2 + 255 * 8 + 1024 * 1024 + 1_u32).to_be_bytes());
     assert!(fixture.read(one)[4..].starts_with(b"\xffframe-too-long "));
@@ -93,7 +93,7 @@ fn the_longest_relay_to_the_most_receivers_is_taken() {
     for user in &users[1..] {
         let outbox = fixture.endpoint.outbox(*user).unwrap();
         assert_eq!(outbox.len(), 4 + 9 + body.len());
-        // Every receiver's body is the same memory.
+        // All receivers share the memory of the body.
         let last = |conn: &ConnId| {
             fixture
                 .endpoint

@@ -1,4 +1,4 @@
-//! A hub's endpoint, and the peers of its connections as far as a socket shows them.
+//! The endpoint of a hub, with the peers' ends of its connections.
 
 use std::convert::Infallible;
 
@@ -25,26 +25,26 @@ impl Fixture {
         }
     }
 
-    /// A peer connects, and sends nothing yet.
+    /// A peer connects and sends nothing.
     pub(crate) fn accept(&mut self) -> ConnId {
         self.endpoint.accept(Time::ZERO).unwrap()
     }
 
-    /// A peer connects and says hello in length framing. The first becomes user 1, and so on.
+    /// A peer connects and sends an empty frame. The first becomes user 1, the next user 2.
     pub(crate) fn user(&mut self) -> ConnId {
         let conn = self.accept();
         self.feed(conn, &[0; 4]);
         conn
     }
 
-    /// A peer connects and says hello in lines.
+    /// A peer connects and sends an empty line.
     pub(crate) fn typist(&mut self) -> ConnId {
         let conn = self.accept();
         self.feed(conn, b"\n");
         conn
     }
 
-    /// The peer's bytes arrive.
+    /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
         self.endpoint.receive(Time::ZERO, conn, &mut input, &mut self.effects);
@@ -52,12 +52,12 @@ impl Fixture {
         self.endpoint.machine().audit().unwrap();
     }
 
-    /// The peer's FIN arrives.
+    /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
         self.endpoint.peer_closed(Time::ZERO, conn, &mut self.effects);
     }
 
-    /// What waits for the peer is written, and the peer reads it.
+    /// Writes the outbox; returns what the peer reads.
     pub(crate) fn read(&mut self, conn: ConnId) -> Vec<u8> {
         let bytes = match self.endpoint.outbox(conn) {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
@@ -68,18 +68,18 @@ impl Fixture {
         bytes
     }
 
-    /// The same, as text.
+    /// As `read`, as text.
     pub(crate) fn read_text(&mut self, conn: ConnId) -> String {
         String::from_utf8(self.read(conn)).unwrap()
     }
 
-    /// What a peer that speaks lines gets for what it types.
+    /// Sends lines; returns the answer.
     pub(crate) fn type_in(&mut self, conn: ConnId, typed: &str) -> String {
         self.feed(conn, typed.as_bytes());
         self.read_text(conn)
     }
 
-    /// What a peer that speaks frames gets for this payload.
+    /// Sends a payload in a frame; returns the answer.
     pub(crate) fn ask(&mut self, conn: ConnId, payload: &[u8]) -> Vec<u8> {
         self.feed(conn, &frame(payload));
         self.read(conn)

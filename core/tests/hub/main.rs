@@ -1,11 +1,11 @@
-//! The hub, through its endpoints: bytes in, bytes out.
+//! The hub through its endpoints: bytes in, bytes out.
 
 #![allow(clippy::unwrap_used)]
 
 mod binary;
-mod coming_back;
 mod fixture;
 mod partial;
+mod reconnecting;
 mod relay;
 mod sessions;
 mod spoken;

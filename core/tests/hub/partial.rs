@@ -1,4 +1,4 @@
-//! The bound on half-received messages, for relays that people type.
+//! The limit on partial messages, for relays in lines.
 
 use echosphere_core::connection::ConnectionConfig;
 
@@ -13,7 +13,7 @@ fn bounded() -> Fixture {
     })
 }
 
-/// The start of a relay to many, without its body.
+/// The start of a relay to many users, without its body.
 fn to_many(receivers: u64) -> String {
     let ids: Vec<String> = (1..=receivers).map(|id| id.to_string()).collect();
     format!("relay\n{}\n", ids.join(","))
@@ -44,7 +44,7 @@ fn every_form_of_half_a_relay_counts() {
 }
 
 #[test]
-fn what_is_skipped_of_a_refused_relay_does_not_count() {
+fn skipped_bytes_of_a_refused_relay_do_not_count() {
     let mut fixture = bounded();
     let typist = fixture.typist();
     fixture.feed(typist, b"relay\nnobody\n");
@@ -73,13 +73,13 @@ fn the_memory_of_half_typed_relays_is_bounded() {
         }
     });
     assert!(fixture.endpoint.counters().refused_partial > 100);
-    /// What connections, users and errors to be written take.
+    /// The memory of connections, users and errors in outboxes.
     const OTHERS: usize = 512 * 1024;
     assert!(used.bytes_current <= (BOUND + OTHERS) as i64, "{used:?}");
 }
 
 #[test]
-fn the_typist_is_told_in_a_line() {
+fn a_peer_that_speaks_lines_gets_the_error_in_a_line() {
     let mut fixture = bounded();
     let typist = fixture.typist();
     let told = fixture.type_in(typist, &("relay\n2\n".to_owned() + &"a line\n".repeat(10_000)));

@@ -1,4 +1,4 @@
-//! Who gets what.
+//! Which users receive a relay.
 
 use echosphere_core::CloseReason;
 use echosphere_core::Machine;
@@ -23,7 +23,7 @@ fn ids_start_at_one_and_are_never_used_again() {
 }
 
 #[test]
-fn whoever_has_shown_no_framing_is_not_there_yet() {
+fn a_connection_without_framing_is_not_a_user() {
     let mut fixture = Fixture::new();
     let one = fixture.user();
     let mute = fixture.accept();
@@ -57,7 +57,7 @@ fn bodies_of_one_sender_arrive_in_its_order() {
 }
 
 #[test]
-fn whoever_does_not_read_is_left_out_and_the_sender_is_told() {
+fn a_slow_receiver_is_left_out_and_named_in_the_receipt() {
     let config = ConnectionConfig {
         max_backlog: 1000,
         ..ConnectionConfig::default()
@@ -70,14 +70,14 @@ fn whoever_does_not_read_is_left_out_and_the_sender_is_told() {
     assert_eq!(receipt, frame([0x84, 1, 2, 0, 0, 0, 0, 0, 0, 0, 2]));
     assert!(fixture.read(three).ends_with(b"more"));
 
-    // It reads on: it is there again, and has missed what its sender knows of.
+    // Once it reads on, it receives again. Its sender was notified of what it missed.
     assert!(!fixture.read(slow).ends_with(b"more"));
     assert_eq!(fixture.ask(one, &relay(&[2], b"again")), frame([0x84, 1]));
     assert_eq!(fixture.read(slow), frame(delivery(1, b"again")));
 }
 
 #[test]
-fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
+fn a_slow_consumer_is_dropped_without_effect_on_others() {
     let config = ConnectionConfig {
         max_backlog: 1000,
         ..ConnectionConfig::default()
@@ -93,7 +93,7 @@ fn whoever_goes_on_not_reading_is_cut_and_nobody_else_notices() {
 }
 
 #[test]
-fn what_is_done_is_counted() {
+fn the_counters_count() {
     let config = ConnectionConfig {
         max_backlog: 1000,
         ..ConnectionConfig::default()
@@ -138,7 +138,7 @@ fn nothing_is_left_when_all_have_left() {
 }
 
 #[test]
-fn a_hub_that_drains_tells_everybody_and_ends() {
+fn a_draining_hub_closes_all_connections() {
     let mut fixture = Fixture::new();
     let one = fixture.user();
     let typist = fixture.typist();

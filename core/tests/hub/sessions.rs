@@ -1,4 +1,4 @@
-//! The hub's users, as their caller sees them.
+//! The sessions of a hub's client.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub(crate) struct Fixture {
     pub(crate) client: Client<ChaCha8Rng>,
     pub(crate) now: Time,
-    /// Of the attempts, in order.
+    /// All attempts, in order.
     pub(crate) dials: Vec<DialToken>,
 }
 
@@ -33,7 +33,7 @@ impl Fixture {
         }
     }
 
-    /// With session 1 connected.
+    /// A client with session 1 connected.
     fn connected() -> Self {
         let mut fixture = Self::new();
         fixture.command(Command::Connect { session: 1 });
@@ -59,7 +59,7 @@ impl Fixture {
         *self.dials.last().unwrap()
     }
 
-    /// The latest attempt succeeds.
+    /// The latest attempt connects.
     pub(crate) fn open(&mut self) -> Vec<Did> {
         self.handle(opened(self.dial()))
     }
@@ -113,7 +113,7 @@ pub(crate) fn ended(failure: Option<Failure>) -> Did {
 }
 
 #[test]
-fn what_is_asked_before_the_connection_is_sent_once_it_is_there() {
+fn requests_before_the_connection_are_sent_once_it_opens() {
     let mut fixture = Fixture::new();
     let did = fixture.command(Command::Connect { session: 1 });
     assert_eq!(did, [Action::Dial(fixture.dial())]);
@@ -124,7 +124,7 @@ fn what_is_asked_before_the_connection_is_sent_once_it_is_there() {
 }
 
 #[test]
-fn answers_belong_to_the_requests_in_order_and_deliveries_to_none() {
+fn answers_match_requests_in_order() {
     let mut fixture = Fixture::connected();
     fixture.ask(1, Request::List);
     fixture.ask(2, Request::Echo(Bytes::from_static(b"x")));
@@ -153,7 +153,7 @@ fn an_answer_to_something_else_ends_the_session() {
 }
 
 #[test]
-fn a_session_leaves_once_all_is_answered() {
+fn a_session_ends_once_all_requests_are_answered() {
     let mut fixture = Fixture::connected();
     fixture.ask(1, Request::Identity);
     assert_eq!(fixture.command(Command::Leave { session: 1 }), []);
@@ -165,7 +165,7 @@ fn a_session_leaves_once_all_is_answered() {
 }
 
 #[test]
-fn a_hub_that_does_not_answer_is_left() {
+fn without_an_answer_of_the_hub_the_session_ends() {
     let mut fixture = Fixture::connected();
     fixture.ask(1, Request::Identity);
     fixture.now = fixture.now + Duration::from_secs(10);
@@ -181,7 +181,7 @@ fn a_hub_that_does_not_answer_is_left() {
 }
 
 #[test]
-fn a_lost_connection_ends_the_session_with_the_hubs_last_words() {
+fn a_loss_ends_the_session_with_the_hubs_last_error() {
     let mut fixture = Fixture::connected();
     fixture.ask(1, Request::Identity);
     let words = Bytes::from_static(b"later");
@@ -193,7 +193,7 @@ fn a_lost_connection_ends_the_session_with_the_hubs_last_words() {
 }
 
 #[test]
-fn connecting_is_tried_again_until_its_time_is_over() {
+fn connecting_is_retried_until_the_time_limit() {
     let mut fixture = Fixture::new();
     fixture.command(Command::Connect { session: 1 });
     fixture.ask(1, Request::Identity);
@@ -240,7 +240,7 @@ fn attempts_that_are_never_answered_are_given_up() {
 }
 
 #[test]
-fn draining_lets_what_was_asked_be_answered() {
+fn draining_waits_for_answers() {
     let mut fixture = Fixture::connected();
     fixture.command(Command::Connect { session: 2 });
     fixture.ask(1, Request::Identity);
@@ -257,7 +257,7 @@ fn draining_lets_what_was_asked_be_answered() {
 }
 
 #[test]
-fn what_is_done_is_counted() {
+fn the_counters_count() {
     let mut fixture = Fixture::new();
     fixture.command(Command::Connect { session: 1 });
     fixture.ask(1, Request::Identity);

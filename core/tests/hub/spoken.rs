@@ -1,4 +1,4 @@
-//! What users' side of a connection says and reads in length framing.
+//! The user's side in length framing: what it sends and decodes.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::hub::{HubCodec, Message, Reply, Request, Unsent, UserIds};
@@ -21,7 +21,7 @@ fn ids<const N: usize>(ids: [u64; N]) -> UserIds {
 }
 
 #[test]
-fn every_request_is_said_as_the_hub_reads_it() {
+fn every_request_is_encoded_as_the_hub_decodes_it() {
     let body = Bytes::from_static(b"any\0bytes\n");
     let to = ids([2, 300]);
     assert_eq!(said(Request::Identity), frame([1]));
@@ -57,7 +57,7 @@ fn every_reply_is_read() {
 }
 
 #[test]
-fn what_is_no_reply_ends_the_stream() {
+fn an_invalid_reply_ends_the_stream() {
     for payload in [
         &b"\x01\0\0\0\0\0\0\0\x01"[..],
         b"\x81\0",
@@ -74,7 +74,7 @@ fn what_is_no_reply_ends_the_stream() {
 }
 
 #[test]
-fn a_farewell_may_come_in_a_line() {
+fn a_final_error_may_arrive_in_a_line() {
     let reply = Reply::Error(ErrorCode::Full, "try later".into());
     let farewell = read(b"error full try later\n");
     assert_eq!(farewell, Ok(Some(Decoded::Message(Message::Reply(reply)))));
@@ -89,7 +89,7 @@ fn a_keepalive_is_an_empty_frame() {
 }
 
 #[test]
-fn the_hub_speaks_as_it_is_spoken_to() {
+fn the_hub_answers_in_the_framing_of_the_peer() {
     let mut hub = HubCodec::accepted();
     assert_eq!(hub.framing(), None);
     hub.decode(&mut BytesMut::from("list\n")).unwrap();

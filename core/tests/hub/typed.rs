@@ -1,8 +1,8 @@
-//! What people type at the hub, or paste, or pipe.
+//! Requests in lines: typed, pasted or piped.
 
 use crate::fixture::{Fixture, delivery, frame};
 
-/// A hub with a user 1 that types, and 2 and 3 that do not.
+/// A hub whose user 1 speaks lines, and users 2 and 3 do not.
 fn three() -> (Fixture, [echosphere_core::ConnId; 3]) {
     let mut fixture = Fixture::new();
     let conns = [fixture.typist(), fixture.user(), fixture.user()];
@@ -10,7 +10,7 @@ fn three() -> (Fixture, [echosphere_core::ConnId; 3]) {
 }
 
 #[test]
-fn requests_are_answered_in_words() {
+fn requests_in_lines_are_answered_in_lines() {
     let (mut fixture, [typist, ..]) = three();
     assert_eq!(fixture.type_in(typist, "identity\n"), "identity 1\n");
     assert_eq!(fixture.type_in(typist, "list\r\n"), "list 2,3\n");
@@ -20,13 +20,13 @@ fn requests_are_answered_in_words() {
 }
 
 #[test]
-fn whoever_is_alone_is_told_so() {
+fn the_list_of_a_lone_user_is_empty() {
     let mut fixture = Fixture::new();
     let typist = fixture.typist();
     assert_eq!(fixture.type_in(typist, "list\n"), "list nobody\n");
 }
 
-/// Every way to send the body of the seed's example, and what of it the receivers get.
+/// Every way to send one body in lines, and what the receivers get.
 const WAYS: [(&str, &str); 9] = [
     ("relay\n2,3\nfoo bar\numad?\n\n\n", "foo bar\numad?"),
     ("relay\r\n2,3\r\nfoo bar\r\numad?\r\n\r\n\r\n", "foo bar\numad?"),
@@ -117,14 +117,14 @@ fn a_relay_that_the_end_of_input_cuts_short_is_refused() {
 }
 
 #[test]
-fn typists_see_who_sent_what_and_how_much() {
+fn deliveries_in_lines_show_sender_and_length() {
     let (mut fixture, [typist, two, _]) = three();
     fixture.feed(two, &frame(crate::fixture::relay(&[1], b"line one\nline two")));
     assert_eq!(fixture.read_text(typist), "from 2, 17 bytes:\nline one\nline two\n");
 }
 
 #[test]
-fn the_receipt_names_those_who_are_not_there() {
+fn the_receipt_names_users_that_are_not_connected() {
     let (mut fixture, [typist, ..]) = three();
     assert_eq!(
         fixture.type_in(typist, "relay 9,2,7 x\n"),
@@ -133,7 +133,7 @@ fn the_receipt_names_those_who_are_not_there() {
 }
 
 #[test]
-fn mistakes_are_told_and_the_next_request_is_understood() {
+fn invalid_requests_are_answered_by_errors_and_the_next_one_works() {
     let many = (1..=256).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
     let long = "x".repeat(1024 * 1024 + 1);
     for (typed, code) in [
@@ -177,7 +177,7 @@ fn mistakes_are_told_and_the_next_request_is_understood() {
 }
 
 #[test]
-fn a_body_of_the_longest_length_is_taken_in_every_form() {
+fn a_body_of_the_longest_length_is_accepted_in_every_form() {
     let long = "x".repeat(1024 * 1024);
     for typed in [
         format!("relay 2 {long}\n"),
@@ -198,7 +198,7 @@ fn an_echo_of_the_longest_length_is_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_shown_as_far_as_it_is_short() {
+fn errors_show_an_excerpt_of_the_input() {
     let (mut fixture, [typist, ..]) = three();
     let (fits, long) = ("x".repeat(24), "x".repeat(25));
     let told = fixture.type_in(typist, &format!("relay {fits} hello\n"));

@@ -1,5 +1,5 @@
-//! Memory that servers hold, by what their allocator has given out: what an idle connection keeps after each kind of
-//! traffic, and what is left when all have gone.
+//! The memory of servers, as counted by the allocator: what an idle connection keeps after each kind of traffic, and
+//! what is left when all connections have ended.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod traffic;
@@ -8,17 +8,17 @@ mod world;
 use traffic::{chat, echo, hub, numbers};
 use world::{End, World};
 
-/// More lives than any table or heap of a server needs to reach its full size.
+/// More than any table or heap of a server needs to reach its full size.
 const LIVES: usize = 1000;
-/// Connections at once.
+/// Connections at the same time.
 const CONNECTIONS: usize = 50;
-/// What a server may hold after its first traffic, and did not before: its tables and pools have grown to what was under
-/// way at once. In bytes, for each of the connections.
+/// Bytes per connection that a server may keep after its first traffic: tables and pools have grown to what was in
+/// progress at the same time.
 const KEPT: i64 = 64;
-/// The same, where up to 500 messages were under way at once.
+/// As `KEPT`, where up to 500 messages were in progress at the same time.
 const KEPT_OF_MANY: i64 = 8192;
 
-/// For each kind of traffic of each system and each way in which connections end: 1,000 of them leave nothing behind.
+/// After each kind of traffic of each system and each way to end a connection: 1,000 connections leave nothing behind.
 #[test]
 fn a_thousand_connections_leave_nothing_behind() {
     fn check<S: world::System>(name: &str, world: fn() -> World<S>, traffic: world::Traffic<S>) {
@@ -48,13 +48,13 @@ fn a_thousand_connections_leave_nothing_behind() {
         .for_each(|(name, traffic)| check(name, numbers::world, *traffic));
 }
 
-/// An idle connection keeps nothing of what it has sent and received.
+/// An idle connection keeps nothing of its traffic.
 #[test]
 fn an_idle_connection_keeps_nothing_of_its_traffic() {
     fn check<S: world::System>(name: &str, mut world: World<S>, traffic: world::Traffic<S>) {
-        // A server of one connection is measured with one.
+        // A server with one session is measured with one connection.
         let connections = if S::ALONE { 1 } else { CONNECTIONS };
-        // The tables have their size.
+        // Tables reach their size.
         let ids: Vec<_> = (0..connections).map(|_| world.open(traffic)).collect();
         world.talk(ids[0], traffic);
         ids.into_iter().for_each(|id| world.close(id));
@@ -64,11 +64,11 @@ fn an_idle_connection_keeps_nothing_of_its_traffic() {
         let each = kept.bytes_current / connections as i64;
         let most = if traffic.many { KEPT_OF_MANY } else { KEPT };
         assert!(each <= most, "{name}: {each} bytes of each connection, {kept:?}");
-        // A chat's messages are numbered, and cannot be sent again.
+        // The messages of a chat are numbered and cannot be sent again.
         if S::ALONE {
             return;
         }
-        // By chance, one connection can be sent more at once than ever before, and others less.
+        // A random choice may give one connection more at a time than ever before.
         let most = if traffic.many { KEPT_OF_MANY } else { 0 };
         let again = talk();
         assert!(again.bytes_current / connections as i64 <= most, "{name}: {again:?}");
@@ -87,17 +87,17 @@ fn an_idle_connection_keeps_nothing_of_its_traffic() {
     }
 }
 
-/// What is held of a short message is its own size, and not that of the buffer that it was read into.
+/// A held short message takes its own size, not that of the read buffer.
 #[test]
-fn what_is_held_of_a_message_is_not_the_buffer_it_came_in() {
-    /// Its entry in the books, its place in queues that grow by doubling, and its bytes.
+fn a_held_message_does_not_keep_its_read_buffer() {
+    /// An entry in the tables, its share of queues that grow by doubling, and its bytes.
     const MOST: i64 = 1024;
     const MESSAGES: u64 = 100;
     fn check<S: world::System>(name: &str, mut world: World<S>, frame: fn(u64) -> Vec<u8>) {
         let (id, _) = (world.open(S::HELLO), (!S::ALONE).then(|| world.open(S::HELLO)));
         let mut all = 1..;
         let mut say = |count| (0..count).for_each(|_| world.receive(id, &frame(all.next().unwrap())));
-        // The tables have their size.
+        // Tables reach their size.
         say(2 * MESSAGES);
         let held = allocation_counter::measure(|| say(MESSAGES));
         let each = held.bytes_current / MESSAGES as i64;

@@ -1,4 +1,4 @@
-//! Each kind of traffic of each system.
+//! The kinds of traffic of each system.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn hello() -> Vec<Vec<u8>> {
     vec![frame("")]
 }
 
-/// The same in pieces of so many bytes.
+/// The bytes in pieces of this size.
 fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
     bytes.chunks(size).map(<[u8]>::to_vec).collect()
 }
@@ -128,7 +128,7 @@ pub(crate) mod hub {
         }
     }
 
-    /// To users 1 and 2, of whom one may be there.
+    /// A relay to users 1 and 2, of which one may be connected.
     pub(crate) fn relay(body: &[u8]) -> Vec<u8> {
         frame([&[4, 2][..], &1_u64.to_be_bytes(), &2_u64.to_be_bytes(), body].concat())
     }
@@ -182,7 +182,7 @@ pub(crate) mod chat {
         }
     }
 
-    /// Session 0 is not kept.
+    /// A session with number 0 is not kept.
     fn begin() -> Vec<Vec<u8>> {
         vec![frame([&[1][..], &[0; 8]].concat())]
     }

@@ -1,4 +1,4 @@
-//! A server, and peers that send what they are told to.
+//! A server, and peers that send given bytes.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
@@ -6,19 +6,19 @@ use echosphere_core::endpoint::{Effects, Endpoint};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, Machine, Time};
 
-/// Bytes that a driver asks for in one read.
+/// The size of a driver's read buffer.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What is sent on a connection, piece by piece; an empty piece lets a second pass.
+/// The pieces that a peer sends; an empty piece waits for a second.
 pub(crate) type Pieces = fn() -> Vec<Vec<u8>>;
 
 /// A kind of traffic.
 pub(crate) struct Traffic<S> {
-    /// What a connection begins with, before it is idle for the first time.
+    /// What a connection sends first, before it is idle.
     pub(crate) hello: Pieces,
-    /// What it then sends.
+    /// What it sends then.
     pub(crate) pieces: Pieces,
-    /// Whether it has many messages under way at once.
+    /// Whether many messages are in progress at the same time.
     pub(crate) many: bool,
     pub(crate) system: std::marker::PhantomData<S>,
 }
@@ -34,12 +34,12 @@ impl<S> Copy for Traffic<S> {}
 pub(crate) trait System: Sized {
     type Server: Machine<Message: Clone>;
     type Codec: Codec<Message = <Self::Server as Machine>::Message> + Clone;
-    /// Whether it has one connection at a time.
+    /// Whether the server has one session at a time.
     const ALONE: bool;
-    /// A connection that says hello and no more.
+    /// A connection that sends only its hello.
     const HELLO: Traffic<Self>;
 
-    /// What a peer answers to what it has read, at once.
+    /// A peer's answers to what it has read.
     fn answers(read: &[u8]) -> Vec<u8>;
 }
 
@@ -93,7 +93,7 @@ impl<S: System> World<S> {
         assert!(self.endpoint.is_zero(), "something is left");
     }
 
-    /// A connection that is idle.
+    /// Opens a connection, which is idle then.
     pub(crate) fn open(&mut self, traffic: Traffic<S>) -> ConnId {
         let id = self.endpoint.accept(self.now).unwrap();
         self.open.push(id);
@@ -104,7 +104,7 @@ impl<S: System> World<S> {
         id
     }
 
-    /// All that a connection sends, with all answers.
+    /// Sends all pieces of a connection and exchanges all answers.
     pub(crate) fn talk(&mut self, id: ConnId, traffic: Traffic<S>) {
         for piece in (traffic.pieces)() {
             if piece.is_empty() {
@@ -120,7 +120,7 @@ impl<S: System> World<S> {
         self.endpoint.peer_closed(self.now, id, &mut self.effects);
         self.exchange();
         self.open.retain(|open| *open != id);
-        // A session is kept for a while.
+        // Lets a kept session expire.
         while let Some(due) = self.endpoint.next_deadline().filter(|_| self.open.is_empty()) {
             self.now = due;
             self.endpoint.expire(due, &mut self.effects);
@@ -128,7 +128,7 @@ impl<S: System> World<S> {
         self.exchange();
     }
 
-    /// Reads as a driver does, into a buffer that serves all connections.
+    /// Reads as a driver does, into one buffer for all connections.
     pub(crate) fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         for part in bytes.chunks(READ_BYTES) {
             self.scratch.clear();
@@ -148,7 +148,7 @@ impl<S: System> World<S> {
         self.now = until;
     }
 
-    /// Everybody reads and answers, until nobody says anything more.
+    /// Lets all peers read and answer until nothing is sent any more.
     fn exchange(&mut self) {
         loop {
             self.effects.notices.clear();
@@ -177,7 +177,7 @@ impl<S: System> World<S> {
             .outbox(id)
             .map(|outbox| outbox.chunks().collect::<Vec<_>>());
         let read = chunks.map_or_else(Bytes::new, |chunks| chunks.concat().into());
-        // Requests that a server does not know are meant to be; anything else is not.
+        // Unknown requests are part of the traffic; no other error is.
         let refused = read.windows(6).any(|six| six == b"comes ");
         assert!(!refused, "{}", read.escape_ascii());
         self.endpoint.wrote(id, read.len());
@@ -188,7 +188,7 @@ impl<S: System> World<S> {
     }
 }
 
-/// The payloads of the frames that were read.
+/// The payloads of the frames in `read`.
 pub(crate) fn payloads(mut read: &[u8]) -> Vec<&[u8]> {
     let mut all = Vec::new();
     while let Some((length, rest)) = read.split_first_chunk() {

@@ -5,7 +5,7 @@ use echosphere_core::numbers::ServerConfig;
 use crate::fixture::{Fixture, MAX_BACKLOG, TTL, numbers};
 
 #[test]
-fn a_server_keeps_so_many_sessions_and_tells_the_next() {
+fn a_session_over_the_limit_is_refused() {
     let mut fixture = Fixture::with(ServerConfig {
         max_sessions: 2,
         ..ServerConfig::default()
@@ -23,7 +23,7 @@ fn a_server_keeps_so_many_sessions_and_tells_the_next() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_has_its_numbers_wait_and_none_is_left_out() {
+fn numbers_wait_for_a_peer_that_does_not_read() {
     let mut fixture = Fixture::with(ServerConfig {
         period: Duration::from_millis(1),
         ..ServerConfig::default()
@@ -41,7 +41,7 @@ fn a_peer_that_does_not_read_has_its_numbers_wait_and_none_is_left_out() {
 }
 
 #[test]
-fn a_period_of_nothing_does_not_hang_the_server() {
+fn a_period_of_zero_does_not_hang_the_server() {
     let mut fixture = Fixture::with(ServerConfig {
         period: Duration::ZERO,
         ..ServerConfig::default()

@@ -15,25 +15,25 @@ use crate::fixture::{UUID, whole};
 
 const KEY: u64 = 1;
 
-/// A client with one stream, whose connections the test plays.
-struct Play {
+/// A client with one stream. The test plays its connections.
+struct Fixture {
     client: Client<ChaCha8Rng>,
     now: Time,
     conn: u32,
-    /// Of all dials.
+    /// All attempts.
     tokens: BTreeSet<DialToken>,
 }
 
-impl Play {
+impl Fixture {
     fn new(want: StreamSpec) -> (Self, Vec<Action<Message, Notice>>) {
-        let mut play = Self {
+        let mut fixture = Self {
             client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
             conn: 0,
             tokens: BTreeSet::new(),
         };
-        let actions = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
-        (play, actions)
+        let actions = fixture.event(Event::Command(Command::Get { key: KEY, stream: want }));
+        (fixture, actions)
     }
 
     fn event(&mut self, event: Event<Message, Command>) -> Vec<Action<Message, Notice>> {
@@ -49,7 +49,7 @@ impl Play {
         }
     }
 
-    /// The dial that `actions` ask for succeeds; returns the request.
+    /// The attempt in `actions` connects. Returns the request.
     fn connect(&mut self, actions: &[Action<Message, Notice>]) -> Message {
         let [Action::Dial(token)] = *actions else {
             panic!("{actions:?}")
@@ -80,7 +80,7 @@ impl Play {
         self.event(Event::Closed(self.id(), CloseReason::Reset))
     }
 
-    /// The next deadline comes.
+    /// Waits for the next deadline.
     fn wait(&mut self) -> Vec<Action<Message, Notice>> {
         self.now = self.client.next_deadline().unwrap();
         self.event(Event::Deadline)
@@ -116,13 +116,13 @@ fn failure(actions: &[Action<Message, Notice>]) -> Failure {
 
 #[test]
 fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 2, after: None });
-    assert_eq!(play.connect(&dial), Message::Start);
-    assert_eq!(play.number(u64::MAX), [number(1, u64::MAX)]);
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 2, after: None });
+    assert_eq!(fixture.connect(&dial), Message::Start);
+    assert_eq!(fixture.number(u64::MAX), [number(1, u64::MAX)]);
     let total = Total::Sum(u128::from(u64::MAX) + u128::from(u64::MAX - 2));
-    let conn = play.id();
+    let conn = fixture.id();
     assert_eq!(
-        play.number(u64::MAX - 2),
+        fixture.number(u64::MAX - 2),
         [
             number(2, u64::MAX - 2),
             Action::Send(conn, Message::End),
@@ -130,83 +130,83 @@ fn a_stateless_stream_ends_with_its_sum_and_is_ended() {
             Action::Notify(Notice::Done { key: KEY, total }),
         ]
     );
-    assert!(play.client.is_zero());
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
-fn a_stateless_stream_goes_on_after_its_last_number() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 3, after: None });
-    play.connect(&dial);
-    play.number(5);
-    pause(&play.break_connection());
-    let dial = play.wait();
-    assert_eq!(play.connect(&dial), Message::Continue(5));
+fn a_stateless_stream_continues_after_its_last_number() {
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 3, after: None });
+    fixture.connect(&dial);
+    fixture.number(5);
+    pause(&fixture.break_connection());
+    let dial = fixture.wait();
+    assert_eq!(fixture.connect(&dial), Message::Continue(5));
     let resumed = Action::Notify(Notice::Resumed { key: KEY, count: 1 });
-    assert_eq!(play.number(15), [resumed, number(2, 15)]);
+    assert_eq!(fixture.number(15), [resumed, number(2, 15)]);
     assert_eq!(
-        failure(&play.number(46)),
+        failure(&fixture.number(46)),
         Failure::ProtocolViolation,
         "not what comes after 15"
     );
 }
 
 #[test]
-fn a_session_is_gone_on_with_by_count_and_its_checksum_holds() {
+fn a_session_is_resumed_by_count_with_the_right_checksum() {
     let all = whole(UUID, 3);
-    let (mut play, dial) = Play::new(session(3, None));
-    assert!(matches!(play.connect(&dial), Message::StartSession { n: 3, .. }));
-    play.number(all[0]);
-    play.break_connection();
-    let dial = play.wait();
-    let request = play.connect(&dial);
+    let (mut fixture, dial) = Fixture::new(session(3, None));
+    assert!(matches!(fixture.connect(&dial), Message::StartSession { n: 3, .. }));
+    fixture.number(all[0]);
+    fixture.break_connection();
+    let dial = fixture.wait();
+    let request = fixture.connect(&dial);
     assert!(
         matches!(request, Message::ContinueSession { last, count: Some(1), .. } if last == all[0]),
         "{request:?}"
     );
-    assert_eq!(play.number(1), []);
-    assert_eq!(play.number(all[0] % 123_456), []);
+    assert_eq!(fixture.number(1), []);
+    assert_eq!(fixture.number(all[0] % 123_456), []);
     let resumed = Action::Notify(Notice::Resumed { key: KEY, count: 1 });
-    assert_eq!(play.number(all[1]), [resumed, number(2, all[1])]);
-    play.number(all[2]);
+    assert_eq!(fixture.number(all[1]), [resumed, number(2, all[1])]);
+    fixture.number(all[2]);
     let valid = Total::Checksum {
         value: all[3],
         valid: true,
     };
     let done = Notice::Done { key: KEY, total: valid };
-    assert_eq!(play.number(all[3]).last(), Some(&Action::Notify(done)));
-    assert!(play.client.is_zero());
+    assert_eq!(fixture.number(all[3]).last(), Some(&Action::Notify(done)));
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
-fn a_checksum_that_does_not_match_is_told() {
+fn a_wrong_checksum_is_reported() {
     let all = whole(UUID, 1);
-    let (mut play, dial) = Play::new(session(1, None));
-    play.connect(&dial);
-    play.number(all[0] ^ 1);
+    let (mut fixture, dial) = Fixture::new(session(1, None));
+    fixture.connect(&dial);
+    fixture.number(all[0] ^ 1);
     let total = Total::Checksum {
         value: all[1],
         valid: false,
     };
     let done = Notice::Done { key: KEY, total };
-    assert_eq!(play.number(all[1]).last(), Some(&Action::Notify(done)));
+    assert_eq!(fixture.number(all[1]).last(), Some(&Action::Notify(done)));
 }
 
 #[test]
-fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
+fn a_wrong_count_or_checksum_so_far_is_reported() {
     for replies in [&[2][..], &[1, 0]] {
-        let (mut play, dial) = Play::new(session(3, None));
-        play.connect(&dial);
-        play.number(7);
-        play.break_connection();
-        let dial = play.wait();
-        play.connect(&dial);
-        let told: Vec<_> = replies.iter().flat_map(|reply| play.number(*reply)).collect();
+        let (mut fixture, dial) = Fixture::new(session(3, None));
+        fixture.connect(&dial);
+        fixture.number(7);
+        fixture.break_connection();
+        let dial = fixture.wait();
+        fixture.connect(&dial);
+        let told: Vec<_> = replies.iter().flat_map(|reply| fixture.number(*reply)).collect();
         assert_eq!(failure(&told), Failure::ProtocolViolation);
     }
-    let (mut play, dial) = Play::new(session(3, Some(7)));
-    play.connect(&dial);
+    let (mut fixture, dial) = Fixture::new(session(3, Some(7)));
+    fixture.connect(&dial);
     assert_eq!(
-        failure(&play.number(4)),
+        failure(&fixture.number(4)),
         Failure::ProtocolViolation,
         "more than there are"
     );
@@ -215,32 +215,32 @@ fn a_count_or_a_checksum_so_far_that_does_not_match_is_told() {
 #[test]
 fn a_session_of_an_earlier_run_takes_its_count_and_checksum_from_the_server() {
     let all = whole(UUID, 3);
-    let (mut play, dial) = Play::new(session(3, Some(all[1])));
-    let request = play.connect(&dial);
+    let (mut fixture, dial) = Fixture::new(session(3, Some(all[1])));
+    let request = fixture.connect(&dial);
     assert!(
         matches!(request, Message::ContinueSession { count: None, .. }),
         "{request:?}"
     );
-    play.number(2);
-    play.number((all[0] % 123_456 + all[1] % 123_456) % 123_456);
-    assert_eq!(play.number(all[2]).last(), Some(&number(3, all[2])));
+    fixture.number(2);
+    fixture.number((all[0] % 123_456 + all[1] % 123_456) % 123_456);
+    assert_eq!(fixture.number(all[2]).last(), Some(&number(3, all[2])));
     let total = Total::Checksum {
         value: all[3],
         valid: true,
     };
     assert_eq!(
-        play.number(all[3]).last(),
+        fixture.number(all[3]).last(),
         Some(&Action::Notify(Notice::Done { key: KEY, total }))
     );
 }
 
 #[test]
-fn a_client_cut_off_before_the_first_number_finds_out_whether_its_session_was_begun() {
-    let (mut play, dial) = Play::new(session(3, None));
-    play.connect(&dial);
-    play.break_connection();
-    let dial = play.wait();
-    let request = play.connect(&dial);
+fn a_client_without_a_number_detects_whether_its_session_exists() {
+    let (mut fixture, dial) = Fixture::new(session(3, None));
+    fixture.connect(&dial);
+    fixture.break_connection();
+    let dial = fixture.wait();
+    let request = fixture.connect(&dial);
     assert!(
         matches!(
             request,
@@ -252,127 +252,127 @@ fn a_client_cut_off_before_the_first_number_finds_out_whether_its_session_was_be
         ),
         "{request:?}"
     );
-    let instead = play.error(ErrorCode::UnknownSession);
+    let instead = fixture.error(ErrorCode::UnknownSession);
     assert!(
         matches!(instead.as_slice(), [Action::Send(_, Message::StartSession { .. })]),
         "{instead:?}"
     );
-    // Not again: somebody else has it.
+    // Not again: another client has the uuid.
     assert!(matches!(
-        failure(&play.error(ErrorCode::UuidTaken)),
+        failure(&fixture.error(ErrorCode::UuidTaken)),
         Failure::Rejected(ErrorCode::UuidTaken, _)
     ));
 }
 
 #[test]
-fn a_session_that_the_server_has_forgotten_is_over() {
-    let (mut play, dial) = Play::new(session(3, None));
-    play.connect(&dial);
-    play.number(7);
-    play.break_connection();
-    let dial = play.wait();
-    play.connect(&dial);
-    let failed = failure(&play.error(ErrorCode::UnknownSession));
+fn an_unknown_session_ends() {
+    let (mut fixture, dial) = Fixture::new(session(3, None));
+    fixture.connect(&dial);
+    fixture.number(7);
+    fixture.break_connection();
+    let dial = fixture.wait();
+    fixture.connect(&dial);
+    let failed = failure(&fixture.error(ErrorCode::UnknownSession));
     assert_eq!(
         failed,
         Failure::Rejected(ErrorCode::UnknownSession, Bytes::from_static(b"why"))
     );
-    assert!(play.client.is_zero());
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
 fn pauses_double_and_a_reply_begins_them_anew() {
-    let (mut play, mut dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
+    let (mut fixture, mut dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     let mut value = 1;
     for round in 0..2 {
         for retry in 0..4_u32 {
             let Some(Action::Dial(token)) = dial.first().cloned() else {
                 panic!("{dial:?}")
             };
-            let (after, why) = pause(&play.event(Event::DialFailed(token, DialError::Refused)));
+            let (after, why) = pause(&fixture.event(Event::DialFailed(token, DialError::Refused)));
             assert_eq!(why, Failure::Dial(DialError::Refused));
             let step = Duration::from_millis(500) * 2_u32.pow(retry + round);
             assert!(step / 2 <= after && after <= step, "{after:?} of {step:?}");
-            dial = play.wait();
+            dial = fixture.wait();
         }
-        play.connect(&dial);
-        play.number(value);
+        fixture.connect(&dial);
+        fixture.number(value);
         value = value.wrapping_mul(3);
-        // This break is the first after a reply.
-        pause(&play.break_connection());
-        dial = play.wait();
+        // This is the first break after a reply.
+        pause(&fixture.break_connection());
+        dial = fixture.wait();
     }
 }
 
 #[test]
 fn without_a_reply_in_time_it_gives_up() {
-    let (mut play, mut actions) = Play::new(StreamSpec::Stateless { n: 9, after: None });
+    let (mut fixture, mut actions) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     loop {
         match actions.as_slice() {
-            [Action::Dial(token)] => actions = play.event(Event::DialFailed(*token, DialError::Refused)),
-            [Action::Notify(Notice::Retrying { .. })] => actions = play.wait(),
+            [Action::Dial(token)] => actions = fixture.event(Event::DialFailed(*token, DialError::Refused)),
+            [Action::Notify(Notice::Retrying { .. })] => actions = fixture.wait(),
             other => {
                 assert_eq!(failure(other), Failure::Dial(DialError::Refused));
                 break;
             }
         }
     }
-    assert!(play.now <= Time::ZERO + ClientConfig::default().give_up_after);
-    assert!(play.now.since(Time::ZERO) > ClientConfig::default().give_up_after / 2);
-    assert!(play.client.is_zero());
+    assert!(fixture.now <= Time::ZERO + ClientConfig::default().give_up_after);
+    assert!(fixture.now.since(Time::ZERO) > ClientConfig::default().give_up_after / 2);
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
-fn a_stream_slower_than_its_patience_is_gone_on_with() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
-    play.connect(&dial);
-    play.number(5);
-    play.now = play.now + 10 * ClientConfig::default().give_up_after;
-    let (after, _) = pause(&play.break_connection());
+fn a_stream_slower_than_the_timeout_is_resumed() {
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
+    fixture.connect(&dial);
+    fixture.number(5);
+    fixture.now = fixture.now + 10 * ClientConfig::default().give_up_after;
+    let (after, _) = pause(&fixture.break_connection());
     assert!(after <= ClientConfig::default().backoff.first);
-    let dial = play.wait();
-    assert_eq!(play.connect(&dial), Message::Continue(5));
+    let dial = fixture.wait();
+    assert_eq!(fixture.connect(&dial), Message::Continue(5));
 }
 
 #[test]
 fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
-    play.connect(&dial);
-    let actions = play.wait();
-    assert!(actions.contains(&Action::Close(play.id(), CloseReason::TimedOut)));
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
+    fixture.connect(&dial);
+    let actions = fixture.wait();
+    assert!(actions.contains(&Action::Close(fixture.id(), CloseReason::TimedOut)));
     assert_eq!(pause(&actions).1, Failure::TimedOut);
-    // Between numbers, as much time may pass as the server's period is long.
-    let dial = play.wait();
-    play.connect(&dial);
-    play.number(3);
-    assert_eq!(play.client.next_deadline(), None);
+    // Numbers may be as far apart as the server's period.
+    let dial = fixture.wait();
+    fixture.connect(&dial);
+    fixture.number(3);
+    assert_eq!(fixture.client.next_deadline(), None);
 }
 
 #[test]
-fn an_attempt_to_connect_that_nobody_answers_is_given_up_and_made_again() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 9, after: None });
+fn an_unanswered_attempt_is_abandoned_and_retried() {
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     let Some(Action::Dial(token)) = dial.first().cloned() else {
         panic!("{dial:?}")
     };
-    let actions = play.wait();
+    let actions = fixture.wait();
     assert_eq!(actions[0], Action::AbandonDial(token));
     assert_eq!(pause(&actions).1, Failure::TimedOut);
-    assert!(play.now.since(Time::ZERO) < ClientConfig::default().give_up_after / 2);
-    let dial = play.wait();
-    assert_eq!(play.connect(&dial), Message::Start);
+    assert!(fixture.now.since(Time::ZERO) < ClientConfig::default().give_up_after / 2);
+    let dial = fixture.wait();
+    assert_eq!(fixture.connect(&dial), Message::Start);
 }
 
 #[test]
-fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
+fn retryable_errors_are_retried_and_others_end_the_stream() {
     for code in [
         ErrorCode::Full,
         ErrorCode::ShuttingDown,
         ErrorCode::TooManySessions,
         ErrorCode::TakenOver,
     ] {
-        let (mut play, dial) = Play::new(session(3, None));
-        play.connect(&dial);
-        let why = pause(&play.error(code)).1;
+        let (mut fixture, dial) = Fixture::new(session(3, None));
+        fixture.connect(&dial);
+        let why = pause(&fixture.error(code)).1;
         assert_eq!(why, Failure::Rejected(code, Bytes::from_static(b"why")));
     }
     for code in [
@@ -381,40 +381,40 @@ fn errors_that_pass_are_waited_for_and_others_end_the_stream() {
         ErrorCode::BadNumber,
         ErrorCode::Unknown,
     ] {
-        let (mut play, dial) = Play::new(session(3, None));
-        play.connect(&dial);
-        failure(&play.error(code));
-        assert!(play.client.is_zero());
+        let (mut fixture, dial) = Fixture::new(session(3, None));
+        fixture.connect(&dial);
+        failure(&fixture.error(code));
+        assert!(fixture.client.is_zero());
     }
 }
 
 #[test]
-fn a_client_that_drains_ends_its_streams() {
-    let (mut play, dial) = Play::new(session(3, None));
+fn a_draining_client_ends_its_streams() {
+    let (mut fixture, dial) = Fixture::new(session(3, None));
     let [Action::Dial(DialToken(token))] = *dial else {
         panic!("{dial:?}")
     };
-    let actions = play.event(Event::Drain);
+    let actions = fixture.event(Event::Drain);
     assert_eq!(actions[0], Action::AbandonDial(DialToken(token)));
     assert_eq!(failure(&actions), Failure::ShuttingDown);
-    assert!(play.client.is_zero());
+    assert!(fixture.client.is_zero());
 }
 
 #[test]
-fn what_is_done_is_counted() {
-    let (mut play, dial) = Play::new(StreamSpec::Stateless { n: 2, after: None });
-    assert!(!play.client.is_zero());
-    play.connect(&dial);
-    play.number(5);
-    assert!(!play.client.is_zero());
-    play.break_connection();
-    let dial = play.wait();
-    play.connect(&dial);
-    play.number(15);
+fn the_counters_count() {
+    let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 2, after: None });
+    assert!(!fixture.client.is_zero());
+    fixture.connect(&dial);
+    fixture.number(5);
+    assert!(!fixture.client.is_zero());
+    fixture.break_connection();
+    let dial = fixture.wait();
+    fixture.connect(&dial);
+    fixture.number(15);
     let want = StreamSpec::Stateless { n: 2, after: None };
-    let dial = play.event(Event::Command(Command::Get { key: KEY, stream: want }));
-    play.connect(&dial);
-    play.error(ErrorCode::WrongMode);
+    let dial = fixture.event(Event::Command(Command::Get { key: KEY, stream: want }));
+    fixture.connect(&dial);
+    fixture.error(ErrorCode::WrongMode);
     let expected = ClientCounters {
         asked: 2,
         attempts: 3,
@@ -423,5 +423,5 @@ fn what_is_done_is_counted() {
         done: 1,
         failed: 1,
     };
-    assert_eq!(*play.client.counters(), expected);
+    assert_eq!(*fixture.client.counters(), expected);
 }

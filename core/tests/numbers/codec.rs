@@ -55,7 +55,7 @@ fn each_mistake_has_its_error() {
 }
 
 #[test]
-fn the_seeds_words_are_in_the_errors() {
+fn errors_contain_the_words_of_the_seed_project() {
     let mut fixture = Fixture::new();
     let (conn, said) = fixture.open("START x 5\n");
     assert!(said.starts_with("error invalid-uuid invalid uuid"), "{said}");

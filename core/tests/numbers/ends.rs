@@ -1,4 +1,4 @@
-//! How long a session is kept: from when its loss is noticed, or its end acknowledged.
+//! How long a session is kept after its loss was noticed or its end acknowledged.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use echosphere_core::numbers::ServerConfig;
 
 use crate::fixture::{Fixture, IDLE_TIMEOUT, PERIOD, TTL, UUID, checksum, numbers, whole};
 
-/// The idle time-out in length framing, which is also how long the client's end is waited for.
+/// The idle time-out in length framing; also how long the server waits for the client to close.
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
 
-/// A fixture with a session of 2 whose end was sent, and its connection.
+/// A session of 2 numbers whose end was sent, and its connection.
 fn ended() -> (Fixture, echosphere_core::ConnId) {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open(&format!("START {UUID} 2\n"));
@@ -20,7 +20,7 @@ fn ended() -> (Fixture, echosphere_core::ConnId) {
 }
 
 #[test]
-fn an_end_that_nobody_acknowledges_keeps_the_session_for_its_time_from_when_the_loss_is_noticed() {
+fn the_session_of_an_unacknowledged_end_is_kept_from_the_noticed_loss_on() {
     let (mut fixture, _) = ended();
     fixture.pass(WAIT - JUST_BEFORE);
     assert_eq!(fixture.endpoint.connections(), 1, "the client may still close");
@@ -33,7 +33,7 @@ fn an_end_that_nobody_acknowledges_keeps_the_session_for_its_time_from_when_the_
 }
 
 #[test]
-fn however_much_a_client_says_its_end_is_not_waited_for_any_longer() {
+fn the_wait_for_the_clients_end_is_limited_whatever_it_sends() {
     let (mut fixture, conn) = ended();
     for _ in 0..59 {
         fixture.pass(PERIOD);
@@ -44,7 +44,7 @@ fn however_much_a_client_says_its_end_is_not_waited_for_any_longer() {
 }
 
 #[test]
-fn a_client_that_closes_after_the_end_has_acknowledged_it() {
+fn closing_after_the_end_acknowledges_it() {
     let (mut fixture, conn) = ended();
     fixture.pass(WAIT / 2);
     fixture.fin(conn);
@@ -67,7 +67,7 @@ fn a_connection_that_breaks_after_the_end_is_a_loss() {
 }
 
 #[test]
-fn a_client_that_ends_after_the_end_discards_the_session() {
+fn an_end_request_after_the_end_discards_the_session() {
     let (mut fixture, conn) = ended();
     fixture.say(conn, "END\n");
     assert_eq!(fixture.endpoint.machine().sessions(), 0);
@@ -76,7 +76,7 @@ fn a_client_that_ends_after_the_end_discards_the_session() {
 }
 
 #[test]
-fn an_end_that_is_not_acknowledged_yet_is_taken_over_without_a_word() {
+fn an_unacknowledged_end_is_taken_over_without_an_error() {
     let (mut fixture, one) = ended();
     let all = whole(UUID, 2);
     let (other, said) = fixture.open(&format!("CONTINUE {UUID} {} 1\n", all[0]));
@@ -89,7 +89,7 @@ fn an_end_that_is_not_acknowledged_yet_is_taken_over_without_a_word() {
 }
 
 #[test]
-fn a_client_that_had_finished_sending_is_given_more_time_for_it_cannot_acknowledge() {
+fn a_session_of_a_client_that_had_finished_sending_is_kept_longer() {
     let mut fixture = Fixture::new();
     let more = ServerConfig::default().unacknowledged_ttl;
     let (conn, _) = fixture.open(&format!("START {UUID} 2\n"));
@@ -103,7 +103,7 @@ fn a_client_that_had_finished_sending_is_given_more_time_for_it_cannot_acknowled
 }
 
 #[test]
-fn a_client_that_falls_silent_while_numbers_are_written_loses_its_session_after_that_is_noticed() {
+fn the_session_of_a_silent_client_is_kept_from_the_noticed_loss_on() {
     let mut fixture = Fixture::new();
     let all = whole(UUID, 2000);
     let (conn, _) = fixture.open(&format!("START {UUID} 2000\n"));
@@ -117,7 +117,7 @@ fn a_client_that_falls_silent_while_numbers_are_written_loses_its_session_after_
 }
 
 #[test]
-fn a_server_that_drains_waits_for_no_end_to_be_acknowledged() {
+fn a_draining_server_does_not_wait_for_the_acknowledgement_of_an_end() {
     let (mut fixture, conn) = ended();
     fixture.endpoint.drain(fixture.now, &mut fixture.effects);
     assert_eq!(fixture.endpoint.machine().sessions(), 0);

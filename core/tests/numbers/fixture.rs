@@ -1,4 +1,4 @@
-//! A numbers server's endpoint, and the peers of its connections as far as a socket shows them.
+//! The endpoint of a numbers server, with the peers' ends of its connections.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -47,14 +47,14 @@ impl Fixture {
         }
     }
 
-    /// A peer connects, says these lines, and gets what is said at once.
+    /// A peer connects and sends lines. Returns the answer.
     pub(crate) fn open(&mut self, lines: &str) -> (ConnId, String) {
         let conn = self.endpoint.accept(self.now).unwrap();
         let said = self.say(conn, lines);
         (conn, said)
     }
 
-    /// A peer says these lines, and gets what is said at once.
+    /// A peer sends lines. Returns the answer.
     pub(crate) fn say(&mut self, conn: ConnId, lines: &str) -> String {
         let mut input = BytesMut::from(lines.as_bytes());
         self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
@@ -63,7 +63,7 @@ impl Fixture {
         self.read(conn)
     }
 
-    /// The peer's FIN arrives.
+    /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
         self.endpoint.peer_closed(self.now, conn, &mut self.effects);
         self.endpoint.machine().audit().unwrap();
@@ -78,7 +78,7 @@ impl Fixture {
         self.endpoint.machine().audit().unwrap();
     }
 
-    /// What waits for the peer is written, and the peer reads it.
+    /// Writes the outbox; returns what the peer reads.
     pub(crate) fn read(&mut self, conn: ConnId) -> String {
         let bytes = match self.endpoint.outbox(conn) {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
@@ -93,7 +93,7 @@ impl Fixture {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// So much time passes.
+    /// Lets time pass.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.endpoint.next_deadline().filter(|due| *due <= until) {
@@ -103,7 +103,7 @@ impl Fixture {
         self.now = until;
     }
 
-    /// So many periods pass, while the peer reads.
+    /// Lets periods pass while the peer reads.
     pub(crate) fn periods(&mut self, conn: ConnId, periods: u32) -> Vec<u64> {
         let mut all = Vec::new();
         for _ in 0..periods {
@@ -113,7 +113,7 @@ impl Fixture {
         all
     }
 
-    /// Whether the connection was closed by the server.
+    /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&self, conn: ConnId) -> bool {
         self.closed.contains(&conn)
     }
@@ -124,7 +124,7 @@ pub(crate) fn numbers(lines: &str) -> Vec<u64> {
     lines.lines().map(|line| line.parse().unwrap()).collect()
 }
 
-/// All that a session is to send: n numbers, and their checksum.
+/// Everything that a session sends: n numbers and their checksum.
 pub(crate) fn whole(uuid: &str, n: u16) -> Vec<u64> {
     let uuid = Uuid::try_parse(uuid).unwrap();
     let mut all: Vec<u64> = Sequence::new(uuid).after(0).take(n.into()).map(u64::from).collect();

@@ -1,4 +1,4 @@
-//! Numbers: bytes in and bytes out at the server, and its client's machine with a server that the test plays.
+//! Numbers: bytes in and bytes out of the server, and the client's machine with a server that the test plays.
 
 #![allow(clippy::unwrap_used)]
 

@@ -7,11 +7,11 @@ use crate::fixture::{Fixture, UUID, numbers, whole};
 use crate::sequence::repeating;
 
 #[test]
-fn after_a_cut_at_any_byte_exactly_the_missing_numbers_come() {
+fn after_a_cut_at_any_byte_exactly_the_missing_numbers_arrive() {
     let n = 9;
     let all = whole(UUID, n);
     let text: String = all.iter().map(|number| format!("{number}\n")).collect();
-    // Whole lines that came before the cut are numbers that the client has.
+    // Complete lines before the cut are numbers that the client has.
     for cut in 0..=text.len() {
         let got = numbers(&text[..text[..cut].rfind('\n').map_or(0, |end| end + 1)]);
         let Some(last) = got.iter().take(n.into()).next_back() else {
@@ -68,7 +68,7 @@ proptest! {
 }
 
 #[test]
-fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_said() {
+fn a_repeated_last_number_means_its_latest_position_unless_the_count_is_given() {
     let (uuid, number, places) = repeating();
     let uuid = uuid.to_string();
     let mut fixture = Fixture::new();
@@ -87,7 +87,7 @@ fn where_the_last_number_repeats_the_latest_place_counts_unless_the_count_is_sai
 }
 
 #[test]
-fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
+fn no_session_is_resumed_from_a_number_that_was_not_sent() {
     let all = whole(UUID, 9);
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open(&format!("START {UUID} 9\n"));
@@ -106,7 +106,7 @@ fn nobody_is_sent_what_comes_after_a_number_that_was_not_sent() {
         assert!(said.starts_with("error bad-number "), "{request}: {said}");
         fixture.cut(conn);
     }
-    // It is still there for those who know better.
+    // The session still exists for a correct request.
     let (_, said) = fixture.open(&format!("CONTINUE {UUID} {} 4\n", all[3]));
     assert_eq!(numbers(&said)[2], all[4]);
 }

@@ -6,7 +6,7 @@ fn uuid(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap()
 }
 
-/// From another implementation of ChaCha20, in Python's `cryptography`: the example of docs/PROTOCOL.md.
+/// Computed with another implementation of ChaCha20 (`cryptography` in Python): the example of docs/PROTOCOL.md.
 #[test]
 fn the_numbers_are_those_of_the_published_cipher() {
     let first: Vec<u32> = Sequence::new(uuid(UUID)).after(0).take(5).collect();
@@ -27,7 +27,7 @@ fn only_the_first_eight_bytes_of_the_uuid_matter() {
 }
 
 #[test]
-fn any_number_can_be_had_without_those_before_it() {
+fn any_number_is_generated_without_those_before_it() {
     let all: Vec<u32> = Sequence::new(uuid(UUID)).after(0).take(300).collect();
     for place in 0..300 {
         let mut sequence = Sequence::new(uuid(UUID));
@@ -49,7 +49,7 @@ fn the_latest_place_of_a_number_that_repeats_is_found() {
     assert_eq!(sequence.count_to_latest(number.into(), places[0] - 1), None);
 }
 
-/// A uuid in whose sequence a number occurs twice, the number, and how many numbers there are up to each place.
+/// A uuid in whose sequence a number occurs twice, the number, and its two positions.
 pub(crate) fn repeating() -> (Uuid, u32, [u16; 2]) {
     for high in 0_u64.. {
         let uuid = Uuid::from_u64_pair(high, 0);
@@ -63,7 +63,7 @@ pub(crate) fn repeating() -> (Uuid, u32, [u16; 2]) {
 }
 
 #[test]
-fn a_checksum_is_the_sum_of_all_remainders_and_numbers_can_be_taken_out_again() {
+fn numbers_can_be_added_to_a_checksum_and_removed() {
     let numbers = [u32::MAX, 123_455, 123_456, 1, 0, 7];
     let sums: Vec<Checksum> = numbers
         .iter()

@@ -5,7 +5,7 @@ use echosphere_core::numbers::{Mode, ServerConfig, ServerCounters};
 use crate::fixture::{Fixture, TTL, UUID, numbers, whole};
 
 #[test]
-fn a_session_is_its_numbers_one_a_period_then_their_checksum_then_the_end() {
+fn a_session_is_one_number_per_period_then_the_checksum_then_the_end() {
     let mut fixture = Fixture::new();
     let (conn, first) = fixture.open(&format!("START \"{UUID}\" 5\n"));
     let mut all = numbers(&first);
@@ -31,7 +31,7 @@ fn a_session_is_its_numbers_one_a_period_then_their_checksum_then_the_end() {
 }
 
 #[test]
-fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
+fn a_session_that_was_sent_whole_can_be_resumed_until_it_is_discarded() {
     let mut fixture = Fixture::new();
     let all = whole(UUID, 3);
     let (conn, _) = fixture.open(&format!("START {UUID} 3\n"));
@@ -49,10 +49,10 @@ fn one_that_was_sent_whole_can_be_gone_on_with_until_it_is_discarded() {
     fixture.pass(TTL);
     let (_, said) = fixture.open(&format!("CONTINUE {UUID} {}\n", all[2]));
     assert!(said.starts_with("error unknown-session "), "{said}");
-    assert!(said.contains("30s"), "{said}");
+    assert!(said.contains("30 s"), "{said}");
 }
 
-/// A driver gives what has arrived before it expires what is due, however late it is.
+/// A driver passes on what has arrived before it expires what is due, however late it is.
 #[test]
 fn a_request_counts_that_is_read_before_the_session_expires() {
     for late in [Duration::ZERO, TTL] {
@@ -85,7 +85,7 @@ fn a_uuid_names_one_session() {
 
     let said = fixture.say(other, &format!("START {UUID} 4\n"));
     assert!(said.starts_with("error uuid-taken "), "another n: {said}");
-    // Cut off before the first number came: there is nothing to go on from.
+    // The connection broke before the first number: there is nothing to resume.
     let said = fixture.say(other, &format!("START {UUID} 3\n"));
     assert_eq!(said, first);
     fixture.cut(other);
@@ -98,7 +98,7 @@ fn a_uuid_names_one_session() {
 }
 
 #[test]
-fn the_connection_that_claims_a_session_last_has_it_and_the_other_is_told() {
+fn the_latest_connection_takes_over_a_session() {
     let mut fixture = Fixture::new();
     let all = whole(UUID, 6);
     let (one, _) = fixture.open(&format!("START {UUID} 6\n"));
@@ -109,7 +109,7 @@ fn the_connection_that_claims_a_session_last_has_it_and_the_other_is_told() {
     assert!(fixture.read(one).starts_with("error taken-over "));
     assert!(fixture.is_closed(one));
 
-    // A request that was under way for long: behind what the session has reached, and so is nothing lost.
+    // A delayed request, behind what the session has reached. Nothing is lost.
     let (late, said) = fixture.open(&format!("CONTINUE {UUID} {} 1\n", all[0]));
     assert_eq!(numbers(&said)[2], all[1]);
     fixture.cut(late);
@@ -141,7 +141,7 @@ fn a_peer_that_has_finished_sending_gets_its_session_to_the_end() {
 }
 
 #[test]
-fn a_stateless_server_says_what_it_expects_instead() {
+fn the_error_of_a_stateless_server_names_what_it_expects() {
     let mut fixture = Fixture::with(ServerConfig {
         mode: Mode::Stateless,
         ..ServerConfig::default()
@@ -156,7 +156,7 @@ fn a_stateless_server_says_what_it_expects_instead() {
 }
 
 #[test]
-fn a_server_that_drains_finishes_sessions_that_are_being_sent_and_keeps_no_others() {
+fn a_draining_server_completes_attached_sessions_and_discards_others() {
     let mut fixture = Fixture::new();
     let (lost, _) = fixture.open(&format!("START {UUID} 5\n"));
     fixture.cut(lost);
@@ -171,7 +171,7 @@ fn a_server_that_drains_finishes_sessions_that_are_being_sent_and_keeps_no_other
 }
 
 #[test]
-fn what_is_done_is_counted() {
+fn the_counters_count() {
     let mut fixture = Fixture::new();
     let all = whole(UUID, 2);
     let (one, _) = fixture.open(&format!("START {UUID} 2\n"));

@@ -42,7 +42,7 @@ fn every_first_number_occurs() {
 }
 
 #[test]
-fn it_goes_on_after_the_last_number_on_another_connection_even_of_another_server() {
+fn a_stream_continues_on_another_connection_even_of_another_server() {
     let mut fixture = Fixture::new();
     let (conn, first) = fixture.open("CONTINUE 42\n");
     assert_eq!(first, "126\n");
@@ -85,7 +85,7 @@ fn a_stream_that_runs_is_not_started_again() {
 }
 
 #[test]
-fn a_stateful_server_says_what_it_expects_instead() {
+fn the_error_of_a_stateful_server_names_what_it_expects() {
     let mut fixture = Fixture::with(ServerConfig {
         mode: Mode::Stateful,
         ..ServerConfig::default()
@@ -100,7 +100,7 @@ fn a_stateful_server_says_what_it_expects_instead() {
 }
 
 #[test]
-fn a_server_that_drains_ends_streams_that_have_no_end() {
+fn a_draining_server_ends_stateless_streams() {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open("START\n");
     fixture.endpoint.drain(fixture.now, &mut fixture.effects);
@@ -109,7 +109,7 @@ fn a_server_that_drains_ends_streams_that_have_no_end() {
 }
 
 #[test]
-fn a_number_that_comes_late_is_one_and_does_not_delay_those_after_it() {
+fn a_late_number_is_sent_once_and_delays_no_others() {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open("CONTINUE 1\n");
     fixture.now = fixture.now + PERIOD + PERIOD / 4;

@@ -1,4 +1,4 @@
-//! The collections against plain ones of the standard library.
+//! The collections, compared with simple ones of the standard library.
 
 use std::collections::BTreeMap;
 
@@ -50,12 +50,12 @@ fn set_step() -> impl Strategy<Value = SetStep> {
 enum OutboxStep {
     Put(usize),
     PutShared(usize),
-    /// Writes this many thousandths of what is left.
+    /// Writes this many thousandths of the rest.
     Write(usize),
 }
 
 fn outbox_step() -> impl Strategy<Value = OutboxStep> {
-    // Around the sizes from which bodies are shared, and from which what was written is cut off.
+    // Around the sizes at which bodies are shared and written bytes are removed.
     let len = || prop_oneof![0..50_usize, 2000..2100_usize, 30_000..90_000_usize];
     let part = prop_oneof![Just(1000_usize), 0..1000_usize];
     prop_oneof![
@@ -76,7 +76,7 @@ proptest! {
                 TimerStep::Set(at) => {
                     let id = timers.set(Time::from_nanos(at), key);
                     prop_assert_eq!(id.at(), Time::from_nanos(at));
-                    // Stable: those of the same time stay in the order of their setting.
+                    // Stable: deadlines at the same time stay in the order in which they were set.
                     let after = model.partition_point(|(other, _)| other.at() <= id.at());
                     model.insert(after, (id, key));
                     all.push(id);

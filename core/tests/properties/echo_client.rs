@@ -1,4 +1,4 @@
-//! Any events in any order into echo clients.
+//! Echo clients with any events in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rand_chacha::rand_core::SeedableRng;
 #[derive(Clone, Debug)]
 enum Step {
     Send(&'static str),
-    /// An attempt to connect succeeds: one under way, or with `stale` any that there ever was.
+    /// An attempt connects: one in progress or, with `stale`, any earlier one.
     Open {
         which: Index,
         stale: bool,
@@ -25,7 +25,7 @@ enum Step {
         which: Index,
         stale: bool,
     },
-    /// Of any connection that there ever was.
+    /// On any connection so far.
     Receive {
         which: Index,
         message: Message,
@@ -96,7 +96,7 @@ struct World {
     tokens: Vec<DialToken>,
     dialling: BTreeSet<DialToken>,
     conns: Vec<ConnId>,
-    /// Live connections: whether the message was sent, and which answers are owed.
+    /// Live connections: whether the message was sent, and which acknowledgements are owed.
     open: BTreeMap<ConnId, (bool, Vec<Bytes>)>,
 }
 
@@ -178,7 +178,7 @@ impl World {
         (!tokens.is_empty()).then(|| *which.get(&tokens))
     }
 
-    /// Slots are used again, as a driver does.
+    /// Reuses slots, as an endpoint does.
     fn mint(&mut self) -> ConnId {
         let slot = (0..).find(|slot| self.open.keys().all(|id| id.slot != *slot)).unwrap();
         let generation = self.conns.iter().filter(|id| id.slot == slot).count() as u32;

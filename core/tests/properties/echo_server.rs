@@ -1,4 +1,4 @@
-//! Any events in any order into an echo server, compared step by step with [`Reference`].
+//! An echo server with any events in any order, compared step by step with [`Reference`].
 
 use std::convert::Infallible;
 
@@ -14,10 +14,10 @@ use crate::reference::Reference;
 
 const SLOTS: u32 = 6;
 
-/// The same few, so that they meet. The last two do not fit into a line.
+/// Few bodies, so that equal ones meet. The last two do not fit into a line.
 const XS: [&str; 5] = ["", "x", "yy", "a\nb", "a\r"];
 
-/// What happens to the connection of a slot. `age` 0 is the present one, 1 the one before.
+/// An event on the connection of a slot. `age` 0 is the current one, 1 the one before.
 #[derive(Clone, Debug)]
 enum Step {
     Open { slot: u32, text: bool },
@@ -83,7 +83,7 @@ impl World {
     fn step(&mut self, step: Step) {
         let event = match step {
             Step::Open { slot, text } => {
-                // On a slot that is taken this is a driver's mistake, which must do no harm.
+                // On a slot in use this is a mistake of the driver; it must have no effect.
                 let taken = self.reference.is_slot_taken(slot);
                 self.generations[slot as usize] += u32::from(!taken);
                 let generation = self.generations[slot as usize] + u32::from(taken);

@@ -1,4 +1,4 @@
-//! Any bytes and any operations in any order into an endpoint.
+//! An endpoint with any bytes and operations in any order.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -18,11 +18,11 @@ use rand_chacha::rand_core::SeedableRng;
 #[derive(Clone, Debug)]
 enum Step {
     Accept,
-    /// These are for any connection that there ever was.
+    /// These concern any connection so far.
     Receive(Index, Vec<u8>),
     Fin(Index),
     Fail(Index),
-    /// The driver does what is wanted, and the socket takes this many bytes.
+    /// The driver performs the socket action; the socket takes at most this many bytes.
     Flush(Index, usize),
     Pass(Duration),
     Drain,
@@ -74,7 +74,7 @@ struct World {
     now: Time,
     accepted: Vec<ConnId>,
     released: BTreeSet<ConnId>,
-    /// Whose sockets are full: flushing has begun, and goes on when they take more.
+    /// Connections with full sockets: flushing has begun and continues when they take more.
     full: BTreeSet<ConnId>,
 }
 
@@ -187,7 +187,7 @@ proptest! {
         for step in &steps {
             world.step(step);
         }
-        // Nobody says anything any more.
+        // No peer sends anything any more.
         world.step(&Step::Pass(Duration::from_secs(3600)));
         prop_assert!(world.endpoint.is_zero());
         prop_assert_eq!(world.released.len(), world.accepted.len());

@@ -1,5 +1,5 @@
-//! The rules for an echo server written down once more, as naively as possible: one list of flights, searched from end
-//! to end. It is told each event with the actions that the server answered with, and panics if they are not allowed.
+//! The rules of an echo server in the simplest form: one list of flights, searched linearly. Checks the server's
+//! actions for each event, and panics if they break a rule.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -48,7 +48,7 @@ impl Reference {
         self.live.keys().any(|id| id.slot == slot)
     }
 
-    /// Checks the server's answer to an event.
+    /// Checks the server's actions for an event.
     pub(crate) fn check(&mut self, event: &Event<Message, Infallible>, actions: &[Out]) {
         let expected = match event {
             Event::Opened(id, opened) => self.opened(*id, opened.text),
@@ -102,7 +102,7 @@ impl Reference {
         }
     }
 
-    /// Checks that the server's books say the same.
+    /// Compares the server's flights with these.
     pub(crate) fn compare(&self, server: &Server<ChaCha8Rng>) {
         server.audit().unwrap();
         let live: Vec<ConnId> = self.live.keys().copied().collect();
@@ -174,7 +174,7 @@ impl Reference {
         if self.flights.iter().any(holds) {
             self.counters.oks += 1;
             let ended = self.end(x);
-            // One of the answers that this one owed is here.
+            // One late answer has arrived.
             self.live.get_mut(&from).unwrap().late -= 1;
             let waiting = ended.iter().filter_map(|flight| flight.originator);
             let oks: Vec<Out> = waiting.map(|id| Action::Send(id, Message::Ok(x.clone()))).collect();
@@ -215,7 +215,7 @@ impl Reference {
         let held = |flight: &Flight| flight.holder == Some(id);
         self.flights
             .retain(|flight| !held(flight) || flight.originator.is_some());
-        // To the end of the list, which has what each connection holds in the order in which it was sent it.
+        // The end of the list: the flights of each holder stay in the order in which they were sent.
         let unheld: Vec<Flight> = self.flights.extract_if(.., |flight| held(flight)).collect();
         self.counters.reforwards += unheld.len() as u64;
         self.flights
@@ -223,7 +223,7 @@ impl Reference {
         Vec::new()
     }
 
-    /// Takes all flights of `x` out. Everybody who held one owes an answer that nobody waits for.
+    /// Removes all flights of `x`. Each holder may still send a late answer.
     fn end(&mut self, x: &Bytes) -> Vec<Flight> {
         let ended: Vec<Flight> = self.flights.extract_if(.., |flight| flight.x == *x).collect();
         for flight in &ended {
@@ -245,7 +245,7 @@ impl Reference {
     }
 }
 
-/// What a peer is told; the words are not compared.
+/// An error; texts are not compared.
 fn error(code: ErrorCode) -> Message {
     Message::Error(code, Bytes::new())
 }

@@ -1,4 +1,4 @@
-//! Bytes into messages and back, however they are cut.
+//! Decoding and encoding, with streams divided anywhere.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{EchoCodec, Message};
@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 const LIMIT: u32 = 12;
 
-/// Bytes with many frames, line ends and near misses among them.
+/// Bytes with many frames, line ends and near misses.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let length = (0..24_u32, vec(any::<u8>(), 0..24)).prop_map(|(length, payload)| {
-        // Mostly what it says, sometimes not.
+        // Usually the right length.
         let length = if length < 3 { length } else { payload.len() as u32 };
         [&length.to_be_bytes()[..], &payload].concat()
     });
@@ -31,7 +31,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// All that comes out of a stream that comes in pieces, and what is left over.
+/// The messages of a stream in pieces, and its rest.
 fn decode(pieces: &[&[u8]]) -> (Vec<Decoded<Message>>, Result<BytesMut, WireError>) {
     let mut codec = EchoCodec::accepted(LIMIT);
     let mut input = BytesMut::new();
@@ -82,7 +82,7 @@ fn fits_in_a_line(message: &Message) -> bool {
     !x.contains(&b'\n') && !x.ends_with(b"\r")
 }
 
-/// A codec whose peer has begun with `hello`.
+/// A codec whose peer has sent `hello`.
 fn codec_after(hello: &[u8]) -> EchoCodec {
     let mut codec = EchoCodec::accepted(4000);
     let hello = codec.decode(&mut BytesMut::from(hello));

@@ -1,4 +1,4 @@
-//! Letting connections in.
+//! Accepting connections.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::write::poll_write;
 
 pub(super) type AcceptFuture<S> = Boxed<(Acceptor<S>, Option<Accepted<S>>)>;
 
-/// A listener, and what went wrong with it.
+/// A listener and its errors.
 pub(super) struct Acceptor<S> {
     listener: Box<dyn Listener<Stream = S>>,
     errors: AcceptErrors,
@@ -36,7 +36,7 @@ impl<S: Stream> Acceptor<S> {
         }
     }
 
-    /// The next connection, if it can be accepted, and the listener back.
+    /// Waits for the next connection and returns it with the listener; no connection after an error.
     pub(super) fn next(mut self) -> AcceptFuture<S> {
         Box::pin(async move {
             let next = match self.listener.accept().await {
@@ -61,7 +61,7 @@ where
     M::Notice: 'static,
     S: Stream,
 {
-    /// `false` if there may be more to accept, or to read from what was accepted.
+    /// Accepts connections. `false` if there may be more to accept, or data to read from the accepted ones.
     pub(super) fn accept(&mut self) -> bool {
         let waker = Waker::from(Arc::clone(&self.own.listener));
         let mut accepted = false;
@@ -82,10 +82,10 @@ where
         false
     }
 
-    /// Lets a connection in, if there is room for it.
+    /// Admits a connection, or refuses it if the endpoint is full or drains.
     fn admit(&mut self, Accepted { stream, peer }: Accepted<S>) {
-        let codec = match &self.speaks {
-            Some(speaks) => speaks(&stream),
+        let codec = match &self.choose_codec {
+            Some(choose) => choose(&stream),
             None => self.endpoint.codec().clone(),
         };
         let named = peer.map(display);
@@ -104,12 +104,12 @@ where
     }
 }
 
-/// Tells a peer why it is not let in, if its socket takes that at once, and drops it.
+/// Sends a peer the reason of its refusal, as far as the stream accepts it at once, and closes the connection.
 fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &WireError) {
     let mut farewell = Outbox::new();
     codec.encode_error(refusal.code, &refusal.text, &mut farewell);
     let mut cx = Context::from_waker(Waker::noop());
-    // Whether it got there or not, there is nobody to tell.
+    // The connection is closed, whether the peer gets the reason or not.
     let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
     let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
 }

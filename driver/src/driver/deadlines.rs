@@ -1,4 +1,4 @@
-//! What time a turn is, and what it does about deadlines.
+//! The time of a turn, and its deadlines.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -11,13 +11,13 @@ use super::{Driver, DriverKey};
 use crate::net::Stream;
 use crate::settle::Settling;
 
-/// The part of a drain's time in which connections that are left are told and close: one in so many.
+/// The last part of a drain's time, as a divisor: connections that are left are sent the reason and closed when it begins.
 const FOR_LAST_WORDS: u32 = 5;
 
-/// What is to come of a drain.
+/// The next step of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DrainStage {
-    /// Connections that are left are told, and begin to close.
+    /// Connections that are left are sent the reason, and begin to close.
     Close { at: Time, end: Time },
     /// Connections that are left are dropped.
     End { at: Time },
@@ -38,7 +38,7 @@ where
     M::Notice: 'static,
     S: Stream,
 {
-    /// The time of a turn.
+    /// The time of this turn.
     pub(super) fn now(&self) -> Time {
         match self.settling {
             Some((at, _)) => at,
@@ -46,12 +46,12 @@ where
         }
     }
 
-    /// The time, even while it stands still for the endpoint.
+    /// The time of the clock, even while the time of turns is held.
     pub(super) fn clock(&self) -> Time {
         Time::ZERO + self.start.elapsed()
     }
 
-    /// What was read in this turn may have come long after it began, if the process was stopped meanwhile.
+    /// Reports the connections read in this turn as heard now: the turn may have begun long ago, if the process was stopped.
     pub(super) fn note_heard(&mut self) {
         if self.heard.is_empty() {
             return;
@@ -62,7 +62,7 @@ where
         }
     }
 
-    /// `true` once everything that had arrived when the time stopped is read.
+    /// Continues the passes. `true` when everything that had arrived before the time was held is read.
     pub(super) fn pass_on(&mut self, key: DriverKey) -> bool {
         let Some((_, settling)) = &mut self.settling else {
             return false;
@@ -74,7 +74,7 @@ where
         false
     }
 
-    /// Drains, and is done with it within this time.
+    /// Begins to drain, or shortens a drain. It is over within this time.
     pub(super) fn begin_drain(&mut self, now: Time, within: Duration) {
         let (at, end) = (now + (within - within / FOR_LAST_WORDS), now + within);
         let sooner = |drain: DrainStage| at < drain.next();
@@ -84,13 +84,14 @@ where
         self.endpoint.drain(now, &mut self.effects);
     }
 
-    /// Does what is due at `now`. What ends something waits, and time stands still, until what has arrived is `settled`.
+    /// Executes what is due at `now`. A deadline that ends something waits, and the time is held, until `settled`: until all data
+    /// that has arrived is read.
     pub(super) fn judge(&mut self, now: Time, settled: bool) {
         let drained = self.drain.filter(|drain| drain.next() <= now);
         let due = self.endpoint.next_deadline().is_some_and(|due| due <= now);
         if settled {
             self.settling = None;
-            // What can be written is, too.
+            // Write what can be written, too, before a peer is judged a slow consumer.
             self.carry_out(now);
         } else if self.settling.is_none() && (drained.is_some() || due && self.endpoint.must_settle(now)) {
             let connections = self.endpoint.connections() + self.dials.len();
@@ -118,7 +119,7 @@ where
         }
     }
 
-    /// Has the timer wake us at the next deadline. An earlier time that it is set to already only wakes us for nothing.
+    /// Sets the timer to the next deadline. A timer that is set to an earlier time stays: it costs one turn.
     pub(super) fn arm(&mut self, now: Time) {
         let deadlines = [self.endpoint.next_deadline(), self.drain.map(DrainStage::next)];
         let Some(next) = deadlines.into_iter().flatten().min() else {

@@ -9,7 +9,7 @@ use echosphere_core::{DialError, DialToken, Machine, Time};
 use super::{Boxed, Driver, DriverKey};
 use crate::net::{OtherProtocol, Stream};
 
-/// One attempt that has not ended.
+/// An attempt under way.
 pub(super) struct Dial<S> {
     token: DialToken,
     attempt: Boxed<io::Result<S>>,
@@ -40,12 +40,12 @@ where
         self.poll_dial(now, index as u32);
     }
 
-    /// `false` if there is a connection, from which there may be something to read.
+    /// Continues an attempt to connect. `false` if it succeeded: there may be data to read.
     pub(super) fn poll_dial(&mut self, now: Time, index: u32) -> bool {
         let Some(dial) = self.dials.get_mut(index as usize) else {
             return true;
         };
-        // Given up in this very turn: nobody wants its answer.
+        // Abandoned in this turn: its result is not reported.
         if self.effects.abandon.contains(&dial.token) {
             return true;
         }

@@ -161,7 +161,7 @@ impl Args {
     }
 }
 
-/// Has Ctrl-C set `stop`, and says whether it did. The second one ends the program.
+/// Lets Ctrl-C set `stop`; the returned flag tells whether it did. The second Ctrl-C ends the program.
 fn stop_at_ctrl_c(stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, told) = (Arc::clone(stop), Arc::clone(&interrupted));

@@ -272,7 +272,7 @@ fn draw_run<W: Workload>(args: &DrawArgs, meant: &Meant) -> ExitCode {
     let page = (&args.output, drawing.page(), drawing.steps());
     let log = args.shiviz.as_ref().map(|path| {
         let log = drawing.shiviz();
-        // The first line says how to read it.
+        // The first line has the regular expression to read it.
         let events = log.lines().count() - 1;
         (path, log, events)
     });

@@ -1,4 +1,4 @@
-//! A run of the direct driver as a plan: everything that is not decided on the way.
+//! The plan of a run on the direct lane: everything that is decided before the run.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -77,15 +77,15 @@ pub enum Fault {
     PartitionToClient(usize, Duration),
     /// Each of the host's connections is reset with this probability.
     Reset(usize, f64),
-    /// Each of the host's connections dies with this probability, and nobody is told.
+    /// Each of the host's connections dies unnoticed with this probability.
     HalfOpen(usize, f64),
     /// The host loses its state; its connections are reset.
     ClientCrash(usize, Duration),
-    /// The host loses its state; its connections die, and nobody is told.
+    /// The host loses its state; its connections die unnoticed.
     ClientPowerLoss(usize, Duration),
     /// The server loses its state; its connections are reset.
     ServerCrash(Duration),
-    /// The server loses its state; its connections die, and nobody is told.
+    /// The server loses its state; its connections die unnoticed.
     ServerPowerLoss(Duration),
     /// The server drains; then it ends, and starts again.
     ServerDrain(Duration),
@@ -93,9 +93,9 @@ pub enum Fault {
     ClientDrain(usize, Duration),
     /// The host does nothing; what arrives waits. The number after the last is the server's.
     Pause(usize, Duration),
-    /// Each byte on one of the link's connections takes so long, and as few are under way as fit into [`NARROW`].
+    /// Each byte on one of the link's connections takes this time, and no more are in flight than fit into [`NARROW`].
     Narrow(usize, Duration, Duration),
-    /// Somebody connects from the host who speaks no protocol, and stays until told off, or until the network is healed.
+    /// A stranger connects from the host and stays until the server closes it or the network is healed.
     Stranger(usize, StrangerKind),
 }
 
@@ -110,7 +110,7 @@ impl fmt::Display for Fault {
         let percent = |share: f64| share * 100.0;
         match *self {
             Self::Slow(host, by, lasts) => write!(f, "client-{host}'s link is slower by {by:?}, for {lasts:?}"),
-            Self::Clog(host, lasts) => write!(f, "client-{host}'s link keeps everything back, for {lasts:?}"),
+            Self::Clog(host, lasts) => write!(f, "client-{host}'s link holds everything back, for {lasts:?}"),
             Self::Partition(host, lasts) => write!(f, "client-{host} is cut off, for {lasts:?}"),
             Self::PartitionToServer(host, lasts) => {
                 write!(f, "client-{host} is cut off on the way to the server, for {lasts:?}")
@@ -138,9 +138,9 @@ impl fmt::Display for Fault {
             Self::ClientDrain(host, lasts) => write!(f, "client-{host} drains, for {lasts:?}"),
             Self::Pause(host, lasts) => write!(f, "client-{host} pauses, for {lasts:?}"),
             Self::Narrow(host, byte, lasts) => {
-                write!(f, "client-{host}'s link takes {byte:?} a byte, for {lasts:?}")
+                write!(f, "client-{host}'s link takes {byte:?} per byte, for {lasts:?}")
             }
-            Self::Stranger(host, kind) => write!(f, "a stranger connects from client-{host} and says {kind}"),
+            Self::Stranger(host, kind) => write!(f, "a stranger connects from client-{host} and sends {kind}"),
         }
     }
 }
@@ -172,7 +172,7 @@ impl Fault {
         Ok(())
     }
 
-    /// The host of clients that it is about, where there are so many.
+    /// The host of clients that it affects, where there are `hosts`.
     const fn host(self, hosts: usize) -> Option<usize> {
         match self {
             Self::ServerCrash(_) | Self::ServerPowerLoss(_) | Self::ServerDrain(_) => None,
@@ -242,7 +242,7 @@ impl Case {
         }
     }
 
-    /// What `seed` says. Each kind of fault is on or off for the whole run.
+    /// The case of `seed`. Each kind of fault is on or off for the whole run.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Purpose::Scenario);
@@ -309,7 +309,7 @@ impl Case {
         }
     }
 
-    /// Checks that it can be run, whoever wrote it, with hosts of clients up to this number.
+    /// Checks that it can be run with hosts of clients up to this number.
     ///
     /// # Errors
     ///

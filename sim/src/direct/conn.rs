@@ -1,4 +1,4 @@
-//! One connection: its two sockets, and the bytes that are under way between them.
+//! One modelled connection: its two sockets, and the bytes in flight between them.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::strangers::Visit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Segment {
-    /// So many bytes.
+    /// This number of bytes.
     Data(usize),
     Fin,
     Reset,
@@ -25,7 +25,7 @@ pub(super) struct Conn {
     pub(super) serial: u32,
     pub(super) ends: [End; 2],
     pub(super) pipes: [Pipe; 2],
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, and no side notices.
     pub(super) dead: bool,
     /// The client waits for the answer.
     pub(super) attempted: bool,
@@ -61,7 +61,7 @@ pub(super) struct Pipe {
     pub(super) last_arrival: Nanos,
     /// Segments whose arrival came while the link was held.
     pub(super) kept: u32,
-    /// What its side's machine sent and the other's has not heard.
+    /// What its side's machine sent and the other's has not received.
     pub(super) said: VecDeque<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Every random decision of the modelled network and of the faults, drawn once and remembered.
+//! Every random decision of the modelled network and of the faults, drawn once and recorded.
 
 use crate::dice::{Dice, Purpose};
 

@@ -14,7 +14,7 @@ use crate::trace::Lines;
 
 /// A server after everything else in its run was dropped.
 pub struct Held {
-    /// Its endpoint, with its machine and its connections. Whoever drops it sees what memory they hold.
+    /// Its endpoint, with its machine and its connections. Dropping it frees their memory.
     pub endpoint: Box<dyn Any>,
     /// How many connections it has, and the most that it had at once.
     pub connections: (usize, usize),

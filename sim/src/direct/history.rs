@@ -1,4 +1,4 @@
-//! Everything that was seen of a run, step by step, for those who draw it.
+//! Everything that happened in a run, step by step, for drawing it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::case::Fault;
 use crate::trace::Brief;
 use crate::words::{self, Whose, brief};
 
-/// A run, told from its start to its end.
+/// The events of a run from its start to its end.
 #[derive(Debug, Default)]
 pub struct History {
     /// What happened, in order.
     pub steps: Vec<Step>,
-    /// The connections that were made, in the order in which each end heard of it.
+    /// The connections that were made, in the order in which each end opened.
     pub ends: Vec<EndOf>,
     /// The step that broke a rule, if one did.
     pub broken: Option<usize>,
-    /// What the server knows, and how many times it knows the same.
+    /// The server's facts, and how often it has each.
     known: BTreeMap<Fact, usize>,
 }
 
@@ -31,13 +31,13 @@ pub struct Step {
     pub who: Option<usize>,
     /// How often that host had started.
     pub life: u32,
-    /// What it was told.
+    /// The event.
     pub event: Described,
     /// What it did.
     pub actions: Vec<Described>,
     /// Which of the case's faults begins or ends.
     pub fault: Option<Turn>,
-    /// What the server knows from here on.
+    /// Facts that the server has from here on.
     pub learnt: Vec<Fact>,
     /// What the server does not know any more.
     pub forgotten: Vec<Fact>,
@@ -52,7 +52,7 @@ pub enum Turn {
     Ends(usize),
 }
 
-/// Something that the server knows: what kind of thing, and its words.
+/// A fact of the server's state: its kind and its text.
 pub type Fact = (&'static str, String);
 
 /// An event or an action in words.
@@ -64,7 +64,7 @@ pub struct Described {
     pub conn: Option<ConnId>,
     /// The attempt to connect that it is about.
     pub dial: Option<DialToken>,
-    /// What was said, or why.
+    /// The message, or the reason.
     pub text: String,
 }
 
@@ -79,7 +79,7 @@ pub enum Kind {
     Sent,
     /// A connection ended.
     Closed,
-    /// The peer finished sending, and the connection goes on.
+    /// The peer finished sending, and the connection stays open.
     PeerFinished,
     /// A connection was closed.
     Close,
@@ -93,7 +93,7 @@ pub enum Kind {
     Abandon,
     /// The local caller asked for something.
     Command,
-    /// The local caller was told something.
+    /// The machine notified its caller.
     Notice,
     /// A timer rang.
     Deadline,

@@ -123,7 +123,7 @@ struct Socket {
 }
 
 impl Socket {
-    /// So much has just been said and heard on it that no time-out can be over.
+    /// It was used so recently that no time-out can be over.
     fn is_fresh(&self, now: Time, link: &ConnectionConfig) -> bool {
         self.backlog.long_since.is_none() && self.spoken.is_fresh(now, self.met, link)
     }
@@ -228,7 +228,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         (since as f64 * self.clock) as Nanos
     }
 
-    /// Loses all state. Its connections are reset or end in order, as the system does for a process that died; or they
+    /// Loses all state. Its connections are reset or close cleanly, as an operating system does for a process that died; or they
     /// die unnoticed.
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
@@ -332,7 +332,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 endpoint.peer_closed(now, id, &mut self.effects);
             }
             Arrival::Reset => {
-                // This side says nothing more; what the other has sent, and what is on its way to it, goes on.
+                // This side sends nothing more; what is in flight both ways still arrives.
                 net.conns[index].ends[self.role as usize].fin_sent = true;
                 endpoint.failed(now, id, &mut self.effects);
             }
@@ -346,7 +346,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             && self.view.borrow().knows(id)
             && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut)
         {
-            // Before its peer had said anything, nothing was to be said to it.
+            // Before its peer had sent anything, nothing was to be sent to it.
             socket.spoken.said = now;
             socket.met = true;
         }

@@ -1,4 +1,4 @@
-//! Doing to the network and the hosts what a case says, and undoing it.
+//! Begins and ends the faults of a case.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The direct driver: the real machines, codecs and endpoints over modelled streams, in a loop over events. There is no
-//! runtime and there are no sockets, so it is fast, and it does to connections what turmoil's network cannot.
+//! The direct lane: the real machines, codecs and endpoints over modelled streams, in a loop over
+//! events. It has no runtime and no sockets, so it is fast, and it injects faults that turmoil's
+//! network cannot.
 
 mod case;
 mod conn;
@@ -68,7 +69,7 @@ struct Watch<O> {
     trace: Trace,
     oracle: O,
     broken: Option<String>,
-    /// Only if somebody wants it told.
+    /// Only if the history is recorded.
     history: Option<History>,
 }
 
@@ -91,11 +92,11 @@ pub struct Options {
     pub decisions: Vec<u64>,
     /// Whether decisions are recorded.
     pub record: bool,
-    /// Where the run writes its virtual time, in nanoseconds, as it goes on.
+    /// Where the run writes its virtual time, in nanoseconds.
     pub clock: Option<Arc<AtomicU64>>,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome<O> {
     /// Whether it broke a rule.

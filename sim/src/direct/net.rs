@@ -1,7 +1,8 @@
-//! Modelled byte streams: what a network does to connections, without any network.
+//! Modelled byte streams.
 //!
-//! A stream never loses or reorders bytes within itself, as TCP does not; it delays, splits, joins, stalls and holds them,
-//! and it can die without telling anyone. What is lost for good are attempts to connect, ends of stream and resets.
+//! Like TCP, a stream never loses or reorders bytes within itself. The network delays, splits, joins,
+//! stalls and holds them, and a stream can die unnoticed. Only attempts to connect, ends of stream and
+//! resets can be lost for good.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -83,7 +84,7 @@ pub(super) struct Net {
     pub(super) rates: Rates,
     pub(super) decisions: Decisions,
     pub(super) marks: Marks,
-    /// The ends of connections that opened, if somebody wants to know.
+    /// The ends of connections that opened, if they are recorded.
     pub(super) ends: Option<Vec<EndOf>>,
 }
 
@@ -166,7 +167,7 @@ impl Net {
             self.at(at, Scheduled::Answer(index as u32, serial, false));
         } else if self.links[host].cut[0] > 0 || self.decisions.chance(self.rates.blackhole) {
             self.marks.hit(Mark::Blackhole);
-            // Nobody answers; the client's own time-out ends it.
+            // No answer comes; the client's own time-out ends it.
             self.conns[index].dead = true;
         } else {
             self.at(at, Scheduled::Syn(index as u32, serial));
@@ -200,7 +201,7 @@ impl Net {
         }
     }
 
-    /// Nothing passes any more, and nobody is told.
+    /// Nothing passes any more, and no side notices.
     pub(super) fn die(&mut self, index: usize) {
         self.conns[index].dead = true;
         for role in Role::BOTH {
@@ -385,7 +386,7 @@ impl Net {
         }
     }
 
-    /// The connections of a host, or all, that somebody has open.
+    /// The open connections of a host, or of all hosts.
     pub(super) fn open(&self, host: Option<usize>) -> Vec<usize> {
         let open = self.conns.iter().filter(|(_, conn)| {
             host.is_none_or(|host| conn.host == host) && conn.ends.iter().any(|end| end.id.is_some())
@@ -393,7 +394,7 @@ impl Net {
         open.map(|(index, _)| index).collect()
     }
 
-    /// Forgets a connection that nobody has open any more and that carries nothing.
+    /// Forgets a connection that neither side has open and that carries nothing.
     pub(super) fn forget_if_over(&mut self, index: usize) {
         let conn = &self.conns[index];
         let carries = conn.pipes.iter().any(|pipe| !pipe.segments.is_empty());

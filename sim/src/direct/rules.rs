@@ -1,5 +1,5 @@
-//! Rules of connections that hold for every protocol, from the sections on framing and silence of `docs/PROTOCOL.md`,
-//! checked where the bytes pass.
+//! Rules of connections that hold for every protocol, from the sections on framing and silence of
+//! `docs/PROTOCOL.md`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,22 +21,22 @@ use crate::words;
 /// What a check may be late by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What a machine has been told of connections.
+/// The connections as a machine sees them.
 #[derive(Debug, Default)]
 pub(super) struct MachineView {
-    /// Those it knows, as generations by slot: opened, and neither ended nor closed by itself.
+    /// The known ones, as generations by slot: opened, and neither ended nor closed by the machine.
     known: Vec<Option<u32>>,
     /// Those that have ended since this was last emptied.
     ended: SmallVec<[(ConnId, CloseReason); 2]>,
     /// Those that it finished since this was last emptied.
     finished: SmallVec<[ConnId; 2]>,
-    /// The last one that goes on, and whose peer has finished sending.
+    /// The last open one whose peer has finished sending.
     peer_finished: Option<ConnId>,
-    /// What it heard and sent since this was last emptied.
+    /// Messages received and sent since this was last emptied.
     pub(super) passed: Vec<Passed>,
 }
 
-/// A message that a machine heard or sent.
+/// A message that a machine received or sent.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) conn: ConnId,
@@ -89,7 +89,7 @@ impl MachineView {
     }
 }
 
-/// Notes what a machine is told, for `told`, before it goes on to `eye`.
+/// Notes a machine's events in `view` before `observer` sees them.
 pub(super) fn listening<M: Observable>(view: SharedView, speech: Speech<M>, mut observer: Observer<M>) -> Observer<M> {
     Box::new(move |machine, event, actions| {
         let mut noted = view.borrow_mut();
@@ -138,7 +138,7 @@ pub(super) struct Frames {
 }
 
 enum Framing {
-    /// With who follows them, if somebody asks how much is no whole request.
+    /// With what follows them, if incomplete requests are counted.
     Lines(Option<Box<dyn Typing>>),
     /// How many bytes of the length are there, and the length so far; then how many bytes of payload are missing. And how
     /// many bytes of the frame have come.
@@ -208,7 +208,7 @@ impl Frames {
     }
 }
 
-/// When a socket last heard and said something, by its host's clock.
+/// When a socket last received and sent something, by its host's clock.
 pub(super) struct Spoken {
     pub(super) heard: Time,
     pub(super) said: Time,
@@ -261,14 +261,16 @@ impl Spoken {
         let idle = idle_timeout(lines, link);
         let silence = now.since(self.heard);
         if reason == CloseReason::IdleTimeout && self.finished {
-            return Err("closed for its silence, though it has finished sending".to_owned());
+            return Err("closed as idle, though its peer has finished sending".to_owned());
         }
         if reason == CloseReason::IdleTimeout && silence < idle {
-            return Err(format!("closed for its silence, having been heard {silence:?} ago"));
+            return Err(format!(
+                "closed as idle, {silence:?} after its peer last sent something"
+            ));
         }
         let waited = self.finishing.map(|since| now.since(since));
         if reason == CloseReason::TimedOut && waited.is_none_or(|waited| waited < link.idle_timeout) {
-            return Err(format!("the peer's end was waited for {waited:?} only"));
+            return Err(format!("the peer's end was awaited for {waited:?} only"));
         }
         Ok(())
     }
@@ -283,15 +285,19 @@ impl Spoken {
             && now.since(self.said) <= link.keepalive_interval
     }
 
-    /// A connection is kept, whose other side has been silent so long, or has not begun. `met` says that its machine has known it.
+    /// Checks that a connection is not kept beyond its idle or handshake time-out. `met`: its machine has known it.
     pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &ConnectionConfig) -> Result<(), String> {
         let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
         if met && !self.finished && silence > idle + SLACK {
-            return Err(format!("kept, having been heard {silence:?} ago"));
+            return Err(format!(
+                "not closed as idle, {silence:?} after its peer last sent something"
+            ));
         }
         if !met && age > link.handshake_timeout + SLACK {
-            return Err(format!("kept, though it has said nothing in {age:?}"));
+            return Err(format!(
+                "not closed, though its peer has sent no whole frame in {age:?}"
+            ));
         }
         Ok(())
     }
@@ -302,7 +308,7 @@ impl Spoken {
             return Ok(());
         };
         if waits > link.idle_timeout + SLACK {
-            return Err(format!("kept, though the peer has not closed in {waits:?}"));
+            return Err(format!("not closed, though its peer has not closed in {waits:?}"));
         }
         if !fin_sent && waits > SLACK {
             return Err(format!("no end of stream was sent in {waits:?}"));
@@ -314,7 +320,7 @@ impl Spoken {
     pub(super) fn check_silence(&self, now: Time, lines: bool, link: &ConnectionConfig) -> Result<(), String> {
         let silence = now.since(self.said);
         if !lines && silence > link.keepalive_interval + SLACK {
-            return Err(format!("nothing was said for {silence:?}, not even a keepalive"));
+            return Err(format!("nothing was sent for {silence:?}, not even a keepalive"));
         }
         Ok(())
     }
@@ -332,7 +338,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// So many bytes are left after writing.
+    /// Notes the bytes that are left after writing.
     pub(super) fn wrote(&mut self, now: Time, left: usize, known: bool, link: &ConnectionConfig) -> Result<(), String> {
         self.left = left;
         self.more = 0;
@@ -342,7 +348,7 @@ impl Backlog {
             self.long_since.get_or_insert(now);
         }
         if known && left > link.max_outbox {
-            return Err(format!("{left} bytes wait to be written, which is too much"));
+            return Err(format!("{left} bytes wait to be written, which is over the bound"));
         }
         Ok(())
     }
@@ -361,7 +367,7 @@ impl Backlog {
 
     /// The connection was dropped because its peer does not read.
     pub(super) fn check_dropped(&self, now: Time, link: &ConnectionConfig) -> Result<(), String> {
-        /// Keepalives, and what errors a connection says by itself.
+        /// Keepalives, and errors that a connection sends by itself.
         const OTHERS: usize = 512;
         let at_most = self.left + self.more + OTHERS;
         let long = self
@@ -371,7 +377,7 @@ impl Backlog {
             return Ok(());
         }
         Err(format!(
-            "dropped as a slow consumer, with at most {at_most} bytes waiting to be written, of {} at all and {} for long allowed",
+            "dropped as a slow consumer with at most {at_most} bytes waiting; allowed are {} at any time and {} for long",
             link.max_outbox, link.max_backlog
         ))
     }

@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on modelled connections.
+//! Strangers on modelled connections: peers that speak no protocol.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::oracle::System;
 use crate::role::Role;
 use crate::strangers::{Stranger, StrangerKind};
 
-/// Whoever dials counts from 0; this is nobody's.
+/// Clients count their dials from 0 and never reach this.
 const NO_TOKEN: DialToken = DialToken(u64::MAX);
 
 /// A connection that one of them makes.
@@ -21,9 +21,9 @@ pub(super) struct Visit {
     stranger: Stranger,
     /// When it began to connect.
     since: Nanos,
-    /// It is connected, and has said all that it says.
+    /// It is connected, and has sent everything.
     spoke: bool,
-    /// The server had not read all that it said when it finished.
+    /// The server had not read all that the stranger sent when it finished.
     unread: bool,
     /// It has left, or is about to.
     over: bool,
@@ -37,7 +37,7 @@ impl Visit {
 }
 
 impl<S: System> World<'_, S> {
-    /// Somebody beside a host's clients connects.
+    /// A stranger connects from a host of clients.
     pub(super) fn stranger_comes(&mut self, host: usize, kind: StrangerKind) {
         self.net.marks.hit(Mark::Stranger);
         let index = self.net.dial(host, NO_TOKEN);
@@ -134,7 +134,7 @@ impl<S: System> World<'_, S> {
     }
 }
 
-/// The connection is there: all that is to be said is.
+/// The connection is open: sends everything there is to send.
 fn speak(net: &mut Net, index: usize) {
     let visit = net.conns[index].stranger.as_deref_mut();
     let Some(visit) = visit.filter(|visit| !visit.over) else {
@@ -159,7 +159,7 @@ fn speak(net: &mut Net, index: usize) {
     }
 }
 
-/// Nothing is heard or said any more.
+/// Nothing is sent or received any more.
 fn leave(net: &mut Net, index: usize) {
     net.conns[index].attempted = false;
     net.forget_if_over(index);

@@ -1,4 +1,5 @@
-//! Which event was caused by which action: what one end of a connection sends, the other receives, in order.
+//! Which action caused which event: the other end of a connection receives what one end sends, in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -81,7 +82,7 @@ pub(super) fn arrows(case: &Case, history: &History) -> Vec<Arrow> {
     arrows
 }
 
-/// Who ends here, with its peers being told by the system.
+/// The host whose life ends here, if the system then ends its connections.
 fn crashed(case: &Case, step: &Step) -> Option<usize> {
     let (Turn::Begins(at) | Turn::Ends(at)) = step.fault?;
     match (step.fault?, case.faults[at].1) {
@@ -103,11 +104,11 @@ struct Drawer {
     crashes: BTreeMap<(usize, u32), usize>,
     /// Attempts to connect that have led to nothing yet.
     dials: BTreeMap<(usize, u32, DialToken), usize>,
-    /// When the client heard that a connection is open.
+    /// The step at which the client's end opened.
     opened: BTreeMap<u32, usize>,
     /// What was sent on a connection, by whether the server sent it, and has not arrived.
     under_way: BTreeMap<(u32, bool), VecDeque<usize>>,
-    /// Ends that have closed, or were told that their connection has.
+    /// Ends that have closed, or received the end of their connection.
     gone: BTreeSet<(u32, bool)>,
     arrows: Vec<Arrow>,
 }
@@ -189,7 +190,7 @@ impl Drawer {
         match event.kind {
             Kind::Opened if by_server => {
                 self.opened.insert(conn, at);
-                // Answered: what goes on from there is the opening itself.
+                // Answered: the opening has arrows of its own.
                 if let Some(arrow) = event.dial.and_then(|dial| self.dials.remove(&(who, step.life, dial))) {
                     self.arrows[arrow].answered = true;
                 }

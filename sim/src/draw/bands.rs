@@ -1,4 +1,4 @@
-//! Faults as bands of the picture.
+//! The faults of a run as bands of the picture.
 
 use serde_json::{Value, json};
 
@@ -67,6 +67,6 @@ fn describe(fault: Fault, server: usize) -> (String, usize, bool) {
         Fault::ClientDrain(host, _) => ("draining".to_owned(), host, false),
         Fault::Pause(host, _) => ("paused".to_owned(), host, false),
         Fault::Narrow(host, byte, _) => (format!("narrow: {byte:?} a byte"), host, true),
-        Fault::Stranger(host, kind) => (format!("a stranger says {kind}"), host, true),
+        Fault::Stranger(host, kind) => (format!("a stranger sends {kind}"), host, true),
     }
 }

@@ -1,4 +1,4 @@
-//! The log for ShiViz: a line for each event of a machine, with the vector clock of its host.
+//! The log for ShiViz: one line per event of a machine, with the vector clock of its host.
 
 use super::arrows::Arrow;
 use crate::direct::history::History;
@@ -16,7 +16,7 @@ pub(super) fn log(lanes: &[&str], history: &History, arrows: &[Arrow], words: im
     let mut log = String::new();
     for ((step, words), cause) in history.steps.iter().zip(words).zip(causes) {
         let Some(who) = step.who else {
-            // Nobody's clock goes on by what is done to the network.
+            // Faults of the network advance no clock.
             clocks.push(vec![0; lanes.len()]);
             continue;
         };

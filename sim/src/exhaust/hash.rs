@@ -1,4 +1,4 @@
-//! The hash by which states are told apart.
+//! The hash by which states are compared.
 
 /// Mixes one word into a state: multiply and fold. Not safe against chosen input.
 pub(super) const fn stir(state: u128, word: u64) -> u128 {

@@ -1,4 +1,4 @@
-//! Hosts with their endpoints, and connections that keep what is under way until it is its turn.
+//! Hosts with their endpoints, and connections that hold segments until a decision delivers them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -118,7 +118,7 @@ impl Conn {
         self.broken = true;
     }
 
-    /// This side has crashed; the other is told.
+    /// This side has crashed; the other receives the end.
     pub(super) fn lose(&mut self, role: Role) {
         self.ids[role as usize] = None;
         self.dialling &= role == Role::Server;
@@ -130,7 +130,7 @@ impl Conn {
         }
     }
 
-    /// A hash of its name and how it is. The bytes under way follow from what their sender was told.
+    /// A hash of its name and state. The bytes in flight follow from their sender's events.
     pub(super) fn state(&self) -> u128 {
         let flags = [self.broken, self.dialling, self.ids[0].is_some(), self.ids[1].is_some()];
         let flags = flags.iter().fold(0, |flags, flag| flags << 1 | u64::from(*flag));
@@ -155,7 +155,7 @@ pub(super) struct Node<M: Machine<Message = Message>> {
     pub(super) life: u32,
     pub(super) endpoint: Endpoint<M, Words>,
     pub(super) effects: Effects<M::Notice>,
-    /// A hash of all it was told, in order.
+    /// A hash of all its events, in order.
     pub(super) history: u128,
     conns: BTreeMap<ConnId, usize>,
     dials: BTreeMap<DialToken, usize>,
@@ -182,7 +182,7 @@ impl<M: Machine<Message = Message>> Node<M> {
         }
     }
 
-    /// It is told something of this kind, of this connection.
+    /// It receives an event of this kind on this connection.
     pub(super) fn note(&mut self, kind: u64, conn: Option<&Conn>, now: Time) {
         let name = conn.map_or(0, Conn::name);
         self.history = stir(stir(self.history, kind) ^ name, now.as_nanos());
@@ -226,12 +226,12 @@ impl<M: Machine<Message = Message>> Node<M> {
                 self.endpoint.failed(now, id, &mut self.effects);
             }
             (Segment::Accepted | Segment::Data(_), None) => conn.send(role, Segment::Reset),
-            // Nobody is there to be told.
+            // There is no peer to notify.
             _ => {}
         }
     }
 
-    /// Does what the endpoint asks for. Returns what the local caller is told.
+    /// Does what the endpoint requests. Returns the notices.
     pub(super) fn settle(&mut self, conns: &mut Vec<Conn>, now: Time) -> Vec<M::Notice> {
         for token in mem::take(&mut self.effects.abandon) {
             self.effects.dial.retain(|dial| *dial != token);

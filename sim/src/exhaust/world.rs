@@ -1,4 +1,4 @@
-//! One run of a schedule: hosts, connections, and what may happen next.
+//! One run of a schedule: hosts, connections, and the steps that are possible next.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -159,7 +159,7 @@ impl World {
                 self.search.borrow_mut().in_turn = Some(0);
             }
             if self.steps > self.scope.depth + MOST_STEPS {
-                return Err(format!("{LATE}it goes on for ever"));
+                return Err(format!("{LATE}the run does not end"));
             }
             let all = self.possible();
             let next = if self.steps >= self.scope.depth {
@@ -173,7 +173,7 @@ impl World {
                 }
             };
             let Some(next) = next else {
-                return Err(format!("{LATE}nothing can happen any more, and not all is done"));
+                return Err(format!("{LATE}nothing is left to happen, and not everything is done"));
             };
             self.steps += 1;
             self.happen(next);
@@ -223,14 +223,14 @@ impl World {
         all.zip(0..).filter_map(|(at, who)| Some((at?, who))).min()
     }
 
-    /// All that what follows depends on: what each host was told, and what is under way.
+    /// Everything that what follows depends on: each host's events, and what is in flight.
     fn state(&self) -> u128 {
         let drawn = self.search.borrow().drawn;
         let mut state = stir(stir(drawn, self.now.as_nanos()), self.disturbances.into());
         for (client, asked) in self.clients.iter().zip(&self.asked) {
             state = stir(state ^ client.history, asked.len() as u64);
         }
-        // The order in which they were made is nobody's to know.
+        // The state does not depend on the order in which they were made.
         let conns = self.conns.iter().map(Conn::state).fold(0, u128::wrapping_add);
         stir(state ^ self.server.history, self.scope.depth as u64) ^ conns
     }

@@ -1,4 +1,5 @@
-//! When a driver tells its machine that a time is over: after all that has arrived, and not much later.
+//! Checks when a driver handles a deadline: after it has read everything that had arrived, and not much
+//! later.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const SLACK: Duration = Duration::from_millis(30);
 pub(super) struct Judging {
     thread: Thread,
     start: Duration,
-    /// When the machine is to be told next.
+    /// The machine's next deadline.
     due: Option<Duration>,
 }
 
@@ -28,7 +29,7 @@ impl Judging {
         }
     }
 
-    /// `machine` was told of `event`.
+    /// `machine` received `event`.
     pub(super) fn check<M: Machine>(
         &mut self,
         machine: &M,
@@ -38,7 +39,7 @@ impl Judging {
         let before = std::mem::replace(&mut self.due, due);
         let late = before.map_or(Duration::ZERO, |due| self.thread.ran_since(due));
         if late > SLACK {
-            return Err(format!("what was due is done {late:?} later"));
+            return Err(format!("a deadline was handled {late:?} late"));
         }
         match event {
             Event::Deadline | Event::Closed(_, CloseReason::IdleTimeout | CloseReason::ShuttingDown) => {

@@ -1,4 +1,4 @@
-//! Strangers, who speak no protocol, on turmoil's network. Their host's link is always sound.
+//! Strangers on turmoil's network: peers that speak no protocol. The link of their host has no faults.
 
 use std::future::pending;
 
@@ -38,7 +38,7 @@ impl<S: System> Hosts<S> {
         };
         let link = self.system.link(self.scenario.link);
         let mut stranger = Stranger::new::<S>(kind, &link);
-        // Whoever is not let in may find the connection gone.
+        // A refused stranger may find the connection gone.
         let _ = stream.write_all(stranger.says()).await;
         if stranger.ends() {
             let _ = stream.shutdown().await;
@@ -54,16 +54,16 @@ impl<S: System> Hosts<S> {
                         self.lock().trace.note(now(), &note);
                     }
                 }
-                Err(error) => break Err(stranger.wrong(&format!("and then broken off, {error}"))),
+                Err(error) => break Err(stranger.wrong(&format!("and then reset, {error}"))),
             }
         };
-        // A server that is gone tells nobody anything, and one that is full does not wait until it can.
+        // A server that is gone sends nothing, and a full one does not wait until it can.
         let full = link.max_connections < LINK.max_connections && stranger.is_told_nothing();
         if full || self.lock().server_life() != server {
             return Ok(());
         }
         if stranger.is_turned_away() {
-            // What it said, and nobody read, may have broken the connection off.
+            // Unread bytes may have reset the connection.
             return stranger.check(true);
         }
         ended.and_then(|()| stranger.check(false))

@@ -20,7 +20,7 @@ const HANG_SECONDS: &str = "8";
 /// What making a run small may take.
 const SHRINKING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-/// How the second line of a patch begins that says which tests must catch it, or which command.
+/// How the second line of a patch begins that names the tests or the command that must catch it.
 const TESTS: &str = "tests: ";
 const CHECK: &str = "check: ";
 /// Cargo's target folder of the patched copy, in the scratch folder.
@@ -185,7 +185,7 @@ impl<'a> Copy<'a> {
         row
     }
 
-    /// What cargo says of what it built.
+    /// Cargo's messages about what it built.
     fn build(&self, what: &[&str]) -> Option<Vec<u8>> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
@@ -277,7 +277,7 @@ impl<'a> Copy<'a> {
         })
     }
 
-    /// Runs a program for so long at most. Unless it succeeds, its output says why it failed.
+    /// Runs a program for the limit at most. Unless it succeeds, its output says why it failed.
     fn run(&self, program: &Path, args: &[&str], why: impl Fn(&str) -> Verdict) -> Run {
         let start = Instant::now();
         let verdict = self.run_for(program, args, start + Duration::from_secs(self.args.limit));
@@ -329,7 +329,7 @@ pub(super) fn is_simulated(patch: &str) -> bool {
     !says.starts_with(TESTS) && !says.starts_with(CHECK)
 }
 
-/// The system that a patch is tried on: what its name says behind the number, or else what it is in.
+/// The system that a patch is tried on: named after its number, or else the one whose code it changes.
 pub(super) fn system_of(name: &str, patch: &str) -> &'static str {
     let others = ["hub", "chat", "numbers"];
     let says = |system: &&str| name.split('-').nth(1) == Some(*system);
@@ -346,7 +346,7 @@ fn release_folder() -> Option<PathBuf> {
     folder.ends_with("release").then(|| folder.to_owned())
 }
 
-/// Makes hard links to all that cargo knows of what it has built, in a folder of the same shape.
+/// Makes hard links to all that cargo has built, in a folder of the same layout.
 fn link_all(from: &Path, to: &Path) -> io::Result<()> {
     for folder in ["deps", "build", ".fingerprint"] {
         link_folder(&from.join(folder), &to.join(folder))?;
@@ -368,7 +368,7 @@ fn link_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The test programs, from what cargo says.
+/// The test programs, from cargo's messages.
 fn test_programs(said: &[u8]) -> Vec<PathBuf> {
     let lines = said.split(|byte| *byte == b'\n');
     let artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());

@@ -1,5 +1,5 @@
-//! What a driver owes its streams, whatever they carry: to end with them, to write on when it can, to drop none without
-//! a cause.
+//! Rules of a driver for its streams: it drops a stream after its end, writes when there is room, and
+//! drops none without a cause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::Thread;
 /// What a driver may be late by: a few of turmoil's longest steps.
 const SLACK: Duration = Duration::from_millis(30);
 
-/// What all streams of a run share: where a broken rule is told, and when none is.
+/// What all streams of a run share: where a broken rule is noted, and when rules are off.
 #[derive(Debug)]
 pub struct Rules {
     /// How long a stream may be kept after its peer's end was read.
@@ -68,9 +68,9 @@ pub(super) struct Conduct {
     has_written: bool,
     shut_down: bool,
     failed: bool,
-    /// When its peer's end was read, or, if it may go on, something was written since.
+    /// When its peer's end was read, or, if it may stay open, something was written since.
     ended: Option<Duration>,
-    /// Whether and when the driver, who was told to wait before it writes, was told to go on.
+    /// Whether and when the driver, which had to wait before it wrote, was woken.
     waits: Option<Arc<Woken>>,
     /// Since when nothing could be written.
     stuck: Option<Duration>,
@@ -97,7 +97,7 @@ impl Conduct {
         self.check_waiting();
     }
 
-    /// It gave so many bytes, or failed.
+    /// It gave this number of bytes, or failed.
     pub(super) fn has_read<E>(&mut self, result: &Result<usize, E>) {
         match result {
             Ok(0) => self.ended = self.ended.or_else(turmoil::sim_elapsed),
@@ -139,7 +139,7 @@ impl Conduct {
         Some(turmoil::sim_elapsed()?.saturating_sub(self.stuck?))
     }
 
-    /// Does something that may leave the stream stuck. If so, its driver is told to try again after `time`.
+    /// Does something that may leave the stream stuck. If so, its driver is woken after `time`.
     pub(super) fn stuck_for<T>(&mut self, time: Duration, act: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.stuck().is_some();
         let result = act(self);
@@ -158,7 +158,7 @@ impl Conduct {
         if let Some(woken) = woken {
             let since = self.thread.ran_since(woken);
             self.rules.check(since <= SLACK, || {
-                format!("a stream had room for {since:?}, and its driver, who waited for that, did not write")
+                format!("a stream had room for {since:?}, and its driver, which waited for room, did not write")
             });
         }
     }
@@ -171,7 +171,7 @@ impl Drop for Conduct {
             let since = self.thread.ran_since(ended);
             let stuck = self.rules.goes_on && self.waits.is_some();
             self.rules.check(stuck || since <= self.rules.linger + SLACK, || {
-                format!("a stream was kept for {since:?} after its end was read")
+                format!("a stream was not dropped for {since:?} after its end was read")
             });
         }
         // Who is not let in is told so, at most, and never read.

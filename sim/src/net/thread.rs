@@ -1,5 +1,5 @@
-//! The thread that a host's driver runs on. Its reactor tells a few streams at a time that they can be read, and none
-//! while the thread is stopped, as the whole process is by a signal.
+//! The simulated thread of a host's driver. Its reactor reports a few ready streams at a time, and none
+//! while the thread is paused, as SIGSTOP pauses a process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -21,7 +21,7 @@ pub struct Thread(Arc<Mutex<State>>);
 struct State {
     streams: BTreeMap<u64, Stream>,
     last: u64,
-    /// Streams that can be read and have not been told, oldest first.
+    /// Streams that can be read and were not reported, oldest first.
     untold: VecDeque<u64>,
     /// How often something has arrived.
     arrivals: u64,
@@ -29,7 +29,7 @@ struct State {
     turns: u64,
     /// How often something had arrived when the driver began to read all that had.
     settling: Option<u64>,
-    /// The same of the last time that it told its machine that a time is over, and in which turn that was.
+    /// The same of the last deadline that its machine received, and its turn.
     judged: (u64, u64),
     waker: Option<Waker>,
     stopped_until: Duration,
@@ -38,7 +38,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// Whoever waits for it to be readable.
+    /// The waker of the task that waits for it to be readable.
     reader: Option<Waker>,
     /// There may be something to read: the number of its arrival.
     unread: Option<u64>,
@@ -64,7 +64,7 @@ impl Thread {
         now().saturating_sub(self.stopped_until().max(then))
     }
 
-    /// Runs `driver`. Its reactor tells `events` streams at a time, and `resumed` hears of each time that the thread goes on: how
+    /// Runs `driver`. Its reactor reports `events` streams at a time. `resumed` is called when the thread continues: how
     /// long it was stopped, and whether something had arrived.
     pub fn run<F: Future>(
         self,
@@ -85,7 +85,7 @@ impl Thread {
         }
     }
 
-    /// Checks that the driver has begun to read, since it last told its machine that a time is over, and has read whatever
+    /// Checks that the driver has begun to read, since its machine's last deadline, and has read whatever
     /// had arrived when it began. Now it tells its machine so again.
     ///
     /// # Errors
@@ -98,13 +98,13 @@ impl Thread {
         }
         let (turn, arrived) = state.judged;
         if turn != state.turns {
-            return Err("a time is over, and nobody has looked for what has arrived".to_owned());
+            return Err("a deadline is due, and the driver has not looked for what has arrived".to_owned());
         }
         let unread = |stream: &&Stream| stream.unread.is_some_and(|arrival| arrival <= arrived);
         match state.streams.values().filter(unread).count() {
             0 => Ok(()),
             count => Err(format!(
-                "a time is over, and on {count} streams is unread what had arrived"
+                "a deadline is due, and {count} streams have unread bytes that had arrived"
             )),
         }
     }
@@ -119,7 +119,7 @@ struct Running<F, R> {
     driver: Pin<Box<F>>,
     woken: Arc<Woken>,
     events: usize,
-    /// Until the thread goes on after a stop, or after its reactor was polled.
+    /// Until the thread continues after a pause, or after its reactor was polled.
     wait: Option<Wait>,
     resumed: R,
 }
@@ -224,7 +224,7 @@ impl Arrivals {
         }
     }
 
-    /// Reads with `read`, unless the reactor has not told yet that there is something.
+    /// Reads with `read`, unless the reactor has not reported yet that there is something.
     pub(super) fn read<E>(
         &self,
         cx: &Context<'_>,

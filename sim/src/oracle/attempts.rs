@@ -1,4 +1,4 @@
-//! When a client tries again to connect and when it gives up, from the section "How a client connects" of
+//! When a client retries and when it gives up, from section "How a client connects" of
 //! `docs/PROTOCOL.md`.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct AttemptRule {
     pub(super) insists: bool,
 }
 
-/// How somebody's attempts to connect go.
+/// A client's attempts to connect.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     rule: AttemptRule,
@@ -72,7 +72,7 @@ impl Attempts {
         self.rule.all.map_or(Time::FAR, |all| self.since + all)
     }
 
-    /// An attempt, or the connection, has failed. `refused` says whether it did not connect, and none on its host has before.
+    /// An attempt, or the connection, has failed. `refused`: it did not connect, and none on its host has before.
     pub(super) const fn fails(&mut self, now: Time, refused: bool) {
         if self.proven {
             self.proven = false;
@@ -95,14 +95,14 @@ impl Attempts {
     pub(super) fn pauses(&mut self, now: Time, after: Duration) -> Result<Time, String> {
         let step = self.step();
         if after + ROUNDED < step / 2 || after > step {
-            return Err(format!("a pause of {after:?}, in a step of {step:?}"));
+            return Err(format!("a pause of {after:?} is outside its step of {step:?}"));
         }
         if self.refused && !self.rule.insists {
-            return Err("another attempt after a refusal, though none has connected yet".to_owned());
+            return Err("another attempt after a refusal, though no attempt has connected yet".to_owned());
         }
         if now + after > self.last() {
             let since = now.since(self.since) + after;
-            return Err(format!("another attempt {since:?} after it began to try"));
+            return Err(format!("another attempt {since:?} after the first, which is too late"));
         }
         self.failures += 1;
         Ok(now + after)
@@ -112,7 +112,10 @@ impl Attempts {
     pub(super) fn gives_up(&self, now: Time) -> Result<(), String> {
         let refused = self.refused && !self.rule.insists;
         if !refused && now + self.step() <= self.last() {
-            return Err(format!("gives up {:?} after it began to try", now.since(self.since)));
+            return Err(format!(
+                "gives up {:?} after the first attempt, which is too early",
+                now.since(self.since)
+            ));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! The chat: who says what, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The chat: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! Every message is told from every other by its first bytes, so that the model knows of each whether it was heard, how
-//! often, and after which. The server's caller answers all that it hears, so that messages go both ways.
+//! The first bytes of a message identify it. So the model knows of each whether it was received, how
+//! often, and after which other. The server's caller answers every message, so that messages go both
+//! ways.
 
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ impl System for Chat {
         };
         let carried = match message {
             Message::Part { .. } | Message::Taken { .. } => Carried::Always,
-            // Of `busy`, some are said by connections.
+            // Connections send some `busy` themselves.
             Message::Error(ErrorCode::UnknownSession, _) => Carried::Always,
             Message::Error(..) => Carried::ByConnections,
             Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {
@@ -170,7 +171,9 @@ impl System for Chat {
     }
 
     fn is_roomy(&self) -> bool {
-        self.max_backlog.is_none() && self.max_partial_bytes.is_none() && self.max_connections.is_none()
+        // A caller that reads late can let a client that types become idle.
+        let tight = [self.max_backlog, self.max_partial_bytes, self.max_connections];
+        tight == [None; 3] && self.reads_late().is_zero()
     }
 
     fn facts(server: &SimServer) -> Vec<Fact> {

@@ -1,4 +1,4 @@
-//! A machine whose time is known.
+//! A machine that remembers the time of its last event.
 
 use echosphere_core::{Actions, ConnId, Event, Machine, Time};
 

@@ -1,12 +1,11 @@
-//! The echo system: its messages, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The echo system: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! The model is in three parts. `server` has the server's rules, checked at every step of the server. `client` has
-//! those of the clients. Between them lies `Wire`, the network, of which nothing is assumed but that it makes nothing
-//! up: of no X does more arrive than was sent. Together: whoever is acknowledged was acknowledged by somebody who had
-//! been forwarded that X.
+//! The model has three parts. `server` has the server's rules and `client` those of the clients. `Wire`
+//! is the network between them; it only checks that no message arrives more often than it was sent.
+//! Together they prove that each acknowledged originator was acknowledged by a holder of its X.
 //!
-//! Every X of a run is planned. The model knows them by their numbers in the plan; anything else on the wire is a broken
-//! rule.
+//! Every X of a run is planned. The model identifies each by its number in the plan. Any other X on the
+//! wire breaks a rule.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -141,7 +140,7 @@ impl System for Echo {
         match message {
             Message::Message(x) | Message::Ok(x) => (x.len() + WORDS, Carried::Always),
             Message::Error(code, text) => {
-                // Of `busy`, some are said by connections.
+                // Connections send some `busy` themselves.
                 let own = [ErrorCode::TooManyWaiting, ErrorCode::NotHeld].contains(code);
                 (text.len() + 3 * WORDS, Carried::unless(!own))
             }

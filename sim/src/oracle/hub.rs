@@ -1,8 +1,9 @@
-//! The hub: its users and what they ask, and the model of its rules, which `docs/PROTOCOL.md` states.
+//! The hub: its workload, and the model of its rules in `docs/PROTOCOL.md`.
 //!
-//! The hub makes no random choice, so the model of the server says exactly what each event must lead to. The model of
-//! the users holds what each is told against what it asked and what came on its connection. That what is sent is heard,
-//! in order and whole, is checked on the direct lane of every system's connections alike.
+//! The hub makes no random choice, so the model of the server predicts the result of each event
+//! exactly. The model of the users compares each notice with what the user requested and what arrived
+//! on its connection. That messages arrive whole and in order is checked for all systems by the direct
+//! lane.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Not
 use rand_chacha::ChaCha8Rng;
 
 pub use self::machines::SimServer;
+pub use self::planned::Planned;
 use self::server::ServerModel;
 use self::typed::{HubTypist, Requests};
 use self::users::{SimClient, UsersModel};
-pub use self::workload::Planned;
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
@@ -23,6 +24,7 @@ use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
 mod machines;
+mod planned;
 mod server;
 mod typed;
 mod users;

@@ -1,8 +1,8 @@
-//! Numbers: who wants which, and the model of the rules, which `docs/PROTOCOL.md` states.
+//! Numbers: the workload, and the model of the rules in `docs/PROTOCOL.md`.
 //!
-//! The server draws nothing but the first number of a stateless stream, and a client nothing but its pauses; so the
-//! models of both say exactly what each event must lead to, at the very moment. What callers are told is held against the
-//! sequences that the uuids stand for, over all lives of a host.
+//! The server draws only the first number of a stateless stream, and a client only its pauses. So both
+//! models predict the result of each event exactly, at its exact time. The notices of clients are
+//! compared with the sequences that the uuids define, over all lives of a host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

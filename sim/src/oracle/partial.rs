@@ -1,8 +1,8 @@
-//! The bound on half-received messages, in runs where it can be met.
+//! The bound on half-received messages, in runs that can exceed it.
 
 use crate::dice::{Dice, Purpose};
 
-/// The memory that so many bytes of a message count with, as `docs/PROTOCOL.md` has it.
+/// The memory that a message's bytes count with, as `docs/PROTOCOL.md` has it.
 pub(crate) fn rounded(bytes: usize) -> usize {
     match bytes {
         0 => 0,

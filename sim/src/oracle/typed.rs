@@ -1,18 +1,18 @@
-//! How a connection's bytes are made and read: by the real codec, or as somebody at a terminal would, who shares no code
-//! with it.
+//! How a connection's bytes are written and read: by the real codec, or in lines by code that shares
+//! nothing with it.
 
 use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
 
-/// What somebody at a terminal says, and how they read what they see.
+/// How a person at a terminal writes requests and reads replies.
 pub trait Typist: Clone + Send + 'static {
     /// What travels.
     type Message;
 
-    /// The line or lines of a request, of which `said` with this one were said so far: what can be said in several ways is
-    /// said in each in turn. Only a server says anything else, which is nothing here.
+    /// The line or lines of a request, the `said`-th of this connection: what can be written in several ways is
+    /// written in each in turn. Messages that only a server sends are empty here.
     fn write(said: usize, request: &Self::Message, output: &mut Outbox);
 
     /// Takes a reply off the front of `input`, if it is all there.
@@ -23,7 +23,7 @@ pub trait Typist: Clone + Send + 'static {
     fn read(input: &mut BytesMut) -> Result<Option<Decoded<Self::Message>>, WireError>;
 }
 
-/// Follows what somebody types, for how much of it is no whole request yet.
+/// Follows typed input, for how much of it is no whole request yet.
 pub trait Typing {
     /// Takes what was typed next. Says how many requests it completes.
     fn take(&mut self, typed: &[u8]) -> usize;
@@ -84,9 +84,9 @@ pub enum Words<C, T> {
     Real(C),
     /// Lines.
     Typed {
-        /// Requests said so far.
+        /// Requests written so far.
         said: usize,
-        /// Who says them.
+        /// Which client writes them.
         by: PhantomData<T>,
     },
 }
@@ -135,7 +135,7 @@ impl<C: Codec, T: Typist<Message = C::Message>> Codec for Words<C, T> {
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // Who types has nobody to tell.
+        // A typing client does not see this.
         if let Self::Real(codec) = self {
             codec.encode_error(code, text, output);
         }

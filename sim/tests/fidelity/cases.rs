@@ -1,4 +1,4 @@
-//! The cases, and what is expected of each network.
+//! The cases, and what is expected on each network.
 
 use std::fmt::Write;
 
@@ -29,7 +29,7 @@ pub(crate) enum Blow {
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// None: the real client sends an X of so many bytes.
+    /// None: the real client sends an X of `x` bytes.
     pub(crate) script: Option<&'static [Do]>,
     pub(crate) x: usize,
     pub(crate) blow: Blow,

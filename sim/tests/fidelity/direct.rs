@@ -1,4 +1,4 @@
-//! The cases on modelled streams, with several seeds: what they differ in is listed.
+//! The cases on modelled streams with several seeds; all different results are listed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::log::{Outcome, SharedLog};
 use crate::player::{self, Do, Player, Server, Speech};
 
 const SEEDS: u64 = 8;
-/// When the client is told to connect.
+/// When the client connects.
 const COMMAND: Duration = Duration::from_millis(100);
-/// When what happens in between happens, and everything said is long heard.
+/// When the event in between happens, long after everything sent has arrived.
 const BLOW: Duration = Duration::from_millis(500);
 /// Longer than any time-out.
 const SAFETY: Duration = Duration::from_secs(8);
@@ -69,7 +69,7 @@ fn play_seed(case: &Case, seed: u64) -> Outcome {
     log.lock().unwrap().said()
 }
 
-/// The two machines of a case as a system, which nobody judges.
+/// The two machines of a case as a system without a model.
 struct Pair {
     script: Option<&'static [Do]>,
     x: usize,
@@ -97,7 +97,7 @@ impl System for Pair {
         player::client(self.script, RESPONSE_TIMEOUT)
     }
 
-    /// A script says bytes, of which its peer hears messages: they are not held against each other.
+    /// A script sends bytes, and its peer receives messages: they are not compared.
     fn size(message: &Message) -> (usize, Carried) {
         let (Message::Message(bytes) | Message::Ok(bytes) | Message::Error(_, bytes)) = message;
         (bytes.len() + 64, Carried::ByConnections)

@@ -1,4 +1,4 @@
-//! What both sides are told and do, in few words.
+//! What the machines on both sides receive and do, in short words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use sim::observe::{ActionOf, EventOf};
 
 use crate::player::{Player, Server};
 
-/// What a run came to: one line for each side, the client's from what its machine and its caller heard.
+/// The result of a run: one line for each side, the client's with the notices to its caller.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) server: String,

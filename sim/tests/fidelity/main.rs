@@ -1,5 +1,6 @@
-//! The same small cases on three networks: real TCP on loopback, turmoil's, and the direct lane's modelled streams. What
-//! server and client are told is compared; where networks differ, the table here and in `docs/FIDELITY.md` says how.
+//! The same small cases on three networks: real TCP on loopback, turmoil's network, and the direct
+//! lane's modelled streams. The events of both sides are compared. Where networks differ, the table in
+//! `cases.rs` and in `docs/FIDELITY.md` lists it.
 
 #![allow(clippy::unwrap_used)]
 

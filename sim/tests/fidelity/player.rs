@@ -1,4 +1,4 @@
-//! The machines of the cases: the real server, and clients that are the real one or say raw bytes.
+//! The machines of the cases: the real server, and clients that are the real one or send raw bytes.
 
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ async fn run(case: &Case) -> Option<Outcome> {
         until(|| log.lock().unwrap().waits()).await;
         dies.abort();
     } else if let Some((_, handle)) = &server {
-        // A client that is at zero before the server has heard of it does not count.
+        // A client that is at zero before the server has accepted it does not count.
         let opened = |endpoint: &Endpoint<Observed<Server, Observer<Server>>, Speech>| endpoint.counters().accepted > 0;
         while !handle.inspect(opened).await.unwrap() {
             tokio::task::yield_now().await;

@@ -21,7 +21,7 @@ use crate::player;
 
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
-/// When what happens in between happens, and everything said is long heard.
+/// When the event in between happens, long after everything sent has arrived.
 const BLOW: Duration = Duration::from_millis(500);
 /// Longer than any time-out.
 const END: Duration = Duration::from_secs(8);

@@ -13,8 +13,8 @@ use tonic::Code;
 
 use crate::peer::{END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, SETTINGS};
 use crate::support::{
-    HttpClient, ServerEndpoint, UUID, call, dial_error, get, path, replies, requests, session, start, start_with, wait,
-    within,
+    HttpClient, ServerEndpoint, UUID, call, dial_error, get, message, path, replies, requests, session, start,
+    start_with, wait, within,
 };
 
 fn at_most(max_connections: usize) -> GrpcConfig {
@@ -158,11 +158,36 @@ async fn a_message_is_at_most_576_bytes_long() {
             "{replies:?}"
         );
     }
-    // A request for health has a name at most.
-    let long = [&[0][..], &5000_u32.to_be_bytes(), &[0; 5000]].concat();
-    let told = http.post("/grpc.health.v1.Health/Check", &[], &long).await;
-    assert_eq!(told.code(), Code::OutOfRange);
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_request_to_health_or_reflection_is_at_most_4096_bytes_long() {
+    let running = start();
+    let http = HttpClient::connect(running.addr).await;
+    for path in [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ] {
+        for (length, is_taken) in [(4096, true), (4097, false)] {
+            // Field 1, a string, whose length takes two bytes.
+            let name = length - 3;
+            let request = [
+                &[0x0a, (name % 128) as u8 | 128, (name / 128) as u8][..],
+                &vec![b'x'; name],
+            ]
+            .concat();
+            let answer = http.post(path, &[], &message(&request)).await;
+            assert_eq!(answer.code() != Code::OutOfRange, is_taken, "{path} {length}");
+        }
+    }
+    running.end().await;
+}
+
+#[test]
+fn the_defaults_are_those_that_are_documented() {
+    let config = GrpcConfig::default();
+    assert_eq!((config.connections.max_connections, config.max_calls), (200_000, 1000));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! and what is free afterwards.
 
 use std::io;
+use std::slice;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,17 +10,22 @@ use echosphere_core::DialToken;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Message, Uuid};
 use echosphere_core::wire::ErrorCode;
-use echosphere_driver::Connector;
+use echosphere_driver::settle::{Reactor, Settle};
+use echosphere_driver::{Connector, Listener};
 use echosphere_transport_grpc::numbers::GetNumbers;
-use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcStream};
+use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream};
+use echosphere_transport_tcp::TcpListener;
+use futures_util::FutureExt;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::memory::{Direction, End, Failure, Fault, Network, NetworkListener, OneConnection, network};
+use crate::peer::preface;
 use crate::support::{HttpClient, Running, message, path, replies, requests, serve, soon};
 
 /// Long enough that a wait of a minute takes few steps.
@@ -52,7 +58,7 @@ async fn call(end: End) -> io::Result<GrpcStream> {
 /// What a client reads until its call ends cleanly.
 async fn whole_call(end: End, request: &Message) -> io::Result<Vec<u8>> {
     let mut stream = call(end).await?;
-    stream.write_all(&requests(&[request.clone()])).await?;
+    stream.write_all(&requests(slice::from_ref(request))).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     stream.shutdown().await?;
@@ -211,4 +217,40 @@ async fn a_call_that_is_silent_for_an_hour_stays() {
     assert_eq!(replies(&bytes).len(), 4);
     drop(stream);
     running.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_server_has_ended_its_connections_are_closed() {
+    let (network, listener) = network();
+    let Running {
+        handle,
+        driver,
+        serving,
+        ..
+    } = start(listener);
+    let mut idle = network.connect(None).0;
+    idle.write_all(&preface()).await.unwrap();
+    handle.drain(Duration::ZERO).await.unwrap();
+    assert!(driver.await.unwrap().is_zero());
+    serving.ended().await;
+    let mut rest = Vec::new();
+    let end = idle.read_to_end(&mut rest).now_or_never();
+    assert!(matches!(end, Some(Ok(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_listener_names_its_peers_and_passes_reach_as_many_connections_as_the_reactors() {
+    let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let (mut listener, _serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
+    let client = TcpStream::connect(addr).await.unwrap();
+    let peer = client.local_addr().unwrap();
+    let http = HttpClient::over(client).await;
+    let _asking = http.ask(&path(), &[]).await;
+    let call = soon(listener.accept()).await.unwrap();
+    assert_eq!(listener.peer(&call), Some(peer));
+    for connections in [0, 1024, 100_000] {
+        let expected = Reactor::default().passes(connections);
+        assert_eq!(listener.settle().passes(connections), expected);
+    }
 }

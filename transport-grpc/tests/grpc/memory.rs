@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use echosphere_core::DialToken;
-use echosphere_driver::{Connector, Listener};
+use echosphere_driver::{Connector, Listener, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 
@@ -47,7 +47,7 @@ pub(crate) struct Network(mpsc::UnboundedSender<End>);
 pub(crate) struct NetworkListener(mpsc::UnboundedReceiver<End>);
 
 /// Yields one connection that is there already.
-pub(crate) struct OneConnection(Mutex<Option<End>>);
+pub(crate) struct OneConnection<S>(Mutex<Option<S>>);
 
 /// One end of a connection.
 pub(crate) struct End {
@@ -84,19 +84,19 @@ impl Network {
     }
 }
 
-impl OneConnection {
-    pub(crate) fn new(end: End) -> Self {
-        Self(Mutex::new(Some(end)))
+impl<S: Stream> OneConnection<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self(Mutex::new(Some(stream)))
     }
 }
 
 #[async_trait]
-impl Connector for OneConnection {
-    type Stream = End;
+impl<S: Stream> Connector for OneConnection<S> {
+    type Stream = S;
 
-    async fn dial(&self, _token: DialToken) -> io::Result<End> {
-        let end = self.0.lock().unwrap().take();
-        end.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
+    async fn dial(&self, _token: DialToken) -> io::Result<S> {
+        let stream = self.0.lock().unwrap().take();
+        stream.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
     }
 }
 

@@ -1,16 +1,15 @@
-//! A TCP listener whose sockets belong to threads of their own.
+//! A TCP listener whose sockets belong to IO threads.
 //!
-//! Each thread has a table of descriptors of its own, so that each can have as many connections open as a process
-//! otherwise can, and a listening socket of its own at the same address. What its connections' peers send goes through
-//! a [`pipe`] to the one driver, and back. The threads know no protocol: to the driver this is a transport like any
-//! other, so all that holds for a driver of one thread holds here.
+//! Each thread has its own table of file descriptors, so that each can hold as many connections as a process can otherwise,
+//! and its own listening socket at the same address. The bytes of each connection go through a [`pipe`] between its thread and
+//! the driver. The threads contain no protocol: for the driver, this is a transport like any other.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `pipe` | a connection's bytes between its thread and the driver, and the driver's end of them |
-//! | `settle` | has the threads read what has arrived, before the driver judges a deadline |
-//! | `table` | a thread's own descriptors, and what has to be minded about them |
-//! | `worker` | what a thread does: a future that owns its sockets, a turn at a time |
+//! | `pipe` | the bytes of a connection between its thread and the driver, and the stream at the driver's end |
+//! | `settle` | makes the threads read what has arrived, before a deadline of the driver expires |
+//! | `table` | the descriptor table of a thread, and the restrictions that follow from it |
+//! | `worker` | the future that a thread runs: it owns the sockets; each poll is one turn |
 
 mod pipe;
 mod settle;
@@ -36,13 +35,13 @@ use self::settle::{SettleRequest, SettleThreads};
 use self::worker::Worker;
 use crate::net::{BACKLOG, socket_for};
 
-/// Accepted connections that may wait for the driver's next turn; more wait in the kernel.
+/// Accepted connections that can wait for the driver's next turn. More wait in the kernel.
 const QUEUED_CONNECTIONS: usize = 1024;
 
-/// Listens on a TCP port with several threads, each of which can have as many files open as a process may.
+/// Listens on a TCP port with several threads, each of which can have as many files open as a process otherwise can.
 ///
-/// Between a socket and the driver, up to 256 KiB of a connection's bytes can be under way, and none of an idle one.
-/// Once this is dropped, nobody is accepted any more; the threads end when their last connection has.
+/// Up to 256 KiB of each connection can be buffered between its socket and the driver; an idle connection has no buffer.
+/// Dropping the listener stops accepting. Each thread ends when its last connection has ended.
 #[derive(Debug)]
 pub struct ThreadedListener {
     addr: SocketAddr,
@@ -52,12 +51,13 @@ pub struct ThreadedListener {
 }
 
 impl ThreadedListener {
-    /// Binds to `addr` and starts the threads; port 0 takes a free one. The driver must run in the tokio runtime that
-    /// this is called in: threads with descriptors of their own can only wake runtimes that are older than they are.
+    /// Binds to `addr` and starts the threads; port 0 chooses a free port. Call it in the tokio runtime in which the driver will
+    /// run: a thread with its own descriptors can only wake runtimes that existed before it.
     ///
     /// # Errors
     ///
-    /// If the address is taken or not this host's, or if a thread cannot be started or have descriptors of its own.
+    /// If the address is in use or does not belong to this host, or if a thread cannot be started or cannot get its own
+    /// descriptors.
     ///
     /// # Panics
     ///
@@ -66,7 +66,7 @@ impl ThreadedListener {
         Self::bind_within(addr, threads, Budgets::default())
     }
 
-    /// As [`ThreadedListener::bind`]. `budgets` limits what each thread does in one turn; threads take no requests.
+    /// Like [`ThreadedListener::bind`], with limits of one turn of each thread. Threads take no requests.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl ThreadedListener {
     pub fn bind_within(addr: SocketAddr, threads: NonZeroUsize, budgets: Budgets) -> io::Result<Self> {
         let runtime = Handle::current().id();
         if addr.port() != 0 {
-            // What shares an address may be another server: this does not share.
+            // The threads share the address, so their sockets would not notice that another server has it. This one does.
             let alone = socket_for(addr)?;
             alone.set_reuseaddr(true)?;
             alone.bind(addr)?;
@@ -110,7 +110,7 @@ impl ThreadedListener {
 
 /// # Panics
 ///
-/// In another runtime than the one it was bound in.
+/// `accept` panics in another runtime than that of [`ThreadedListener::bind`].
 #[async_trait]
 impl Listener for ThreadedListener {
     type Stream = ThreadedStream;
@@ -133,8 +133,8 @@ impl Listener for ThreadedListener {
     }
 }
 
-/// Starts the threads, says which address they are bound to, and stays until they have ended: it has the runtimes'
-/// descriptors in the process's table, and has to close them there.
+/// Starts the threads, reports their address, and waits until they have ended. The descriptors of the runtimes are in the
+/// descriptor table of the process, and must be closed there.
 fn supervise(
     runtimes: &[Runtime],
     asked: Vec<mpsc::UnboundedReceiver<SettleRequest>>,
@@ -146,41 +146,41 @@ fn supervise(
     thread::scope(|scope| {
         let mut result = Ok(addr);
         for (at, (runtime, asked)) in runtimes.iter().zip(asked).enumerate() {
-            let (told, answer) = sync_channel(1);
+            let (report, reported) = sync_channel(1);
             let to_driver = to_driver.clone();
             let started = thread::Builder::new()
                 .name(format!("io {at}"))
-                .spawn_scoped(scope, move || serve(runtime, asked, addr, budgets, to_driver, &told));
-            result = started.and_then(|_| answer.recv().map_err(|_| ended())?);
+                .spawn_scoped(scope, move || serve(runtime, asked, addr, budgets, to_driver, &report));
+            result = started.and_then(|_| reported.recv().map_err(|_| ended())?);
             match result {
                 Ok(bound_to) => addr = bound_to,
                 Err(_) => break,
             }
         }
-        // If nobody waits for it any more, the threads find that out too.
+        // If the receiver is gone, so is the listener, and the threads end.
         let _ = bound.send(result);
     });
 }
 
-/// One of the threads.
+/// Runs one thread.
 fn serve(
     runtime: &Runtime,
     asked: mpsc::UnboundedReceiver<SettleRequest>,
     addr: SocketAddr,
     budgets: Budgets,
     to_driver: mpsc::Sender<ThreadedStream>,
-    told: &SyncSender<io::Result<SocketAddr>>,
+    report: &SyncSender<io::Result<SocketAddr>>,
 ) {
     let _entered = runtime.enter();
-    let listener = table::have_own().and_then(|()| listen(addr));
+    let listener = table::unshare_descriptors().and_then(|()| listen(addr));
     match listener.and_then(|listener| Ok((listener.local_addr()?, listener))) {
         Ok((addr, listener)) => {
-            // The supervisor waits for it.
-            let _ = told.send(Ok(addr));
+            // The supervisor waits for this report.
+            let _ = report.send(Ok(addr));
             runtime.block_on(Worker::new(listener, to_driver, asked, budgets).run());
         }
         Err(error) => {
-            let _ = told.send(Err(error));
+            let _ = report.send(Err(error));
         }
     }
 }
@@ -194,5 +194,5 @@ fn listen(addr: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 }
 
 fn ended() -> io::Error {
-    io::Error::other("the threads of a listener have ended")
+    io::Error::other("the threads of the listener have ended")
 }

@@ -12,12 +12,12 @@ use bytes::{Buf, BytesMut};
 use loom::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// With so many bytes that the driver has not read, the socket is not read on. One read may go beyond.
+/// The socket is not read while this number of bytes waits for the driver. One read can exceed it.
 const INPUT_BYTES: usize = if cfg!(echosphere_loom) { 2 } else { 64 * 1024 };
-/// Bytes from the driver that its thread has not taken yet.
+/// Most bytes from the driver that wait for the thread.
 const OUTPUT_BYTES: usize = if cfg!(echosphere_loom) { 2 } else { 64 * 1024 };
 
-/// A connection's bytes on their way between its thread and the driver.
+/// The bytes of a connection on their way between its thread and the driver.
 #[derive(Debug, Default)]
 pub(super) struct ThreadPipe(Mutex<State>);
 
@@ -27,13 +27,13 @@ struct State {
     output: BytesMut,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Why nothing more can be read or written, once the input is read.
+    /// The error that ends the connection, reported after the input is read.
     failed: Option<io::ErrorKind>,
     /// The peer has sent its last byte.
     ended: bool,
     /// The driver has written its last byte.
     shutdown: bool,
-    /// The socket has.
+    /// The socket is shut down.
     shut_down: bool,
     /// The thread waits for room in the input.
     full: bool,
@@ -41,20 +41,20 @@ struct State {
     released: bool,
 }
 
-/// What the driver wants of a socket.
+/// What the driver requests of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PipeRequest {
-    /// That it be read.
+    /// Read it.
     pub(super) input: bool,
-    /// That it be shut down once what was taken is written.
+    /// Shut it down when everything taken is written.
     pub(super) shutdown: bool,
-    /// That it be closed.
+    /// Close it.
     pub(super) release: bool,
 }
 
-/// The thread's end.
+/// The end of the thread.
 impl ThreadPipe {
-    /// Moves what is to be written to `output`, if that is empty, and says what else is wanted.
+    /// Moves the bytes to write to `output`, if that is empty, and returns what else the driver requests.
     pub(super) fn take(&self, output: &mut BytesMut) -> PipeRequest {
         let mut state = self.state();
         let mut writer = None;
@@ -65,17 +65,17 @@ impl ThreadPipe {
             }
         }
         state.full = state.input.len() >= INPUT_BYTES;
-        let wanted = PipeRequest {
+        let request = PipeRequest {
             input: !state.full,
             shutdown: state.shutdown && !state.shut_down && state.output.is_empty(),
             release: state.released,
         };
         drop(state);
         wake(writer);
-        wanted
+        request
     }
 
-    /// Adds what was read. `false`: read no more until woken.
+    /// Adds bytes that were read. `false`: read no more until woken.
     pub(super) fn put(&self, input: &[u8]) -> bool {
         let mut state = self.state();
         state.input.extend_from_slice(input);
@@ -104,7 +104,7 @@ impl ThreadPipe {
         wake(writer);
     }
 
-    /// The socket is gone.
+    /// The socket failed or is closed.
     pub(super) fn fail(&self, why: io::ErrorKind) {
         let mut state = self.state();
         state.failed.get_or_insert(why);
@@ -132,12 +132,12 @@ fn wait(waiting: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// A connection whose socket is another thread's.
+/// A connection whose socket belongs to another thread.
 #[derive(Debug)]
 pub struct ThreadedStream {
     peer: SocketAddr,
     pipe: Arc<ThreadPipe>,
-    /// Has the thread look at the connection.
+    /// Makes the thread handle the connection.
     thread: Waker,
 }
 
@@ -218,12 +218,12 @@ impl AsyncWrite for ThreadedStream {
         true
     }
 
-    /// What was written is on its way.
+    /// The thread sends everything without a flush.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once the socket has taken everything, and is shut down.
+    /// Ready when everything is written to the socket and it is shut down.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.pipe.state();
         if state.shut_down {
@@ -240,7 +240,7 @@ impl AsyncWrite for ThreadedStream {
     }
 }
 
-/// What the socket takes at once is written still.
+/// The thread still writes what the socket accepts at once.
 impl Drop for ThreadedStream {
     fn drop(&mut self) {
         let mut state = self.pipe.state();
@@ -266,6 +266,8 @@ mod tests {
     use super::*;
 
     const SENT: [u8; 3] = [1, 2, 3];
+    /// What a thread puts at once. The second piece goes beyond what a pipe holds.
+    const PIECES: [&[u8]; 3] = [&[1], &[2, 3], &[4]];
 
     /// A thread with one socket, which takes turns as a worker does.
     struct Thread {
@@ -310,9 +312,9 @@ mod tests {
         });
     }
 
-    /// The next bytes, at most two; none at the end.
+    /// The next byte; none at the end.
     fn read(stream: &mut ThreadedStream) -> io::Result<Vec<u8>> {
-        let mut space = [0; 2];
+        let mut space = [0; 1];
         let mut buffer = ReadBuf::new(&mut space);
         block_on(poll_fn(|cx: &mut Context<'_>| {
             Pin::new(&mut *stream).poll_read(cx, &mut buffer)
@@ -346,18 +348,18 @@ mod tests {
                     }
                     received.extend(bytes);
                 }
-                assert_eq!(received, SENT);
+                assert_eq!(received, PIECES.concat());
             },
             || {
-                let (mut left, mut output) = (VecDeque::from(SENT), BytesMut::new());
+                let (mut left, mut output) = (VecDeque::from(PIECES), BytesMut::new());
                 Box::new(move |pipe| {
                     let mut has_room = pipe.take(&mut output).input;
                     while has_room {
-                        let Some(byte) = left.pop_front() else {
+                        let Some(piece) = left.pop_front() else {
                             pipe.end();
                             return true;
                         };
-                        has_room = pipe.put(&[byte]);
+                        has_room = pipe.put(piece);
                     }
                     false
                 })

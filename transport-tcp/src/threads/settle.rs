@@ -2,18 +2,18 @@ use echosphere_driver::settle::{Pass, Settle};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-/// Asks a thread to read what has arrived at its sockets. It answers once that is in the pipes, and says whether that
-/// is all: a full pipe takes no more until the driver reads it.
+/// Requests that a thread read what has arrived at its sockets. The answer comes when it is in the pipes: `false` if a full pipe
+/// kept the thread from reading everything.
 pub(super) type SettleRequest = oneshot::Sender<bool>;
 
-/// What has arrived at any thread's sockets.
+/// Passes over the sockets of all threads.
 pub(super) struct SettleThreads(pub(super) Vec<UnboundedSender<SettleRequest>>);
 
 impl Settle for SettleThreads {
     fn pass(&self) -> Pass {
         let ask = |thread: &UnboundedSender<SettleRequest>| {
             let (asked, answer) = oneshot::channel();
-            // A thread that has ended has no sockets: nobody answers.
+            // A thread that has ended has no sockets, and does not answer.
             let _ = thread.send(asked);
             answer
         };

@@ -19,19 +19,19 @@ use tokio_util::io::poll_read_buf;
 use super::pipe::{PipeRequest, ThreadPipe, ThreadedStream};
 use super::settle::SettleRequest;
 
-/// Bytes asked for in one read.
+/// Most bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 type AcceptFuture = Pin<Box<dyn Future<Output = Option<(Acceptor, Option<Accepted>)>>>>;
 
-/// A listening socket, and whom it hands connections to.
+/// A listening socket, and the queue of accepted connections.
 struct Acceptor {
     listener: TcpListener,
     to_driver: Sender<ThreadedStream>,
     errors: AcceptErrors,
 }
 
-/// A connection, and room for it in the driver's queue.
+/// A connection, and its room in the queue of the driver.
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
@@ -41,23 +41,23 @@ struct Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WorkerKey {
     Listener,
-    /// The driver asks.
+    /// A request of the driver to read what has arrived.
     SettleRequest,
-    /// A pass over what has arrived.
+    /// The pass under way is over.
     Pass,
-    /// Everything that the pass woke has been looked at.
+    /// Everything that the pass woke has been handled.
     Passed,
     /// The socket in this slot.
     Socket(u32),
 }
 
-/// Owns a thread's sockets, and moves bytes between them and the driver.
+/// Owns the sockets of a thread, and moves bytes between them and the driver.
 pub(super) struct Worker {
     accept: Option<AcceptFuture>,
     listener_waker: Waker,
     asked: UnboundedReceiver<SettleRequest>,
     asked_waker: Waker,
-    /// Whom to answer once what has arrived is read.
+    /// The request under way, answered when everything that has arrived is read.
     answering: Option<(SettleRequest, Settling<WorkerKey>)>,
     settle: Arc<dyn Settle>,
     pass: Arc<KeyWaker<WorkerKey>>,
@@ -73,10 +73,10 @@ struct WorkerSocket {
     stream: TcpStream,
     pipe: Arc<ThreadPipe>,
     waker: Waker,
-    /// What the driver wrote and this socket has not taken yet.
+    /// Bytes of the driver that the socket has not accepted yet.
     output: BytesMut,
     reading: bool,
-    /// Not read on because the pipe is full.
+    /// Not read, as the pipe is full.
     held_back: bool,
 }
 
@@ -116,7 +116,7 @@ impl Worker {
 
     /// Runs until the driver has dropped its listener and every connection.
     pub(super) async fn run(mut self) {
-        // As the driver's: turns have their own bounds.
+        // Turns have budgets of their own, as in the driver.
         tokio::task::unconstrained(poll_fn(|cx| self.turn(cx))).await;
     }
 
@@ -148,7 +148,7 @@ impl Worker {
         Poll::Pending
     }
 
-    /// Reads what has arrived if the driver asks for that, and answers.
+    /// Handles a request of the driver to read what has arrived.
     fn settle_on(&mut self, key: WorkerKey) {
         if key == WorkerKey::SettleRequest {
             self.take_asked();
@@ -180,13 +180,13 @@ impl Worker {
     fn answer(&mut self) {
         if let Some((asked, _)) = self.answering.take() {
             let all = !self.sockets.iter().any(|(_, socket)| socket.held_back);
-            // A driver that has ended does not wait for it.
+            // A driver that has ended does not wait for the answer.
             let _ = asked.send(all);
         }
         self.asked_waker.wake_by_ref();
     }
 
-    /// `false` if there may be more to accept, or to read from what was accepted.
+    /// Accepts connections. `false` if there may be more to accept, or data to read from the accepted ones.
     fn accept(&mut self) -> bool {
         let mut any = false;
         for _ in 0..self.budgets.accepts.max(1) {
@@ -214,7 +214,7 @@ impl Worker {
     fn insert(&mut self, stream: TcpStream, peer: SocketAddr) -> ThreadedStream {
         let entry = self.sockets.vacant_entry();
         let waker = Waker::from(self.ready.waker(WorkerKey::Socket(entry.key() as u32)));
-        // There may be something to read already, and the socket has not been asked to wake us.
+        // Data may have arrived, and no waker is registered with the socket yet.
         waker.wake_by_ref();
         let pipe = Arc::new(ThreadPipe::default());
         entry.insert(WorkerSocket {
@@ -228,7 +228,7 @@ impl Worker {
         ThreadedStream::new(peer, pipe, waker)
     }
 
-    /// `false` if there may be more to read.
+    /// Moves the bytes of a socket. `false` if there may be more to read.
     fn socket_ready(&mut self, slot: usize) -> bool {
         let Some(socket) = self.sockets.get_mut(slot) else {
             return true;
@@ -260,7 +260,7 @@ enum SocketStep {
 }
 
 impl WorkerSocket {
-    /// Writes what is to be written, and reads at most `reads` times.
+    /// Writes what the driver has written, and reads at most `reads` times.
     fn exchange(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut, reads: usize) -> io::Result<SocketStep> {
         let wanted = self.write(cx)?;
         if wanted.release {
@@ -287,8 +287,7 @@ impl WorkerSocket {
         Ok(SocketStep::Continue)
     }
 
-    /// Writes what was left of the last time, then what the driver has written since. What it writes from here on wakes
-    /// this socket again.
+    /// Writes the rest of the last time, then what the driver has written since. What it writes later wakes this socket again.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<PipeRequest> {
         let mut written = self.poll_write(cx)?.is_ready();
         let wanted = self.pipe.take(&mut self.output);
@@ -299,7 +298,7 @@ impl WorkerSocket {
         Ok(wanted)
     }
 
-    /// Ready once all that was taken is written.
+    /// Ready when everything taken from the pipe is written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.output.is_empty() {
             return Poll::Ready(Ok(()));
@@ -315,7 +314,7 @@ impl WorkerSocket {
     }
 }
 
-/// The driver learns that the socket is gone, whatever has become of this thread.
+/// Ends the stream of the driver even if this thread panics.
 impl Drop for WorkerSocket {
     fn drop(&mut self) {
         self.pipe.fail(io::ErrorKind::ConnectionAborted);
@@ -323,7 +322,7 @@ impl Drop for WorkerSocket {
 }
 
 impl Acceptor {
-    /// The next connection, if it can be accepted. `None` once the driver has dropped its listener.
+    /// Waits for the next connection; no connection after an error. `None` when the driver has dropped its listener.
     async fn next(mut self) -> Option<(Self, Option<Accepted>)> {
         let permit = self.to_driver.clone().reserve_owned().await.ok()?;
         let result = tokio::select! {

@@ -1,4 +1,4 @@
-//! What a host's sockets see, held against the rules of connections.
+//! Checks a host's sockets against the rules of connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Framing};
 use echosphere_core::{CloseReason, ConnId, Time};
@@ -22,7 +22,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// Checks what the machine was told of connections that have ended. `after` is what has just come on one of them,
+    /// Checks the ends of connections that the machine received. `after` is what has just come on one of them,
     /// and whether the machine knew it.
     pub(super) fn check_ended(&mut self, net: &Net, now: Time, after: Option<(ConnId, bool, Arrival)>) {
         let ended = self.view.borrow_mut().take_ended();
@@ -52,14 +52,14 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 let by_peer = [CloseReason::PeerClosed, CloseReason::Reset].contains(&reason);
                 if by_peer && arrival.is_none_or(|arrival| arrival == Arrival::Data) {
                     result = result.and(Err(format!(
-                        "{id:?} ended ({}), and nothing of that has come",
+                        "{id:?} ended ({}), and its peer sent nothing of the kind",
                         words::why(reason)
                     )));
                 }
                 if let (Role::Client, CloseReason::Malformed(code)) = (self.role, reason)
                     && code != ErrorCode::Truncated
                 {
-                    result = result.and(Err(format!("{id:?} was sent what nobody can read: {code}")));
+                    result = result.and(Err(format!("{id:?} was sent bytes that cannot be decoded: {code}")));
                 }
                 if reason == CloseReason::Malformed(ErrorCode::Truncated) {
                     net.marks.hit(Mark::Truncated);
@@ -80,7 +80,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
             if self.calm && !closed && !silent {
                 self.check(Err(format!(
-                    "{id:?} ended ({}), though nothing goes wrong",
+                    "{id:?} ended ({}) in a run without faults",
                     words::why(reason)
                 )));
             }
@@ -94,7 +94,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             && !ended.iter().any(|(ended, _)| *ended == id)
         {
             self.check(Err(format!(
-                "the {} of {id:?} has come, and the machine was not told",
+                "the {} of {id:?} arrived, and the machine did not receive it",
                 if arrival == Arrival::Fin { "end" } else { "reset" }
             )));
         }
@@ -118,7 +118,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         codec.and_then(Codec::framing) == Some(Framing::Lines)
     }
 
-    /// Checks that the machine hears what the other side's machine sent, in that order and with nothing left out; and
+    /// Checks that the machine receives all that the other side's machine sent, in order; and
     /// notes what it sent itself.
     pub(super) fn check_order(&mut self, net: &mut Net) {
         if self.view.borrow().passed.is_empty() {
@@ -153,7 +153,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 && !cut
             {
                 self.check(Err(format!(
-                    "{:?}: what was heard is not what was sent next",
+                    "{:?}: the machine did not receive the message that was sent next",
                     passed.conn
                 )));
             }
@@ -165,7 +165,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
         let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
         if !finished && !socket.stuck && !socket.slow {
-            self.check(Err(format!("{:?} was broken off, and not closed in order", socket.id)));
+            self.check(Err(format!("{:?} was reset instead of closed cleanly", socket.id)));
         }
     }
 
@@ -174,7 +174,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let held = self.open;
         if held >= self.link.max_connections {
             self.check(Err(format!(
-                "a connection was let in beside {held} others, which is too many"
+                "a connection was accepted beside {held} others, which is too many"
             )));
         }
     }
@@ -183,7 +183,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn check_refused(&mut self) {
         let held = self.open;
         if held < self.link.max_connections {
-            self.check(Err(format!("a connection was refused beside only {held} others")));
+            self.check(Err(format!(
+                "a connection was refused as one too many beside only {held} others"
+            )));
         }
     }
 
@@ -199,19 +201,19 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
     }
 
-    /// The end of what the other side sent has come: its machine must have been heard out.
+    /// The end of the stream has arrived: the machine must have received everything before it.
     pub(super) fn check_all_heard(&mut self, net: &Net, index: usize) {
         let from = self.role.other() as usize;
         let conn = &net.conns[index];
         let left = conn.pipes[from].said.len();
         if left > 0 && !conn.ends[from].crashed {
             self.check(Err(format!(
-                "a connection ended in order, and {left} messages sent on it were never heard"
+                "a connection closed cleanly, and {left} messages that were sent on it were not received"
             )));
         }
     }
 
-    /// Checks that nobody is kept waiting for a sign of life.
+    /// Checks silences: keepalives are sent, and time-outs end them.
     pub(in crate::direct) fn check_silence(&mut self, net: &Net) {
         if self.endpoint.is_none() || self.paused_until + MILLISECOND > net.now {
             return;
@@ -253,7 +255,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         *count += 1;
         if *count > WAKES {
-            self.check(Err("its timer rings on and on, and nothing is done".to_owned()));
+            self.check(Err("its timer fires again and again without effect".to_owned()));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Connections that begin.
+//! How a host accepts, refuses and opens connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
 use echosphere_core::{ConnId, DialError};
@@ -68,7 +68,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     net.forget_if_over(index);
                 }
             }
-            // Nobody asks any more.
+            // The attempt was abandoned.
             _ => {
                 if yes && self.dark {
                     net.die(index);

@@ -1,4 +1,4 @@
-//! What half-received messages hold, held against section "Half-received messages" of `docs/PROTOCOL.md`.
+//! Checks half-received messages against section "Half-received messages" of `docs/PROTOCOL.md`.
 
 use std::cmp::Reverse;
 
@@ -22,7 +22,7 @@ pub(super) struct Half {
     since: Time,
     /// What it counts with; nothing once its connection is closing.
     counted: usize,
-    /// Its connection had to be told `busy`.
+    /// Its connection had to be sent `busy`.
     pub(super) refused: bool,
 }
 
@@ -48,7 +48,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         socket.filter(|socket| socket.id == id).map(|socket| &mut socket.half)
     }
 
-    /// Whether the connection is not closing: its machine knows it, or it has not begun and is told nothing.
+    /// Whether the connection is not closing: its machine knows it, or it has not begun and is sent nothing.
     fn goes_on(&self, net: &Net, socket: &Socket) -> bool {
         let outbox = self.endpoint.as_ref().and_then(|endpoint| endpoint.outbox(socket.id));
         let silent = outbox.is_some_and(|outbox| outbox.is_empty());
@@ -69,7 +69,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let sockets = self.halves.iter().filter_map(|id| self.socket(*id));
         let refused = sockets.filter(|socket| match view.end_of(socket.id) {
             Some(reason) => reason == CloseReason::PartialLimit,
-            // Whoever has not begun is told nothing else than the last words.
+            // A connection that has not begun is sent nothing but the last error.
             None => !socket.met && !view.knows(socket.id) && self.says_busy(socket),
         });
         refused.map(|socket| socket.id).collect()
@@ -150,7 +150,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if let Some(id) = refused.first() {
             self.check(Err(format!(
-                "{id:?} is told busy for its half-received message, and without it all hold {total} bytes of {bound} allowed"
+                "{id:?} is sent busy for its half-received message, though the others hold {total} bytes of the {bound} allowed"
             )));
         }
     }
@@ -183,7 +183,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if held != expected {
             self.check(Err(format!(
-                "half-received messages are said to hold {held} bytes, and hold {expected}"
+                "half-received messages are counted with {held} bytes, should be {expected}"
             )));
         }
     }

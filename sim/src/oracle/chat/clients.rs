@@ -1,4 +1,4 @@
-//! The rules of clients: what becomes of each message is said once, and is true.
+//! The rules of clients: each message has one result, and it is true.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -39,7 +39,7 @@ struct Host {
     ordinal: u64,
     /// The connection on which it was welcomed.
     conn: Option<ConnId>,
-    /// Messages heard, and those of them that the caller has read; and which are to be read before it leaves.
+    /// Messages received, and those read by the caller; and how many must be read before it leaves.
     heard: u64,
     read: u64,
     to_read: u64,
@@ -189,9 +189,7 @@ impl ClientsModel {
         }
         entry.sending.note(client.now, self.window, actions)?;
         if entry.session.is_none() != client.inner.is_zero() {
-            return Err(format!(
-                "host {host} is at zero and should not be, or the other way round"
-            ));
+            return Err(format!("host {host} and the model disagree on whether it is at zero"));
         }
         Ok(())
     }
@@ -202,7 +200,7 @@ impl ClientsModel {
         let said = entry.notices.pop_front();
         if said.as_ref() != Some(notice) {
             return Err(format!(
-                "the caller was told: {}; the machine said: {}",
+                "the caller received: {}; the machine's notice was: {}",
                 words::brief(notice),
                 words::or_none(said.as_ref().map(words::brief))
             ));
@@ -211,7 +209,7 @@ impl ClientsModel {
             notice
             && !self.open.remove(&place(*key))
         {
-            return Err(format!("message {key} comes to an end twice"));
+            return Err(format!("message {key} is finished twice"));
         }
         Ok(())
     }
@@ -265,7 +263,10 @@ impl Host {
                 if received == self.read {
                     Ok(())
                 } else {
-                    Err(format!("{received} were read, it says, and {} were", self.read))
+                    Err(format!(
+                        "it reports {received} messages as read; read were {}",
+                        self.read
+                    ))
                 }
             }
             _ => Ok(()),
@@ -285,18 +286,18 @@ impl Host {
         }
         let session = self
             .session
-            .ok_or_else(|| format!("the caller is told without a session: {}", words::brief(notice)))?;
+            .ok_or_else(|| format!("a notice without a session: {}", words::brief(notice)))?;
         match notice {
             Notice::Connected { resumed } => {
                 if *resumed != self.connected {
-                    return Err("a session is said to be resumed, or not".into());
+                    return Err("the notice is wrong on whether the session is resumed".into());
                 }
                 self.connected = true;
             }
             Notice::Received { session: of, id, body } => {
                 self.heard += 1;
                 if (*of, *id) != (self.ordinal, self.heard) {
-                    return Err(format!("answer {id} of session {of} is heard, which is another"));
+                    return Err(format!("answer {id} of session {of} is received out of order"));
                 }
                 sessions.answered(session, body)?;
             }
@@ -306,14 +307,12 @@ impl Host {
                 entry.delivered += 1;
                 let next = entry.said.get(index).map(|(key, _)| *key);
                 if next != Some(*key) || *id != index as u64 + 1 || entry.read <= index {
-                    return Err(format!(
-                        "message {key} is said to be delivered, and is not the next to be"
-                    ));
+                    return Err(format!("message {key} is reported as acknowledged out of order"));
                 }
                 match (round_trip, event) {
                     (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Welcome { .. })) => marks.hit(Mark::DeliveredBefore),
-                    _ => return Err("something is delivered because of something else".into()),
+                    _ => return Err("an acknowledgement is reported after the wrong event".into()),
                 }
             }
             Notice::Unacknowledged { key, sent } => {
@@ -328,10 +327,10 @@ impl Host {
             Notice::Ended { failure } => {
                 let entry = sessions.get_mut(session);
                 if entry.delivered + self.undelivered != entry.said.len() {
-                    return Err("a session ends, and of some message nothing is known".into());
+                    return Err("a session ends without a result for each message".into());
                 }
                 if failure.is_none() && (self.undelivered > 0 || self.read < self.to_read) {
-                    return Err("a session is left before everything is delivered, both ways".into());
+                    return Err("a session is left before all messages are acknowledged in both directions".into());
                 }
                 not_confused(failure.as_ref(), self.welcomed)?;
                 self.session = None;
@@ -342,17 +341,17 @@ impl Host {
     }
 }
 
-/// Nobody breaks the protocol in these runs, so nobody may think so, on either side. A server that is busy once it has
+/// No side breaks the protocol in these runs, so neither may report that. A server that is busy once it has
 /// `welcomed` a client ends that connection, and not the session.
 fn not_confused(failure: Option<&Failure>, welcomed: bool) -> Result<(), String> {
     match failure {
         Some(Failure::Rejected(ErrorCode::Busy, _)) if welcomed => {
-            Err("a session ends because the server is busy, which had welcomed this connection".into())
+            Err("a session ends as the server is busy, though it had welcomed this connection".into())
         }
         Some(Failure::Rejected(ErrorCode::Busy | ErrorCode::UnknownSession | ErrorCode::ShuttingDown, _)) => Ok(()),
         Some(failure @ (Failure::ProtocolViolation | Failure::Rejected(..) | Failure::OtherProtocol(_))) => {
             Err(format!(
-                "a session ends though nobody breaks the protocol: {}",
+                "a session ends though no side breaks the protocol: {}",
                 words::brief(failure)
             ))
         }

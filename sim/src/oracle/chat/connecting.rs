@@ -1,4 +1,4 @@
-//! When a client connects, and when it tries again.
+//! When a chat client connects, retries and gives up.
 
 use echosphere_core::chat::{ClientConfig, Command, Message, Notice};
 use echosphere_core::wire::ErrorCode;
@@ -129,7 +129,7 @@ impl Connecting {
                     marks.hit(Mark::ToldFull);
                 }
                 let ends = *code == ErrorCode::ShuttingDown && !session.welcomed;
-                // It is not busy with somebody else: it holds too much of half-received messages.
+                // It has no session with another client: half-received messages hold too much.
                 let too_much = *code == ErrorCode::Busy && matches!(session.stage, Stage::Open(_));
                 session.sent_away = !ends && !too_much && !OF_THE_CONNECTION.contains(code);
             }
@@ -149,7 +149,7 @@ impl Connecting {
             session.sent_away = false;
             session.attempts.fails(now, refused && !self.connected);
             match pause {
-                Some(_) if hopeless => return Err("another attempt, where none can do better".to_owned()),
+                Some(_) if hopeless => return Err("another attempt, though the failure is final".to_owned()),
                 Some(after) => session.due = Some(session.attempts.pauses(now, after)?),
                 None if !hopeless => {
                     session.attempts.gives_up(now)?;
@@ -161,11 +161,11 @@ impl Connecting {
             let left = ended && !client.reads.is_empty();
             if pause.is_some() == ended && !left {
                 return Err(format!(
-                    "something failed, a pause is {pause:?}, and the session has ended: {ended}"
+                    "an attempt failed; the pause is {pause:?}, and the session has ended: {ended}"
                 ));
             }
         } else if pause.is_some() {
-            return Err("a pause, and nothing has failed".to_owned());
+            return Err("a pause without a failure".to_owned());
         }
         if dial_expected && !ended {
             let [token] = dials[..] else {
@@ -202,7 +202,7 @@ fn compare(
     pauses: bool,
 ) -> Result<(), String> {
     if !dials.is_empty() || pauses {
-        return Err("an attempt to connect, for no reason".to_owned());
+        return Err("an attempt to connect without a reason".to_owned());
     }
     let is = client.inner.next_deadline();
     if is != due {

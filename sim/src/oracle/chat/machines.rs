@@ -1,4 +1,4 @@
-//! The machines with callers that read what they hear, at once or some time later.
+//! The machines with callers that read each message, at once or some time later.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Read {
     pub id: u64,
     /// The caller answered it.
     pub answered: bool,
-    /// After so many of the step's actions.
+    /// The number of the step's actions before it.
     pub after: usize,
 }
 
@@ -35,10 +35,10 @@ pub struct SimServer {
     pub reads: Vec<Read>,
     reader: Reader,
     said: u64,
-    /// Sessions begun, and whether the last goes on.
+    /// Sessions begun, and whether the last is open.
     sessions: u64,
     open: bool,
-    /// The last message heard in the last session.
+    /// The last message received in the last session.
     pub(super) heard: u64,
 }
 
@@ -47,7 +47,7 @@ pub struct SimServer {
 pub struct SimClient {
     /// The client.
     pub inner: Client<ChaCha8Rng>,
-    /// Somebody who types: is not welcomed, and begins to talk at once.
+    /// A typing client: it receives no welcome and sends at once.
     pub types: bool,
     /// When it took its last event, by its own clock.
     pub now: Time,
@@ -56,11 +56,11 @@ pub struct SimClient {
     reader: Reader,
 }
 
-/// Somebody who reads each message so long after hearing it.
+/// A caller that reads each message `lag` after it was received.
 #[derive(Debug)]
 struct Reader {
     lag: Duration,
-    /// When each message is due, its session and its id, and what it says.
+    /// When each message is due, its session and its id, and its body.
     unread: VecDeque<(Time, (u64, u64), Bytes)>,
 }
 
@@ -152,7 +152,7 @@ impl Machine for SimServer {
             let read = ServerCommand::Read { session, id };
             self.inner.handle(now, Event::Command(read), out);
             self.told(&out.as_slice()[before..]);
-            // Whoever said it has left otherwise.
+            // Otherwise its sender has left.
             let answered = self.open && session == self.sessions;
             let after = before - begin;
             self.reads.push(Read {

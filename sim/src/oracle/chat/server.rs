@@ -1,4 +1,4 @@
-//! The rules of the server: one peer at a time, everything heard once, lost sessions kept.
+//! The rules of the server: one peer at a time, each message received once, lost sessions kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub(super) struct ServerModel {
     marks: Marks,
     draining: bool,
     current: Option<ServerSession>,
-    /// Connections that have not said what they want, and since when.
+    /// Connections without a greeting, and since when.
     strangers: BTreeMap<ConnId, Time>,
     /// Connections that neither side has closed.
     open: BTreeSet<ConnId>,
@@ -31,7 +31,7 @@ pub(super) struct ServerModel {
     behind: Option<ServerSession>,
 }
 
-/// How somebody who types begins, with their first line.
+/// How a typing client begins, with its first line.
 const TYPED: Message = Message::Begin { session: 0 };
 
 impl ServerModel {
@@ -73,7 +73,7 @@ impl ServerModel {
             .is_some_and(|current| current.cut && !current.finished);
         let ends = |conn: &ConnId| self.peer() == Some(*conn);
         if cut && !matches!(event, Event::Closed(conn, _) | Event::PeerFinished(conn) if ends(conn)) {
-            return Err("a part of a line was taken for the whole, and its connection goes on".into());
+            return Err("a part of a line was taken for the whole, and its connection stays open".into());
         }
         match event {
             Event::Opened(conn, opened) => {
@@ -118,10 +118,10 @@ impl ServerModel {
                 Action::Notify(notice) => self.told(sessions, now, notice, step)?,
                 Action::Send(conn, Message::Welcome { .. }) => self.welcomes(*conn, event)?,
                 Action::Send(conn, Message::Part { .. } | Message::Taken { .. }) if self.peer() != Some(*conn) => {
-                    return Err(format!("{conn:?} is talked with, and is not the peer"));
+                    return Err(format!("{conn:?} is sent a message, and is not the peer"));
                 }
                 Action::Send(_, Message::Part { id, last: true, .. }) => {
-                    let current = self.current.as_mut().ok_or("something is said to nobody")?;
+                    let current = self.current.as_mut().ok_or("a message is sent without a session")?;
                     current.sent = current.sent.max(*id);
                 }
                 Action::Close(conn, reason) => self.closes(now, *conn, *reason)?,
@@ -153,7 +153,7 @@ impl ServerModel {
         current.said += u64::from(read.answered && !self.draining);
         if let Some(session) = current.session {
             let entry = sessions.get_mut(session);
-            // A line that was cut is none of what was said.
+            // A line that was cut is no message.
             entry.read = entry.heard.min(entry.read + 1);
         }
         if self
@@ -166,7 +166,7 @@ impl ServerModel {
         self.behind.take_if(|current| current.is_read());
     }
 
-    /// A peer has finished sending, and its connection goes on: somebody who types, and of whom something is not read.
+    /// A peer has finished sending, and its connection stays open: a typing client with unread messages.
     fn finishes(&mut self, conn: ConnId) -> Result<(), String> {
         match &mut self.current {
             Some(current) if current.conn == Some(conn) && current.lines && !current.is_read() => {
@@ -174,22 +174,22 @@ impl ServerModel {
                 current.finished = true;
                 Ok(())
             }
-            _ => Err(format!("{conn:?} goes on, and has finished sending")),
+            _ => Err(format!("{conn:?} stays open, though its peer has finished sending")),
         }
     }
 
-    /// The peer says something.
+    /// The peer sends a message.
     fn hears(&mut self, message: &Message, actions: &[ActionOf<SimServer>]) -> Result<(), String> {
         let ends = |action: &ActionOf<SimServer>| matches!(action, Action::Notify(Notice::Ended { .. }));
         match message {
             Message::Taken { .. } => self.sending.answered(),
-            Message::Bye if !actions.iter().any(ends) => return Err("a session goes on after bye".into()),
+            Message::Bye if !actions.iter().any(ends) => return Err("a session continues after bye".into()),
             _ => self.answers.came(message),
         }
         Ok(())
     }
 
-    /// The first message of a connection: the server talks with it, or says why not.
+    /// The first message of a connection: the server welcomes or refuses it.
     fn introduced(
         &mut self,
         sessions: &Sessions,
@@ -254,7 +254,7 @@ impl ServerModel {
     }
 
     /// The session of this number, if the server still knows it. One that has ended, and is begun again by a greeting that was
-    /// overtaken, is a new one to the server: nothing was said in it.
+    /// overtaken, is a new one to the server, without messages.
     fn known_session(&self, number: u64) -> Option<&ServerSession> {
         self.current.as_ref().filter(|_| self.knows(number))
     }
@@ -266,8 +266,8 @@ impl ServerModel {
             Message::Resume { session, received } => (session, true, received),
             _ => return Err(format!("a client begins with: {}", words::brief(message))),
         };
-        // A greeting that says less than what the client has said to have heard was overtaken by a newer connection; one that
-        // says more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
+        // A greeting that reports less than the client had acknowledged was overtaken by a newer connection; one that
+        // reports more than was sent is of a session that has ended, and was begun again by a greeting that was overtaken.
         let session = self.known_session(number).and_then(|current| current.session);
         let told = session.map_or(0, |session| sessions.get(session).answers_delivered as u64);
         let sent = self.current.as_ref().map_or(0, |current| current.sent);
@@ -275,7 +275,7 @@ impl ServerModel {
             (true, _) if heard < told => Some(ErrorCode::UnknownRequest),
             (true, _) => (heard > sent).then_some(ErrorCode::UnknownSession),
             (false, true) => Some(ErrorCode::UnknownSession),
-            // Whoever is lost may be replaced, but for what is not read of it.
+            // A lost client may be replaced once all its messages are read.
             (false, false) => {
                 let unread = |current: &ServerSession| !current.is_read();
                 let busy = self.peer().is_some() || self.behind.is_some() || self.current.as_ref().is_some_and(unread);
@@ -285,7 +285,7 @@ impl ServerModel {
         Ok((number, refusal))
     }
 
-    /// The server talks with this connection from now on, which has just said who it is.
+    /// The server welcomes this connection after its greeting.
     fn welcomes(&mut self, conn: ConnId, event: &EventOf<SimServer>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
@@ -329,7 +329,7 @@ impl ServerModel {
         }
     }
 
-    /// A client that comes back has got all that it says, and nothing else.
+    /// A resuming client has received exactly what it reports.
     fn check_got(&self, sessions: &mut Sessions, (event, actions): Step<'_>) -> Result<(), String> {
         let welcome = |action: &ActionOf<SimServer>| matches!(action, Action::Send(_, Message::Welcome { .. }));
         match (event, &self.current) {
@@ -341,7 +341,7 @@ impl ServerModel {
                     Ok(())
                 } else {
                     Err(format!(
-                        "{received} are there, says the client, and {delivered} are delivered"
+                        "the client reports {received} messages as received; acknowledged are {delivered}"
                     ))
                 }
             }
@@ -361,7 +361,7 @@ impl ServerModel {
             .iter()
             .any(|action| matches!(action, Action::Notify(Notice::Lost(_))));
         if kept != (current.number != 0 && !self.draining) {
-            return Err("a session is kept that is not to be, or the other way round".into());
+            return Err("the server is wrong on whether a lost session is kept".into());
         }
         Ok(())
     }
@@ -373,10 +373,10 @@ impl ServerModel {
                 id,
                 body,
             } => {
-                let current = self.current.as_mut().ok_or("something is heard from nobody")?;
+                let current = self.current.as_mut().ok_or("a message is received without a session")?;
                 current.heard += 1;
                 if (*ordinal, *id) != (current.ordinal, current.heard) {
-                    return Err(format!("message {id} of session {ordinal} is heard, which is another"));
+                    return Err(format!("message {id} of session {ordinal} is received out of order"));
                 }
                 let session = match sessions.heard(body) {
                     Ok(session) => session,
@@ -387,28 +387,34 @@ impl ServerModel {
                     Err(rule) => return Err(rule),
                 };
                 if current.session.replace(session).is_some_and(|other| other != session) {
-                    return Err("something is heard of another session".into());
+                    return Err("a message of another session is received".into());
                 }
             }
             Notice::Acknowledged { id, round_trip, .. } => {
-                let current = self.current.as_mut().ok_or("something is delivered to nobody")?;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is acknowledged without a session")?;
                 current.delivered += 1;
                 let session = current
                     .session
-                    .ok_or("an answer is delivered where nothing was heard")?;
+                    .ok_or("an answer is acknowledged where no message was received")?;
                 let entry = sessions.get_mut(session);
                 entry.answers_delivered += 1;
                 if *id != current.delivered || entry.answers_delivered > entry.answers_read {
-                    return Err(format!("answer {id} is said to be delivered, and was not read"));
+                    return Err(format!("answer {id} is reported as acknowledged, and was not read"));
                 }
                 match (round_trip, step.0) {
                     (Some(took), Event::Received(_, Message::Taken { .. })) => self.sending.check(now, *id, *took)?,
                     (None, Event::Received(_, Message::Resume { .. })) => {}
-                    _ => return Err("something is delivered because of something else".into()),
+                    _ => return Err("an acknowledgement is reported after the wrong event".into()),
                 }
             }
             Notice::Unacknowledged { .. } => {
-                let current = self.current.as_mut().ok_or("an answer to nobody is not delivered")?;
+                let current = self
+                    .current
+                    .as_mut()
+                    .ok_or("an answer is reported as lost without a session")?;
                 current.undelivered += 1;
             }
             Notice::Ended { failure } => {
@@ -428,7 +434,7 @@ impl ServerModel {
         let peer = self.peer();
         if server.inner.peer() != peer {
             return Err(format!(
-                "the server talks with {}, should talk with {}",
+                "the server's peer is {}, should be {}",
                 words::conn(server.inner.peer()),
                 words::conn(peer)
             ));
@@ -452,7 +458,7 @@ impl ServerModel {
         }
         let nothing = self.current.is_none() && self.strangers.is_empty() && self.behind.is_none();
         if nothing != server.inner.is_zero() {
-            return Err("the server is at zero and should not be, or the other way round".into());
+            return Err("the server and the model disagree on whether it is at zero".into());
         }
         Ok(())
     }
@@ -460,7 +466,7 @@ impl ServerModel {
     pub(super) fn ends(&self) -> Result<(), String> {
         match (&self.current, &self.behind, self.strangers.len()) {
             (None, None, 0) => Ok(()),
-            _ => Err("the server still talks with somebody".into()),
+            _ => Err("the server still has a session".into()),
         }
     }
 }

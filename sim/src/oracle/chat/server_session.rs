@@ -1,4 +1,4 @@
-//! One session of the server, as the model has it.
+//! The model's record of one session of the server.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::words;
 /// What happened to the server, and what it did.
 pub(super) type Step<'a> = (&'a EventOf<SimServer>, &'a [ActionOf<SimServer>]);
 
-/// Whom the server talks with.
+/// A session of the server.
 #[derive(Debug, Default)]
 pub(super) struct ServerSession {
     pub(super) number: u64,
@@ -26,26 +26,26 @@ pub(super) struct ServerSession {
     pub(super) refused: bool,
     /// The peer types.
     pub(super) lines: bool,
-    /// It was heard only in part, as it has gone: nothing more may come of it.
+    /// Its last line was received only in part: nothing more may follow.
     pub(super) cut: bool,
     /// The peer types, has finished sending, and gets what there is to come.
     pub(super) finished: bool,
-    /// Known once something was heard.
+    /// Known once a message was received.
     pub(super) session: Option<usize>,
-    /// Messages heard, and those of them that the caller has read; and which are to be read before a server that drains ends.
+    /// Messages received, and those read by the caller; and how many must be read before a draining server ends.
     pub(super) heard: u64,
     pub(super) read: u64,
     pub(super) to_read: u64,
     /// The last answer that was sent whole.
     pub(super) sent: u64,
-    /// Answers given, and those of them that were said to be delivered, or not to be.
+    /// Answers given, and those reported as acknowledged, or as not acknowledged.
     pub(super) said: u64,
     pub(super) delivered: u64,
     pub(super) undelivered: u64,
 }
 
 impl ServerSession {
-    /// Whether the caller has read everything that was heard.
+    /// Whether the caller has read every message.
     pub(super) const fn is_read(&self) -> bool {
         self.read == self.heard
     }
@@ -83,7 +83,7 @@ impl ServerSession {
             ));
         }
         if self.delivered + self.undelivered != self.said {
-            return Err("a session ends, and of some answer nothing is known".into());
+            return Err("a session ends without a result for each answer".into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What was said in each session, and how much of it was heard.
+//! What clients sent in each session, and how much of it was received.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,21 +20,21 @@ pub(super) struct Sessions {
     all: Vec<Session>,
     of_key: BTreeMap<u64, (usize, usize)>,
     of_number: BTreeMap<u64, usize>,
-    /// Messages of which it was said that they never reached the server.
+    /// Messages that were reported as never sent.
     never: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    /// What the client said, in order.
+    /// What the client sent, in order.
     pub(super) said: Vec<(u64, Bytes)>,
-    /// How many of these the server has heard, and how many its caller has read.
+    /// How many of these the server has received, and how many its caller has read.
     pub(super) heard: usize,
     pub(super) read: usize,
-    /// How many answers to these the client has heard, and how many its caller has read.
+    /// How many answers to these the client has received, and how many its caller has read.
     pub(super) answers: usize,
     pub(super) answers_read: usize,
-    /// How many of the client's messages, and of the server's, were said to be delivered.
+    /// How many of the client's messages, and of the server's, were reported as acknowledged.
     pub(super) delivered: usize,
     pub(super) answers_delivered: usize,
 }
@@ -66,24 +66,24 @@ impl Sessions {
         said.push((key, body.clone()));
     }
 
-    /// The server hears a message: it must be the next of its session. Returns which session that is.
+    /// The server receives a message: it must be the next of its session. Returns which session that is.
     pub(super) fn heard(&mut self, body: &Bytes) -> Result<usize, String> {
         let key = body.first_chunk().map(|key| read(*key));
         let Some((session, index)) = key.and_then(|key| self.of_key.get(&key).copied()) else {
-            return Err("the server hears what nobody said".into());
+            return Err("the server receives a message that no client sent".into());
         };
         let (key, said) = self.all[session].said[index].clone();
         if said != *body {
-            return Err(format!("message {key} is not heard as it was said"));
+            return Err(format!("message {key} is received with another body than was sent"));
         }
         if self.never.contains(&key) {
-            return Err(format!("message {key} is heard, and was said to be not sent"));
+            return Err(format!("message {key} is received, though it was reported as not sent"));
         }
         let entry = &mut self.all[session];
         if entry.heard != index {
             let (next, _) = entry.said[entry.heard.min(entry.said.len() - 1)];
             return Err(format!(
-                "message {key} is heard, where {next} comes next or all were heard"
+                "message {key} is received, where {next} comes next or all were received"
             ));
         }
         entry.heard += 1;
@@ -91,7 +91,7 @@ impl Sessions {
     }
 
     /// Whether this is what a stream that ended too soon leaves of what comes next in this session, or in any that nothing was
-    /// heard of.
+    /// received of.
     pub(super) fn is_cut(&self, session: Option<usize>, line: &[u8]) -> bool {
         let next = |session: &Session| session.said.get(session.heard).map(|(_, body)| body.clone());
         match session {
@@ -103,12 +103,12 @@ impl Sessions {
         }
     }
 
-    /// The client hears an answer: it must be the next of its session.
+    /// The client receives an answer: it must be the next of its session.
     pub(super) fn answered(&mut self, session: usize, body: &Bytes) -> Result<(), String> {
         let entry = &mut self.all[session];
         let (_, said) = entry.said[..entry.heard]
             .get(entry.answers)
-            .ok_or("an answer to something that the server has not heard")?;
+            .ok_or("an answer to a message that the server has not received")?;
         if body.strip_prefix(ANSWER) != Some(&said[..]) {
             return Err("an answer that is not the next one".into());
         }
@@ -121,9 +121,9 @@ impl Sessions {
             .of_key
             .get(&key)
             .copied()
-            .ok_or("nobody said what is not delivered")?;
+            .ok_or("a message is reported as lost that was not sent")?;
         if of != session || (!sent && self.all[session].heard > index) {
-            return Err(format!("message {key} is said to be not sent, and was"));
+            return Err(format!("message {key} is reported as not sent, and was sent"));
         }
         if !sent {
             self.never.insert(key);
@@ -145,7 +145,7 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A connection on which the peer says that it has got all up to this message: what follows comes next.
+    /// A connection on which the peer reported all messages up to this one as received.
     pub(super) fn after(received: u64) -> Self {
         Self {
             next: received + 1,
@@ -158,7 +158,7 @@ impl Sending {
         self.unanswered.pop_front();
     }
 
-    /// Notes the parts that one step sends: all of a message in order, then of the next; and no more while so many bytes
+    /// Notes the parts that one step sends: all of a message in order, then of the next; and no more while `window` bytes
     /// are not answered.
     pub(super) fn note<N>(&mut self, now: Time, window: usize, actions: &[Action<Message, N>]) -> Result<(), String> {
         for action in actions {
@@ -182,11 +182,17 @@ impl Sending {
         Ok(())
     }
 
-    /// Checks what was said of the round trip of this message.
+    /// Checks the reported round trip of this message.
     pub(super) fn check(&mut self, now: Time, id: u64, took: std::time::Duration) -> Result<(), String> {
-        let began = self.began.remove(&id).ok_or("a round trip of what was not sent")?;
+        let began = self
+            .began
+            .remove(&id)
+            .ok_or("a round trip of a message that was not sent")?;
         if took != now.since(began) {
-            return Err(format!("a round trip of {took:?}, which took {:?}", now.since(began)));
+            return Err(format!(
+                "a round trip is reported as {took:?}, and took {:?}",
+                now.since(began)
+            ));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What somebody says to a chat at a terminal, and how its lines are read.
+//! A chat's messages in lines, as a person types and reads them.
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::Message;
@@ -9,7 +9,7 @@ use crate::oracle::typed::{Typist, after, read_error, take_line};
 /// The longest body that is typed: with its number as long as the shortest part, as a line has no parts.
 const LONGEST: usize = 992;
 
-/// Somebody who types, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
+/// A typing client, as section "By lines, for people" of the chat in `docs/PROTOCOL.md` has it.
 #[derive(Clone, Debug)]
 pub struct ChatTypist;
 
@@ -54,7 +54,7 @@ pub(super) fn fit_a_line(body: &Bytes) -> Bytes {
     body.iter().take(LONGEST).map(fit).collect()
 }
 
-/// Whether this is what a stream that ended too soon leaves of a line that says `said`, or that something was heard.
+/// Whether this is what a stream that ended too soon leaves of a line that says `said`, or of an acknowledgement.
 pub(super) fn is_cut(line: &[u8], said: Option<&Bytes>) -> bool {
     let bare = line.strip_suffix(b"\r").unwrap_or(line);
     let answer = bare

@@ -1,16 +1,16 @@
-//! The chat's messages in a few words.
+//! The chat's messages, commands and notices in short words.
 
 use echosphere_core::chat::{Command, Message, Notice, SendError, ServerCommand};
 
 use crate::trace::{Brief, brief_bytes};
 use crate::words;
 
-/// Why something was not said.
+/// Why a message was not sent.
 pub(super) const fn unsaid(why: SendError) -> &'static str {
     match why {
-        SendError::NoPeer => "nobody is there",
+        SendError::NoPeer => "no peer",
         SendError::Leaving => "this side is leaving",
-        SendError::QueueFull => "too much waits",
+        SendError::QueueFull => "the queue is full",
         SendError::TooLong => "too long",
     }
 }
@@ -89,7 +89,7 @@ impl Brief for Notice {
             Self::Retrying { why, after } => {
                 *line += &format!("tries again in {after:?}: {}", words::brief(why));
             }
-            Self::PeerRefused => line.push_str("somebody else is turned away"),
+            Self::PeerRefused => line.push_str("another client is refused"),
             Self::Ended { failure } => {
                 *line += &format!("session ends: {}", words::or_none(failure.as_ref().map(words::brief)));
             }

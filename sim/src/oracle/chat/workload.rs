@@ -1,4 +1,4 @@
-//! What clients do.
+//! The workload of the chat: sessions and messages.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub enum Planned {
         /// To when, or until all is delivered.
         leaves: Duration,
     },
-    /// Something that is said.
+    /// A message.
     Say {
         /// On which host.
         host: usize,
@@ -106,7 +106,7 @@ impl Chat {
         let exchange = ExchangeConfig {
             part,
             window: 4 * part,
-            // However much is said: that this bound holds is for the core's own tests.
+            // Never reached: the core's own tests check this bound.
             max_queued: usize::MAX,
             ..ExchangeConfig::default()
         };
@@ -168,7 +168,7 @@ impl Chat {
     /// What the longest body counts with once nothing goes wrong any more: its parts, and, where a frame may come in two
     /// halves since it is longer than what may be under way, half a frame beside them.
     fn longest(&self) -> usize {
-        /// What a frame has beside its body, and a body beside what the plan says.
+        /// What a frame has beside its body, and a body beside the planned bytes.
         const WORDS: usize = 32;
         /// Shorter parts are under way in one piece.
         const SHORT: usize = 4000;
@@ -185,7 +185,7 @@ impl Chat {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -204,7 +204,7 @@ impl Workload for Chat {
                 dice.among(2, 16)
             }
         });
-        // Somebody who talks for long, and whom nobody keeps from coming back.
+        // One host with a long session that no other client interrupts.
         let alone = dice.chance(0.5).then(|| dice.below(hosts));
         let (count, busy) = match alone {
             Some(_) if clients.is_none() => (1, dice.among(1, 60)),

@@ -1,4 +1,4 @@
-//! A map from connections, dense by slot, as there are many look-ups.
+//! A map from connections, dense by slot, because look-ups are frequent.
 
 use echosphere_core::ConnId;
 

@@ -1,5 +1,5 @@
-//! The rules of clients: each message on a connection of its own until its ok has come, each `message Y` answered at
-//! most once, and a natural end.
+//! The rules of clients: each message has a connection of its own until its `ok` arrives, each `message
+//! Y` is answered at most once, and connections close cleanly.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,7 +52,7 @@ pub(super) struct ClientModel {
     pub(super) retries: u64,
     pub(super) natural_closes: u64,
     marks: Marks,
-    /// What each message says.
+    /// The X of each message.
     says: Vec<X>,
     /// Those whose X is too long for the server.
     too_long: BTreeSet<u64>,
@@ -61,7 +61,7 @@ pub(super) struct ClientModel {
     max_delayed_acks: usize,
     /// How long an answer takes at least.
     fastest_answer: Duration,
-    /// Those whose caller has not been told that they are acknowledged.
+    /// Acknowledged messages whose caller was not notified yet.
     open: Vec<bool>,
     open_count: usize,
     /// None before this one is open.
@@ -253,7 +253,7 @@ impl ClientModel {
         self.host(host).paused = until;
     }
 
-    /// An answer given now to what came at `since`, while so many others are owed, was not given too early. A connection
+    /// An answer given now to what came at `since`, while `others` answers are owed, was not given too early. A connection
     /// that owes as many as it may delay answers at once.
     fn check_delay(&self, since: Duration, others: usize, rude: bool) -> Result<(), String> {
         let Some(after) = self.now.map(|now| now.saturating_sub(since)) else {

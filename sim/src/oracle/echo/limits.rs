@@ -1,4 +1,5 @@
-//! The bounds of a run. In most runs they are as wide as the defaults and never reached; in some, one or another is tight.
+//! The bounds of a run. In most runs they are the defaults and never reached; in some, one or another
+//! is tight.
 
 use std::time::Duration;
 
@@ -139,7 +140,7 @@ impl Limits {
         *self != Self::default()
     }
 
-    /// What so many messages may take beyond the time that they take with room for all. Of those that wait for room,
+    /// What this number of messages may take beyond the time that they take with room for all. Of those that wait for room,
     /// one finds it within the longest pause whenever there is some; then its attempt ends within the response time-out,
     /// and makes room again within the linger time. A client that sends twice what it may send once fails two attempts
     /// in five, so all that is taken twice.

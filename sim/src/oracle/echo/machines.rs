@@ -1,11 +1,11 @@
-//! What a host of clients runs: the real client, which may be made to say more than it should.
+//! The real client, which can be made to send more than it should.
 
 use echosphere_core::echo::{Client, Command, Message, Notice};
 use echosphere_core::random::unit;
 use echosphere_core::{Action, Actions, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 
-/// The real client. One that is rude sends messages twice, and oks that nobody asked for; and it hears oks to what it
+/// The real client. A rude one sends messages twice, and oks that answer nothing; and it receives oks to what it
 /// never sent, which are to have no effect.
 #[derive(Debug)]
 pub struct SimClient {

@@ -1,8 +1,8 @@
-//! The rules of the server. Everything is looked up the plain way: a list of flights for each X, and a list of X for
-//! each connection.
+//! The rules of the server, with plain data structures: a list of flights for each X, and a list of X
+//! for each connection.
 //!
-//! What an event changes is checked at that event. The whole of the books is compared as often as that costs no more than a
-//! fixed amount for each event: at every event while they are small.
+//! What an event changes is checked at that event. The whole ledger is compared as often as a fixed
+//! cost per event allows: at every event while it is small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -404,13 +404,13 @@ impl ServerModel {
         Ok(())
     }
 
-    /// So many flights of `x` are no more.
+    /// `count` flights of `x` have ended.
     fn ended(&mut self, x: X, count: usize) {
         self.flight_count -= count;
         self.flight_bytes -= count * self.lens[x as usize];
     }
 
-    /// Nobody waits for `x` or holds it any more.
+    /// No connection waits for `x` or holds it any more.
     fn forget(&mut self, x: X, flights: &[Flight]) {
         for id in flights.iter().flat_map(|flight| [Some(flight.holder), flight.waiter]) {
             if let Some(id) = id
@@ -454,7 +454,7 @@ impl ServerModel {
             let flights = orphaned.get_mut(&x).filter(|flights| !flights.is_empty());
             let Some(flights) = flights else {
                 return Err(format!(
-                    "X number {x} was forwarded anew, but nobody who waits lost its holder"
+                    "X number {x} was forwarded again, though no originator lost its holder"
                 ));
             };
             flights.sort_unstable_by_key(|flight| flight.forwarded);
@@ -480,11 +480,8 @@ impl ServerModel {
             Ok(())
         } else {
             let flights = self.flights.keys().map(|x| format!("X number {x}"));
-            Err(format!(
-                "left at the server: {} connections and {}",
-                self.conns.len(),
-                words::list(flights)
-            ))
+            let (conns, flights) = (self.conns.len(), words::list(flights));
+            Err(format!("left at the server: {conns} connections and {flights}"))
         }
     }
 }
@@ -493,9 +490,7 @@ fn expect_nothing(actions: &Doings<'_>) -> Result<(), String> {
     if actions.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "nothing should follow; the server did: {}",
-            words::list(actions)
-        ))
+        let actual = words::list(actions);
+        Err(format!("nothing should follow; the server did: {actual}"))
     }
 }

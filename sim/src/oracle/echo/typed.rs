@@ -1,4 +1,4 @@
-//! What somebody says to an echo server at a terminal, and how its lines are read.
+//! An echo server's messages in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::echo::Message;
@@ -6,7 +6,7 @@ use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typist, after, read_error, take_line};
 
-/// Somebody who types, every other line with CR LF at its end.
+/// A typing client, every other line with CR LF at its end.
 #[derive(Clone, Debug)]
 pub struct EchoTypist;
 

@@ -1,4 +1,4 @@
-//! The words of events and actions with each X replaced by its number, and the network's only rule.
+//! Events and actions with each X replaced by its number, and the network's only rule.
 
 use std::cell::Cell;
 use std::{fmt, ptr};
@@ -33,7 +33,7 @@ pub(super) struct Bodies {
 const SHORT: usize = 64;
 
 impl Bodies {
-    /// For so many.
+    /// With room for `count`.
     pub(super) fn for_many(count: usize) -> Self {
         Self {
             places: Vec::with_capacity(count),
@@ -169,7 +169,7 @@ impl<'a> Numbers<'a> {
         let Some(number) = self.bodies.number(x) else {
             let mut shown = String::new();
             brief_bytes(x, &mut shown);
-            return Err(format!("an X that nobody sent: {shown}"));
+            return Err(format!("an X that no client sent: {shown}"));
         };
         self.last.set(Some((x, number)));
         Ok(number)
@@ -257,7 +257,7 @@ pub(super) fn model_actions<N>(
             Action::Notify(notice) => ModelAction::Notify(notice),
             Action::Dial(_) => ModelAction::Dial,
             Action::AbandonDial(_) => ModelAction::AbandonDial,
-            Action::Finish(id) => return Err(format!("{id:?} is to be finished, which nobody does in echo")),
+            Action::Finish(id) => return Err(format!("{id:?} is to be finished, which echo never does")),
         });
     }
     Ok(done)
@@ -360,7 +360,7 @@ impl Brief for Notice {
                 format!("number {id} is acknowledged in {round_trip:?}, after {retries} retries")
             }
             Self::Retrying { id, failure, after } => {
-                format!("number {id} is tried again in {after:?}: {}", words::brief(failure))
+                format!("number {id} is retried in {after:?}: {}", words::brief(failure))
             }
             Self::GaveUp { id, failure, attempts } => {
                 format!(

@@ -1,4 +1,4 @@
-//! What clients send.
+//! The workload of echo: messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,11 @@ use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 /// More than a driver reads from one connection in one turn.
 pub(super) const LARGE: usize = 256 * 1024;
 
-/// In so many runs of a campaign some X are long: bytes take nearly all of such a run's time, and most rules are not about
+/// In this share of a campaign's runs some X are long: bytes take nearly all of such a run's time, and most rules are not about
 /// them.
 const LONG_RUNS: f64 = 0.3;
 
-/// Where somebody asks for more clients than these, a smaller share sends long X.
+/// With more clients than these, a smaller share sends long X.
 const LONG: f64 = 20.0;
 
 /// A message to be sent.
@@ -72,7 +72,7 @@ impl Echo {
         }
     }
 
-    /// So many clients who arrive within `window`, each with an X of its own, and no delays.
+    /// `clients` clients that arrive within `window`, each with an X of its own, and no delays.
     #[must_use]
     pub fn crowd(seed: u64, hosts: usize, clients: usize, window: Duration) -> Self {
         let mut dice = Dice::new(seed, Purpose::Workload);
@@ -89,7 +89,7 @@ impl Echo {
         Self::new(Delay::None, messages)
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::drawn(scenario.seed, scenario.hosts, scenario.safety, None, 1.0)

@@ -1,4 +1,5 @@
-//! The hub, and what it may know of its users' connections when it is asked for a relay.
+//! The hub with what the model must see beside its events: which users' connections were behind at a
+//! relay.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -6,7 +7,7 @@ use std::convert::Infallible;
 use echosphere_core::hub::{Message, Request, Server};
 use echosphere_core::{Actions, ConnId, Event, Machine, Time};
 
-/// A hub that notes whom it must leave out.
+/// A hub that notes which users it must leave out.
 #[derive(Debug, Default)]
 pub struct SimServer {
     /// The hub.

@@ -1,4 +1,4 @@
-//! The rules of the hub itself.
+//! The rules of the hub's server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ impl ServerModel {
         *self = Self::new(self.deep, self.max_backlog, self.marks.clone());
     }
 
-    /// Checks that `actions` are what `event` must lead to, if `behind` are those for whom too much waits.
+    /// Checks that `actions` are what `event` must lead to, if too much waits for the users in `behind`.
     pub(super) fn step(
         &mut self,
         behind: &BTreeSet<ConnId>,
@@ -79,7 +79,7 @@ impl ServerModel {
             }
             Event::Received(conn, Message::Request(request)) => match self.ids.get(conn) {
                 Some(&user) => self.asked(user, *conn, request, behind, actions),
-                None => Err(format!("{conn:?} is heard, and is no user")),
+                None => Err(format!("a message from {conn:?}, which is no user")),
             },
             Event::Closed(conn, _) => {
                 let id = self.ids.remove(conn);
@@ -118,7 +118,7 @@ impl ServerModel {
     ) -> Result<(), String> {
         for action in actions {
             let Action::Send(to, Message::Reply(reply)) = action else {
-                return Err("an answer that is not only said".into());
+                return Err("an answer with another effect than a reply".into());
             };
             self.count(*to, reply)?;
         }
@@ -151,19 +151,19 @@ impl ServerModel {
             return Err("a relay without a receipt".into());
         };
         if *to != conn {
-            return Err("a receipt to somebody else than the sender".into());
+            return Err("a receipt to another connection than the sender".into());
         }
         let mut got = BTreeSet::new();
         for action in deliveries {
             let Action::Send(to, Message::Reply(Reply::Delivery { from: said, body: what })) = action else {
                 return Err("a relay leads to something else than deliveries".into());
             };
-            let receiver = self.ids.get(to).ok_or("a delivery to nobody")?;
+            let receiver = self.ids.get(to).ok_or("a delivery to a connection that is no user")?;
             if behind.contains(to) {
                 return Err(format!("user {receiver} is sent more, though it does not read"));
             }
             if *said != from {
-                return Err(format!("a body of user {from} is said to be from {said}"));
+                return Err(format!("a body of user {from} is delivered as from {said}"));
             }
             if what != body {
                 return Err("a body is not what was sent".into());
@@ -180,12 +180,15 @@ impl ServerModel {
             return Err("a user gets a relay that does not name it".into());
         }
         if usize::from(*sent) != got.len() {
-            return Err(format!("the receipt says {sent}, and {} were sent it", got.len()));
+            return Err(format!(
+                "the receipt counts {sent} receivers, and {} were sent the body",
+                got.len()
+            ));
         }
         for (id, why) in unsent {
             if !missed.remove(id) {
                 return Err(format!(
-                    "the receipt names user {id}, who was sent it, or was not named"
+                    "the receipt names user {id}, which was sent the body, or was not named by the sender"
                 ));
             }
             let user = self.users.get(id);
@@ -196,7 +199,7 @@ impl ServerModel {
                 }
                 _ => {
                     return Err(format!(
-                        "the receipt says that user {id} is {}, which is not so",
+                        "the receipt wrongly reports user {id} as {}",
                         unsent_because(*why)
                     ));
                 }
@@ -261,7 +264,7 @@ impl ServerModel {
             return Err(format!("the hub has {theirs} users, should have {mine}"));
         }
         if self.users.is_empty() && !server.is_zero() {
-            return Err("no user is left, but something else is".into());
+            return Err("no user is left, but other state is".into());
         }
         if self.deep {
             server.audit()?;

@@ -1,4 +1,4 @@
-//! What a user says at a terminal, and how the hub's lines are read.
+//! A hub's requests and replies in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::hub::{Message, Reply, Request, Unsent, UserIds};
@@ -6,7 +6,7 @@ use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typing, Typist, fits_a_line, read_error, take_line};
 
-/// A user who types. A relay is said in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
+/// A typing user. A relay is written in each of the ways that section "By lines, for people" of `docs/PROTOCOL.md` has, in turn.
 #[derive(Clone, Debug)]
 pub struct HubTypist;
 
@@ -41,7 +41,7 @@ enum Reads {
     Receivers,
     /// The body of a relay up to two empty lines, of which the last may have been the first.
     Body { empty: bool },
-    /// So many bytes of a relay's body.
+    /// Bytes of a relay's body.
     Bytes(usize),
 }
 
@@ -189,7 +189,7 @@ fn delivery(line: &str) -> Option<(u64, usize)> {
     Some((from.parse().ok()?, length.parse().ok()?))
 }
 
-/// Reads `to 2 of 5 users`, and if need be `; unknown: 4,9` and `; too slow: 7`.
+/// Reads `to 2 of 5 users`, with or without `; unknown: 4,9` and `; too slow: 7`.
 fn relayed(receipt: &str) -> Option<Reply> {
     let mut parts = receipt.split("; ");
     let (sent, all) = parts.next()?.strip_prefix("to ")?.split_once(" of ")?;

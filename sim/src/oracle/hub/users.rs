@@ -1,5 +1,5 @@
-//! The rules of users: each request is sent once and answered once, or the caller is told that it was not; what arrives is
-//! passed on; who comes back does so as every client does.
+//! The rules of users: each request is sent once and has one result, deliveries are passed on, and a
+//! session reconnects as every client does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::slice::Iter;
@@ -47,7 +47,7 @@ struct Host {
     tokens: BTreeSet<DialToken>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 
@@ -142,7 +142,7 @@ impl UsersModel {
         let said = self.hosts.get_mut(&host).and_then(|host| host.notices.pop_front());
         if said.as_ref() != Some(notice) {
             return Err(format!(
-                "the caller was told: {}; the machine said: {}",
+                "the caller received: {}; the machine's notice was: {}",
                 words::brief(notice),
                 words::or_none(said.as_ref().map(words::brief))
             ));
@@ -150,7 +150,7 @@ impl UsersModel {
         match notice {
             Notice::Answered { ask, .. } | Notice::Unanswered { ask, .. } => {
                 if !self.open.remove(ask) {
-                    return Err(format!("number {ask} is answered, or not, twice"));
+                    return Err(format!("number {ask} has two results"));
                 }
             }
             Notice::Ended { session, .. } => {
@@ -165,7 +165,7 @@ impl UsersModel {
         let first = self.open.first()?;
         let count = self.open.len();
         Some(format!(
-            "{count} requests and sessions have not come to an end, among them number {first}"
+            "{count} requests and sessions have not finished, among them number {first}"
         ))
     }
 
@@ -193,7 +193,7 @@ impl Host {
         }
         if users.is_zero() != self.sessions.is_empty() {
             return Err(format!(
-                "there are {} sessions, and the users say otherwise",
+                "there are {} sessions, and the users are wrong on whether they are at zero",
                 self.sessions.len()
             ));
         }
@@ -225,36 +225,36 @@ impl Step<'_> {
             Event::Command(Command::Leave { session }) => self.leave(*session, actual)?,
             Event::Opened(conn, opened) => {
                 let number = self.at(opened.dial.map(Stage::Dialling));
-                let number = number.ok_or_else(|| format!("{conn:?} opens, and no session has asked for it"))?;
+                let number = number.ok_or_else(|| format!("{conn:?} opens, and no session dialled it"))?;
                 self.opened(number, *conn, actual)?;
             }
             Event::DialFailed(token, error) => {
                 let number = self.at(Some(Stage::Dialling(*token)));
-                let number = number.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
+                let number = number.ok_or_else(|| format!("dial {} fails, and was not pending", token.0))?;
                 self.fails(number, &Failure::Dial(*error), None, actual)?;
             }
             Event::Received(conn, Message::Reply(reply)) => {
                 let number = self.at(Some(Stage::Open(*conn)));
-                let number = number.ok_or_else(|| format!("{conn:?} is heard, and is no session's"))?;
+                let number = number.ok_or_else(|| format!("a message from {conn:?}, which belongs to no session"))?;
                 self.heard(number, reply, actual)?;
             }
-            Event::Received(..) => return Err("a user is asked something".into()),
+            Event::Received(..) => return Err("a user receives a request".into()),
             Event::Closed(conn, reason) => {
                 let number = self.at(Some(Stage::Open(*conn)));
-                let number = number.ok_or_else(|| format!("{conn:?} closes, and is no session's"))?;
+                let number = number.ok_or_else(|| format!("{conn:?} closes, and belongs to no session"))?;
                 let told = self.of(number)?.told.take();
                 let failure = told.unwrap_or(Failure::Closed(*reason));
                 self.fails(number, &failure, None, actual)?;
             }
             Event::PeerFinished(_) => {
-                return Err("a user's connection goes on, and its hub has finished sending".into());
+                return Err("a user's connection stays open, though its hub has finished sending".into());
             }
             Event::Deadline => self.expire(actual)?,
             Event::Drain => self.drain(actual)?,
         }
         match actual.next() {
             None => Ok(()),
-            Some(more) => Err(format!("a user did this for no reason: {}", words::action(more))),
+            Some(more) => Err(format!("a user did this without a reason: {}", words::action(more))),
         }
     }
 
@@ -310,7 +310,7 @@ impl Step<'_> {
 
     fn dial(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let Some(Action::Dial(token)) = actual.next() else {
-            return Err(format!("session {number} should be connected, and nobody dials"));
+            return Err(format!("session {number} should be connected, and is not dialled"));
         };
         if !self.host.tokens.insert(*token) {
             return Err(format!("dial {} is used twice", token.0));

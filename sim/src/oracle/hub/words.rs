@@ -1,4 +1,4 @@
-//! The hub's messages in a few words.
+//! The hub's messages, commands and notices in short words.
 
 use echosphere_core::hub::{Command, Message, Notice, Reply, Request, Unsent};
 
@@ -92,7 +92,7 @@ impl Brief for Notice {
             Self::Connected { session } => *line += &format!("session {session} is connected"),
             Self::Unanswered { session, ask } => *line += &format!("session {session}, number {ask} is not answered"),
             Self::Retrying { session, why, after } => {
-                *line += &format!("session {session} tries again in {after:?}: {}", words::brief(why));
+                *line += &format!("session {session} retries in {after:?}: {}", words::brief(why));
             }
             Self::Ended { session, failure } => {
                 *line += &format!(

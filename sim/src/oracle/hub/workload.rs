@@ -1,14 +1,15 @@
-//! What users do.
+//! The workload of the hub: sessions and requests.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{ClientConfig, Command, MAX_RECEIVERS, Request, UserIds};
+use echosphere_core::hub::{ClientConfig, MAX_RECEIVERS, Request, UserIds};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Hub;
+use super::planned::Planned;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
 use crate::oracle::silence::{self, SILENCE};
@@ -19,72 +20,12 @@ use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 pub(super) const LARGE: usize = 256 * 1024;
 /// Longer bodies are not made text.
 const SHORT: usize = 100;
-/// Of so many seeds, one has far more users than the others.
+/// One seed in this number has far more users than the others.
 const CROWDED: usize = 400;
 /// What a user may take to connect in these runs, all pauses and time-outs on the way included.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 /// What one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Something that is planned. Its number in the plan is that of its session, or of its request.
-#[derive(Clone, Debug)]
-pub enum Planned {
-    /// A session.
-    Session {
-        /// On which host.
-        host: usize,
-        /// Its number: its place in the plan, when that was drawn.
-        session: u64,
-        /// From when, since the run began.
-        at: Duration,
-        /// To when.
-        leaves: Duration,
-    },
-    /// Something that a session asks.
-    Ask {
-        /// The session's host.
-        host: usize,
-        /// The session's number.
-        session: u64,
-        /// When, since the run began.
-        at: Duration,
-        /// What.
-        request: Request,
-    },
-}
-
-impl Planned {
-    pub(super) const fn host(&self) -> usize {
-        match self {
-            Self::Session { host, .. } | Self::Ask { host, .. } => *host,
-        }
-    }
-
-    /// What its host is to do and when, if its place in the plan is `number`.
-    pub(super) fn commands(&self, number: u64) -> Vec<(Duration, Command)> {
-        match self {
-            Self::Session {
-                session, at, leaves, ..
-            } => {
-                let session = *session;
-                vec![
-                    (*at, Command::Connect { session }),
-                    (*leaves, Command::Leave { session }),
-                ]
-            }
-            Self::Ask {
-                session, at, request, ..
-            } => {
-                let command = Command::Ask {
-                    session: *session,
-                    ask: number,
-                    request: request.clone(),
-                };
-                vec![(*at, command)]
-            }
-        }
-    }
-}
 
 impl Hub {
     /// Users with the time-outs of these runs.
@@ -113,7 +54,7 @@ impl Hub {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -166,7 +107,7 @@ impl Workload for Hub {
         hub.come_back = (0..hosts).filter(|_| dice.chance(0.4)).collect();
         hub.meek = (0..hosts).filter(|_| dice.chance(0.15)).collect();
         hub.mind_lines();
-        // Whoever is refused may be so again and again: users do not try again.
+        // A refused user may be refused again and again: users do not retry.
         hub.max_partial_bytes = partial::draw(seed, partial::rounded(hub.longest()) / 8);
         hub.max_connections = connections::draw(seed, clients);
         hub
@@ -347,7 +288,7 @@ impl Hub {
         sizes.max().unwrap_or(WORDS)
     }
 
-    /// Gives those who type something to have echoed that a line can carry, and bodies that can be said in several lines.
+    /// Gives typing users echo bodies that a line can carry, and relay bodies that several lines can carry.
     fn mind_lines(&mut self) {
         for planned in &mut self.planned {
             if let Planned::Ask { host, request, .. } = planned
@@ -492,7 +433,7 @@ impl TryFrom<Written> for Planned {
     }
 }
 
-/// UserIds are given in order, so that those up to the number of users are mostly somebody's.
+/// User ids are given in order, so that most ids up to the number of users are taken.
 fn draw_request(dice: &mut Dice, users: usize) -> Request {
     match dice.below(8) {
         0 => Request::Identity,
@@ -500,7 +441,7 @@ fn draw_request(dice: &mut Dice, users: usize) -> Request {
         2 => Request::Echo(draw_body(dice)),
         _ => {
             let count = match dice.below(80) {
-                // Most of these are nobody's.
+                // Most of these are not taken.
                 0 => dice.among(13, MAX_RECEIVERS),
                 1..20 => dice.among(1, 12),
                 _ => dice.among(1, 3),

@@ -1,4 +1,5 @@
-//! The rules of clients: what they ask for, what each reply has them tell their caller, when they try again and give up.
+//! The rules of clients: what they request, which notice each reply causes, when they retry and give
+//! up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::Iter;
@@ -25,7 +26,7 @@ pub(super) struct ClientModel {
     gets: BTreeMap<u64, Get>,
     /// Timers set so far.
     set: u64,
-    /// What the machine said and its driver has not passed on yet.
+    /// Notices that the driver has not passed on yet.
     notices: VecDeque<Notice>,
 }
 
@@ -110,7 +111,7 @@ impl Get {
         }
     }
 
-    /// Takes a reply. Says what that has the caller be told, or how the stream ends.
+    /// Takes a reply. Returns the notices, or how the stream ends.
     fn hear(&mut self, key: u64, value: u64) -> (Vec<Notice>, Option<Result<Total, Failure>>) {
         self.replies += 1;
         let confused = (Vec::new(), Some(Err(Failure::ProtocolViolation)));
@@ -207,32 +208,34 @@ impl ClientModel {
             Event::Command(Command::Get { key, stream: want }) => self.get(*key, *want, actual)?,
             Event::Opened(conn, opened) => {
                 let key = self.at(opened.dial.map(Stage::Dialling));
-                let key = key.ok_or_else(|| format!("{conn:?} opens, and nobody has asked for it"))?;
+                let key = key.ok_or_else(|| format!("{conn:?} opens, and no stream dialled it"))?;
                 self.opened(key, *conn, actual)?;
             }
             Event::DialFailed(token, error) => {
                 let key = self.at(Some(Stage::Dialling(*token)));
-                let key = key.ok_or_else(|| format!("dial {} fails, and is not under way", token.0))?;
+                let key = key.ok_or_else(|| format!("dial {} fails, and was not pending", token.0))?;
                 self.retry(key, &Failure::Dial(*error), true, actual)?;
             }
             Event::Received(conn, message) => {
                 let key = self.at(Some(Stage::Open(*conn)));
-                let key = key.ok_or_else(|| format!("{conn:?} is heard, and is no stream's"))?;
+                let key = key.ok_or_else(|| format!("a message from {conn:?}, which belongs to no stream"))?;
                 match message {
                     Message::Number(value) => self.heard(key, *conn, *value, actual)?,
                     Message::Error(code, text) => {
                         let why = Failure::Rejected(*code, text.clone());
                         self.refused(key, *conn, *code, why, actual)?;
                     }
-                    other => return Err(format!("a client is asked: {}", words::brief(other))),
+                    other => return Err(format!("a client receives a request: {}", words::brief(other))),
                 }
             }
             Event::Closed(conn, reason) => {
                 let key = self.at(Some(Stage::Open(*conn)));
-                let key = key.ok_or_else(|| format!("{conn:?} closes, and is no stream's"))?;
+                let key = key.ok_or_else(|| format!("{conn:?} closes, and belongs to no stream"))?;
                 self.retry(key, &Failure::Closed(*reason), false, actual)?;
             }
-            Event::PeerFinished(conn) => return Err(format!("{conn:?} goes on, and its server has finished sending")),
+            Event::PeerFinished(conn) => {
+                return Err(format!("{conn:?} stays open, though its server has finished sending"));
+            }
             Event::Deadline => self.expire(actual)?,
             Event::Drain => {
                 self.draining = true;
@@ -242,7 +245,7 @@ impl ClientModel {
             }
         }
         if let Some(more) = actual.next() {
-            return Err(format!("a client did this for no reason: {}", words::action(more)));
+            return Err(format!("a client did this without a reason: {}", words::action(more)));
         }
         let told = actions.iter().filter_map(|action| match action {
             Action::Notify(notice) => Some(notice.clone()),
@@ -292,7 +295,7 @@ impl ClientModel {
 
     fn dial(&mut self, key: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
         let Some(Action::Dial(token)) = actual.next() else {
-            return Err(format!("stream {key} should be connected, and nobody dials"));
+            return Err(format!("stream {key} should be connected, and is not dialled"));
         };
         if self.at(Some(Stage::Dialling(*token))).is_some() {
             return Err(format!("dial {} is used twice", token.0));
@@ -452,16 +455,13 @@ impl ClientModel {
         let due = self.gets.values().filter_map(|get| get.due).min();
         let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
         if is != should {
-            return Err(format!(
-                "the client's next deadline is {}, should be {}",
-                words::moment(is),
-                words::moment(should)
-            ));
+            let (is, should) = (words::moment(is), words::moment(should));
+            return Err(format!("the client's next deadline is {is}, should be {should}"));
         }
         if client.inner.is_zero() != self.gets.is_empty() {
+            let count = self.gets.len();
             return Err(format!(
-                "the client has {} streams, and says otherwise",
-                self.gets.len()
+                "with {count} streams, the client is wrong on whether it is at zero"
             ));
         }
         Ok(())
@@ -472,7 +472,7 @@ impl ClientModel {
         let said = self.notices.pop_front();
         if said.as_ref() != Some(notice) {
             return Err(format!(
-                "the caller was told: {}; the machine said: {}",
+                "the caller received: {}; the machine's notice was: {}",
                 words::brief(notice),
                 words::or_none(said.as_ref().map(words::brief))
             ));
@@ -491,10 +491,9 @@ impl ClientModel {
 fn must(actual: &mut ActionIter<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
     match actual.next() {
         Some(next) if next == action => Ok(()),
-        other => Err(format!(
-            "a client should do: {}; it does: {}",
-            words::action(action),
-            words::list(other.map(words::action))
-        )),
+        other => {
+            let (action, other) = (words::action(action), words::list(other.map(words::action)));
+            Err(format!("a client should do: {action}; it does: {other}"))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a seed says of who wants which numbers.
+//! Draws the streams of a run from its seed.
 
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Drawing {
         }
     }
 
-    /// A uuid that nobody has asked for, though perhaps one with the same numbers.
+    /// A new uuid, though perhaps with the numbers of another.
     fn name(&mut self) -> Name {
         self.names += 1;
         let half = if self.dice.chance(0.1) { 7 } else { self.dice.number() };
@@ -180,7 +180,7 @@ impl Drawing {
         }
     }
 
-    /// Somebody comes back to a session that was sent whole, about when it is discarded: if all that is sent takes the
+    /// A client resumes a session that was sent whole, about when it is discarded: if all that is sent takes the
     /// same time and nothing goes wrong, at that very moment. That is known of a client that has finished sending, for its
     /// session's time begins with the end.
     fn race(&mut self, at: Duration) {
@@ -209,7 +209,7 @@ impl Drawing {
         );
     }
 
-    /// A number occurs twice, and somebody who got it once or twice comes back and does not know how often.
+    /// A number occurs twice, and a client that received it once or twice resumes without a count.
     fn repeat(&mut self, at: Duration) {
         let (half, first, second) = REPEATING[self.dice.below(REPEATING.len())];
         self.names += 1;
@@ -223,7 +223,7 @@ impl Drawing {
         self.get(back, Wanted::Session { name, n, after });
     }
 
-    /// Somebody begins a session and leaves; then somebody begins it again.
+    /// A client begins a session and leaves; then another begins it again.
     fn abandoned(&mut self, at: Duration) {
         let (name, n) = (self.name(), self.count(CONTESTED.min(self.most)));
         self.shared.push((name, n));

@@ -1,4 +1,5 @@
-//! The machines, with what the model must know beside their events, and with callers that no well-behaved program has.
+//! The machines with what the model must see beside their events, and with connections that follow a
+//! script.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -50,16 +50,16 @@ pub enum Wanted {
     },
 }
 
-/// A request of somebody who knows no better.
+/// A request of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// A stateless stream.
     Start,
     /// The same, after a number.
     Continue(u64),
-    /// A session of so many numbers.
+    /// A session of this number of numbers.
     StartSession(Name, u16),
-    /// A session, after the number at a place, and the count that is said.
+    /// A session, after the number at a place, and the count in the request.
     ContinueSession(Name, u16, Option<u16>),
     /// No more.
     End,
@@ -78,7 +78,7 @@ pub enum Planned {
         /// Which.
         want: Wanted,
     },
-    /// Somebody says requests on one connection, whatever is answered.
+    /// Requests on one connection, whatever the answers.
     #[serde(alias = "Odd")]
     Script {
         /// On which host.
@@ -99,7 +99,7 @@ impl Planned {
         }
     }
 
-    /// The sessions that it may begin or go on with, and how many numbers it takes them to have.
+    /// The sessions that it may begin or resume, with their numbers' count.
     pub(super) fn begins(&self) -> Vec<(Name, u16)> {
         match self {
             Self::Get {

@@ -1,4 +1,4 @@
-//! Connections whose requests follow a script, whatever is answered.
+//! Connections whose requests follow a script, whatever the answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const FIRST_TOKEN: u64 = 1 << 63;
 /// How long they wait for a connection.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What is left to be said, and how long after what was said last; last comes the end.
+/// The requests that are left, each with its pause; the end comes last.
 type Script = VecDeque<(Duration, Option<Message>)>;
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ enum Due {
 pub enum SimCommand {
     /// What a client can be asked for.
     Get(Command),
-    /// Requests on one connection, each after a time, and after another its end: what no client of ours says.
+    /// Requests on one connection, each after a time, and its end: what no client of ours sends.
     Script {
         /// Each request, and how long after the one before.
         script: Vec<(Duration, Message)>,
@@ -65,7 +65,7 @@ impl Scripts {
         out.push(Action::Dial(token));
     }
 
-    /// Whether the event is about one of these, and nobody else's.
+    /// Whether the event is about one of these connections.
     pub(super) fn owns(&self, event: &Event<Message, SimCommand>) -> bool {
         match event {
             Event::Opened(_, opened) => opened.dial.is_some_and(|token| token.0 > FIRST_TOKEN),
@@ -108,7 +108,7 @@ impl Scripts {
         }
     }
 
-    /// Has the script go on when its next step is due.
+    /// Continues the script when its next step is due.
     fn wait(&mut self, now: Time, conn: ConnId, script: Script) {
         if let Some((after, _)) = script.front() {
             let timer = self.timers.set(now + *after, Due::Next(conn));

@@ -1,4 +1,4 @@
-//! A session's numbers and checksums, one after the other from the start.
+//! The numbers and checksums of a session, computed one after the other from the start.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 const MODULUS: u64 = 123_456;
 
-/// The numbers of all uuids, as far as somebody wanted to know.
+/// The numbers of all uuids, as far as they were needed.
 #[derive(Debug, Default)]
 pub(super) struct Sequences(BTreeMap<Uuid, (ChaCha20Rng, Vec<u64>)>);
 

@@ -1,4 +1,5 @@
-//! The rules of the server: what each event must lead to, exactly, but for the first number of a stateless stream.
+//! The rules of the server: the exact result of each event, except the first number of a stateless
+//! stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -105,7 +106,7 @@ struct Session {
     /// The place that was sent last, and the highest that ever was.
     place: u16,
     reached: u16,
-    /// The highest place that somebody has shown to have got.
+    /// The highest place that a client has proven.
     proven: u16,
     gone_on_with: bool,
     ended: bool,
@@ -194,7 +195,11 @@ impl ServerModel {
             Event::Closed(conn, reason) => self.closed(*conn, *reason)?,
             Event::PeerFinished(conn) => match self.peers.get_mut(conn) {
                 Some(peer) if !matches!(peer.stream, None | Some(Stream::Ended(_))) => peer.finished = true,
-                _ => return Err(format!("{conn:?} goes on without a stream, and has finished sending")),
+                _ => {
+                    return Err(format!(
+                        "{conn:?} stays open without a stream, though its peer has finished sending"
+                    ));
+                }
             },
             Event::Deadline => self.expire(),
             Event::Drain => self.drain(),
@@ -216,7 +221,7 @@ impl ServerModel {
 
     fn asked(&mut self, conn: ConnId, request: &Message) -> Result<(), String> {
         let peer = self.peers.get(&conn);
-        let peer = peer.ok_or_else(|| format!("{conn:?} is heard, and is not connected"))?;
+        let peer = peer.ok_or_else(|| format!("a request from {conn:?}, which is not connected"))?;
         if *request == Message::End {
             self.end(conn);
             return Ok(());
@@ -242,7 +247,10 @@ impl ServerModel {
             Message::StartSession { uuid, n } => self.start_session(conn, uuid, n),
             Message::ContinueSession { uuid, last, count } => self.go_on(conn, uuid, last, count),
             Message::End | Message::Number(_) | Message::Error(..) => {
-                return Err(format!("{conn:?} is heard to say: {}", words::brief(request)));
+                return Err(format!(
+                    "{conn:?} receives a message that is no request: {}",
+                    words::brief(request)
+                ));
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What callers are told, over all lives of their hosts: each number once and in order, and a total that is right.
+//! The rules of each stream's notices, over all lives of its host: each number once and in order, and
+//! the right total.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,10 +21,10 @@ pub(super) struct StreamsModel {
     planned: Vec<Planned>,
     mode: Mode,
     callers: Vec<Progress>,
-    /// Uuids of which different n are asked for: who asks for another than was begun with is told strange things.
+    /// Uuids that are requested with different n: a client with another n than the session's gets unexpected replies.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
-    /// Sessions that one caller begins and nobody else asks for.
+    /// Sessions that one stream begins and no other requests.
     own: BTreeSet<Name>,
     /// The server keeps sessions for as long as anybody could need them, and has lost none by ending.
     keeps: bool,
@@ -32,9 +33,9 @@ pub(super) struct StreamsModel {
 /// Who asked for one stream.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The place of the number that it was told last.
+    /// The place of the last number that it received.
     place: Option<u32>,
-    /// How many it was told.
+    /// How many numbers it received.
     told: u16,
     last: Option<u64>,
     over: bool,
@@ -133,7 +134,7 @@ impl StreamsModel {
         }
     }
 
-    /// A caller was told something.
+    /// A caller received a notice.
     pub(super) fn told(&mut self, notice: &Notice) -> Result<(), String> {
         let (Notice::Number { key, .. }
         | Notice::Retrying { key, .. }
@@ -142,12 +143,12 @@ impl StreamsModel {
         | Notice::Failed { key, .. }) = *notice;
         let number = key as usize;
         let Some(Planned::Get { want, .. }) = self.planned.get(number) else {
-            return Err(format!("somebody is told of stream {key}, and nobody asked for it"));
+            return Err(format!("a notice of stream {key}, which was not requested"));
         };
         let want = want.clone();
         if self.callers[number].over {
             return Err(format!(
-                "stream {key} is over, and its caller is told: {}",
+                "a notice after the end of stream {key}: {}",
                 words::brief(notice)
             ));
         }
@@ -234,7 +235,7 @@ impl StreamsModel {
             Notice::Number { place, number, .. } => {
                 if pure && (place != caller.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
                     return Err(format!(
-                        "{number} is told at place {place}, after place {}",
+                        "{number} is reported at place {place}, after place {}",
                         caller.place.unwrap_or(0)
                     ));
                 }
@@ -259,7 +260,7 @@ impl StreamsModel {
             Notice::Failed { ref failure, .. } => {
                 caller.over = true;
                 if pure && matches!(failure, Failure::ProtocolViolation | Failure::OtherProtocol(_)) {
-                    return Err("a session made no sense".into());
+                    return Err("a client found a session invalid".into());
                 }
                 if kept && matches!(failure, Failure::Rejected(ErrorCode::UnknownSession, _)) {
                     return Err("the session is lost, though it is kept for longer than any loss lasts".into());
@@ -277,8 +278,6 @@ impl StreamsModel {
         let mut open = self.planned.iter().enumerate().filter(open);
         let (first, _) = open.next()?;
         let count = open.count() + 1;
-        Some(format!(
-            "{count} streams have not come to an end, among them number {first}"
-        ))
+        Some(format!("{count} streams have not finished, among them number {first}"))
     }
 }

@@ -1,4 +1,4 @@
-//! What a client says at a terminal, and how the server's lines are read.
+//! Numbers' requests and replies in lines, as a person types and reads them.
 
 use bytes::BytesMut;
 use echosphere_core::numbers::Message;
@@ -6,7 +6,7 @@ use echosphere_core::wire::{Decoded, ErrorCode, Outbox, WireError};
 
 use crate::oracle::typed::{Typist, read_error, take_line};
 
-/// A client who types. Each word is said in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
+/// A typing client. Each word is written in every way that section "Requests and replies" of `docs/PROTOCOL.md` allows, in
 /// turn.
 #[derive(Clone, Debug)]
 pub struct NumbersTypist;
@@ -47,7 +47,7 @@ fn line(said: usize, request: &Message) -> String {
             words
         }
         Message::End => vec!["END".to_owned()],
-        // Only a server says them.
+        // Only a server sends them.
         Message::Number(_) | Message::Error(..) => Vec::new(),
     };
     let around = if said.is_multiple_of(2) { " " } else { "" };

@@ -1,4 +1,4 @@
-//! What numbers' machines say, in a few words.
+//! The messages, commands and notices of numbers in short words.
 
 use echosphere_core::numbers::{Command, Message, Notice, StreamSpec, Total};
 
@@ -68,7 +68,7 @@ impl Brief for Notice {
         *line += &match self {
             Self::Number { key, place, number } => format!("stream {key}: {number} at place {place}"),
             Self::Retrying { key, why, after } => {
-                format!("stream {key} tries again in {after:?}: {}", words::brief(why))
+                format!("stream {key} retries in {after:?}: {}", words::brief(why))
             }
             Self::Resumed { key, count } => format!("stream {key} is resumed after {count}"),
             Self::Done { key, total } => format!("stream {key} is done: {}", total_in_words(*total)),

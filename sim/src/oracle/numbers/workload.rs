@@ -1,4 +1,4 @@
-//! Who wants which numbers, and how patient everybody is.
+//! The workload of numbers: time-outs and bounds, and the form in files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::scenario::{BACKOFF_MAX, LINK, Scenario};
 
 /// The pause after the first loss.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// What a number may take of which somebody else's request takes the connection away at once.
+/// What a number may take whose session another client's request takes over at once.
 const CONTESTED: Duration = Duration::from_millis(350);
 /// What the system may take to give up a connection on which nothing is acknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
@@ -79,7 +79,7 @@ impl Numbers {
         }
     }
 
-    /// What the scenario's seed says.
+    /// The workload of the scenario's seed.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         Self::draw(scenario.seed, scenario.hosts, scenario.safety, None)
@@ -163,7 +163,7 @@ impl Workload for Numbers {
                 "both" => Mode::Both,
                 "stateless" => Mode::Stateless,
                 "stateful" => Mode::Stateful,
-                other => return Err(format!("no mode is called {other}")),
+                other => return Err(format!("unknown mode {other}")),
             },
             period: written_workload.period,
             session_ttl: written_workload.session_ttl,

@@ -1,4 +1,4 @@
-//! The rules of what callers are told: what became of each message, once, how long it took, and how long the pauses are.
+//! The rules of notices: one result for each message, its round trip, and the pauses between attempts.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const TEMPORARY: [ErrorCode; 7] = [
     ErrorCode::Truncated,
 ];
 
-/// What a client says that something took is what it took, give or take what its clock is wrong by.
+/// A reported duration is right, up to the error of the client's clock.
 fn same_time(what: &str, said: Duration, took: Duration) -> Result<(), String> {
     let (least, most) = (took.mul_f64(0.89), took.mul_f64(1.11) + SLACK);
     if said + SLACK < least || said > most {
@@ -119,7 +119,7 @@ impl ClientModel {
                 let failed = self.attempts.get(id).map_or(0, Attempts::failures);
                 if *attempts != failed + 1 {
                     return Err(format!(
-                        "the caller was told after {failed} attempts that failed: {}",
+                        "the caller was notified after {failed} failed attempts: {}",
                         words::brief(notice)
                     ));
                 }
@@ -146,7 +146,7 @@ impl ClientModel {
         }
         let of_host = (host, Duration::ZERO, 0)..(host + 1, Duration::ZERO, 0);
         let Some(&first) = self.pauses.range(of_host).next() else {
-            return Err("an attempt that nobody waits for".into());
+            return Err("an attempt that no message needs".into());
         };
         self.pauses.remove(&first);
         match self.now {
@@ -169,7 +169,7 @@ impl ClientModel {
         Ok(())
     }
 
-    /// The caller was told by the driver.
+    /// The driver notified the caller.
     pub(in crate::oracle::echo) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
         let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
             return Ok(());
@@ -177,7 +177,7 @@ impl ClientModel {
         let at = *id as usize;
         if self.under_way[at] == Some(host as u32) || !std::mem::take(&mut self.open[at]) {
             return Err(format!(
-                "the caller was told of message number {id} twice, or before its time"
+                "the caller was notified of message number {id} twice or too early"
             ));
         }
         self.open_count -= 1;

@@ -1,14 +1,14 @@
-//! The whole of the server's own books, compared with the model's.
+//! Compares the whole of the server's ledger with the model's.
 
 use echosphere_core::ConnId;
 
 use super::{Flight, ServerModel, X};
 use crate::words;
 
-/// Connections and flights that are compared at every event, and so many more for each event where there are more.
+/// Connections and flights that are compared at every event, and the number that each event adds where there are more.
 const WHOLE: usize = 32;
 const MORE: usize = 2;
-/// So many bytes of X cost as much as a flight.
+/// This number of bytes of X costs as much as a flight.
 const BYTES: usize = 256;
 
 impl ServerModel {

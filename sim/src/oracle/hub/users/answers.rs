@@ -1,4 +1,4 @@
-//! What a hub says, held against what was asked.
+//! The rules of a hub's replies, compared with the requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,8 +57,12 @@ impl Step<'_> {
             }
             reply => {
                 let ask = session.asks.pop_front();
-                let ask = ask
-                    .ok_or_else(|| format!("session {number} has asked nothing, and hears: {}", words::brief(reply)))?;
+                let ask = ask.ok_or_else(|| {
+                    format!(
+                        "session {number} waits for no answer, and receives: {}",
+                        words::brief(reply)
+                    )
+                })?;
                 let (sent, _) = ask.sent.ok_or("an answer to what was not sent")?;
                 if !session.fits(&ask.request, reply) {
                     return Err(format!(

@@ -1,4 +1,4 @@
-//! What becomes of a session when an attempt or its connection fails.
+//! What happens to a session when an attempt or its connection fails.
 
 use echosphere_core::hub::{Failure, Notice};
 use echosphere_core::{Action, CloseReason};
@@ -48,7 +48,7 @@ impl Step<'_> {
             actual.next();
             if *of != number || why != failure {
                 return Err(format!(
-                    "session {number} failed ({}), and session {of} is said to have ({})",
+                    "session {number} failed ({}), and the notice is of session {of} ({})",
                     words::brief(failure),
                     words::brief(why)
                 ));
@@ -75,7 +75,7 @@ impl Step<'_> {
         }
     }
 
-    /// The session is over, and its caller is told of all that is left.
+    /// The session is over, and its caller is notified of all pending requests.
     pub(super) fn ends(
         &mut self,
         number: u64,

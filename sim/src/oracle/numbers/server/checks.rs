@@ -1,4 +1,4 @@
-//! Whether a server did what it should have, and keeps what it should.
+//! Compares a server's actions and state with the model's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ impl ServerModel {
         let zero = self.peers.is_empty() && self.sessions.is_empty();
         if server.is_zero() != zero {
             let not = if zero { " not" } else { "" };
-            return Err(format!("the server says that it is{not} at zero, which is wrong"));
+            return Err(format!("the server wrongly reports that it is{not} at zero"));
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl ServerModel {
         match (self.peers.keys().next(), self.sessions.keys().next()) {
             (None, None) => Ok(()),
             (conn, session) => Err(format!(
-                "the run is over, and left at the server are connection {} and session {}",
+                "the run is over, and the server still has connection {} and session {}",
                 words::or_none(conn.map(|conn| format!("{conn:?}"))),
                 words::or_none(session)
             )),

@@ -1,4 +1,4 @@
-//! What becomes of a session when its connection ends.
+//! What happens to a session when its connection ends.
 
 use std::time::Duration;
 
@@ -48,7 +48,9 @@ impl ServerModel {
                 return Err(format!("{conn:?} ended as {reason:?}, and was not finished"));
             }
             CloseReason::Finished if !peer.finished => {
-                return Err(format!("{conn:?} is over, and its peer has not finished"));
+                return Err(format!(
+                    "{conn:?} is finished, though its peer has not finished sending"
+                ));
             }
             CloseReason::PeerClosed if ended => self.marks.hit(Mark::EndAcknowledged),
             CloseReason::TimedOut => self.marks.hit(Mark::EndNotAcknowledged),
@@ -62,7 +64,7 @@ impl ServerModel {
         }
         if peer.finished && reason == CloseReason::IdleTimeout {
             return Err(format!(
-                "{conn:?} has finished sending, and its silence was held against it"
+                "{conn:?} was closed as idle, though its peer has finished sending"
             ));
         }
         Ok(())

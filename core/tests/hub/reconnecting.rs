@@ -1,4 +1,4 @@
-//! Users who come back when their connection is lost.
+//! Users that reconnect after a loss.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn config() -> ClientConfig {
     }
 }
 
-/// With session 1 connected, to which the hub has said who it is.
+/// A client with session 1 connected and proven by an answer of the hub.
 fn proven() -> Fixture {
     let mut fixture = Fixture::with(config());
     fixture.command(Command::Connect { session: 1 });
@@ -34,7 +34,7 @@ fn pause(did: &[Did]) -> (Failure, Duration) {
 }
 
 #[test]
-fn what_was_asked_is_told_as_unanswered_and_what_is_asked_meanwhile_is_sent_later() {
+fn after_a_loss_sent_requests_are_unanswered_and_new_ones_are_sent_later() {
     let mut fixture = proven();
     fixture.ask(2, Request::List);
     let did = fixture.handle(Event::Closed(CONN, CloseReason::Reset));
@@ -47,7 +47,7 @@ fn what_was_asked_is_told_as_unanswered_and_what_is_asked_meanwhile_is_sent_late
 }
 
 #[test]
-fn only_what_a_hub_says_begins_pauses_anew() {
+fn only_an_answer_or_delivery_resets_the_pauses() {
     let mut fixture = proven();
     let first = config().backoff.first;
     let (_, after) = pause(&fixture.handle(Event::Closed(CONN, CloseReason::PeerClosed)));
@@ -91,7 +91,7 @@ fn a_delivery_proves_a_hub() {
 }
 
 #[test]
-fn a_hub_that_never_answers_is_given_up_in_time_whatever_it_does() {
+fn without_an_answer_of_the_hub_the_client_gives_up_in_time() {
     let mut fixture = Fixture::with(ClientConfig {
         connect_timeout: Duration::from_secs(3),
         ..config()
@@ -110,7 +110,7 @@ fn a_hub_that_never_answers_is_given_up_in_time_whatever_it_does() {
 }
 
 #[test]
-fn what_is_asked_on_a_connection_that_was_idle_has_its_time() {
+fn a_request_on_an_idle_connection_has_its_full_time() {
     let mut fixture = Fixture::with(ClientConfig {
         connect_timeout: Duration::from_secs(3),
         ..config()
@@ -127,7 +127,7 @@ fn what_is_asked_on_a_connection_that_was_idle_has_its_time() {
 }
 
 #[test]
-fn who_is_to_leave_does_not_come_back() {
+fn a_leaving_session_does_not_reconnect() {
     let mut fixture = proven();
     fixture.ask(2, Request::List);
     fixture.command(Command::Leave { session: 1 });
@@ -142,7 +142,7 @@ fn who_is_to_leave_does_not_come_back() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_no_reason_to_come_back() {
+fn a_protocol_violation_is_not_retried() {
     let mut fixture = proven();
     fixture.ask(2, Request::List);
     let did = fixture.hear(Reply::Identity(5));
@@ -150,7 +150,7 @@ fn an_answer_that_makes_no_sense_is_no_reason_to_come_back() {
 }
 
 #[test]
-fn who_does_not_insist_takes_a_first_refusal_for_an_answer() {
+fn without_retry_refused_a_first_refusal_is_final() {
     let mut fixture = Fixture::with(ClientConfig {
         retry_refused: false,
         ..config()
