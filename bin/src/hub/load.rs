@@ -39,7 +39,7 @@ Examples:
 Each user sends --messages bodies, each to --fan-out users chosen at random.
 
 Exit codes: 0 every body arrived exactly once at each receiver, in order from each sender and unchanged, and the hub has \
-nothing left; 1 otherwise; the report lists what is missing; 2 it could not start; 130 interrupted.")]
+nothing left; 1 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Use this hub; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]

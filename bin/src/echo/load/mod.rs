@@ -57,7 +57,7 @@ Examples:
   echosphere echo load --hold --connections 100000 --shards 6
 
 Exit codes: 0 every message got its ok, every connection was closed by the protocol, and the server has nothing left; 1 \
-otherwise; the report lists what is missing; 2 it could not start; 130 interrupted.")]
+otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Use this server; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
