@@ -1,4 +1,4 @@
-//! Makes the messages of `proto/` into types, without a protoc.
+//! Generates types from `proto/`, without a protoc.
 
 #![allow(clippy::print_stdout)] // cargo reads it
 
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).open_files(["numbers.proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    // With comments, for those who ask the server what it offers.
+    // With comments, for reflection.
     fs::write(out.join("numbers.bin"), compiler.encode_file_descriptor_set())?;
     prost_build::Config::new().compile_fds(compiler.file_descriptor_set())?;
     Ok(())

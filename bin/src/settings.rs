@@ -41,7 +41,11 @@ pub(crate) fn load(args: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let named = env_file(args);
     let file = named.as_deref().unwrap_or(FILE);
     match fs::read(file) {
-        Ok(text) => read(&text, Path::new(file), &mut settings),
+        Ok(text) => {
+            for warning in read(&text, Path::new(file), &mut settings) {
+                complain!("warning: {warning}");
+            }
+        }
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
         Err(error) if named.is_none() => complain!("warning: cannot read the file {file}: {error}; it is ignored"),
         Err(error) => return Err(error).with_context(|| format!("cannot read the file {file} (--env-file)")),
@@ -63,8 +67,9 @@ fn env_file(mut args: impl Iterator<Item = String>) -> Option<String> {
     None
 }
 
-/// Adds this program's settings in `text`. Warns of invalid lines without their contents, which can be secret.
-fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) {
+/// Adds this program's settings in `text`. Returns warnings of invalid lines, without their contents, which can be secret.
+fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) -> Vec<String> {
+    let mut warnings = Vec::new();
     let lines = Cell::new(0);
     let by_line = ByLine {
         rest: text,
@@ -89,13 +94,14 @@ fn read(text: &[u8], file: &Path, settings: &mut Vec<(String, String)>) {
                 } else {
                     format!("lines {first} to {last} are")
                 };
-                complain!(
-                    "warning: {}: {which} not NAME=value, and ignored; quote values that contain spaces",
+                warnings.push(format!(
+                    "{}: {which} not NAME=value, and ignored; quote values that contain spaces",
                     file.display()
-                );
+                ));
             }
         }
     }
+    warnings
 }
 
 /// Whether an invalid line sets a variable of another program.
@@ -208,10 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn warnings_name_the_invalid_lines() {
+        for (text, lines) in [
+            ("wrong", "line 1 is"),
+            ("A=1\n\nwrong\nB=2", "line 3 is"),
+            ("A=1\nECHOSPHERE_B=\"two\nlines\nwithout an end", "lines 2 to 4 are"),
+            ("A=\"one\ntwo\"\nwrong\n", "line 3 is"),
+        ] {
+            let warnings = read(text.as_bytes(), Path::new("f"), &mut Vec::new());
+            let expected = format!("f: {lines} not NAME=value, and ignored; quote values that contain spaces");
+            assert_eq!(warnings, [expected], "{text}");
+        }
+    }
+
+    #[test]
     fn only_this_programs_settings_are_read() {
         let mut settings = Vec::new();
         let text = b"# a comment\nSECRET=\"two\nlines\"\nECHOSPHERE_TO=1.2.3.4:5 # here\nECHOSPHERE_BODY='3 B'\nwhat is this\nMODE=client";
-        read(text, Path::new(FILE), &mut settings);
+        let warnings = read(text, Path::new(FILE), &mut settings);
+        let warning =
+            |lines: &str| format!(".env: {lines} not NAME=value, and ignored; quote values that contain spaces");
+        assert_eq!(warnings, [warning("line 6 is")]);
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(
             settings,

@@ -245,7 +245,7 @@ pub enum Action<M, N> {
 #[derive(Debug)]
 pub struct Actions<M, N> {
     list: Vec<Action<M, N>>,
-    behind: BTreeSet<ConnId>,
+    backlogged: BTreeSet<ConnId>,
 }
 
 impl<M, N> Actions<M, N> {
@@ -254,7 +254,7 @@ impl<M, N> Actions<M, N> {
     pub const fn new() -> Self {
         Self {
             list: Vec::new(),
-            behind: BTreeSet::new(),
+            backlogged: BTreeSet::new(),
         }
     }
 
@@ -290,15 +290,15 @@ impl<M, N> Actions<M, N> {
     /// peer reads on soon. A machine that can hold a message back asks this first.
     #[must_use]
     pub fn is_backlogged(&self, id: ConnId) -> bool {
-        self.behind.contains(&id)
+        self.backlogged.contains(&id)
     }
 
     /// For endpoints: marks a connection as backlogged or not.
-    pub fn set_backlogged(&mut self, id: ConnId, behind: bool) {
-        if behind {
-            self.behind.insert(id);
-        } else if !self.behind.is_empty() {
-            self.behind.remove(&id);
+    pub fn set_backlogged(&mut self, id: ConnId, backlogged: bool) {
+        if backlogged {
+            self.backlogged.insert(id);
+        } else if !self.backlogged.is_empty() {
+            self.backlogged.remove(&id);
         }
     }
 }

@@ -136,7 +136,7 @@ where
     assert_eq!(encoded.len(), outbox.len());
     match codec.decode(&mut encoded) {
         Ok(Some(Decoded::Message(again))) => assert_eq!(again, *message),
-        again => panic!("{message:?} is said again as {again:?}"),
+        again => panic!("{message:?} round-trips to {again:?}"),
     }
     assert!(encoded.is_empty(), "{message:?} is followed by {encoded:?}");
 }

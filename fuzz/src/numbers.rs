@@ -189,7 +189,7 @@ impl Subject for Client {
         let n = what % 8 + 1;
         let name = u64::from(what / 8 % 4);
         let after = what / 32 % 4;
-        let want = if what < 1 << 15 {
+        let stream = if what < 1 << 15 {
             let after = Some(after.into()).filter(|after| *after != 0);
             StreamSpec::Stateless { n, after }
         } else {
@@ -197,7 +197,7 @@ impl Subject for Client {
             let after = last_of(uuid, after);
             StreamSpec::Session { uuid, n, after }
         };
-        Some(Command::Get { key, stream: want })
+        Some(Command::Get { key, stream })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {

@@ -34,7 +34,7 @@ pub(crate) struct World<M: Subject> {
     settings: Settings,
     now: Time,
     sockets: BTreeMap<ConnId, Socket<M>>,
-    gone: BTreeSet<ConnId>,
+    released: BTreeSet<ConnId>,
     dialling: Vec<DialToken>,
     commands: u64,
     ended: BTreeSet<u64>,
@@ -53,7 +53,7 @@ impl<M: Subject> World<M> {
             settings,
             now: Time::ZERO,
             sockets: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            released: BTreeSet::new(),
             dialling: Vec::new(),
             commands: 0,
             ended: BTreeSet::new(),
@@ -138,13 +138,13 @@ impl<M: Subject> World<M> {
             let place = choice.checked_rem(self.sockets.len())?;
             self.sockets.keys().nth(place).copied()
         } else {
-            let place = choice.checked_rem(self.gone.len())?;
-            self.gone.iter().nth(place).copied()
+            let place = choice.checked_rem(self.released.len())?;
+            self.released.iter().nth(place).copied()
         }
     }
 
     fn opened(&mut self, id: ConnId) {
-        assert!(!self.gone.contains(&id), "{id:?} is used again");
+        assert!(!self.released.contains(&id), "{id:?} is used again");
         let socket = Socket {
             peer: new_peer::<M>(),
             due: false,
@@ -230,12 +230,12 @@ impl<M: Subject> World<M> {
     fn settle(&mut self) {
         for (id, _) in self.effects.release.drain(..) {
             assert!(self.sockets.remove(&id).is_some(), "{id:?} is released and not held");
-            self.gone.insert(id);
+            self.released.insert(id);
         }
         for id in self.effects.flush.drain(..) {
             match self.sockets.get_mut(&id) {
                 Some(socket) => socket.due = true,
-                None => assert!(self.gone.contains(&id), "{id:?} never existed"),
+                None => assert!(self.released.contains(&id), "{id:?} never existed"),
             }
         }
         for token in self.effects.dial.drain(..) {
@@ -280,7 +280,7 @@ impl<M: Subject> World<M> {
             );
             assert!(waiting <= max_outbox + LAST_ERROR, "{waiting} bytes wait for {id:?}");
         }
-        for &id in self.gone.iter().rev().take(4) {
+        for &id in self.released.iter().rev().take(4) {
             assert!(self.endpoint.outbox(id).is_none(), "{id:?} was released");
         }
         self.endpoint.machine().inner.check(&self.settings);

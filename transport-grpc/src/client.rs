@@ -22,12 +22,12 @@ use crate::settle::SettleTasks;
 use crate::socket::{FirstBytes, noting};
 use crate::stream::{CallPipe, ClientConnection, GRPC, GrpcStream, check, is_grpc};
 
-/// How often the server is asked whether it is still there, and how long its answer may take. A client must notice a loss
-/// before its server forgets what the client could resume.
+/// The time between two pings, and the time for an answer. A client must notice a loss before the server forgets the session
+/// that it could resume.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects by calls of one method. Each has an HTTP/2 connection of its own.
+/// Makes calls of one method, each on an HTTP/2 connection of its own.
 pub struct GrpcConnector<M, C> {
     connector: C,
     authority: String,
@@ -36,7 +36,7 @@ pub struct GrpcConnector<M, C> {
 }
 
 impl<M: Method, C: Connector> GrpcConnector<M, C> {
-    /// Calls the server to which `connector` connects. `authority` is the server's `HOST:PORT`, which HTTP/2 tells it.
+    /// Calls the server to which `connector` connects. `authority` is the `HOST:PORT` of the server, for HTTP/2's `:authority`.
     #[must_use]
     pub fn over(connector: C, authority: impl Into<String>) -> Self {
         let mut http = Builder::new(TokioExecutor::new());
@@ -92,7 +92,7 @@ impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
         called.map_err(|error| match first.other() {
             Some(protocol) => OtherProtocol(protocol).into(),
             None if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::debug!(%error, "the server speaks HTTP/2, and not the method's service");
+                tracing::debug!(%error, "the server speaks HTTP/2, but does not serve the method");
                 OtherProtocol(Some(Protocol::Http2)).into()
             }
             None => error,
@@ -112,26 +112,25 @@ impl<M, C> fmt::Debug for GrpcConnector<M, C> {
     }
 }
 
-/// Whether a call was begun, by the start of its response. An error of kind `InvalidData` says that something else listens
-/// there.
+/// Checks the head of a response. An error of kind `InvalidData` means that the server does not serve the method.
 fn check_start(status: StatusCode, headers: &HeaderMap) -> io::Result<()> {
     if !status.is_success() {
-        // "HTTP to gRPC Status Code Mapping"
+        // gRPC's "HTTP to gRPC Status Code Mapping".
         let kind = match status.as_u16() {
             429 | 502..=504 => io::ErrorKind::ResourceBusy,
             _ => io::ErrorKind::InvalidData,
         };
-        return Err(io::Error::new(kind, format!("no gRPC server: HTTP status {status}")));
+        return Err(io::Error::new(kind, format!("not a gRPC server: HTTP status {status}")));
     }
     if !is_grpc(headers) {
-        let wrong = "no gRPC server: its response has another content-type";
+        let wrong = "not a gRPC server: the content-type of its response is not application/grpc";
         return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
     }
-    // A call that is refused at once has its status in its headers.
+    // The status of a call that is refused at once is in the headers.
     check(Some(headers))
 }
 
-/// The system's error behind HTTP/2's, if there is one.
+/// The IO error that caused an HTTP/2 error, if there is one.
 fn cause(error: hyper::Error) -> io::Error {
     let mut kind = io::ErrorKind::Other;
     let mut source = error.source();
@@ -139,7 +138,7 @@ fn cause(error: hyper::Error) -> io::Error {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             return io::Error::new(io.kind(), io.to_string());
         }
-        // What the peer sent was found to be no HTTP/2.
+        // The peer broke the rules of HTTP/2.
         if inner.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library) {
             kind = io::ErrorKind::InvalidData;
         }

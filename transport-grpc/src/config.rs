@@ -3,17 +3,17 @@ use echosphere_core::connection::ConnectionConfig;
 /// The bounds of a gRPC server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrpcConfig {
-    /// The bounds of its HTTP/2 connections:
+    /// The bounds of HTTP/2 connections:
     ///
-    /// - `max_connections`: held at once. The first call on one more is answered `UNAVAILABLE`.
-    /// - `handshake_timeout`: for a client to send its connection preface and SETTINGS, and the request of a call of health.
-    /// - `idle_timeout`: how long a connection may have no call before it is closed with GOAWAY.
-    /// - `keepalive_interval`: from one ping to the next. A peer that does not answer within 20 s is disconnected.
-    /// - `linger`: how long a closing connection may take.
+    /// - `max_connections`: open at once. The first call on one more is answered with `UNAVAILABLE`.
+    /// - `handshake_timeout`: for the connection preface and SETTINGS of a client, and for the request of a health call.
+    /// - `idle_timeout`: a connection without a call for this time is closed with GOAWAY.
+    /// - `keepalive_interval`: between two pings. A peer that does not answer one within 20 s is disconnected.
+    /// - `linger`: for a closing connection.
     ///
-    /// The other fields are not used here. Calls of the method have the bounds of the endpoint that takes them.
+    /// Other fields are not used. Calls of the method have the bounds of the endpoint.
     pub connections: ConnectionConfig,
-    /// Calls under way on one connection. Default 1,000.
+    /// The most calls under way on one connection. Default 1,000.
     pub max_calls: u32,
 }
 

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection, from its first byte to its last.
+//! One HTTP/2 connection: its handshake, time-outs and end.
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
@@ -30,18 +30,18 @@ use crate::preface;
 use crate::service::{Services, full};
 use crate::shutdown::Shutdown;
 
-/// Bytes that a peer may send on one stream before they are read. Messages are short, and read at once.
+/// The flow-control window of a stream. Messages are short, and read at once.
 const STREAM_WINDOW: u32 = 16 * 1024;
-/// Bytes for each call in the window of its connection. h2 closes a connection whose unread frames of less than 256 bytes
-/// miss more than half of that window in all; so each call can send one, however short, at the same time.
+/// Bytes in the window of a connection for each call. h2 closes a connection when unread frames shorter than 256 bytes miss
+/// more than half of the window in total. So all calls can send a short frame at the same time.
 const CALL_WINDOW: u32 = 512;
-/// The smallest and the largest window that HTTP/2 has for a connection.
+/// The smallest and the largest window of a connection in HTTP/2.
 const WINDOWS: RangeInclusive<u32> = 65_535..=0x7fff_ffff;
-/// Bytes that wait for a peer that does not read, on one stream.
+/// The most bytes buffered on one stream for a peer that does not read.
 const SEND_BUFFER: usize = 16 * 1024;
-/// How long a peer may take to answer a ping.
+/// The time for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Pings come no faster than this.
+/// The shortest time between two pings.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Serves HTTP/2 connections.
@@ -78,8 +78,8 @@ impl HttpServer {
         }
     }
 
-    /// Serves a connection until its peer leaves, it has had no call for the idle time-out, or the drain is over. If there
-    /// is no place for it, answers its first call by `UNAVAILABLE` and closes it.
+    /// Serves a connection until its peer closes it, it has had no call for the idle time-out, or the server ends. Without a
+    /// place, answers its first call with `UNAVAILABLE` and closes it.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl HttpServer {
             Ok(start) => start.freeze(),
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    // Whoever does not read or close by then will not.
+                    // A peer that neither reads nor closes in this time is dropped.
                     let _ = timeout(self.links.linger, preface::refuse(&mut stream)).await;
                 }
                 return Err(error);
@@ -135,14 +135,14 @@ impl HttpServer {
             () = idle_for(idle_timeout, &mut under_way) => {}
         }
         connection.as_mut().graceful_shutdown();
-        let last_words = async {
+        let time_is_over = async {
             self.drain.over().await;
             sleep(self.links.linger).await;
         };
         tokio::select! {
             biased;
             ended = connection => ended.map_err(io::Error::other),
-            () = last_words => Ok(()),
+            () = time_is_over => Ok(()),
             () = idle_for(self.links.linger, &mut under_way) => Ok(()),
         }
     }
@@ -151,7 +151,7 @@ impl HttpServer {
 /// Waits until no call has been under way for `time`.
 async fn idle_for(time: Duration, under_way: &mut watch::Receiver<usize>) {
     loop {
-        // Its sender is the service's, which outlives this.
+        // The sender belongs to the service, which outlives this.
         let _ = under_way.wait_for(|calls| *calls == 0).await;
         if timeout(time, under_way.changed()).await.is_err() {
             return;
@@ -175,7 +175,7 @@ impl Drop for CallGuard {
     }
 }
 
-/// A response, with which its call ends.
+/// A body that ends its call when it is dropped.
 struct CountedBody {
     body: Body,
     _call: CallGuard,

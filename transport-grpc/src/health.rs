@@ -8,14 +8,14 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::shutdown::Shutdown;
 
-/// `grpc.health.v1`: the server serves until it drains.
+/// `grpc.health.v1`: `SERVING` until the server drains.
 pub(crate) struct Health {
     service: &'static str,
     drain: Shutdown,
 }
 
 impl Health {
-    /// Answers for the server as a whole and for this service.
+    /// Health of this service, and of the whole server as the empty name.
     pub(crate) const fn new(service: &'static str, drain: Shutdown) -> Self {
         Self { service, drain }
     }
@@ -40,7 +40,7 @@ impl health_server::Health for Health {
         if self.knows(&request) {
             Ok(Response::new(response(self.status())))
         } else {
-            Err(Status::not_found("this server has no such service"))
+            Err(Status::not_found("unknown service"))
         }
     }
 

@@ -1,23 +1,22 @@
-//! gRPC for `echosphere-driver`: the calls of one method with streams both ways are its connections.
+//! gRPC for `echosphere-driver`: each call of a bidirectional streaming method is a connection of the driver.
 //!
-//! What a call sends in either direction is a stream of bytes: gRPC's length-prefixed messages ("gRPC over HTTP2",
-//! Length-Prefixed-Message). So a call needs of a protocol what a TCP connection needs, a
-//! [`Codec`](echosphere_core::wire::Codec), and has the same bounds and the same driver. HTTP/2 has pings, so there are no
-//! keepalives of ours.
+//! A call is a stream of bytes in each direction: gRPC's length-prefixed messages ("gRPC over HTTP2",
+//! Length-Prefixed-Message). So, like a TCP connection, it needs a [`Codec`](echosphere_core::wire::Codec), and has the same
+//! driver and bounds. HTTP/2 has pings, so codecs send no keepalives.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `method` | [`Method`]: the names of a method, and how its service describes itself |
-//! | `server` | [`GrpcListener`]: accepts HTTP/2 connections, whose calls are the driver's connections |
+//! | `method` | [`Method`]: the names of a method, and the descriptors of its service |
+//! | `server` | [`GrpcListener`]: accepts HTTP/2 connections; their calls are the connections of the driver |
 //! | `config` | [`GrpcConfig`]: the bounds of a server |
-//! | `preface` | what an HTTP/2 client sends first |
+//! | `preface` | a client's connection preface |
 //! | `connection` | one HTTP/2 connection: its time-outs and bounds |
-//! | `service` | what its requests are answered by |
+//! | `service` | the answers to its requests |
 //! | `health`, `reflection` | gRPC's standard services |
-//! | `shutdown` | how far the server is on its way to its end |
+//! | `shutdown` | whether the server serves, drains or has ended |
 //! | `client` | [`GrpcConnector`]: connections that are calls |
-//! | `settle` | has the tasks of connections read what has arrived, before the driver judges a deadline |
-//! | `socket` | the client's connection, which notes what the server says first |
+//! | `settle` | makes the tasks of connections read what has arrived, before a deadline of the driver expires |
+//! | `socket` | the first bytes of a server, which show its protocol |
 //! | `stream` | a call as a stream of bytes |
 //! | [`numbers`] | numbers over gRPC: the method and its codec |
 

@@ -1,13 +1,13 @@
-/// A method whose requests and replies are both streams.
+/// A bidirectional streaming method.
 pub trait Method: Clone + Send + Sync + 'static {
-    /// The service's full name.
+    /// The full name of the service.
     const SERVICE: &'static str;
-    /// The method's name.
+    /// The name of the method.
     const METHOD: &'static str;
-    /// The service's `FileDescriptorSet`, encoded, for those who ask the server what it offers.
+    /// The encoded `FileDescriptorSet` of the service, for reflection.
     const DESCRIPTORS: &'static [u8];
 
-    /// The path of its calls.
+    /// The path of its calls: `/SERVICE/METHOD`.
     #[must_use]
     fn path() -> String {
         format!("/{}/{}", Self::SERVICE, Self::METHOD)

@@ -1,4 +1,5 @@
-//! Numbers over gRPC: service `grpc.Comms`, method `GetNumbers`, as `proto/numbers.proto` declares them.
+//! Numbers over gRPC: service `grpc.Comms`, method `GetNumbers`, declared in `proto/numbers.proto`. See PROTOCOL.md, "Numbers
+//! over gRPC".
 
 use bytes::{Buf, Bytes, BytesMut};
 use echosphere_core::numbers::{MAX_LINE, Message, parse_request, write_request};
@@ -14,10 +15,10 @@ mod proto {
     include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
 }
 
-/// What is around a text in a message, at most.
+/// The most bytes of a message around its text.
 const AROUND: u32 = 64;
 
-/// The method whose calls are streams of numbers.
+/// The method of streams of numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct GetNumbers;
 
@@ -27,20 +28,20 @@ impl Method for GetNumbers {
     const DESCRIPTORS: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/numbers.bin"));
 }
 
-/// The messages of one call.
+/// The codec of the messages of one call.
 #[derive(Clone, Debug)]
 pub struct NumbersGrpcCodec {
     accepted: bool,
 }
 
 impl NumbersGrpcCodec {
-    /// For the server's side of a call.
+    /// For the server.
     #[must_use]
     pub const fn accepted() -> Self {
         Self { accepted: true }
     }
 
-    /// For the client's side.
+    /// For the client.
     #[must_use]
     pub const fn dialled() -> Self {
         Self { accepted: false }
@@ -83,11 +84,11 @@ impl Codec for NumbersGrpcCodec {
     }
 
     fn encode_keepalive(&mut self, _: &mut Outbox) {
-        // HTTP/2 has pings.
+        // HTTP/2 sends pings.
     }
 
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
-        // A server need not be told: the call ends.
+        // A client sends no errors: it ends the call.
         if self.accepted {
             self.encode(&Message::Error(code, Bytes::copy_from_slice(text.as_bytes())), output);
         }
@@ -102,7 +103,7 @@ impl Codec for NumbersGrpcCodec {
     }
 }
 
-/// Takes one message off the front of `input`, if it is all there.
+/// Takes one message off the front of `input`, if it is complete.
 fn next_message(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
     let Some(&[flag, ref length @ ..]) = input.first_chunk::<HEADER>() else {
         return Ok(None);
@@ -110,7 +111,7 @@ fn next_message(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
     if flag != 0 {
         return Err(error(
             ErrorCode::UnknownRequest,
-            "a compressed message; expected none, as no compression was offered",
+            "a compressed message, but no compression was negotiated; send it uncompressed",
         ));
     }
     let length = u32::from_be_bytes(*length);
@@ -137,9 +138,9 @@ fn reply(payload: &Bytes) -> Result<Message, WireError> {
         .map_err(|wrong| error(ErrorCode::UnknownRequest, format!("not a NumbersReply: {wrong}")))?;
     match reply.reply {
         Some(Reply::Data(data)) => Ok(Message::Number(data.number)),
-        Some(Reply::Error(told)) => Ok(Message::Error(
-            ErrorCode::parse(told.code.as_bytes()),
-            told.message.into(),
+        Some(Reply::Error(error)) => Ok(Message::Error(
+            ErrorCode::parse(error.code.as_bytes()),
+            error.message.into(),
         )),
         None => Err(error(ErrorCode::UnknownRequest, "a reply with neither data nor error")),
     }

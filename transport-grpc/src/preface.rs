@@ -3,23 +3,22 @@ use std::io;
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
 
-/// What a client sends before its first frame (RFC 9113, section 3.4).
+/// The first bytes of a client (RFC 9113, section 3.4).
 const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
-/// The type of the frame that must come first.
+/// The type of the frame that must follow.
 const SETTINGS: u8 = 4;
-/// What a peer is told that speaks something else: an empty SETTINGS frame, which shows that HTTP/2 is spoken here, and GOAWAY
-/// with PROTOCOL_ERROR.
+/// The answer to a peer of another protocol: an empty SETTINGS frame, by which it can detect HTTP/2, and GOAWAY with
+/// PROTOCOL_ERROR.
 const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
-/// The longest frame that a peer may send before it knows our settings.
+/// The longest frame allowed before the server's settings arrive.
 const MAX_FRAME: usize = 16_384;
 
-/// Reads a client's connection preface: the magic and its SETTINGS frame. Returns what was read.
+/// Reads a client's connection preface: the magic and its SETTINGS frame. Returns the bytes.
 ///
 /// # Errors
 ///
-/// `InvalidData` at the first byte that is not of a preface, `UnexpectedEof` if the stream ends before the preface does, or the
-/// stream's own.
+/// `InvalidData` at the first byte that no preface has, `UnexpectedEof` if the stream ends too early, or those of the stream.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     let mut read = BytesMut::new();
     loop {
@@ -33,7 +32,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<By
     }
 }
 
-/// Tells a peer that it speaks something else than HTTP/2, and closes once it has closed.
+/// Answers a peer that does not speak HTTP/2, and waits until it closes.
 ///
 /// # Errors
 ///
@@ -41,12 +40,12 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<By
 pub(crate) async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.write_all(REFUSAL).await?;
     stream.shutdown().await?;
-    // Were it closed with bytes unread, the peer could lose what it is told.
+    // Closing a socket with unread bytes resets it, and the peer could lose the answer.
     copy(stream, &mut sink()).await?;
     Ok(())
 }
 
-/// How many bytes must follow `read`, as far as it tells.
+/// How many bytes must follow `read`, as far as that is known.
 fn missing(read: &[u8]) -> io::Result<usize> {
     if !read.iter().zip(MAGIC).all(|(byte, expected)| byte == expected) {
         return Err(io::Error::new(

@@ -21,22 +21,21 @@ use crate::shutdown::Shutdown;
 /// `grpc.reflection.v1`.
 struct Reflection<S>(Arc<ReflectionAnswers<S>>);
 
-/// Answers to questions.
+/// Answers requests of reflection.
 ///
-/// tonic's service knows them, but ends a stream at the first question that has no answer. So it is asked each question on
-/// a stream of its own.
+/// tonic's service ends a stream at the first request that it cannot answer. So each request gets a stream of its own there.
 struct ReflectionAnswers<S> {
     known: ServerReflectionClient<ServerReflectionServer<S>>,
     idle_timeout: Duration,
     drain: Shutdown,
 }
 
-/// The reflection of a server that offers the service of these descriptors and the standard ones. It ends a stream that asks
-/// nothing for `idle_timeout`, and every stream when the server's drain is over.
+/// Reflection of the service with these descriptors and of the standard services. It ends a stream without a request for
+/// `idle_timeout`, and all streams when the server ends.
 ///
 /// # Errors
 ///
-/// If `descriptors` is no `FileDescriptorSet`.
+/// If `descriptors` is not a `FileDescriptorSet`.
 pub(crate) fn server(
     descriptors: &'static [u8],
     idle_timeout: Duration,
@@ -77,7 +76,7 @@ impl<S: ServerReflection> ServerReflection for Reflection<S> {
 }
 
 impl<S: ServerReflection> ReflectionAnswers<S> {
-    /// Answers the next question, if there is one.
+    /// Answers the next request, if there is one.
     async fn next(
         &self,
         requests: &mut Streaming<ServerReflectionRequest>,
@@ -86,7 +85,7 @@ impl<S: ServerReflection> ReflectionAnswers<S> {
             biased;
             request = requests.message() => request?,
             () = self.drain.over() => return Err(Status::unavailable("the server has shut down")),
-            () = sleep(self.idle_timeout) => return Err(Status::deadline_exceeded("no request came in time")),
+            () = sleep(self.idle_timeout) => return Err(Status::deadline_exceeded("no request arrived in time")),
         };
         match request {
             Some(request) => Ok(Some(self.answer(request).await)),
@@ -118,7 +117,7 @@ impl<S: ServerReflection> ReflectionAnswers<S> {
         answer.ok_or_else(|| Status::internal("no answer"))
     }
 
-    /// No file here has extensions, but the type must exist.
+    /// No file has extensions, but the type must exist.
     async fn extensions_of(&self, name: &str) -> Result<MessageResponse, Status> {
         let symbol = MessageRequest::FileContainingSymbol(name.to_owned());
         self.ask(ServerReflectionRequest {

@@ -19,15 +19,15 @@ use crate::settle::SettleTasks;
 use crate::shutdown::{PendingCall, Shutdown};
 use crate::stream::{CallPipe, GrpcStream};
 
-/// Calls that may wait for the driver's next turn.
+/// Calls that can wait for the driver's next turn. More wait in their tasks.
 const QUEUED_CALLS: usize = 256;
-/// Connections over the bound that are answered at the same time; others are closed at once.
+/// Connections over the bound that are answered at the same time. Others are closed at once.
 const REFUSALS: usize = 64;
 
-/// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), all
-/// in HTTP/2 without TLS.
+/// Serves the calls of one method, health checks (`grpc.health.v1`) and reflection (`grpc.reflection.v1` and `v1alpha`), over
+/// HTTP/2 without TLS.
 ///
-/// When it is dropped the server drains: it accepts no connections, answers new calls by `UNAVAILABLE`, and its health is
+/// Dropping it begins a drain: the server accepts no connections, answers new calls with `UNAVAILABLE`, and reports health
 /// `NOT_SERVING`.
 pub struct GrpcListener<M> {
     calls: mpsc::Receiver<PendingCall>,
@@ -42,8 +42,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Closes the connections that a drain has left, and waits until that is done: for `linger` at most. Call it when the driver has
-    /// ended; dropping a `Serving` does the same without waiting.
+    /// Closes the connections that are left after a drain, and waits until they are closed, for `linger` at most. Call it when
+    /// the driver has ended. Dropping a `Serving` closes them without waiting.
     pub async fn ended(self) {
         let Self { tasks, _over } = self;
         drop(_over);
@@ -52,7 +52,7 @@ impl Serving {
 }
 
 impl<M: Method> GrpcListener<M> {
-    /// Serves the connections of `listener` on tasks of their own.
+    /// Serves each connection of `listener` in a task of its own.
     ///
     /// # Errors
     ///
@@ -95,11 +95,11 @@ impl<M: Method> Listener for GrpcListener<M> {
 
     async fn accept(&mut self) -> io::Result<GrpcStream> {
         let Some(PendingCall { peer, incoming, taken }) = self.calls.recv().await else {
-            // The accepting task has panicked. Other listeners of the same driver go on.
+            // The accept task has panicked. The driver continues with its other listeners.
             return std::future::pending().await;
         };
         let (pipe, outgoing) = CallPipe::new(true);
-        // If the caller is gone already, the call breaks off.
+        // If the client has ended the call, the driver reads that.
         let _ = taken.send(outgoing);
         Ok(GrpcStream::accepted(peer, incoming, pipe))
     }
@@ -119,7 +119,7 @@ impl<M> fmt::Debug for GrpcListener<M> {
     }
 }
 
-/// Accepts connections until the drain.
+/// Accepts connections until the drain begins.
 struct AcceptLoop<L> {
     listener: L,
     http: Arc<HttpServer>,
@@ -146,7 +146,7 @@ impl<L: Listener> AcceptLoop<L> {
                         tracing::warn!(
                             peer = peer.map(display),
                             left_out,
-                            "refused a connection: all places are taken"
+                            "connection refused: the limit of connections is reached"
                         );
                     }
                 }
@@ -155,7 +155,7 @@ impl<L: Listener> AcceptLoop<L> {
         }
     }
 
-    /// Serves a connection, or refuses it. Returns whether there was a place for it.
+    /// Serves a connection, or refuses it. Returns whether there was a free place.
     fn spawn(&self, stream: L::Stream, peer: Option<SocketAddr>) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_place = place.is_some();

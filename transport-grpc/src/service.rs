@@ -1,4 +1,4 @@
-//! What an HTTP/2 connection's requests are answered by.
+//! The answers to the requests of HTTP/2 connections.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,7 +23,7 @@ use crate::reflection;
 use crate::shutdown::{PendingCall, Shutdown};
 use crate::stream::{GRPC, is_grpc};
 
-/// Bytes of a request for health or reflection: room for a name.
+/// The most bytes of a request to health or reflection, which holds a name.
 const MAX_STANDARD_MESSAGE: usize = 4096;
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
@@ -42,7 +42,7 @@ pub(crate) struct Services {
 impl Services {
     /// # Errors
     ///
-    /// If the method's descriptors are none.
+    /// If the descriptors of the method are not a `FileDescriptorSet`.
     pub(crate) fn new<M: Method>(drain: Shutdown, links: ConnectionConfig) -> io::Result<Self> {
         let health = HealthServer::new(Health::new(M::SERVICE, drain.clone()));
         let reflection = reflection::server(M::DESCRIPTORS, links.idle_timeout, drain.clone())?;
@@ -55,7 +55,7 @@ impl Services {
         })
     }
 
-    /// Answers a request. `leave` is called if the peer had better connect elsewhere.
+    /// Answers a request. Calls `leave` if the client should connect elsewhere.
     pub(crate) async fn answer(
         &self,
         peer: Option<SocketAddr>,
@@ -71,7 +71,7 @@ impl Services {
                 leave();
             }
             return answer
-                .unwrap_or_else(|| Status::unavailable("the server is shutting down; call again later").into_http());
+                .unwrap_or_else(|| Status::unavailable("the server is shutting down; try again later").into_http());
         }
         let answer = match request.uri().path().rsplit_once('/') {
             Some(("/grpc.health.v1.Health", _)) => (self.health)(request),
@@ -87,10 +87,10 @@ impl Services {
             }
         };
         let in_time = timeout(self.handshake_timeout, answer).await;
-        in_time.unwrap_or_else(|_| Status::deadline_exceeded("no request came in time").into_http())
+        in_time.unwrap_or_else(|_| Status::deadline_exceeded("no request arrived in time").into_http())
     }
 
-    /// Has the driver take a call, unless it takes none any more.
+    /// Passes a call to the driver. `None` if the server drains.
     async fn call(&self, peer: Option<SocketAddr>, incoming: Body) -> Option<Response<Body>> {
         let (taken, outgoing) = oneshot::channel();
         let call = PendingCall { peer, incoming, taken };
@@ -103,7 +103,7 @@ impl Services {
     }
 }
 
-/// The answer to a request that is not gRPC's, or is compressed.
+/// The answer to a request that is not gRPC or is compressed.
 fn unreadable<B>(request: &Request<B>) -> Option<Response<Body>> {
     let headers = request.headers();
     if !is_grpc(headers) {
@@ -118,9 +118,9 @@ fn unreadable<B>(request: &Request<B>) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// The answer to every request to a server that has no place.
+/// The answer to requests over the limit of connections.
 pub(crate) fn full() -> Response<Body> {
-    Status::unavailable("the server has as many connections as it takes; call again later").into_http()
+    Status::unavailable("the server is at its limit of connections; try again later").into_http()
 }
 
 fn standard<S>(server: S) -> Standard

@@ -1,14 +1,13 @@
 use echosphere_driver::settle::{Pass, Reactor, Settle};
 use tokio::spawn;
 
-/// How often the reactor is polled in one pass. A call on a new connection takes two: the connection is accepted, then
-/// it can be read. One more, since an HTTP/2 task may read in pieces.
+/// Polls of the reactor in one pass. A call on a new connection needs two: one to accept the connection, one to read it. The
+/// third is for HTTP/2 tasks that read in pieces.
 const POLLS: usize = 3;
-/// How often the tasks that are ready run after each: that which accepts starts that of a connection, which starts that
-/// of a call.
+/// Runs of the ready tasks after each poll: the accept task starts the task of a connection, which starts the task of a call.
 const RUNS: usize = 3;
 
-/// What has arrived at the sockets of HTTP/2 connections, which belong to tasks of their own.
+/// Passes over the sockets of HTTP/2 connections, which belong to tasks of their own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SettleTasks(Reactor);
 
@@ -19,7 +18,7 @@ impl Settle for SettleTasks {
             for _ in 0..POLLS {
                 reactor.pass().await;
                 for _ in 0..RUNS {
-                    // A new task runs after all that are ready.
+                    // A new task runs after all tasks that are ready.
                     let _ = spawn(async {}).await;
                 }
             }

@@ -4,17 +4,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-/// A call that waits to be taken.
+/// A call that waits for the driver.
 pub(crate) struct PendingCall {
     pub(crate) peer: Option<SocketAddr>,
-    /// What it receives.
+    /// The body of its request.
     pub(crate) incoming: Body,
-    /// Takes what it sends.
+    /// Takes the body of its response.
     pub(crate) taken: oneshot::Sender<Body>,
 }
 
-/// How far a server is on its way to its end. It serves until its listener is dropped, then drains, and is over when
-/// [`Serving`](crate::Serving) is asked to end or dropped.
+/// Whether a server serves, drains or has ended. It drains when its listener is dropped, and ends when
+/// [`Serving`](crate::Serving) is ended or dropped as well.
 #[derive(Clone)]
 pub(crate) struct Shutdown {
     calls: mpsc::Sender<PendingCall>,
@@ -26,22 +26,22 @@ impl Shutdown {
         Self { calls, over }
     }
 
-    /// Hands a call to the listener. `false` if that is gone.
+    /// Passes a call to the listener. `false` if it is dropped.
     pub(crate) async fn ask(&self, call: PendingCall) -> bool {
         self.calls.send(call).await.is_ok()
     }
 
-    /// Whether the listener is gone.
+    /// Whether the listener is dropped.
     pub(crate) fn has_begun(&self) -> bool {
         self.calls.is_closed()
     }
 
-    /// Waits until the listener is gone.
+    /// Waits until the listener is dropped.
     pub(crate) async fn begun(&self) {
         self.calls.closed().await;
     }
 
-    /// Waits until the listener is gone and its driver has ended.
+    /// Waits until the listener is dropped and the server has ended.
     pub(crate) async fn over(&self) {
         self.begun().await;
         self.over.cancelled().await;

@@ -4,12 +4,13 @@ use echosphere_core::wire::{FIRST_BYTES, Protocol};
 use echosphere_driver::Stream;
 use tokio_util::io::InspectReader;
 
-/// The first bytes that a server has sent.
+/// The first bytes that a server sends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FirstBytes(Arc<Mutex<Vec<u8>>>);
 
 impl FirstBytes {
-    /// What the server speaks instead of HTTP/2; `None` if it speaks that, or has said nothing.
+    /// The protocol of a server that does not speak HTTP/2, if it is known. The outer `None`: it speaks HTTP/2, or has sent
+    /// nothing.
     pub(crate) fn other(&self) -> Option<Option<Protocol>> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let speaks = Protocol::from_first_bytes(&bytes);
@@ -24,7 +25,7 @@ impl FirstBytes {
     }
 }
 
-/// `stream`, whose first bytes are noted in `first`.
+/// Wraps `stream` so that the first bytes read go to `first`, too.
 pub(crate) fn noting<S: Stream>(stream: S, first: FirstBytes) -> impl Stream {
     let mut more = true;
     InspectReader::new(stream, move |bytes| {

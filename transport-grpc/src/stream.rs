@@ -16,17 +16,17 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-/// Bytes that wait between a call and its HTTP/2 connection. What the peer does not take waits in the driver's outbox,
-/// which has bounds of its own.
+/// The most bytes that wait between a call and its HTTP/2 connection. More wait in the outbox of the driver, which has bounds
+/// of its own.
 const PIPE_BYTES: usize = 16 * 1024;
-/// Bytes in one frame of data.
+/// The most bytes of one DATA frame.
 const FRAME_BYTES: usize = 8 * 1024;
-/// The content-type of its requests and responses, or the begin of it.
+/// The content-type of gRPC, or its beginning.
 pub(crate) const GRPC: &str = "application/grpc";
-/// A compressed-flag, and a length.
+/// The length of a message's header: a compressed-flag and a length.
 pub(crate) const HEADER: usize = 5;
-/// "gRPC Compression" calls such a message ill-constructed.
-const COMPRESSED: &str = "a message has its compressed-flag set, but no grpc-encoding says how";
+/// Such a message is an INTERNAL error by gRPC's "Compression".
+const COMPRESSED: &str = "a message has its compressed-flag set, but grpc-encoding names no compression";
 
 /// The HTTP/2 connection of a call. Dropping it closes the socket.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// `running` is the task that `requests` are sent by.
+    /// `running` is the task that sends `requests`.
     pub(crate) const fn new(requests: SendRequest<Body>, running: AbortOnDropHandle<()>) -> Self {
         Self {
             _requests: requests,
@@ -45,7 +45,7 @@ impl ClientConnection {
     }
 }
 
-/// A call, as the bytes of its messages.
+/// A call as a stream of bytes: its length-prefixed messages.
 #[derive(Debug)]
 pub struct GrpcStream {
     incoming: Body,
@@ -56,16 +56,16 @@ pub struct GrpcStream {
     side: CallEnd,
 }
 
-/// Which side of a call this is.
+/// The end of a call that this is.
 #[derive(Debug)]
 enum CallEnd {
-    /// The server's, with the client's address, if it has one.
+    /// The server's end, with the address of the client, if it has one.
     Server(Option<SocketAddr>),
-    /// The client's, with what the call was made on.
+    /// The client's end, with the connection of the call.
     Client { _connection: ClientConnection },
 }
 
-/// What a call sends, as the body of its request or response.
+/// The body of a request or response: the bytes that the driver writes.
 struct OutgoingBody {
     pipe: DuplexStream,
     ending: FinalStatus,
@@ -73,17 +73,17 @@ struct OutgoingBody {
     is_over: bool,
 }
 
-/// The two ends of what one side sends.
+/// The driver's end of the body that it writes.
 pub(crate) struct CallPipe {
     driver: DuplexStream,
     ending: FinalStatus,
 }
 
-/// How the call ends, once that is known. If it is not when the pipe ends, the call was broken off.
+/// The status of a call, once it is known. If the pipe ends without one, the call was broken off.
 type FinalStatus = Arc<OnceLock<Status>>;
 
 impl CallPipe {
-    /// The driver's end, and the body that takes what it writes.
+    /// The driver's end, and the body that yields what the driver writes.
     pub(crate) fn new(is_server: bool) -> (Self, Body) {
         let (driver, pipe) = tokio::io::duplex(PIPE_BYTES);
         let ending = FinalStatus::default();
@@ -98,12 +98,12 @@ impl CallPipe {
 }
 
 impl GrpcStream {
-    /// A call of a client at `peer`, which receives `incoming` and sends through `pipe`.
+    /// The server's end of a call from `peer`. It reads `incoming` and writes to `pipe`.
     pub(crate) fn accepted(peer: Option<SocketAddr>, incoming: Body, pipe: CallPipe) -> Self {
         Self::new(incoming, pipe, CallEnd::Server(peer))
     }
 
-    /// A call that was made on `connection`.
+    /// The client's end of a call on `connection`.
     pub(crate) fn dialled(incoming: Body, pipe: CallPipe, connection: ClientConnection) -> Self {
         Self::new(
             incoming,
@@ -129,7 +129,7 @@ impl GrpcStream {
         matches!(self.side, CallEnd::Client { .. })
     }
 
-    /// The client's address, on the server's side.
+    /// The address of the client, at the server's end.
     pub(crate) const fn peer(&self) -> Option<SocketAddr> {
         match self.side {
             CallEnd::Server(peer) => peer,
@@ -149,7 +149,7 @@ impl AsyncRead for GrpcStream {
                         if !self.messages.are_plain(&data) {
                             let status = Status::internal(COMPRESSED);
                             let error = broken(&status);
-                            // Nothing else has ended the call, or this would not be read.
+                            // The call has no other status yet: it is still read.
                             let _ = self.ending.set(status);
                             return Poll::Ready(Err(error));
                         }
@@ -169,7 +169,7 @@ impl AsyncRead for GrpcStream {
 impl AsyncWrite for GrpcStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(Pin::new(&mut self.outgoing).poll_write(cx, bytes)) {
-            // The server has answered for good and takes no more: what it said is there to be read.
+            // The server has ended the call and reads no more. Its answer is still to be read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.is_client() => Poll::Ready(Ok(bytes.len())),
             written => Poll::Ready(written),
         }
@@ -193,7 +193,7 @@ impl http_body::Body for OutgoingBody {
         if self.is_over {
             return Poll::Ready(None);
         }
-        // On the stack: a call that is silent holds no buffer.
+        // On the stack, so that a silent call holds no buffer.
         let mut space = [MaybeUninit::uninit(); FRAME_BYTES];
         let mut read = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut read)).map_err(|error| Status::from_error(error.into()))?;
@@ -212,17 +212,17 @@ impl http_body::Body for OutgoingBody {
     }
 }
 
-/// Where in its messages a call's bytes are.
+/// The position of the bytes of a call within its messages.
 #[derive(Debug, Default)]
 struct MessageBoundaries {
-    /// Bytes of the next message's header that were read.
+    /// Bytes read of the next message's header.
     header: usize,
-    /// The length in it; then what is missing of the message.
+    /// The length in the header; then the bytes that are missing of the message.
     length: usize,
 }
 
 impl MessageBoundaries {
-    /// Whether none of the messages in `bytes`, which come next, is compressed.
+    /// Whether the messages in `bytes`, which come next, are uncompressed.
     fn are_plain(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.header == HEADER {
@@ -251,13 +251,13 @@ fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     Ok(Frame::trailers(headers))
 }
 
-/// Whether a request or response with these headers is gRPC's.
+/// Whether a request or response with these headers is gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     content_type.is_some_and(|content| content.starts_with(GRPC.as_bytes()))
 }
 
-/// Whether a call that has these headers or trailers goes, or went, well.
+/// An error if these headers or trailers have a status other than OK.
 pub(crate) fn check(headers: Option<&HeaderMap>) -> io::Result<()> {
     match headers.and_then(Status::from_header_map) {
         Some(status) if status.code() != Code::Ok => Err(broken(&status)),

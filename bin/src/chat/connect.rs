@@ -26,10 +26,10 @@ Exit codes: 0 every message was delivered and written; 1 a message was not deliv
 was lost; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Connect to this server; the default port is 8001
-    #[arg(value_name = "HOST[:PORT]", overrides_with = "to")]
+    #[arg(value_name = "HOST[:PORT]")]
     pub(crate) address: Option<Address>,
 
-    /// Connect to this server; the same as the argument
+    /// Connect to this server, unless the argument names one
     #[arg(
         long,
         value_name = "HOST[:PORT]",

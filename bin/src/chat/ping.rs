@@ -39,10 +39,10 @@ A server that this command did not start displays the messages like those of any
 Exit codes: 0 all round trips are measured; 1 the server cannot be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
-    #[arg(value_name = "HOST[:PORT]", overrides_with = "to")]
+    #[arg(value_name = "HOST[:PORT]")]
     pub(crate) address: Option<Address>,
 
-    /// Send to this server; the same as the argument
+    /// Send to this server, unless the argument names one
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
     pub(crate) to: Option<Address>,
 

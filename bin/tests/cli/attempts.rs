@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Output, Stdio};
 use std::thread;
 
-use crate::support::{echosphere, stderr};
+use crate::support::{address, echosphere, stderr};
 
 struct Server {
     child: Child,
@@ -33,8 +33,7 @@ fn serve(args: &[&str]) -> Server {
     let mut line = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     stderr.read_line(&mut line).unwrap();
-    let addr = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-    let addr = addr.split(' ').next().unwrap().to_owned();
+    let addr = address(&line);
     Server {
         child,
         addr,

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Serving, echosphere, folder, json, lines, stderr, stdout};
+use crate::support::{self, Serving, echosphere, folder, json, lines, stderr, stdout};
 
 fn spawn(name: &str, args: &[&str]) -> Child {
     let all = [&["chat"], args].concat();
@@ -108,7 +108,7 @@ fn address(serving: &mut Child) -> String {
     }
     serving.stderr = Some(stderr);
     let line = String::from_utf8(line).unwrap();
-    line.split(' ').nth(2).unwrap_or_else(|| panic!("{line}")).to_owned()
+    support::address(&line)
 }
 
 #[test]

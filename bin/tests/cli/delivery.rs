@@ -7,7 +7,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::support::{Serving, echosphere, json, stderr, stdout};
+use crate::support::{Serving, address, echosphere, json, stderr, stdout};
 
 /// More than the pipes and buffers between two programs hold.
 const MUCH: usize = 3_000_000;
@@ -45,7 +45,7 @@ fn serve(name: &str, args: &[&str], out: Stdio) -> (Child, String) {
     let mut stderr = BufReader::with_capacity(1, child.stderr.take().unwrap());
     stderr.read_line(&mut line).unwrap();
     child.stderr = Some(stderr.into_inner());
-    let addr = line.split(' ').nth(2).unwrap_or_else(|| panic!("{line}")).to_owned();
+    let addr = address(&line);
     (child, addr)
 }
 
@@ -142,7 +142,7 @@ fn numbers_that_cannot_be_written_are_an_error() {
     let mut line = String::new();
     let mut said = BufReader::new(server.stderr.take().unwrap());
     said.read_line(&mut line).unwrap();
-    let addr = line.split(' ').nth(2).unwrap();
+    let addr = &address(&line);
     for more in [&[][..], &["--json"]] {
         let all = [&["numbers", "get", "3", "--to", addr], more].concat();
         let output = spawn("unwritten-numbers", &all, full()).wait_with_output().unwrap();
@@ -172,7 +172,7 @@ fn numbers_that_stop_coming_are_a_loss() {
         ];
         let mut server = spawn("stopped-numbers", &args, Stdio::null());
         let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
-        let mut addr = || said.next().unwrap().unwrap().split(' ').nth(2).unwrap().to_owned();
+        let mut addr = || address(&said.next().unwrap().unwrap());
         let addrs = [addr(), addr()];
         let addr = &addrs[usize::from(transport == "tcp")];
         for kind in [&[][..], &["--stateful"]] {

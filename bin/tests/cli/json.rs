@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Serving, echosphere, json, lines, stderr, stdout};
+use crate::support::{Serving, address, echosphere, json, lines, stderr, stdout};
 
 fn run(name: &str, args: &[&str], input: &str) -> Output {
     let mut child = echosphere(name, args)
@@ -203,7 +203,7 @@ fn numbers_are_events() {
     let mut line = String::new();
     let mut said = std::io::BufReader::new(server.stderr.take().unwrap());
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    let addr = line.split(' ').nth(2).unwrap();
+    let addr = &address(&line);
     let get = |args: &[&str]| {
         let output = run(
             "json-numbers",

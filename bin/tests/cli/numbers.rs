@@ -301,6 +301,6 @@ fn a_full_server_says_so_and_logs_it() {
     serving.signal(Signal::INT);
     let mut logged = String::new();
     serving.stderr.read_to_string(&mut logged).unwrap();
-    assert!(logged.contains("all places are taken"), "{logged}");
+    assert!(logged.contains("the limit of connections is reached"), "{logged}");
     serving.child.wait().unwrap();
 }

@@ -42,6 +42,12 @@ pub(crate) fn lines(output: &Output) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
+/// The address in the first line of a server.
+pub(crate) fn address(line: &str) -> String {
+    let rest = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+    rest.split(' ').next().unwrap().to_owned()
+}
+
 /// A server of this system on a free port.
 pub(crate) struct Serving {
     pub(crate) child: Child,
@@ -67,8 +73,7 @@ impl Serving {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-        let addr = addr.split(' ').next().unwrap().to_owned();
+        let addr = address(&line);
         Self { child, stderr, addr }
     }
 

@@ -285,8 +285,8 @@ impl<R: Rng> Client<R> {
         let Some(key) = self.key.take() else {
             return;
         };
-        let confused = matches!(failure, Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)));
-        if let Some(conn) = self.attempts.conn(key).filter(|_| !confused) {
+        let unusable = matches!(failure, Some(Failure::ProtocolViolation | Failure::OtherProtocol(_)));
+        if let Some(conn) = self.attempts.conn(key).filter(|_| !unusable) {
             out.push(Action::Send(conn, Message::Bye));
         }
         if let Some(mut session) = self.attempts.end(key, CloseReason::Finished, out) {

@@ -52,9 +52,9 @@ impl Protocol {
     /// The protocol of a server that answers a request with `error <code> <text>`, if the text shows it.
     #[must_use]
     pub fn from_error(code: ErrorCode, text: &[u8]) -> Option<Self> {
-        let told = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
+        let shown = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
-            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(told),
+            ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(shown),
             _ => None,
         }
     }
@@ -106,7 +106,7 @@ impl fmt::Display for Protocol {
             Self::Hub => "a hub",
             Self::Chat => "a chat server",
             Self::Numbers => "a numbers server (TCP)",
-            Self::Http2 => "a gRPC server (HTTP/2)",
+            Self::Http2 => "an HTTP/2 server (gRPC or web)",
             Self::Http1 => "a web server (HTTP/1)",
             Self::Ssh => "an SSH server",
         })

@@ -12,10 +12,10 @@ use echosphere_core::hub::{Client, ClientConfig, Command, HubCodec, Message, Not
 use rand_chacha::ChaCha8Rng;
 
 pub use self::machines::SimServer;
+pub use self::planned::Planned;
 use self::server::ServerModel;
 use self::typed::{HubTypist, Requests};
 use self::users::{SimClient, UsersModel};
-pub use self::workload::Planned;
 use super::clocked::Clocked;
 use super::typed::{Typing, Words};
 use super::{Carried, Oracle, System};
@@ -24,6 +24,7 @@ use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
 
 mod machines;
+mod planned;
 mod server;
 mod typed;
 mod users;

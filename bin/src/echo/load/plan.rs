@@ -139,6 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn connections_at_once_follow_the_delay_the_time_and_the_clients() {
+        let open = |clients, over, ack_delay| {
+            let [over, ack_delay] = [over, ack_delay].map(Duration::from_millis);
+            let plan = Plan {
+                clients,
+                over,
+                ack_delay,
+                ..FITS
+            };
+            plan.open_at_once()
+        };
+        // 100,000 × (2 × 2.5 s + 0.25 s) / 60 s = 8,750, and four times its root.
+        assert_eq!(open(100_000, 60_000, 2_500), 8_750 + 375);
+        assert_eq!(open(100_000, 60_000, 0), 417 + 82);
+        assert_eq!(open(10, 60_000, 60_000), 10);
+        assert_eq!(open(10, 0, 0), 10);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_the_arithmetic() {
         let all_at_once = Plan {
             over: Duration::ZERO,

@@ -286,6 +286,10 @@ mod tests {
                 .filter(|notice| !matches!(notice, Notice::Retrying { .. }))
                 .count() as u64
         );
+        let retrying = notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::Retrying { .. }));
+        assert_eq!(tally.reconnects(), retrying.count() as u64);
         let report = Report::new(run, &tally, server);
         assert_eq!(report.passed(), report.missing.is_empty());
         report

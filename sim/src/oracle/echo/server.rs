@@ -480,11 +480,8 @@ impl ServerModel {
             Ok(())
         } else {
             let flights = self.flights.keys().map(|x| format!("X number {x}"));
-            Err(format!(
-                "left at the server: {} connections and {}",
-                self.conns.len(),
-                words::list(flights)
-            ))
+            let (conns, flights) = (self.conns.len(), words::list(flights));
+            Err(format!("left at the server: {conns} connections and {flights}"))
         }
     }
 }
@@ -493,9 +490,7 @@ fn expect_nothing(actions: &Doings<'_>) -> Result<(), String> {
     if actions.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "nothing should follow; the server did: {}",
-            words::list(actions)
-        ))
+        let actual = words::list(actions);
+        Err(format!("nothing should follow; the server did: {actual}"))
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use echosphere_core::hub::{ClientConfig, Command, MAX_RECEIVERS, Request, UserIds};
+use echosphere_core::hub::{ClientConfig, MAX_RECEIVERS, Request, UserIds};
 use echosphere_core::random::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Hub;
+use super::planned::Planned;
 use crate::dice::{Dice, Purpose};
 use crate::oracle::escape::{escape, unescape};
 use crate::oracle::silence::{self, SILENCE};
@@ -25,66 +26,6 @@ const CROWDED: usize = 400;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4000);
 /// What one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// Something that is planned. Its number in the plan is that of its session, or of its request.
-#[derive(Clone, Debug)]
-pub enum Planned {
-    /// A session.
-    Session {
-        /// On which host.
-        host: usize,
-        /// Its number: its place in the plan, when that was drawn.
-        session: u64,
-        /// From when, since the run began.
-        at: Duration,
-        /// To when.
-        leaves: Duration,
-    },
-    /// Something that a session asks.
-    Ask {
-        /// The session's host.
-        host: usize,
-        /// The session's number.
-        session: u64,
-        /// When, since the run began.
-        at: Duration,
-        /// What.
-        request: Request,
-    },
-}
-
-impl Planned {
-    pub(super) const fn host(&self) -> usize {
-        match self {
-            Self::Session { host, .. } | Self::Ask { host, .. } => *host,
-        }
-    }
-
-    /// What its host is to do and when, if its place in the plan is `number`.
-    pub(super) fn commands(&self, number: u64) -> Vec<(Duration, Command)> {
-        match self {
-            Self::Session {
-                session, at, leaves, ..
-            } => {
-                let session = *session;
-                vec![
-                    (*at, Command::Connect { session }),
-                    (*leaves, Command::Leave { session }),
-                ]
-            }
-            Self::Ask {
-                session, at, request, ..
-            } => {
-                let command = Command::Ask {
-                    session: *session,
-                    ask: number,
-                    request: request.clone(),
-                };
-                vec![(*at, command)]
-            }
-        }
-    }
-}
 
 impl Hub {
     /// Users with the time-outs of these runs.

@@ -455,16 +455,13 @@ impl ClientModel {
         let due = self.gets.values().filter_map(|get| get.due).min();
         let (is, should) = (client.inner.next_deadline(), due.map(|(at, _)| at));
         if is != should {
-            return Err(format!(
-                "the client's next deadline is {}, should be {}",
-                words::moment(is),
-                words::moment(should)
-            ));
+            let (is, should) = (words::moment(is), words::moment(should));
+            return Err(format!("the client's next deadline is {is}, should be {should}"));
         }
         if client.inner.is_zero() != self.gets.is_empty() {
+            let count = self.gets.len();
             return Err(format!(
-                "the client has {} streams, and is wrong on whether it is at zero",
-                self.gets.len()
+                "with {count} streams, the client is wrong on whether it is at zero"
             ));
         }
         Ok(())
@@ -494,10 +491,9 @@ impl ClientModel {
 fn must(actual: &mut ActionIter<'_>, action: &Action<Message, Notice>) -> Result<(), String> {
     match actual.next() {
         Some(next) if next == action => Ok(()),
-        other => Err(format!(
-            "a client should do: {}; it does: {}",
-            words::action(action),
-            words::list(other.map(words::action))
-        )),
+        other => {
+            let (action, other) = (words::action(action), words::list(other.map(words::action)));
+            Err(format!("a client should do: {action}; it does: {other}"))
+        }
     }
 }
