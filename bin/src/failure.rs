@@ -98,9 +98,7 @@ fn other_protocol(to: impl Display, protocol: Option<Protocol>, expected: &str) 
         Protocol::Hub => format!("hub connect --to {to}"),
         Protocol::Chat => format!("chat connect --to {to}"),
         Protocol::Numbers => format!("numbers get --transport tcp --to {to} 5"),
-        // A web server is one too, so that it need not speak gRPC.
-        Protocol::Http2 => return format!("{to} is an HTTP/2 server (gRPC or web), not {expected}"),
-        Protocol::Http1 | Protocol::Ssh => return format!("{to} is {protocol}, not {expected}"),
+        Protocol::Http2 | Protocol::Http1 | Protocol::Ssh => return format!("{to} is {protocol}, not {expected}"),
     };
     format!("{to} is {protocol}, not {expected} (use `echosphere {command}`)")
 }

@@ -258,7 +258,7 @@ mod tests {
         ] {
             for sequence in sequences {
                 let escaped = sequence.escape_default();
-                assert_eq!(keys(sequence.as_bytes()), [key.clone()], "{escaped}");
+                assert_eq!(keys(sequence.as_bytes()), std::slice::from_ref(&key), "{escaped}");
                 let followed = format!("{sequence}x");
                 let expected = [key.clone(), Key::Text("x".to_owned())];
                 if key == Key::Text("\t".to_owned()) {

@@ -106,7 +106,7 @@ impl fmt::Display for Protocol {
             Self::Hub => "a hub",
             Self::Chat => "a chat server",
             Self::Numbers => "a numbers server (TCP)",
-            Self::Http2 => "a gRPC server (HTTP/2)",
+            Self::Http2 => "an HTTP/2 server (gRPC or web)",
             Self::Http1 => "a web server (HTTP/1)",
             Self::Ssh => "an SSH server",
         })

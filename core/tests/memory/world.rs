@@ -44,7 +44,7 @@ pub(crate) trait System: Sized {
 }
 
 /// How a connection ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The peer closes.
     Close,
