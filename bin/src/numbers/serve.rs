@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
     pub(crate) grpc: Option<Address>,
 
-    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [default: none; default port: 1338]
+    /// Serve TCP, too, on this address and port, for nc and for `numbers get --transport tcp`; without a port: 1338
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
     pub(crate) tcp: Option<Address>,
 
