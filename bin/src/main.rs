@@ -88,7 +88,8 @@ Examples:
   echosphere numbers get 5                 get five numbers and their sum
   echosphere chat serve                    wait for a chat client on 127.0.0.1:8001
 
-Exit codes: 0 success; 1 the command ran, and something failed or is missing; 2 it could not start; 130 interrupted.";
+Exit codes: 0 success; 1 the command ran, but it failed or its result is incomplete; 2 it could not start; \
+130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum System {

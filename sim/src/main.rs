@@ -25,9 +25,9 @@ Examples:
   cargo run --release -p sim -- crowd --clients 100000 --faults
   cargo run --release -p sim -- draw failing.json -o failing.html
 
-Exit codes: 0 passed; 1 a rule was broken; 2 wrong use; 3 a run did not finish in time after all \
-faults had ended, or hangs; 4 a panic; 5 one seed did two different things; 6 the campaign never \
-reached a mark; 130 stopped by Ctrl-C. draw and hashes exit with 0 whatever the runs do.";
+Exit codes: 0 passed; 1 a rule was broken; 2 the command line is wrong; 3 a run did not finish in time after all \
+faults had ended, or hangs; 4 a panic; 5 two runs of one seed differed; 6 the campaign \
+never reached a situation that it must reach; 130 stopped by Ctrl-C. draw and hashes exit with 0 whatever the runs do.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

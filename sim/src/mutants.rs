@@ -31,10 +31,10 @@ pub(crate) struct Args {
     /// Run only three, one for each kind of check, and write no results
     #[arg(long, conflicts_with = "only")]
     slice: bool,
-    /// Run this number of seeds on the direct lane, without faults and again with them
+    /// Run this number of seeds on the direct lane (without a driver), without faults and again with them
     #[arg(long, value_name = "COUNT", default_value_t = 3_000)]
     seeds: u64,
-    /// Run this number of seeds on the turmoil lane, if the direct lane misses the bug
+    /// Run this number of seeds on the turmoil lane (with the real driver), if the direct lane does not catch the bug
     #[arg(long, value_name = "COUNT", default_value_t = 250)]
     turmoil_seeds: u64,
     /// Run the turmoil lane also for bugs that the direct lane has caught
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// Shrink the run of the direct lane that caught the bug and print its size
     #[arg(long)]
     shrink: bool,
-    /// Count a run that takes longer than this as hung, which is caught
+    /// Stop a run after this time; the bug then counts as caught
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     limit: u64,
     /// Print the result as JSON

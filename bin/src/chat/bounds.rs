@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_CHAT_KEEPALIVE", default_value = "5s", value_parser = time_out)]
     keepalive: Duration,
 
-    /// Send at most this many bytes ahead of their acknowledgements
+    /// Stop sending while this many bytes of sent messages are unacknowledged
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_CHAT_WINDOW", default_value = "256KiB", value_parser = size(1..=u64::MAX))]
     window: ByteSize,
 

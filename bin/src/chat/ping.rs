@@ -34,8 +34,9 @@ Examples:
   echosphere chat ping --baseline          compare it with two bare sockets
   echosphere chat ping example.org --count 20 --size 1KiB
 
-A server elsewhere displays the messages like any others. Exit codes: 0 all round trips are measured; 1 the server cannot \
-be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
+A server that this command did not start displays the messages like those of any client.
+
+Exit codes: 0 all round trips are measured; 1 the server cannot be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
     #[arg(value_name = "HOST[:PORT]")]

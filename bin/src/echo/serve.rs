@@ -20,11 +20,11 @@ pub(super) type ServerEndpoint = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 Examples:
   echosphere echo serve
   echosphere echo serve --listen 0.0.0.0:8000 --json > counters.json
-  echosphere echo serve --io-threads 6     for more connections than one process may open files
+  echosphere echo serve --io-threads 6     allow more connections than the limit of open files
   nc 127.0.0.1 8000                        then type: message hello
 
-Ctrl-C or SIGTERM drains: the server accepts no new connections, and open ones get the time of --drain to finish. A \
-second signal ends it at once.
+Ctrl-C or SIGTERM drains: the server accepts no new connections, and open connections have the time of \
+--drain to finish. A second signal ends it at once.
 
 Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
 second signal ended it.")]
@@ -58,7 +58,7 @@ pub(crate) struct Bounds {
     )]
     max_message: ByteSize,
 
-    /// Refuse a message if its connection has this many waiting for their ok
+    /// Refuse a message while this many messages of its connection wait for their ok
     #[arg(
         long,
         value_name = "COUNT",
@@ -68,7 +68,7 @@ pub(crate) struct Bounds {
     )]
     max_waiting: usize,
 
-    /// Refuse a message if its connection would have more than this many bytes waiting for their ok
+    /// Refuse a message if the messages of its connection that wait for their ok would exceed this many bytes
     #[arg(
         long,
         value_name = "SIZE",
@@ -78,7 +78,7 @@ pub(crate) struct Bounds {
     )]
     max_waiting_bytes: ByteSize,
 
-    /// Refuse messages while this many of all connections wait for their ok
+    /// Refuse messages while this many messages, over all connections, wait for their ok
     #[arg(
         long,
         value_name = "COUNT",
@@ -88,7 +88,7 @@ pub(crate) struct Bounds {
     )]
     max_kept: usize,
 
-    /// Refuse messages while this many bytes of all connections wait for their ok
+    /// Refuse messages while messages of this many bytes, over all connections, wait for their ok
     #[arg(
         long,
         value_name = "SIZE",

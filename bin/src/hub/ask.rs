@@ -52,7 +52,7 @@ Examples:
   echosphere hub relay 2 --file picture.png
   head -c 1000 /dev/urandom | echosphere hub relay 2,3 --json
 
-Exit codes: 0 sent to every receiver; 1 not so; 2 it could not start; 130 interrupted.")]
+Exit codes: 0 sent to every receiver; 1 not sent to every receiver; 2 it could not start; 130 interrupted.")]
 pub(crate) struct RelayArgs {
     /// Send to the users with these ids: 1 to 255 ids, separated by commas
     #[arg(value_name = "IDS")]

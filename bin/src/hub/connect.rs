@@ -22,8 +22,8 @@ Examples:
   printf 'identity\\nrelay 2,3 hello\\n' | echosphere hub connect
 
 Type help at the prompt for its commands. Each line is one command, also when several lines are pasted. `relay IDS` \
-without a text takes the lines that follow, up to two empty ones. From a pipe, it runs one command per line and ends \
-when everything is answered.
+without a text sends the lines that follow, until two empty lines. If stdin is a pipe, hub connect runs one command \
+per line and ends when every command is answered.
 
 Exit codes: 0 every command succeeded; 1 a command was refused or not understood, a relay did not reach every receiver, \
 or the connection was lost; 2 it could not start; 130 interrupted.")]

@@ -21,12 +21,12 @@ Examples:
   echosphere hub listen --format json --count 10
   echosphere hub listen --format raw --count 1 --output picture.png
 
-The user id goes to stderr, and changes when the connection is lost and made again. Ctrl-C ends the command.
+The user id goes to stderr, and changes when the command reconnects. Ctrl-C ends the command.
 
 Exit codes: 0 everything that arrived was written; 1 something could not be written, or the connection was lost and \
 deliveries may be missing; 2 it could not start; 130 interrupted before --count.")]
 pub(crate) struct Args {
-    /// Write deliveries in this format
+    /// Write received messages in this format
     #[arg(long, value_enum, env = "ECHOSPHERE_FORMAT", default_value = "text")]
     pub(crate) format: Format,
 

@@ -39,7 +39,7 @@ Examples:
 Each user sends --messages bodies, each to --fan-out users chosen at random.
 
 Exit codes: 0 every body arrived exactly once at each receiver, in order from each sender and unchanged, and the hub has \
-nothing left; 1 not so, and the report lists what is missing; 2 it could not start; 130 interrupted.")]
+nothing left; 1 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Use this hub; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", env = "ECHOSPHERE_HUB_SIZE", default_value = "64B", value_parser = size(0..=MAX_BODY as u64))]
     size: bytesize::ByteSize,
 
-    /// Keep this many relays without a receipt for each user
+    /// Let each user send until this many of its relays wait for their receipt
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_WINDOW", default_value = "16", value_parser = count::<u32>(1..=65_536))]
     window: u32,
 
@@ -69,7 +69,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
     timeout: Duration,
 
-    /// Draw the receivers from this seed; without it, the report shows a random one
+    /// Choose the receivers from this seed; without it, choose a random seed and print it in the report
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
     pub(crate) seed: Option<u64>,
 

@@ -19,7 +19,7 @@ Examples:
   echosphere hub serve --listen 0.0.0.0:1234 --json > counters.json
   nc 127.0.0.1 1234                        then type: identity
 
-Ctrl-C or SIGTERM drains: the hub notifies every user and writes what waits for them. A second signal ends it at once.
+Ctrl-C or SIGTERM drains: the hub writes the messages that wait, and notifies every user. A second signal ends it at once.
 
 Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
 second signal ended it."

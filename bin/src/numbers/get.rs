@@ -34,10 +34,10 @@ Examples:
 
 Numbers go to stdout as they arrive, one per line, and then their sum or checksum.
 
-Exit codes: 0 all numbers arrived, and a checksum matches; 1 not so, with the reason on stderr; 2 it could not start; 130 \
+Exit codes: 0 all numbers arrived, and a checksum matches; 1 otherwise, with the reason on stderr; 2 it could not start; 130 \
 interrupted.")]
 pub(crate) struct Args {
-    /// Get this many numbers; with a session, the number of all of its numbers
+    /// Get this many numbers; with a session, its total length
     #[arg(value_name = "N", value_parser = count::<u16>(1..=65_535))]
     pub(crate) n: u16,
 

@@ -44,7 +44,7 @@ second signal ends the server at once.
 Exit codes: 0 drained with nothing left; 1 something is left, or stdout cannot be written; 2 it could not start; 130 a \
 second signal ended it.")]
 pub(crate) struct Args {
-    /// Serve streams whose place the client keeps (stateless), sessions (stateful), or both
+    /// Serve stateless streams (the client remembers its position), sessions (the server remembers it), or both
     #[arg(long, value_enum, env = "ECHOSPHERE_NUMBERS_MODE", default_value = "both")]
     mode: ModeArg,
 
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
     pub(crate) grpc: Option<Address>,
 
-    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp` [port: 1338]
+    /// Serve TCP, too, on this address and port, for nc and for `numbers get --transport tcp`; without a port: 1338
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
     pub(crate) tcp: Option<Address>,
 
@@ -60,8 +60,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// Keep a session this long after its connection is lost, or after its client has closed it at the end. Clients notice a
-    /// silent loss within 25s: with less than 30s, sessions can be lost
+    /// Keep a session this long after its connection is lost, or after its client has closed the connection at the end.
+    /// A client can need 25s to notice a lost connection: with less than 30s here, it can be too late to resume
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
 
@@ -95,7 +95,7 @@ pub(crate) struct Args {
             .help("Drop a connection whose numbers have waited for this long")
     }),
     mut_arg("handshake_timeout", |arg| {
-        arg.help("Close a connection that sends no complete line or frame within this time; over gRPC, no HTTP/2 handshake, or no first message of a call")
+        arg.help("Close a connection that sends no complete line or frame within this time; over gRPC: a connection without a complete HTTP/2 handshake, or a call without a message")
     }),
     mut_arg("idle_timeout", |arg| {
         arg.help("Close a TCP connection in length framing that sends nothing for this long, and an HTTP/2 connection that has no call")
@@ -103,7 +103,7 @@ pub(crate) struct Args {
     mut_arg("idle_timeout_text", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
-            .help("Close a TCP connection in lines that sends nothing for this long; a person who only reads sends nothing")
+            .help("Close a TCP connection in line framing that sends nothing for this long; people at nc may only read")
     }),
     mut_arg("keepalive", |arg| {
         arg.default_value("10s")

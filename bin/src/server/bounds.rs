@@ -17,8 +17,8 @@ const MAX_CONNECTIONS: usize = 200_000;
 /// The bound on memory for messages of which only a part has arrived.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct PartialBound {
-    /// Allow this many bytes of unfinished messages over all connections; beyond it, the connection with the largest gets
-    /// `error busy`
+    /// Allow this many bytes of half-received messages over all connections; beyond it, the connection that holds the most
+    /// of them gets `error busy` and is closed
     #[arg(
         long,
         value_name = "SIZE",
@@ -146,7 +146,7 @@ impl LinkBounds {
 /// The threads that read and write a server's sockets.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct IoThreads {
-    /// Read and write sockets on this many threads, each of which can open as many files as one process
+    /// Read and write sockets on this many threads, each with its own limit of open files
     #[arg(
         long,
         value_name = "COUNT",

@@ -18,11 +18,11 @@ pub(crate) struct Args {
     /// Run this number of clients, each with one message
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     clients: u16,
-    /// Decide this number of steps; a fixed order follows [default: 40, which is to the end, for two clients; 12 for three; 8
-    /// for more]
+    /// Try every choice in this number of first steps; later steps have a fixed order [default: 40 for two clients, which
+    /// is every step; 12 for three; 8 for more]
     #[arg(long, value_name = "STEPS")]
     depth: Option<usize>,
-    /// Allow this number of resets, crashes and early deadlines in one schedule
+    /// Allow this number of resets, crashes and deadlines that expire early in one schedule
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     disturbances: u32,
     /// Send the same X from all clients

@@ -29,7 +29,7 @@ use sim::plan::Plan;
 /// The systems that can be run.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum System {
-    /// The kata: message X, ok X
+    /// The echo relay: message X, ok X
     Echo,
     /// The hub: identity, list, relay
     Hub,

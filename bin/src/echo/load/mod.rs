@@ -57,13 +57,13 @@ Examples:
   echosphere echo load --hold --connections 100000 --shards 6
 
 Exit codes: 0 every message got its ok, every connection was closed by the protocol, and the server has nothing left; 1 \
-not so, and the report lists what is missing; 2 it could not start; 130 interrupted.")]
+otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
     /// Use this server; without it, start one on a free port of 127.0.0.1
     #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
     pub(crate) to: Option<Address>,
 
-    /// Make every message at least this long; short ones grow until they are unique
+    /// Make every message at least this long; a message that would not be unique is made longer
     #[arg(
         long,
         value_name = "SIZE",
@@ -103,7 +103,7 @@ pub(crate) struct ArrivalArgs {
     #[arg(long, value_name = "DELAY", env = "ECHOSPHERE_ACK_DELAY", default_value = "none")]
     ack_delay: DelayArg,
 
-    /// Disconnect and try again if no ok arrives within this time [default: 30s and 50 times the mean of --ack-delay]
+    /// Disconnect and try again if no ok arrives within this time [default: 30s plus 50 times the mean of --ack-delay]
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_RESPONSE_TIMEOUT", value_parser = time_out)]
     response_timeout: Option<Duration>,
 
@@ -111,7 +111,7 @@ pub(crate) struct ArrivalArgs {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "5m", value_parser = time_out)]
     timeout: Duration,
 
-    /// Draw moments, delays and the server's choices from this seed; without it, the report shows a random one
+    /// Make all random choices from this seed; without it, choose a random seed and print it in the report
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
     pub(crate) seed: Option<u64>,
 }

@@ -37,7 +37,7 @@ pub(crate) struct LongLivedArgs {
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_CONNECTIONS", value_parser = count::<u32>(1..=10_000_000))]
     pub(crate) connections: Option<u32>,
 
-    /// Keep this many messages without their ok on each connection
+    /// Send on each connection until this many of its messages wait for their ok
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_ECHO_WINDOW", default_value = "1", value_parser = count::<u32>(1..=65_536))]
     pub(crate) window: u32,
 
@@ -49,11 +49,11 @@ pub(crate) struct LongLivedArgs {
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_RATE", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Open --connections, or as many as this machine allows; then send one message on each, and close after the last ok
+    /// Open --connections, or as many as this computer allows; then send one message on each, and close after the last ok
     #[arg(long, env = "ECHOSPHERE_HOLD", value_parser = yes_or_no)]
     pub(crate) hold: bool,
 
-    /// Spread the clients over this many processes; the server gets a process of its own with the --io-threads that it needs
+    /// Spread the clients over this many processes; the server runs in its own process, with enough --io-threads
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_SHARDS", value_parser = count::<u32>(1..=fit::MOST_SHARDS))]
     pub(crate) shards: Option<u32>,
 
