@@ -125,11 +125,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 return;
             };
             let undecoded = connection.is_undecoded();
-            let protocol = if undecoded {
-                connection.peer_protocol(input)
-            } else {
-                None
-            };
+            let protocol = undecoded.then(|| connection.peer_protocol(input)).flatten();
             let next = match protocol {
                 Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
                 _ => connection.next(input),
