@@ -68,7 +68,7 @@ pub(crate) struct Bounds {
     )]
     max_waiting: usize,
 
-    /// Refuse a message if the messages of its connection that wait for their ok would exceed this many bytes
+    /// Refuse a message if, with it, more than this many bytes of its connection would wait for their ok
     #[arg(
         long,
         value_name = "SIZE",
@@ -88,7 +88,7 @@ pub(crate) struct Bounds {
     )]
     max_kept: usize,
 
-    /// Refuse messages while messages of this many bytes, over all connections, wait for their ok
+    /// Refuse messages while this many bytes of messages, over all connections, wait for their ok
     #[arg(
         long,
         value_name = "SIZE",
