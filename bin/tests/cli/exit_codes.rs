@@ -137,6 +137,8 @@ fn code(path: &str, args: &str, end: End) -> Option<i32> {
             let addr = silent.local_addr().unwrap().to_string();
             let mut child = command(path, args, &addr).stdin(Stdio::piped()).spawn().unwrap();
             let _connection = silent.accept().unwrap();
+            // `wait` would close it, and the end of stdin ends some commands.
+            let _stdin = child.stdin.take();
             interrupt(&child);
             child.wait().unwrap().code()
         }
