@@ -191,7 +191,7 @@ impl StreamsModel {
                 let wrong_mode = self.mode == Mode::Stateful;
                 let fair = match failure {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
-                    Failure::Rejected(code, _) => code.is_retryable(),
+                    Failure::Rejected(code, _) => is_retried(*code),
                     Failure::Dial(_) | Failure::Closed(_) | Failure::TimedOut | Failure::ShuttingDown => true,
                     Failure::ProtocolViolation | Failure::OtherProtocol(_) | Failure::Replaced => false,
                 };
@@ -280,4 +280,19 @@ impl StreamsModel {
         let count = open.count() + 1;
         Some(format!("{count} streams have not finished, among them number {first}"))
     }
+}
+
+/// Whether a client of numbers retries after this error: PROTOCOL.md, Errors.
+const fn is_retried(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Busy
+            | ErrorCode::TooManySessions
+            | ErrorCode::TakenOver
+            | ErrorCode::ShuttingDown
+            | ErrorCode::Full
+            | ErrorCode::Truncated
+            | ErrorCode::HandshakeTimeout
+            | ErrorCode::IdleTimeout
+    )
 }

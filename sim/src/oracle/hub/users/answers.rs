@@ -15,6 +15,19 @@ use crate::words;
 /// What a time may be off by, as clocks are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
 
+/// Whether a hub's client retries after this error: PROTOCOL.md, Errors.
+pub(super) const fn is_retried(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Busy
+            | ErrorCode::ShuttingDown
+            | ErrorCode::Full
+            | ErrorCode::Truncated
+            | ErrorCode::HandshakeTimeout
+            | ErrorCode::IdleTimeout
+    )
+}
+
 impl UsersModel {
     /// No request has waited for its answer for longer than it may, by a clock that goes too slow.
     pub(super) fn check_given_up(&self, host: usize) -> Result<(), String> {
@@ -48,7 +61,7 @@ impl Step<'_> {
                 must(actual, &Action::Notify(delivered))?;
             }
             // The connection is about to end.
-            Reply::Error(code, text) if code.is_retryable() => {
+            Reply::Error(code, text) if is_retried(*code) => {
                 if *code == ErrorCode::Full {
                     marks.hit(Mark::ToldFull);
                 }

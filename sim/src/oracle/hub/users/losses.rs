@@ -3,6 +3,7 @@
 use echosphere_core::hub::{Failure, Notice};
 use echosphere_core::{Action, CloseReason};
 
+use super::answers::is_retried;
 use super::{ActionIter, Ask, Stage, Step, must};
 use crate::marks::Mark;
 use crate::words;
@@ -22,7 +23,7 @@ impl Step<'_> {
         let session = self.of(number)?;
         let was_open = matches!(session.stage, Stage::Open(_));
         let comes_back = reconnects && !session.leaving;
-        let passes = !matches!(failure, Failure::Rejected(code, _) if !code.is_retryable());
+        let passes = !matches!(failure, Failure::Rejected(code, _) if !is_retried(*code));
         let goes_on = !was_open || comes_back && passes;
         match reason {
             Some(reason) => self.let_go(number, reason, actual)?,
