@@ -156,13 +156,9 @@ impl<'a> Copy<'a> {
             return row;
         };
         for program in test_programs(&built) {
-            let run = self.run(&program, &[], |output| {
-                let mut lines = output.lines();
-                let failed = lines.find(|line| line.starts_with("test ") && line.ends_with("FAILED"));
-                Verdict::Caught {
-                    seed: None,
-                    rule: failed.unwrap_or("the test itself died").to_owned(),
-                }
+            let run = self.run(&program, &[], |output| Verdict::Caught {
+                seed: None,
+                rule: failed_test(output).unwrap_or_else(|| "the test itself died".to_owned()),
             });
             let caught = run.is_caught();
             row.tests = Some(run);
@@ -178,9 +174,13 @@ impl<'a> Copy<'a> {
     fn try_check(&self, name: String, what: String, check: &str) -> Row {
         let mut row = Row::broken(name, what, check.to_owned(), "does not build");
         row.broken = None;
-        row.tests = Some(self.run(Path::new("sh"), &["-c", check], |output| Verdict::Caught {
-            seed: None,
-            rule: output.lines().next_back().unwrap_or("the check failed").to_owned(),
+        row.tests = Some(self.run(Path::new("sh"), &["-c", check], |output| {
+            Verdict::Caught {
+                seed: None,
+                rule: failed_test(output)
+                    .or_else(|| output.lines().next_back().map(str::to_owned))
+                    .unwrap_or_else(|| "the check failed".to_owned()),
+            }
         }));
         row
     }
@@ -327,6 +327,18 @@ impl<'a> Copy<'a> {
 pub(super) fn is_simulated(patch: &str) -> bool {
     let says = patch.lines().nth(1).unwrap_or_default();
     !says.starts_with(TESTS) && !says.starts_with(CHECK)
+}
+
+/// The test that failed, in the output of a test program: one that says so, or that panics and ends the program.
+fn failed_test(output: &str) -> Option<String> {
+    output.lines().find_map(|line| {
+        if line.starts_with("test ") && line.ends_with("FAILED") {
+            return Some(line.to_owned());
+        }
+        let (test, place) = line.strip_prefix("thread '")?.split_once('\'')?;
+        let is_a_test = test != "main" && !test.starts_with("tokio-rt-worker");
+        (is_a_test && place.contains("panicked at")).then(|| format!("test {test} panicked"))
+    })
 }
 
 /// The system that a patch is tried on: named after its number, or else the one whose code it changes.
