@@ -68,7 +68,7 @@ pub(crate) struct Bounds {
     )]
     max_waiting: usize,
 
-    /// Refuse a message if, with it, more than this many bytes of its connection would wait for their ok
+    /// Refuse a message that would make more than this many bytes of its connection wait for their ok
     #[arg(
         long,
         value_name = "SIZE",

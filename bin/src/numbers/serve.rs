@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_PERIOD", default_value = "1s", value_parser = period)]
     period: Duration,
 
-    /// Keep a session this long after its connection is lost, or after its client has closed the connection at the end.
+    /// Keep a session this long after its connection is lost, or after its client has closed the connection at the end of the session.
     /// A client can need 25s to notice a lost connection: with less than 30s here, it can be too late to resume
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_SESSION_TTL", default_value = "30s", value_parser = time_out)]
     session_ttl: Duration,
@@ -103,7 +103,7 @@ pub(crate) struct Args {
     mut_arg("idle_timeout_text", |arg| {
         arg.default_value("1day")
             .env("ECHOSPHERE_NUMBERS_IDLE_TIMEOUT_TEXT")
-            .help("Close a TCP connection in line framing that sends nothing for this long; people at nc may only read")
+            .help("Close a TCP connection in line framing that sends nothing for this long; a person at nc may read and never type")
     }),
     mut_arg("keepalive", |arg| {
         arg.default_value("10s")
@@ -122,7 +122,7 @@ struct Bounds {
     )]
     max_sessions: usize,
 
-    /// Allow this many calls at once on one HTTP/2 connection; further calls wait
+    /// Allow this many calls at once on one HTTP/2 connection; the server refuses further ones
     #[arg(
         long,
         value_name = "COUNT",
