@@ -9,7 +9,7 @@ use rand_core::Rng;
 use slab::Slab;
 
 use crate::conn_set::ConnSet;
-use crate::machine::{Actions, DialError, DialToken};
+use crate::machine::{Actions, DialError, DialTarget, DialToken};
 use crate::random::Backoff;
 use crate::timers::{SHORTEST, TimerId, Timers};
 use crate::{Action, CloseReason, ConnId, Time};
@@ -173,7 +173,7 @@ impl<T> Attempts<T> {
             entry.attempts += 1;
         }
         self.restart_timeout(now, key);
-        out.push(Action::Dial(token));
+        out.push(Action::Dial(token, DialTarget::default()));
     }
 
     /// Starts the time-out of an attempt anew, as long as the attempt's own, but no later than

@@ -79,7 +79,7 @@ pub enum SocketAction {
     Write,
     /// Shut down the writing side (send FIN).
     Shutdown,
-    /// Nothing, until the connection is listed in [`Effects::flush`](crate::endpoint::Effects::flush) again.
+    /// Nothing, until [`Effect::Flush`](crate::endpoint::Effect::Flush) comes again.
     Nothing,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct Connection<C> {
     shut_down: bool,
     /// Whether this side made the connection and has decoded no message on it yet.
     undecoded: bool,
-    /// Whether the connection is listed in `Effects::flush` and the driver has not begun to flush it.
+    /// Whether a flush of the connection is among the effects that are not polled yet.
     pub(crate) flush_scheduled: bool,
     pub(crate) timer: Option<TimerId>,
     since: Time,
@@ -169,6 +169,11 @@ impl<C: Codec> Connection<C> {
             last_received: now,
             last_sent: now,
         }
+    }
+
+    /// Whether the machine has not been sent `Opened`.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.state == State::Handshaking
     }
 
     pub(crate) fn is_open(&self) -> bool {

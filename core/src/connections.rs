@@ -1,9 +1,11 @@
 //! All connections of an endpoint, by id, with their timers.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::connection::{Connection, ConnectionConfig};
 use crate::partial::Partials;
+use crate::principal::Principal;
 use crate::timers::Timers;
 use crate::wire::Codec;
 use crate::{ConnId, Time};
@@ -14,6 +16,9 @@ pub(crate) struct Connections<C> {
     config: ConnectionConfig,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
+    count: usize,
+    /// Of the connections that have one.
+    principals: BTreeMap<ConnId, Principal>,
     timers: Timers<ConnId>,
     partials: Partials,
 }
@@ -30,6 +35,8 @@ impl<C: Codec> Connections<C> {
             config,
             slots: Vec::new(),
             free: Vec::new(),
+            count: 0,
+            principals: BTreeMap::new(),
             timers: Timers::new(),
             partials: Partials::new(),
         }
@@ -49,6 +56,7 @@ impl<C: Codec> Connections<C> {
         });
         let entry = &mut self.slots[slot as usize];
         entry.connection = Some(connection);
+        self.count += 1;
         let id = ConnId {
             slot,
             generation: entry.generation,
@@ -57,7 +65,8 @@ impl<C: Codec> Connections<C> {
         id
     }
 
-    /// Removes a connection; its id becomes stale. `false` if it was stale.
+    /// Removes a connection; its id becomes stale. `false` if it was stale. Its slot is not used again before
+    /// [`Connections::free`].
     pub(crate) fn remove(&mut self, id: ConnId) -> bool {
         let slot = self.slots.get_mut(id.slot as usize);
         let Some(slot) = slot.filter(|slot| slot.generation == id.generation) else {
@@ -67,7 +76,8 @@ impl<C: Codec> Connections<C> {
             return false;
         };
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
+        self.count -= 1;
+        self.principals.remove(&id);
         if let Some(timer) = connection.timer {
             self.timers.cancel(timer);
         }
@@ -75,6 +85,21 @@ impl<C: Codec> Connections<C> {
             self.partials.forget(id, &partial);
         }
         true
+    }
+
+    /// Frees the slot of a connection that was removed.
+    pub(crate) fn free(&mut self, id: ConnId) {
+        self.free.push(id.slot);
+    }
+
+    pub(crate) fn set_principal(&mut self, id: ConnId, principal: Principal) {
+        if self.get(id).is_some() {
+            self.principals.insert(id, principal);
+        }
+    }
+
+    pub(crate) fn principal(&self, id: ConnId) -> Option<&Principal> {
+        self.principals.get(&id)
     }
 
     pub(crate) fn get(&self, id: ConnId) -> Option<&Connection<C>> {
@@ -181,7 +206,7 @@ impl<C: Codec> Connections<C> {
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.count
     }
 
     pub(crate) fn timer_count(&self) -> usize {

@@ -35,6 +35,8 @@ counters! {
         resets,
         /// Connections that the machine closed, or that a shutdown closed.
         closed_by_us,
+        /// Connections that the transport could not negotiate.
+        failed_negotiations,
         /// Connections without a complete frame in time.
         handshake_timeouts,
         /// Connections closed by the idle time-out.

@@ -10,18 +10,20 @@ use crate::buffers::Buffers;
 use crate::connection::{Connection, ConnectionConfig, Expiry, SocketAction};
 use crate::connections::Connections;
 use crate::counters::ConnectionCounters;
-use crate::machine::{Actions, DialError, DialToken, Event, Machine, Opened};
+use crate::machine::{Actions, DialToken, Event, Machine, Opened};
 use crate::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
 
-pub use self::effects::Effects;
+pub use self::effects::Effect;
+use self::effects::Effects;
 
 mod draining;
 mod effects;
 mod finishing;
+mod opening;
 mod partial;
 
-/// A machine with its connections. Pure: takes bytes and times, returns bytes and [`Effects`].
+/// A machine with its connections. Pure: takes bytes and times, returns bytes and [`Effect`]s.
 #[derive(Debug)]
 pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     machine: M,
@@ -31,6 +33,7 @@ pub struct Endpoint<M: Machine, C: Codec<Message = M::Message>> {
     draining: bool,
     counters: ConnectionCounters,
     actions: Actions<M::Message, M::Notice>,
+    effects: Effects<M::Notice>,
     /// Reused for its memory.
     applied: Vec<Action<M::Message, M::Notice>>,
     overflowed: Vec<ConnId>,
@@ -48,67 +51,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             draining: false,
             counters: ConnectionCounters::default(),
             actions: Actions::new(),
+            effects: Effects::new(),
             applied: Vec::new(),
             overflowed: Vec::new(),
             buffers: Buffers::new(),
         }
     }
 
-    /// Adds a connection that a peer has made.
-    ///
-    /// # Errors
-    ///
-    /// The error to send to the peer (see [`Codec::encode_error`]) before dropping its socket: the endpoint has
-    /// [`ConnectionConfig::max_connections`], or is draining.
-    pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
-        self.accept_with_codec(now, self.codec.clone())
-    }
-
-    /// As [`Endpoint::accept`], with another codec than the other connections.
-    ///
-    /// # Errors
-    ///
-    /// As [`Endpoint::accept`].
-    pub fn accept_with_codec(&mut self, now: Time, codec: C) -> Result<ConnId, WireError> {
-        if self.draining || self.connections.len() >= self.connections.config().max_connections {
-            self.counters.refused += 1;
-            let code = if self.draining {
-                ErrorCode::ShuttingDown
-            } else {
-                ErrorCode::Full
-            };
-            return Err(code.into());
-        }
-        self.counters.accepted += 1;
-        Ok(self.connections.insert(Connection::accepted(codec, now)))
-    }
-
-    /// An attempt of [`Effects::dial`] has connected.
-    pub fn dialled(&mut self, now: Time, token: DialToken, effects: &mut Effects<M::Notice>) -> ConnId {
-        self.counters.dialled += 1;
-        self.dialling.remove(&token);
-        let mut connection = Connection::dialled(self.codec.clone(), now);
-        self.buffers.lend(&mut connection.outbox);
-        connection.send_hello();
-        let id = self.connections.insert(connection);
-        self.mark_for_flush(id, effects);
-        let opened = Opened {
-            dial: Some(token),
-            text: false,
-        };
-        self.handle(now, Event::Opened(id, opened), effects);
-        id
-    }
-
-    /// An attempt of [`Effects::dial`] has failed.
-    pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError, effects: &mut Effects<M::Notice>) {
-        self.counters.dials_failed += 1;
-        self.dialling.remove(&token);
-        self.handle(now, Event::DialFailed(token, error), effects);
-    }
-
     /// Handles bytes from the peer. Consumes all of `input`.
-    pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut, effects: &mut Effects<M::Notice>) {
+    pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut) {
         self.counters.bytes_in += input.len() as u64;
         if let Some(connection) = self.connections.get_mut(id) {
             connection.note_received(now);
@@ -134,23 +85,23 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Ok(None) => break,
                 Ok(Some(Decoded::Invalid(_))) | Err(_) if undecoded => {
                     self.counters.malformed += 1;
-                    self.lose(now, id, CloseReason::OtherProtocol(protocol), None, effects);
+                    self.lose(now, id, CloseReason::OtherProtocol(protocol), None);
                 }
                 Ok(Some(decoded)) => {
                     any = true;
                     if let Decoded::Message(_) = decoded {
                         connection.note_decoded();
                     }
-                    self.decoded(now, id, decoded, effects);
+                    self.decoded(now, id, decoded);
                 }
                 Err(error) => {
                     self.counters.malformed += 1;
                     let reason = CloseReason::Malformed(error.code);
-                    self.lose(now, id, reason, Some(error), effects);
+                    self.lose(now, id, reason, Some(error));
                 }
             }
         }
-        self.note_partial(now, id, any, effects);
+        self.note_partial(now, id, any);
     }
 
     /// Bytes that were received before may have arrived as late as `by`: the idle time-out counts from then. For
@@ -162,15 +113,20 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     /// Handles a complete frame.
-    fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>, effects: &mut Effects<M::Notice>) {
+    fn decoded(&mut self, now: Time, id: ConnId, decoded: Decoded<M::Message>) {
         if let Some(connection) = self.connections.get_mut(id)
             && connection.complete_handshake()
         {
             let text = connection.is_text();
-            let opened = Opened { dial: None, text };
+            let principal = self.connections.principal(id).cloned();
+            let opened = Opened {
+                dial: None,
+                text,
+                principal,
+            };
             // The other time-outs may be shorter than the handshake's.
             self.connections.arm_if_sooner(id);
-            self.handle(now, Event::Opened(id, opened), effects);
+            self.handle(now, Event::Opened(id, opened));
             if !self.connections.get(id).is_some_and(Connection::is_in_use) {
                 return;
             }
@@ -179,18 +135,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             Decoded::Keepalive => {}
             Decoded::Message(message) => {
                 self.counters.messages_in += 1;
-                self.handle(now, Event::Received(id, message), effects);
+                self.handle(now, Event::Received(id, message));
             }
             Decoded::Invalid(error) => {
                 self.counters.invalid += 1;
-                self.append(now, id, effects, |connection| connection.send_error(now, &error));
-                self.drop_overflowed(now, effects);
+                self.append(now, id, |connection| connection.send_error(now, &error));
+                self.drop_overflowed(now);
             }
         }
     }
 
     /// The socket has failed: reset, or another error of reading or writing.
-    pub fn failed(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+    pub fn failed(&mut self, now: Time, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -198,9 +154,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         if !connection.is_closing() {
             self.counters.resets += 1;
         }
-        self.release(id, CloseReason::Reset, effects);
+        self.release(id, CloseReason::Reset);
         if in_use {
-            self.handle(now, Event::Closed(id, CloseReason::Reset), effects);
+            self.handle(now, Event::Closed(id, CloseReason::Reset));
         }
     }
 
@@ -210,13 +166,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.connections
             .get(id)
             .map_or(SocketAction::Nothing, Connection::socket_action)
-    }
-
-    /// The driver starts to flush the connection: it is listed in [`Effects::flush`] again when there is more.
-    pub fn begin_flush(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.flush_scheduled = false;
-        }
     }
 
     /// What waits to be written to the connection; `None` if it has ended.
@@ -238,8 +187,8 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     /// Handles a command of the local caller.
-    pub fn command(&mut self, now: Time, command: M::Command, effects: &mut Effects<M::Notice>) {
-        self.handle(now, Event::Command(command), effects);
+    pub fn command(&mut self, now: Time, command: M::Command) {
+        self.handle(now, Event::Command(command));
     }
 
     /// When to call [`Endpoint::expire`] at the latest.
@@ -260,7 +209,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     /// Handles everything that is due at `now`. See [`Endpoint::must_settle`] for what must be done before.
-    pub fn expire(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+    pub fn expire(&mut self, now: Time) {
         let config = *self.connections.config();
         while let Some(id) = self.connections.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -270,7 +219,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::Nothing => self.connections.arm(id),
                 Expiry::Keepalive => {
                     self.counters.keepalives += 1;
-                    self.append(now, id, effects, Connection::send_keepalive);
+                    self.append(now, id, Connection::send_keepalive);
                     self.connections.arm(id);
                 }
                 Expiry::Close(reason) => {
@@ -278,25 +227,25 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                         CloseReason::HandshakeTimeout => self.counters.handshake_timeouts += 1,
                         _ => self.counters.idle_timeouts += 1,
                     }
-                    self.lose(now, id, reason, None, effects);
+                    self.lose(now, id, reason, None);
                 }
                 Expiry::SlowConsumer => {
-                    self.drop_slow_consumer(now, id, effects);
-                    self.drop_overflowed(now, effects);
+                    self.drop_slow_consumer(now, id);
+                    self.drop_overflowed(now);
                 }
                 Expiry::Unanswered => {
                     self.counters.lingered += 1;
-                    self.release(id, CloseReason::TimedOut, effects);
-                    self.handle(now, Event::Closed(id, CloseReason::TimedOut), effects);
+                    self.release(id, CloseReason::TimedOut);
+                    self.handle(now, Event::Closed(id, CloseReason::TimedOut));
                 }
                 Expiry::Release => {
                     self.counters.lingered += 1;
-                    self.release(id, CloseReason::TimedOut, effects);
+                    self.release(id, CloseReason::TimedOut);
                 }
             }
         }
         if self.machine.next_deadline().is_some_and(|due| due <= now) {
-            self.handle(now, Event::Deadline, effects);
+            self.handle(now, Event::Deadline);
         }
     }
 
@@ -336,56 +285,50 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         &self.machine
     }
 
-    fn handle(&mut self, now: Time, event: Event<M::Message, M::Command>, effects: &mut Effects<M::Notice>) {
+    fn handle(&mut self, now: Time, event: Event<M::Message, M::Command>) {
         self.machine.handle(now, event, &mut self.actions);
-        self.apply(now, effects);
+        self.apply(now);
         if !self.overflowed.is_empty() {
-            self.drop_overflowed(now, effects);
+            self.drop_overflowed(now);
         }
     }
 
-    fn apply(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+    fn apply(&mut self, now: Time) {
         let mut actions = mem::take(&mut self.applied);
         self.actions.swap(&mut actions);
         for action in actions.drain(..) {
             match action {
-                Action::Send(id, message) => self.send(now, id, &message, effects),
+                Action::Send(id, message) => self.send(now, id, &message),
                 Action::Close(id, reason) => {
                     if let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) {
                         self.counters.closed_by_us += u64::from(!connection.is_finishing());
-                        self.close(now, id, reason, reason.error_code().map(WireError::from), effects);
+                        self.close(now, id, reason, reason.error_code().map(WireError::from));
                     }
                 }
-                Action::Finish(id) => self.finish(now, id, effects),
-                Action::Dial(token) => {
+                Action::Finish(id) => self.finish(now, id),
+                Action::Dial(token, target) => {
                     self.dialling.insert(token);
-                    effects.dial.push(token);
+                    self.effects.dial.push_back((token, target));
                 }
                 Action::AbandonDial(token) => {
                     self.dialling.remove(&token);
-                    effects.abandon.push(token);
+                    self.effects.abandon_dial(token);
                 }
-                Action::Notify(notice) => effects.notices.push(notice),
+                Action::Notify(notice) => self.effects.notices.push_back(notice),
             }
         }
         self.applied = actions;
     }
 
-    fn send(&mut self, now: Time, id: ConnId, message: &M::Message, effects: &mut Effects<M::Notice>) {
-        if self.append(now, id, effects, |connection| connection.send(now, message)) {
+    fn send(&mut self, now: Time, id: ConnId, message: &M::Message) {
+        if self.append(now, id, |connection| connection.send(now, message)) {
             self.counters.messages_out += 1;
         }
     }
 
     /// Calls `put` to append to the outbox of an open connection, schedules a flush, and checks the limits of the
     /// outbox. `false` if the connection is not open.
-    fn append(
-        &mut self,
-        now: Time,
-        id: ConnId,
-        effects: &mut Effects<M::Notice>,
-        put: impl FnOnce(&mut Connection<C>),
-    ) -> bool {
+    fn append(&mut self, now: Time, id: ConnId, put: impl FnOnce(&mut Connection<C>)) -> bool {
         let Some((connection, config)) = self
             .connections
             .with_config(id)
@@ -396,7 +339,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.buffers.lend(&mut connection.outbox);
         put(connection);
         if !mem::replace(&mut connection.flush_scheduled, true) {
-            effects.flush.push(id);
+            self.effects.flush.push_back(id);
         }
         if connection.outbox.len() > config.max_outbox {
             self.overflowed.push(id);
@@ -408,35 +351,28 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     }
 
     /// Drops the connections whose outbox is over its limit. The machine is notified and may send more on others.
-    fn drop_overflowed(&mut self, now: Time, effects: &mut Effects<M::Notice>) {
+    fn drop_overflowed(&mut self, now: Time) {
         while let Some(id) = self.overflowed.pop() {
             if self
                 .connections
                 .get(id)
                 .is_some_and(|connection| !connection.is_closing())
             {
-                self.drop_slow_consumer(now, id, effects);
+                self.drop_slow_consumer(now, id);
             }
         }
     }
 
-    fn drop_slow_consumer(&mut self, now: Time, id: ConnId, effects: &mut Effects<M::Notice>) {
+    fn drop_slow_consumer(&mut self, now: Time, id: ConnId) {
         self.counters.slow_consumers += 1;
-        self.release(id, CloseReason::SlowConsumer, effects);
+        self.release(id, CloseReason::SlowConsumer);
         self.machine
             .handle(now, Event::Closed(id, CloseReason::SlowConsumer), &mut self.actions);
-        self.apply(now, effects);
+        self.apply(now);
     }
 
     /// Ends a connection that the machine has not closed. `error` is more specific than `reason`.
-    fn lose(
-        &mut self,
-        now: Time,
-        id: ConnId,
-        reason: CloseReason,
-        error: Option<WireError>,
-        effects: &mut Effects<M::Notice>,
-    ) {
+    fn lose(&mut self, now: Time, id: ConnId, reason: CloseReason, error: Option<WireError>) {
         let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
         };
@@ -444,20 +380,13 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         let by_us = reason == CloseReason::ShuttingDown && !connection.is_finishing();
         self.counters.closed_by_us += u64::from(by_us);
         let error = error.or_else(|| reason.error_code().map(WireError::from));
-        self.close(now, id, reason, error, effects);
+        self.close(now, id, reason, error);
         if in_use {
-            self.handle(now, Event::Closed(id, reason), effects);
+            self.handle(now, Event::Closed(id, reason));
         }
     }
 
-    fn close(
-        &mut self,
-        now: Time,
-        id: ConnId,
-        reason: CloseReason,
-        error: Option<WireError>,
-        effects: &mut Effects<M::Notice>,
-    ) {
+    fn close(&mut self, now: Time, id: ConnId, reason: CloseReason, error: Option<WireError>) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -468,24 +397,24 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
         connection.start_closing(now, reason);
         if connection.is_over() {
-            self.release(id, reason, effects);
+            self.release(id, reason);
             return;
         }
         self.connections.forget_partial(id);
         self.connections.arm(id);
-        self.mark_for_flush(id, effects);
+        self.mark_for_flush(id);
     }
 
-    fn mark_for_flush(&mut self, id: ConnId, effects: &mut Effects<M::Notice>) {
+    fn mark_for_flush(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id)
             && !mem::replace(&mut connection.flush_scheduled, true)
         {
-            effects.flush.push(id);
+            self.effects.flush.push_back(id);
         }
     }
 
     /// Removes a connection; its id becomes stale. `reason` applies if the connection was not closing.
-    fn release(&mut self, id: ConnId, reason: CloseReason, effects: &mut Effects<M::Notice>) {
+    fn release(&mut self, id: ConnId, reason: CloseReason) {
         let reason = self
             .connections
             .get(id)
@@ -493,7 +422,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             .unwrap_or(reason);
         if self.connections.remove(id) {
             self.actions.set_backlogged(id, false);
-            effects.release.push((id, reason));
+            self.effects.release.push_back((id, reason));
         }
     }
 }

@@ -43,9 +43,13 @@ pub mod hub;
 pub mod machine;
 pub mod numbers;
 mod partial;
+mod principal;
 pub mod random;
 pub mod timers;
 pub mod wire;
 
 pub use bytes;
-pub use machine::{Action, Actions, CloseReason, ConnId, DialError, DialToken, Event, Machine, Opened, Time};
+pub use machine::{
+    Action, Actions, CloseReason, ConnId, DialError, DialTarget, DialToken, Event, Machine, Opened, Time,
+};
+pub use principal::Principal;

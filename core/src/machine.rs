@@ -7,6 +7,7 @@ use core::ops::Add;
 use core::time::Duration;
 use core::{fmt, mem};
 
+use crate::principal::Principal;
 use crate::wire::{ErrorCode, Protocol};
 
 /// A point in time, in nanoseconds since the driver started. Drivers create times; machines compare and add.
@@ -69,13 +70,20 @@ impl fmt::Debug for ConnId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialToken(pub u64);
 
+/// Where to connect to: an index into the connectors of the driver, in the order in which they were added to it. The
+/// default is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialTarget(pub u32);
+
 /// A connection that has opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Opened {
     /// The attempt that made it; `None` if the peer connected to this side.
     pub dial: Option<DialToken>,
     /// Whether the peer speaks lines of text: a body with a line break cannot be sent to it.
     pub text: bool,
+    /// Who the peer has proved to the transport to be, if it has.
+    pub principal: Option<Principal>,
 }
 
 /// Why an attempt to connect failed.
@@ -131,6 +139,8 @@ pub enum CloseReason {
     Rejected(ErrorCode),
     /// This side is shutting down.
     ShuttingDown,
+    /// The transport could not negotiate the connection: a TLS handshake or an HTTP upgrade failed.
+    NegotiationFailed,
     /// The first bytes on a connection that this side made are not of its protocol; which protocol it is, if they show
     /// it.
     OtherProtocol(Option<Protocol>),
@@ -152,6 +162,7 @@ impl CloseReason {
             Self::TimedOut => "timed-out",
             Self::Rejected(_) => "rejected",
             Self::ShuttingDown => "shutting-down",
+            Self::NegotiationFailed => "negotiation-failed",
             Self::OtherProtocol(_) => "other-protocol",
         }
     }
@@ -171,6 +182,7 @@ impl CloseReason {
             | Self::Reset
             | Self::TimedOut
             | Self::Rejected(_)
+            | Self::NegotiationFailed
             | Self::OtherProtocol(_) => None,
         }
     }
@@ -190,6 +202,7 @@ impl fmt::Display for CloseReason {
             Self::TimedOut => "the peer did not answer in time",
             Self::Rejected(code) => return write!(f, "the peer answered with the error {code}"),
             Self::ShuttingDown => "this side is shutting down",
+            Self::NegotiationFailed => "the transport could not negotiate it",
             Self::OtherProtocol(protocol) => return DialError::OtherProtocol(*protocol).fmt(f),
         })
     }
@@ -223,9 +236,8 @@ pub enum Event<M, C> {
 /// An output of a machine. `M` is the protocol's message, `N` the notice to the local caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action<M, N> {
-    /// Connect to the address of the driver. Answered by [`Event::Opened`] or [`Event::DialFailed`] with the same
-    /// token.
-    Dial(DialToken),
+    /// Connect to a target. Answered by [`Event::Opened`] or [`Event::DialFailed`] with the same token.
+    Dial(DialToken, DialTarget),
     /// Abandon an attempt: no answer follows.
     AbandonDial(DialToken),
     /// Send a message. Ignored if the connection has ended.

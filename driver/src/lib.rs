@@ -11,7 +11,7 @@
 //! | `accepting` | [`AcceptErrors`], [`LogLimit`]: errors of accepting, and how often they are logged |
 //! | `budgets` | [`Budgets`]: limits of one turn |
 //! | `handle` | [`Handle`]: commands, draining and inspection from other tasks |
-//! | `net` | [`Listener`] and [`Connector`]: what a transport implements; [`Both`]: two transports for one machine |
+//! | `net` | [`Stream`], [`Listener`], [`Connector`]: what a transport implements |
 //! | [`ready`] | which event source woke a future that waits for many |
 //! | [`settle`] | reading everything that has arrived before a deadline expires |
 //! | `write` | writing an outbox to a stream |
@@ -29,4 +29,4 @@ pub use accepting::{AcceptErrors, LogLimit};
 pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
-pub use net::{Both, Connector, Listener, OtherProtocol, Stream};
+pub use net::{BoxStream, Connector, Incoming, Listener, Negotiated, OtherProtocol, Peer, Stream};

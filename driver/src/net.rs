@@ -1,20 +1,171 @@
 use std::error::Error;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::{fmt, io};
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
+use echosphere_core::Principal;
 use echosphere_core::wire::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::either::Either;
 
-use crate::settle::{Reactor, Settle, SettleBoth};
+use crate::settle::{Reactor, Settle};
 
-/// The bytes of a connection, in both directions.
+/// The bytes of a connection, in order, in both directions, each with an end. Every type with these bounds is a `Stream`.
+///
+/// The driver depends on more than the traits of tokio say:
+///
+/// - **Writing**: `poll_write` may accept a part of the bytes, and may buffer what it accepts. Buffered bytes need not reach
+///   the peer before `poll_flush` is ready. The driver calls `poll_flush` after the last write of a turn, and before
+///   `poll_shutdown`. A pending flush counts as a pending write.
+/// - **Clean end**: `poll_shutdown` ends this side's half of the stream, after everything that was written. The peer reads the
+///   end of stream, and can go on writing. `poll_read` returns no bytes when the peer has ended its half in this way, and
+///   then only.
+/// - **Abort**: dropping a stream before `poll_shutdown` is ready aborts the connection. The peer's next read then returns an
+///   error, and never a clean end. Dropping it later closes it.
+/// - **Waking**: a pending poll wakes the waker of the last poll of its kind (reading; or writing, flushing and shutting down).
+///
+/// `echosphere_driver::conformance` (feature `conformance`) tests all of it.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// A stream of any transport.
+pub type BoxStream = Box<dyn Stream>;
+
+/// What a transport knows of the other side of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The transport, for logs: `tcp`, `tls`, `wss`.
+    pub transport: &'static str,
+    /// The network address, if the transport has one.
+    pub addr: Option<SocketAddr>,
+    /// Who the peer has proved to be, such as the subject of its certificate.
+    pub principal: Option<Principal>,
+}
+
+impl Peer {
+    /// A peer without a principal.
+    #[must_use]
+    pub const fn new(transport: &'static str, addr: Option<SocketAddr>) -> Self {
+        Self {
+            transport,
+            addr,
+            principal: None,
+        }
+    }
+}
+
+/// The address, or `-` without one; then the principal, if there is one.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr {
+            Some(addr) => addr.fmt(f)?,
+            None => f.write_str("-")?,
+        }
+        match &self.principal {
+            Some(principal) => write!(f, " ({principal})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A stream that is ready for the protocol, and the peer.
+pub type Negotiated<S> = (Peer, S);
+
+pub(crate) type Negotiation<S> = Pin<Box<dyn Future<Output = io::Result<Negotiated<S>>> + Send>>;
+
+/// A connection that a listener has accepted. What the transport negotiates before the first byte of the protocol (a TLS
+/// handshake, an HTTP upgrade) is still to be done.
+///
+/// The driver polls the negotiation beside everything else. It counts against
+/// [`max_connections`](echosphere_core::connection::ConnectionConfig::max_connections), and is dropped at the
+/// [`handshake_timeout`](echosphere_core::connection::ConnectionConfig::handshake_timeout).
+pub struct Incoming<S>(State<S>);
+
+enum State<S> {
+    Ready(Negotiated<S>),
+    Negotiating(Peer, Negotiation<S>),
+}
+
+impl<S: Stream> Incoming<S> {
+    /// A connection without a negotiation.
+    #[must_use]
+    pub const fn ready(peer: Peer, stream: S) -> Self {
+        Self(State::Ready((peer, stream)))
+    }
+
+    /// A connection with a negotiation. `peer` is what is known before it. Dropping the future must abort the connection.
+    #[must_use]
+    pub fn negotiating(
+        peer: Peer,
+        negotiation: impl Future<Output = io::Result<Negotiated<S>>> + Send + 'static,
+    ) -> Self {
+        Self(State::Negotiating(peer, Box::pin(negotiation)))
+    }
+
+    /// What is known of the peer before the negotiation.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        match &self.0 {
+            State::Ready((peer, _)) | State::Negotiating(peer, _) => peer,
+        }
+    }
+
+    /// Negotiates; returns at once if there is nothing to negotiate.
+    ///
+    /// # Errors
+    ///
+    /// If the peer breaks the rules of the transport, or the connection breaks.
+    pub async fn finish(self) -> io::Result<Negotiated<S>> {
+        match self.0 {
+            State::Ready(negotiated) => Ok(negotiated),
+            State::Negotiating(_, negotiation) => negotiation.await,
+        }
+    }
+
+    /// Adds a negotiation after the one of this connection, for a transport on top of another.
+    #[must_use]
+    pub fn then<T, F>(self, negotiate: impl FnOnce(Peer, S) -> F + Send + 'static) -> Incoming<T>
+    where
+        T: Stream,
+        F: Future<Output = io::Result<Negotiated<T>>> + Send + 'static,
+    {
+        let peer = self.peer().clone();
+        Incoming::negotiating(peer, async move {
+            let (peer, stream) = self.finish().await?;
+            negotiate(peer, stream).await
+        })
+    }
+
+    /// The same connection with a stream of any transport.
+    #[must_use]
+    pub fn boxed(self) -> Incoming<BoxStream> {
+        match self.0 {
+            State::Ready((peer, stream)) => Incoming::ready(peer, Box::new(stream)),
+            State::Negotiating(peer, negotiation) => Incoming::negotiating(peer, async move {
+                let (peer, stream) = negotiation.await?;
+                Ok((peer, Box::new(stream) as BoxStream))
+            }),
+        }
+    }
+
+    /// The stream, or the negotiation that makes it.
+    pub(crate) fn into_parts(self) -> Result<Negotiated<S>, (Peer, Negotiation<S>)> {
+        match self.0 {
+            State::Ready(negotiated) => Ok(negotiated),
+            State::Negotiating(peer, negotiation) => Err((peer, negotiation)),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Incoming<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (State::Ready((peer, _)) | State::Negotiating(peer, _)) = &self.0;
+        f.debug_struct("Incoming").field("peer", peer).finish_non_exhaustive()
+    }
+}
 
 /// Accepts connections.
 #[async_trait]
@@ -22,14 +173,14 @@ pub trait Listener: Send {
     /// A connection.
     type Stream: Stream;
 
-    /// Waits for the next connection. Cancel safe: dropping the future loses no connection.
-    async fn accept(&mut self) -> io::Result<Self::Stream>;
-
-    /// The address of the peer of a stream that this listener accepted, if it has one. It appears in logs.
-    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
-        let _ = stream;
-        None
-    }
+    /// Waits for the next connection, and negotiates nothing: a slow peer must not delay the next connection. Cancel safe:
+    /// dropping the future loses no connection.
+    ///
+    /// # Errors
+    ///
+    /// Errors of one connection (reset while it waited) and of the host (no file descriptors left). The driver logs them, waits
+    /// if they persist, and calls again. See [`AcceptErrors`](crate::AcceptErrors).
+    async fn accept(&mut self) -> io::Result<Incoming<Self::Stream>>;
 
     /// Delivers arrived data to this listener and its streams, before a [`Driver`](crate::Driver) lets a deadline expire. The
     /// default suits streams that tokio's reactor wakes. A listener with tasks or threads in between needs its own.
@@ -60,76 +211,24 @@ impl From<OtherProtocol> for io::Error {
     }
 }
 
-/// Makes connections.
+/// Makes connections to one target: an address, a name, a service.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// A connection.
     type Stream: Stream;
 
-    /// Connects. Each attempt has its own `token`; a connector with several addresses can choose by it.
+    /// Connects, and negotiates what the transport negotiates. Dropping the future aborts the attempt. Several attempts can run
+    /// at the same time.
     ///
     /// # Errors
     ///
     /// The kind is the reason that the machine gets: `ConnectionRefused`, nothing listens there; `ResourceBusy`, the server
     /// takes no connections now. [`OtherProtocol`] is a server of another protocol. See
     /// [`DialError`](echosphere_core::DialError).
-    async fn dial(&self, token: DialToken) -> io::Result<Self::Stream>;
+    async fn dial(&self) -> io::Result<Negotiated<Self::Stream>>;
 
     /// As [`Listener::settle`].
     fn settle(&self) -> Arc<dyn Settle> {
         Arc::new(Reactor::default())
-    }
-}
-
-/// Two listeners for one machine, which gets the connections of both. If their codecs differ, use
-/// [`Driver::with_codecs`](crate::Driver::with_codecs).
-#[derive(Debug)]
-pub struct Both<A, B>(pub A, pub B);
-
-#[async_trait]
-impl<A: Listener, B: Listener> Listener for Both<A, B> {
-    type Stream = Either<A::Stream, B::Stream>;
-
-    async fn accept(&mut self) -> io::Result<Self::Stream> {
-        tokio::select! {
-            biased;
-            one = self.0.accept() => one.map(Either::Left),
-            other = self.1.accept() => other.map(Either::Right),
-        }
-    }
-
-    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
-        match stream {
-            Either::Left(one) => self.0.peer(one),
-            Either::Right(other) => self.1.peer(other),
-        }
-    }
-
-    fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(SettleBoth(self.0.settle(), self.1.settle()))
-    }
-}
-
-/// `None` never accepts a connection.
-#[async_trait]
-impl<L: Listener> Listener for Option<L> {
-    type Stream = L::Stream;
-
-    async fn accept(&mut self) -> io::Result<Self::Stream> {
-        match self {
-            Some(listener) => listener.accept().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn peer(&self, stream: &Self::Stream) -> Option<SocketAddr> {
-        self.as_ref()?.peer(stream)
-    }
-
-    fn settle(&self) -> Arc<dyn Settle> {
-        match self {
-            Some(listener) => listener.settle(),
-            None => Arc::new(Reactor::default()),
-        }
     }
 }

@@ -77,20 +77,44 @@ impl Settle for Reactor {
     }
 }
 
-/// The passes of two transports, one after the other.
-pub(crate) struct SettleBoth(pub(crate) Arc<dyn Settle>, pub(crate) Arc<dyn Settle>);
+/// The transports of a driver.
+#[derive(Default)]
+pub(crate) struct SettleAll(Vec<Arc<dyn Settle>>);
 
-impl Settle for SettleBoth {
+impl SettleAll {
+    pub(crate) fn add(&mut self, settle: Arc<dyn Settle>) {
+        self.0.push(settle);
+    }
+
+    /// All transports as one.
+    pub(crate) fn one(&self) -> Arc<dyn Settle> {
+        match &self.0[..] {
+            [] => Arc::new(Reactor::default()),
+            [one] => Arc::clone(one),
+            several => Arc::new(Self(several.to_vec())),
+        }
+    }
+}
+
+/// Passes of all transports, one after the other.
+impl Settle for SettleAll {
     fn pass(&self) -> Pass {
-        let (first, second) = (self.0.pass(), self.1.pass());
+        let passes: Vec<_> = self.0.iter().map(|settle| settle.pass()).collect();
         Box::pin(async {
-            let first = first.await;
-            second.await && first
+            let mut all = true;
+            for pass in passes {
+                all &= pass.await;
+            }
+            all
         })
     }
 
     fn passes(&self, connections: usize) -> usize {
-        self.0.passes(connections).max(self.1.passes(connections))
+        self.0
+            .iter()
+            .map(|settle| settle.passes(connections))
+            .max()
+            .unwrap_or(1)
     }
 }
 

@@ -9,14 +9,13 @@ use tokio::io::AsyncWrite;
 /// Pieces of an outbox in one vectored write.
 const SLICES: usize = 32;
 
-/// Writes as much of `chunks` as the stream accepts at once, and returns the number of bytes. `None` is never returned: it is
-/// the result of a shutdown, to which the caller maps both.
+/// Writes as much of `chunks` as the stream accepts at once, and returns the number of bytes.
 #[inline]
 pub(crate) fn poll_write<'a>(
     stream: Pin<&mut (impl AsyncWrite + Unpin)>,
     cx: &mut Context<'_>,
     mut chunks: impl Iterator<Item = &'a [u8]>,
-) -> Poll<io::Result<Option<usize>>> {
+) -> Poll<io::Result<usize>> {
     let first = chunks.next().unwrap_or_default();
     let second = if stream.is_write_vectored() {
         chunks.next()
@@ -37,6 +36,6 @@ pub(crate) fn poll_write<'a>(
     };
     written.map(|result| match result {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        result => result.map(Some),
+        result => result,
     })
 }

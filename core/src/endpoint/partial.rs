@@ -1,4 +1,4 @@
-use super::{Effects, Endpoint};
+use super::Endpoint;
 use crate::machine::Machine;
 use crate::wire::{Codec, ErrorCode, WireError};
 use crate::{CloseReason, ConnId, Time};
@@ -9,7 +9,7 @@ const REFUSED: &str = "too many bytes of unfinished messages are held here, and 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// Notes the size of a connection's partial message. `begun`: a message was completed since the last call. Then
     /// closes the connections with the largest partial messages until the rest are within the limit.
-    pub(super) fn note_partial(&mut self, now: Time, id: ConnId, begun: bool, effects: &mut Effects<M::Notice>) {
+    pub(super) fn note_partial(&mut self, now: Time, id: ConnId, begun: bool) {
         let Some(connection) = self.connections.get(id).filter(|connection| !connection.is_closing()) else {
             return;
         };
@@ -23,7 +23,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         {
             self.counters.refused_partial += 1;
             let error = WireError::new(ErrorCode::Busy, REFUSED);
-            self.lose(now, largest, CloseReason::PartialLimit, Some(error), effects);
+            self.lose(now, largest, CloseReason::PartialLimit, Some(error));
         }
     }
 

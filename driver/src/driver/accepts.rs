@@ -1,104 +1,119 @@
 //! Accepting connections.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use echosphere_core::Machine;
 use echosphere_core::wire::{Codec, Outbox, WireError};
 use tokio::io::AsyncWrite;
-use tracing::field::display;
 
+use super::connections::Channel;
 use super::{Boxed, Driver};
 use crate::accepting::AcceptErrors;
-use crate::net::{Listener, Stream};
+use crate::net::{BoxStream, Incoming, Listener};
 use crate::write::poll_write;
 
-pub(super) type AcceptFuture<S> = Boxed<(Acceptor<S>, Option<Accepted<S>>)>;
+/// A listener of a driver.
+pub(super) struct Listening<C> {
+    accept: AcceptFuture,
+    codec: C,
+    waker: Waker,
+}
+
+type AcceptFuture = Boxed<(Box<dyn Accept>, Option<Incoming<BoxStream>>)>;
+
+/// Any listener.
+trait Accept: Send {
+    /// Waits for the next connection and returns it with the listener; no connection after an error.
+    fn next(self: Box<Self>) -> AcceptFuture;
+}
 
 /// A listener and its errors.
-pub(super) struct Acceptor<S> {
-    listener: Box<dyn Listener<Stream = S>>,
+struct Acceptor<L> {
+    listener: L,
     errors: AcceptErrors,
 }
 
-pub(super) struct Accepted<S> {
-    stream: S,
-    peer: Option<SocketAddr>,
-}
-
-impl<S: Stream> Acceptor<S> {
-    pub(super) fn on(listener: impl Listener<Stream = S> + 'static) -> Self {
-        Self {
-            listener: Box::new(listener),
-            errors: AcceptErrors::default(),
-        }
-    }
-
-    /// Waits for the next connection and returns it with the listener; no connection after an error.
-    pub(super) fn next(mut self) -> AcceptFuture<S> {
+impl<L: Listener + 'static> Accept for Acceptor<L> {
+    fn next(mut self: Box<Self>) -> AcceptFuture {
         Box::pin(async move {
             let next = match self.listener.accept().await {
-                Ok(stream) => {
-                    let peer = self.listener.peer(&stream);
-                    Some(Accepted { stream, peer })
-                }
+                Ok(incoming) => Some(incoming.boxed()),
                 Err(error) => {
                     self.errors.note(&error).await;
                     None
                 }
             };
-            (self, next)
+            (self as Box<dyn Accept>, next)
         })
     }
 }
 
-impl<M, C, S> Driver<M, C, S>
+impl<C> Listening<C> {
+    /// `waker` wakes the driver when there may be a connection.
+    pub(super) fn new(listener: impl Listener + 'static, codec: C, waker: Waker) -> Self {
+        let acceptor = Acceptor {
+            listener,
+            errors: AcceptErrors::default(),
+        };
+        waker.wake_by_ref();
+        Self {
+            accept: Box::new(acceptor).next(),
+            codec,
+            waker,
+        }
+    }
+}
+
+impl<M, C> Driver<M, C>
 where
     M: Machine,
     C: Codec<Message = M::Message> + Clone,
     M::Notice: 'static,
-    S: Stream,
 {
-    /// Accepts connections. `false` if there may be more to accept, or data to read from the accepted ones.
-    pub(super) fn accept(&mut self) -> bool {
-        let waker = Waker::from(Arc::clone(&self.own.listener));
+    /// Accepts connections of a listener. `false` if there may be more to accept, or data to read from the accepted ones.
+    pub(super) fn accept(&mut self, index: u32) -> bool {
         let mut accepted = false;
         for _ in 0..self.budgets.accepts.max(1) {
-            let Some(accept) = &mut self.accept else {
+            let Some(listening) = self.listening.get_mut(index as usize) else {
                 return true;
             };
-            let Poll::Ready((accepting, next)) = accept.as_mut().poll(&mut Context::from_waker(&waker)) else {
+            let mut cx = Context::from_waker(&listening.waker);
+            let Poll::Ready((acceptor, next)) = listening.accept.as_mut().poll(&mut cx) else {
                 return !accepted;
             };
             accepted = true;
-            self.accept = Some(accepting.next());
-            if let Some(accepted) = next {
-                self.admit(accepted);
+            listening.accept = acceptor.next();
+            if let Some(incoming) = next {
+                let codec = listening.codec.clone();
+                self.admit(incoming, codec);
             }
         }
-        waker.wake();
+        if let Some(listening) = self.listening.get(index as usize) {
+            listening.waker.wake_by_ref();
+        }
         false
     }
 
-    /// Admits a connection, or refuses it if the endpoint is full or drains.
-    fn admit(&mut self, Accepted { stream, peer }: Accepted<S>) {
-        let codec = match &self.choose_codec {
-            Some(choose) => choose(&stream),
-            None => self.endpoint.codec().clone(),
-        };
-        let named = peer.map(display);
+    /// Admits a connection, or refuses it if the endpoint is full or drains. A connection that negotiates counts like any other.
+    fn admit(&mut self, incoming: Incoming<BoxStream>, codec: C) {
         match self.endpoint.accept_with_codec(self.clock(), codec.clone()) {
             Ok(id) => {
-                tracing::info!(conn = ?id, peer = named, "connection accepted");
-                self.insert(id, peer, stream);
+                let (peer, channel) = match incoming.into_parts() {
+                    Ok((peer, stream)) => (peer, Channel::Open(stream)),
+                    Err((peer, negotiation)) => (peer, Channel::Negotiating(negotiation)),
+                };
+                self.insert(id, peer, channel);
             }
             Err(refusal) => {
                 if let Some(left_out) = self.refusals.due() {
-                    tracing::warn!(peer = named, code = %refusal.code, left_out, "connection refused");
+                    let peer = incoming.peer();
+                    tracing::warn!(%peer, transport = peer.transport, code = %refusal.code, left_out, "connection refused");
                 }
-                refuse(stream, codec, &refusal);
+                // Before the negotiation is over, nothing can be said to the peer: it is dropped.
+                if let Ok((_, stream)) = incoming.into_parts() {
+                    refuse(stream, codec, &refusal);
+                }
             }
         }
     }

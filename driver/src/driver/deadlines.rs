@@ -8,7 +8,6 @@ use echosphere_core::wire::Codec;
 use echosphere_core::{Machine, Time};
 
 use super::{Driver, DriverKey};
-use crate::net::Stream;
 use crate::settle::Settling;
 
 /// The last part of a drain's time, as a divisor: connections that are left are sent the reason and closed when it begins.
@@ -31,12 +30,11 @@ impl DrainStage {
     }
 }
 
-impl<M, C, S> Driver<M, C, S>
+impl<M, C> Driver<M, C>
 where
     M: Machine,
     C: Codec<Message = M::Message> + Clone,
     M::Notice: 'static,
-    S: Stream,
 {
     /// The time of this turn.
     pub(super) fn now(&self) -> Time {
@@ -81,7 +79,7 @@ where
         if self.drain.is_none_or(sooner) {
             self.drain = Some(DrainStage::Close { at, end });
         }
-        self.endpoint.drain(now, &mut self.effects);
+        self.endpoint.drain(now);
     }
 
     /// Executes what is due at `now`. A deadline that ends something waits, and the time is held, until `settled`: until all data
@@ -96,8 +94,8 @@ where
         } else if self.settling.is_none() && (drained.is_some() || due && self.endpoint.must_settle(now)) {
             let connections = self.endpoint.connections() + self.dials.len();
             let wakers = (&self.own.pass, &self.own.passed);
-            let (settle, rounds) = (&self.settle, self.budgets.rounds);
-            let settling = Settling::begin(settle, connections, rounds, wakers, &self.ready, &mut self.keys);
+            let (settle, rounds) = (self.settle.one(), self.budgets.rounds);
+            let settling = Settling::begin(&settle, connections, rounds, wakers, &self.ready, &mut self.keys);
             self.settling = Some((now, settling));
         }
         if self.settling.is_some() {
@@ -106,16 +104,16 @@ where
         match drained {
             Some(DrainStage::Close { end, .. }) => {
                 self.drain = Some(DrainStage::End { at: end });
-                self.endpoint.close_all(now, &mut self.effects);
+                self.endpoint.close_all(now);
             }
             Some(DrainStage::End { .. }) => {
                 self.drain = None;
-                self.endpoint.release_closing(&mut self.effects);
+                self.endpoint.release_closing();
             }
             None => {}
         }
         if due {
-            self.endpoint.expire(now, &mut self.effects);
+            self.endpoint.expire(now);
         }
     }
 

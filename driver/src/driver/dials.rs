@@ -1,39 +1,66 @@
 //! Attempts to connect.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use echosphere_core::wire::Codec;
-use echosphere_core::{DialError, DialToken, Machine, Time};
+use echosphere_core::{DialError, DialTarget, DialToken, Machine, Time};
 
+use super::connections::Channel;
 use super::{Boxed, Driver, DriverKey};
-use crate::net::{OtherProtocol, Stream};
+use crate::net::{BoxStream, Connector, Negotiated, OtherProtocol};
+
+type Attempt = Boxed<io::Result<Negotiated<BoxStream>>>;
+
+/// A connector of a driver.
+pub(super) struct Dialler<C> {
+    begin: Box<dyn Fn() -> Attempt + Send>,
+    codec: C,
+}
+
+impl<C> Dialler<C> {
+    pub(super) fn new(connector: impl Connector + 'static, codec: C) -> Self {
+        let connector = Arc::new(connector);
+        let begin = move || -> Attempt {
+            let connector = Arc::clone(&connector);
+            Box::pin(async move {
+                let (peer, stream) = connector.dial().await?;
+                Ok((peer, Box::new(stream) as BoxStream))
+            })
+        };
+        Self {
+            begin: Box::new(begin),
+            codec,
+        }
+    }
+}
 
 /// An attempt under way.
-pub(super) struct Dial<S> {
+pub(super) struct Dial {
     token: DialToken,
-    attempt: Boxed<io::Result<S>>,
+    target: DialTarget,
+    attempt: Attempt,
     waker: Waker,
 }
 
-impl<M, C, S> Driver<M, C, S>
+impl<M, C> Driver<M, C>
 where
     M: Machine,
     C: Codec<Message = M::Message> + Clone,
     M::Notice: 'static,
-    S: Stream,
 {
-    pub(super) fn start_dial(&mut self, now: Time, token: DialToken) {
-        let Some(connector) = self.connector.clone() else {
-            self.endpoint
-                .dial_failed(now, token, DialError::Unreachable, &mut self.effects);
+    pub(super) fn start_dial(&mut self, now: Time, token: DialToken, target: DialTarget) {
+        let Some(dialler) = self.diallers.get(target.0 as usize) else {
+            self.endpoint.dial_failed(now, token, DialError::Unreachable);
             return;
         };
         let entry = self.dials.vacant_entry();
         let index = entry.key();
         entry.insert(Dial {
             token,
-            attempt: Box::pin(async move { connector.dial(token).await }),
+            target,
+            attempt: (dialler.begin)(),
             waker: Waker::from(self.ready.waker(DriverKey::Dial(index as u32))),
         });
         self.dial_of.insert(token, index);
@@ -45,27 +72,26 @@ where
         let Some(dial) = self.dials.get_mut(index as usize) else {
             return true;
         };
-        // Abandoned in this turn: its result is not reported.
-        if self.effects.abandon.contains(&dial.token) {
-            return true;
-        }
         let Poll::Ready(result) = dial.attempt.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
             return true;
         };
-        let token = dial.token;
+        let (token, target) = (dial.token, dial.target);
         self.dials.remove(index as usize);
         self.dial_of.remove(&token);
         match result {
-            Ok(stream) => {
-                let id = self.endpoint.dialled(now, token, &mut self.effects);
-                tracing::info!(conn = ?id, "connected");
-                self.insert(id, None, stream);
+            Ok((peer, stream)) => {
+                let codec = self.diallers[target.0 as usize].codec.clone();
+                let principal = peer.principal.clone();
+                // Without an id, the machine has abandoned the attempt in this turn.
+                if let Some(id) = self.endpoint.dialled_with_codec(now, token, codec, principal) {
+                    tracing::info!(conn = ?id, %peer, transport = peer.transport, "connected");
+                    self.insert(id, peer, Channel::Open(stream));
+                }
                 false
             }
             Err(error) => {
                 tracing::debug!(%error, "could not connect");
-                let error = dial_error(&error);
-                self.endpoint.dial_failed(now, token, error, &mut self.effects);
+                self.endpoint.dial_failed(now, token, dial_error(&error));
                 true
             }
         }
