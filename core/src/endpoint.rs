@@ -89,7 +89,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.dialling.remove(&token);
         let mut connection = Connection::dialled(self.codec.clone(), now);
         self.buffers.lend(&mut connection.outbox);
-        connection.send_hello();
+        connection.send_keepalive();
         let id = self.connections.insert(connection);
         self.mark_for_flush(id, effects);
         let opened = Opened {
@@ -107,20 +107,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.handle(now, Event::DialFailed(token, error), effects);
     }
 
-    /// Handles bytes from the peer. Consumes all of `input`.
+    /// Handles bytes from the peer, which are ignored after its end of stream. Consumes all of `input`.
     pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut, effects: &mut Effects<M::Notice>) {
         self.counters.bytes_in += input.len() as u64;
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.note_received(now);
-        }
+        self.note_received(now, id);
         let mut any = false;
         loop {
             let Some(connection) = self
                 .connections
                 .get_mut(id)
-                .filter(|connection| !connection.is_closing())
+                .filter(|connection| connection.is_reading())
             else {
-                // An earlier message has closed the connection: the rest is ignored.
+                // An earlier message may have closed the connection: the rest is ignored.
                 input.clear();
                 return;
             };
@@ -270,7 +268,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::Nothing => self.connections.arm(id),
                 Expiry::Keepalive => {
                     self.counters.keepalives += 1;
-                    self.append(now, id, effects, Connection::send_keepalive);
+                    self.buffers.lend(&mut connection.outbox);
+                    connection.send_keepalive();
+                    self.mark_for_flush(id, effects);
                     self.connections.arm(id);
                 }
                 Expiry::Close(reason) => {

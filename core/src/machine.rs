@@ -116,7 +116,7 @@ pub enum CloseReason {
     Reset,
     /// The peer sent bytes that cannot be decoded; the rest of the stream is lost.
     Malformed(ErrorCode),
-    /// The peer sent nothing within the handshake time-out.
+    /// The peer did not complete the handshake in time.
     HandshakeTimeout,
     /// The peer sent nothing within the idle time-out.
     IdleTimeout,
@@ -183,7 +183,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => "the peer closed it",
             Self::Reset => "it broke (reset by the peer, or a network error)",
             Self::Malformed(code) => return write!(f, "the peer sent bytes that cannot be decoded ({code})"),
-            Self::HandshakeTimeout => "the peer sent nothing within the handshake time-out",
+            Self::HandshakeTimeout => "the peer did not complete the handshake in time",
             Self::IdleTimeout => "the peer sent nothing within the idle time-out",
             Self::SlowConsumer => "the peer did not read for too long",
             Self::PartialLimit => "the unfinished message of the peer exceeded the memory limit",
@@ -328,7 +328,7 @@ pub trait Machine {
 
     /// Whether a connection stays open after its peer's end of stream (FIN), because there is more to send. Called
     /// once, when the FIN arrives. If true, the machine receives [`Event::PeerFinished`] and must close the connection
-    /// itself; [`Event::Closed`] follows only if the connection breaks. If false, the default, the machine receives
+    /// itself; [`Event::Closed`] follows only if the connection ends in another way. If false, the default, the machine receives
     /// [`Event::Closed`].
     fn keeps_open_after_fin(&self, id: ConnId) -> bool {
         let _ = id;

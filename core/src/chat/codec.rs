@@ -140,7 +140,7 @@ impl Codec for ChatCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        let lines = !self.framer.is_dialled() && self.framer.ends_in_lines(input);
+        let lines = !self.framer.is_dialled() && self.framer.receives(input) == Some(Framing::Lines);
         if !lines || input.is_empty() {
             return None;
         }

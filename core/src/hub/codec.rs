@@ -135,7 +135,7 @@ impl Codec for HubCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        if !self.framer.is_dialled() && self.framer.ends_in_lines(input) {
+        if !self.framer.is_dialled() && self.framer.receives(input) == Some(Framing::Lines) {
             self.reading.finish(input)
         } else {
             None
