@@ -176,6 +176,7 @@ impl CloseReason {
     }
 }
 
+/// Completes the sentence "the connection ended: …".
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -194,8 +195,6 @@ impl fmt::Display for CloseReason {
         })
     }
 }
-
-impl Error for CloseReason {}
 
 /// An input of a machine. `M` is the protocol's message, `C` the local caller's command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
