@@ -145,7 +145,7 @@ impl Codec for HubCodec {
     fn encode(&mut self, message: &Message, output: &mut Outbox) {
         match message {
             Message::Reply(reply) if self.framer.framing() == Some(Framing::Length) => self.write_reply(reply, output),
-            Message::Reply(reply) => text::write(reply, output),
+            Message::Reply(reply) => text::write(reply, &self.framer, output),
             Message::Request(request) => self.write_request(request, output),
         }
     }
