@@ -75,6 +75,15 @@ fn no_limit_is_over_that_of_any_frame() {
 }
 
 #[test]
+fn a_framer_accepts_less_input_than_before() {
+    let mut framer = Framer::accepted(9);
+    assert_eq!(framer.next(&mut BytesMut::from("incomplete")), Ok(None));
+    assert_eq!(framer.next(&mut BytesMut::from("less")), Ok(None));
+    let line = framer.next(&mut BytesMut::from("less\n"));
+    assert_eq!(line.unwrap().unwrap(), "less");
+}
+
+#[test]
 fn a_client_counts_its_commands() {
     let mut client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let mut actions = Actions::new();

@@ -67,7 +67,8 @@ async fn sessions_are_gone_on_with_by_calls_that_came_in_a_stall() {
     let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let addr = tcp.local_addr().unwrap();
     let (listener, serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     let driver = tokio::spawn(driver.run());
 
     let connector = GrpcConnector::<GetNumbers, _>::over(TcpConnector::new(addr), addr.to_string());

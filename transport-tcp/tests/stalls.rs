@@ -201,7 +201,8 @@ async fn an_ok_behind_much_else_is_in_time() {
     let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
     let (notify, mut notices) = tokio::sync::mpsc::unbounded_channel();
     let connector = TcpConnector::new(server.local_addr().unwrap());
-    let (driver, handle) = Driver::dial(endpoint, connector, move |notice| notify.send(notice).unwrap());
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(connector).with_notices(move |notice| notify.send(notice).unwrap());
     let few = Budgets {
         keys: 1,
         reads: 1,
@@ -242,13 +243,15 @@ async fn a_session_is_resumed_by_who_came_back_in_a_stall() {
             None => {
                 let listener = TcpListener::bind(localhost()).unwrap();
                 let addr = listener.local_addr().unwrap();
-                let (driver, handle) = Driver::serve(endpoint, listener);
+                let (driver, handle) = Driver::new(endpoint);
+                let driver = driver.listen(listener);
                 (addr, (tokio::spawn(driver.run()), handle))
             }
             Some(threads) => {
                 let listener = ThreadedListener::bind(localhost(), threads).unwrap();
                 let addr = listener.local_addr();
-                let (driver, handle) = Driver::serve(endpoint, listener);
+                let (driver, handle) = Driver::new(endpoint);
+                let driver = driver.listen(listener);
                 (addr, (tokio::spawn(driver.run()), handle))
             }
         };

@@ -145,7 +145,8 @@ fn a_driver_that_is_dropped_leaves_nothing_behind() {
     let _entered = runtime.enter();
     let (connect, listener) = queue::<Either>();
     connect.send(Ok(Either::Endless)).unwrap();
-    let (driver, handle) = Driver::serve(echo_server(ConnectionConfig::default(), MAX_MESSAGE), listener);
+    let (driver, handle) = Driver::new(echo_server(ConnectionConfig::default(), MAX_MESSAGE));
+    let driver = driver.listen(listener);
     let root = Arc::new(Root::default());
     {
         let mut run = pin!(driver.run());

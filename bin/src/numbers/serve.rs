@@ -209,7 +209,8 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             }
             None => None,
         };
-        let (driver, handle) = Driver::serve(endpoint(&args)?, Both(connections, calls));
+        let (driver, handle) = Driver::new(endpoint(&args)?);
+        let driver = driver.listen(Both(connections, calls));
         let driver = driver.with_codecs(|stream| match stream {
             Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
             Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),

@@ -112,11 +112,13 @@ where
         })?;
         let note = format!(" with {count} threads (Ctrl-C drains)");
         announce(listener.local_addr(), "tcp", &note, json)?;
-        let (driver, handle) = Driver::serve(endpoint, listener);
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.listen(listener);
         return Ok(until_drained(driver, handle, signals, drain, drain).await);
     }
     let (listener, addr) = bind(addr, "--listen")?;
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     announce(addr, "tcp", " (Ctrl-C drains)", json)?;
     Ok(until_drained(driver, handle, signals, drain, drain).await)
 }
@@ -221,7 +223,8 @@ where
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let bound = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").map(|(listener, addr)| {
-                    let (driver, handle) = Driver::serve(endpoint, listener);
+                    let (driver, handle) = Driver::new(endpoint);
+                    let driver = driver.listen(listener);
                     (driver, (addr, handle))
                 });
                 // The starting thread waits for the result.

@@ -77,7 +77,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.counters.dialled += 1;
         let mut connection = Connection::dialled(codec, now);
         self.buffers.lend(&mut connection.outbox);
-        connection.send_hello();
+        connection.send_keepalive();
         let id = self.connections.insert(connection);
         self.mark_for_flush(id);
         if let Some(principal) = &principal {

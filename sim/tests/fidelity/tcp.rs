@@ -121,7 +121,8 @@ fn serve(listener: TcpListener, log: &SharedLog) -> Running<Server> {
     let (machine, codec) = player::server();
     let observer: Observer<Server> = Box::new(move |_, event, actions| log.lock().unwrap().server(event, actions));
     let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     (tokio::spawn(async { drop(driver.run().await) }), handle)
 }
 
@@ -131,7 +132,8 @@ fn dial(case: &Case, to: SocketAddr, log: &SharedLog) -> Running<Player> {
     let observer: Observer<Player> = Box::new(move |_, event, actions| log.lock().unwrap().client(event, actions, raw));
     let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
     let resets = case.blow == Blow::ClientResets;
-    let (driver, handle) = Driver::dial(endpoint, Dialler { to, resets }, drop);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(Dialler { to, resets });
     (tokio::spawn(async { drop(driver.run().await) }), handle)
 }
 

@@ -90,7 +90,8 @@ pub(crate) fn serve(listener: impl Listener + 'static, calls: ConnectionConfig, 
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), calls);
     let (listener, serving) = GrpcListener::<GetNumbers>::over(listener, connections).unwrap();
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     Running {
         addr: ([127, 0, 0, 1], 0).into(),
         handle,
@@ -114,7 +115,8 @@ pub(crate) fn ask(
     let endpoint = Endpoint::new(client, NumbersGrpcCodec::dialled(), ConnectionConfig::default());
     let (sender, notices) = mpsc::unbounded_channel();
     let grpc = connector(addr);
-    let (driver, handle) = Driver::dial(endpoint, grpc, move |notice| drop(sender.send(notice)));
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(grpc).with_notices(move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
         handle.command(Command::Get { key: 1, stream: want }).await.unwrap();
         drop(handle);

@@ -40,7 +40,8 @@ impl Dialler {
         let client = Client::new(config, rng(11));
         let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let (notify, notices) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::dial(endpoint, connector, move |notice| {
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.connect(connector).with_notices(move |notice| {
             // The test may have seen enough.
             let _ = notify.send(notice);
         });

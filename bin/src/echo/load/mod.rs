@@ -225,7 +225,8 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         ConnectionConfig::default(),
     );
     let connector = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
-    let (driver, handle) = Driver::dial(endpoint, connector, notify);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(connector).with_notices(notify);
 
     let running = tokio::spawn(driver.run());
     let start = Instant::now();
