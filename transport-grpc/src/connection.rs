@@ -84,11 +84,7 @@ impl HttpServer {
     /// # Errors
     ///
     /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        incoming: Incoming<BoxStream>,
-        is_place: bool,
-    ) -> io::Result<()> {
+    pub(crate) async fn serve(self: Arc<Self>, incoming: Incoming<BoxStream>, is_place: bool) -> io::Result<()> {
         let until = Instant::now() + self.links.handshake_timeout;
         let (mut peer, mut stream) = timeout_at(until, incoming.finish()).await??;
         peer.transport = TRANSPORT;

@@ -163,12 +163,7 @@ impl<L: Listener> AcceptLoop<L> {
     }
 }
 
-async fn serve(
-    http: Arc<HttpServer>,
-    incoming: Incoming<BoxStream>,
-    is_place: bool,
-    _held: OwnedSemaphorePermit,
-) {
+async fn serve(http: Arc<HttpServer>, incoming: Incoming<BoxStream>, is_place: bool, _held: OwnedSemaphorePermit) {
     let peer = incoming.peer().clone();
     if let Err(error) = http.serve(incoming, is_place).await {
         tracing::debug!(%peer, %error, "an HTTP/2 connection failed");

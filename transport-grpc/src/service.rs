@@ -56,12 +56,7 @@ impl Services {
     }
 
     /// Answers a request. Calls `leave` if the client should connect elsewhere.
-    pub(crate) async fn answer(
-        &self,
-        peer: Peer,
-        mut request: Request<Body>,
-        leave: impl FnOnce(),
-    ) -> Response<Body> {
+    pub(crate) async fn answer(&self, peer: Peer, mut request: Request<Body>, leave: impl FnOnce()) -> Response<Body> {
         if let Some(refusal) = unreadable(&request) {
             return refusal;
         }

@@ -53,7 +53,10 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
         let (stream, peer) = self.0.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(Incoming::ready(Peer::new(TRANSPORT, Some(peer)), TcpStream::new(stream)))
+        Ok(Incoming::ready(
+            Peer::new(TRANSPORT, Some(peer)),
+            TcpStream::new(stream),
+        ))
     }
 }
 

@@ -202,7 +202,9 @@ async fn an_ok_behind_much_else_is_in_time() {
     let (notify, mut notices) = tokio::sync::mpsc::unbounded_channel();
     let connector = TcpConnector::new(server.local_addr().unwrap());
     let (driver, handle) = Driver::new(endpoint);
-    let driver = driver.connect(connector).with_notices(move |notice| notify.send(notice).unwrap());
+    let driver = driver
+        .connect(connector)
+        .with_notices(move |notice| notify.send(notice).unwrap());
     let few = Budgets {
         keys: 1,
         reads: 1,

@@ -15,7 +15,7 @@ use echosphere_core::Machine;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Driver, Handle, Stream};
+use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use tokio::time::{Instant, sleep};
 
@@ -153,8 +153,8 @@ pub(crate) fn cannot_listen(error: io::Error, addr: SocketAddr, flag: &str) -> a
 
 /// Runs a server's driver until a signal, then drains it. `shown` is the drain time in the message to the user, `within` what
 /// the driver gets of it. Returns what is left.
-pub(crate) async fn until_drained<M, C, S>(
-    driver: Driver<M, C, S>,
+pub(crate) async fn until_drained<M, C>(
+    driver: Driver<M, C>,
     handle: Handle<M, C>,
     mut signals: Signals,
     shown: Duration,
@@ -165,7 +165,6 @@ where
     C: Codec<Message = M::Message> + Clone + Send + 'static,
     M::Command: Send,
     M::Notice: 'static,
-    S: Stream,
 {
     let drain = async move {
         signals.next().await;

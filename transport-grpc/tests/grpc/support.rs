@@ -116,7 +116,9 @@ pub(crate) fn ask(
     let (sender, notices) = mpsc::unbounded_channel();
     let grpc = connector(addr);
     let (driver, handle) = Driver::new(endpoint);
-    let driver = driver.connect(grpc).with_notices(move |notice| drop(sender.send(notice)));
+    let driver = driver
+        .connect(grpc)
+        .with_notices(move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
         handle.command(Command::Get { key: 1, stream: want }).await.unwrap();
         drop(handle);

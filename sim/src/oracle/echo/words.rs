@@ -255,7 +255,7 @@ pub(super) fn model_actions<N>(
             Action::Send(id, message) => ModelAction::Send(*id, said(message)?),
             Action::Close(id, reason) => ModelAction::Close(*id, *reason),
             Action::Notify(notice) => ModelAction::Notify(notice),
-            Action::Dial(_) => ModelAction::Dial,
+            Action::Dial(..) => ModelAction::Dial,
             Action::AbandonDial(_) => ModelAction::AbandonDial,
             Action::Finish(id) => return Err(format!("{id:?} is to be finished, which echo never does")),
         });

@@ -294,7 +294,7 @@ impl ClientModel {
     }
 
     fn dial(&mut self, key: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
-        let Some(Action::Dial(token)) = actual.next() else {
+        let Some(Action::Dial(token, _)) = actual.next() else {
             return Err(format!("stream {key} should be connected, and is not dialled"));
         };
         if self.at(Some(Stage::Dialling(*token))).is_some() {
