@@ -293,15 +293,14 @@ async fn a_client_too_many_gets_in_once_there_is_room() {
 async fn clients_take_their_source_addresses_in_turn() {
     use std::net::IpAddr;
 
-    use echosphere_core::DialToken;
     use echosphere_driver::Connector;
 
     let relay = Relay::start(ConnectionConfig::default());
     let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from);
     let connector = TcpConnector::from_addresses(relay.addr, from.to_vec());
     for attempt in 0..4 {
-        let stream = connector.dial(DialToken(attempt << 32)).await.unwrap();
-        assert_eq!(stream.local_addr().unwrap().ip(), from[attempt as usize % 2]);
+        let stream = connector.dial().await.unwrap().1;
+        assert_eq!(stream.socket().local_addr().unwrap().ip(), from[attempt as usize % 2]);
         Peer::over(stream, Framing::Length).close().await;
     }
     relay.finish().await;

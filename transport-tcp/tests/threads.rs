@@ -273,6 +273,6 @@ async fn what_was_open_before_the_threads_is_not_kept_open_by_them() {
 async fn one_connection() -> (ThreadedListener, TcpStream, ThreadedStream) {
     let mut listener = ThreadedListener::bind(localhost(), TWO).unwrap();
     let peer = TcpStream::connect(listener.local_addr()).await.unwrap();
-    let stream = soon(listener.accept()).await.unwrap();
+    let (_, stream) = soon(listener.accept()).await.unwrap().finish().await.unwrap();
     (listener, peer, stream)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use echosphere_core::Machine;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Command, Message};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::{DialToken, Machine};
-use echosphere_driver::{Connector, Driver, Handle};
+use echosphere_driver::{Connector, Driver, Handle, Negotiated, Peer};
 use echosphere_transport_tcp::TcpListener;
 use sim::observe::{ActionOf, EventOf, Observable, Observed};
 use sim::scenario::{LINK, RESPONSE_TIMEOUT};
@@ -147,13 +147,13 @@ struct Dialler {
 impl Connector for Dialler {
     type Stream = TcpStream;
 
-    async fn dial(&self, _: DialToken) -> io::Result<TcpStream> {
+    async fn dial(&self) -> io::Result<Negotiated<TcpStream>> {
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
         if self.resets {
             stream.set_zero_linger()?;
         }
-        Ok(stream)
+        Ok((Peer::new("tcp", None), stream))
     }
 }
 
