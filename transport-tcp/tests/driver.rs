@@ -205,13 +205,13 @@ async fn a_server_needs_no_handle_to_serve() {
 }
 
 #[tokio::test]
-async fn dropping_the_driver_closes_its_sockets() {
+async fn dropping_the_driver_resets_its_sockets() {
     let relay = Relay::start(ConnectionConfig::default());
     let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
     relay.driver.abort();
     assert!(soon(relay.driver).await.unwrap_err().is_cancelled());
     for peer in [&mut originator, &mut holder] {
-        assert_eq!(peer.receive().await, None);
+        assert_eq!(peer.lost().await, ErrorKind::ConnectionReset);
     }
     assert_eq!(relay.handle.inspect(|_| ()).await, Err(Gone));
     TcpListener::bind(relay.addr).expect("the port is free again");
