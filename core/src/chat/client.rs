@@ -164,7 +164,7 @@ impl<R: Rng> Client<R> {
                 if let Some(conn) = conn {
                     session.exchange.pump(now, conn, out);
                 }
-                self.counters.said += 1;
+                self.counters.queued += 1;
             }
             Err(why) => {
                 self.counters.refused += 1;
