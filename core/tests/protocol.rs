@@ -133,7 +133,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             let told = meet(
                 machine,
                 echo::EchoCodec::dialled(echo::MAX_MESSAGE),
-                vec![echo::Command::Send { id: 1, x }],
+                vec![echo::Command::Send { key: 1, x }],
                 server,
             );
             match told.last() {

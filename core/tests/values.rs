@@ -90,14 +90,14 @@ fn a_client_counts_its_commands() {
     let mut actions = Actions::new();
     for id in 0..3 {
         let x = Bytes::from_static(b"x");
-        client.handle(Time::ZERO, Event::Command(Command::Send { id, x }), &mut actions);
+        client.handle(Time::ZERO, Event::Command(Command::Send { key: id, x }), &mut actions);
     }
     assert_eq!((client.counters().commands, client.under_way()), (3, 3));
     assert_eq!(client.counters().attempts, 3);
 
     client.handle(Time::ZERO, Event::Drain, &mut actions);
     let x = Bytes::from_static(b"too late");
-    client.handle(Time::ZERO, Event::Command(Command::Send { id: 3, x }), &mut actions);
+    client.handle(Time::ZERO, Event::Command(Command::Send { key: 3, x }), &mut actions);
     assert_eq!((client.counters().gave_up, client.under_way()), (4, 0));
 }
 

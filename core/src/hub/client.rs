@@ -312,8 +312,11 @@ impl<R: Rng> Client<R> {
             self.counters.unanswered += 1;
             out.push(Action::Notify(Notice::Unanswered { session, ask }));
         }
-        let why = failure;
-        out.push(Action::Notify(Notice::Retrying { session, why, after }));
+        out.push(Action::Notify(Notice::Retrying {
+            session,
+            failure,
+            after,
+        }));
     }
 
     /// Removes a session and sends its remaining notices.

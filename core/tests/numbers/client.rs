@@ -102,7 +102,14 @@ fn number(place: u32, number: u64) -> Action<Message, Notice> {
 
 fn pause(actions: &[Action<Message, Notice>]) -> (Duration, Failure) {
     match actions {
-        [.., Action::Notify(Notice::Retrying { key: KEY, why, after })] => (*after, why.clone()),
+        [
+            ..,
+            Action::Notify(Notice::Retrying {
+                key: KEY,
+                failure: why,
+                after,
+            }),
+        ] => (*after, why.clone()),
         other => panic!("{other:?}"),
     }
 }

@@ -92,7 +92,7 @@ fn host_client(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
             let connector = Connector::new(SERVER, sound());
             let (driver, handle) = Driver::dial(Endpoint::new(machine, codec, LINK), connector, drop);
             let x = Bytes::from(vec![b'x'; x]);
-            handle.command(Command::Send { id: 1, x }).await?;
+            handle.command(Command::Send { key: 1, x }).await?;
             driver.run().await;
             Ok(())
         }
