@@ -167,7 +167,7 @@ async fn a_command_that_was_taken_is_answered_even_when_draining() {
     dialler.handle.drain(LONG).await.unwrap();
     dialler.send(5, "too late").await;
     let gave_up = Notice::GaveUp {
-        id: 5,
+        key: 5,
         failure: Failure::ShuttingDown,
         attempts: 0,
     };
@@ -251,7 +251,7 @@ async fn a_refused_dial_is_tried_again_until_a_server_appears() {
     dialler.send(0, "is anybody there?").await;
     for _ in 0..3 {
         match dialler.notice().await {
-            Notice::Retrying { id: 0, failure, .. } => assert_eq!(failure, Failure::Dial(DialError::Refused)),
+            Notice::Retrying { key: 0, failure, .. } => assert_eq!(failure, Failure::Dial(DialError::Refused)),
             other => panic!("{other:?}"),
         }
     }
@@ -279,7 +279,7 @@ async fn a_client_too_many_gets_in_once_there_is_room() {
     let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
     dialler.send(0, "let me in").await;
     for _ in 0..3 {
-        assert!(matches!(dialler.notice().await, Notice::Retrying { id: 0, .. }));
+        assert!(matches!(dialler.notice().await, Notice::Retrying { key: 0, .. }));
     }
     peer.close().await;
     dialler.acknowledged(1).await;

@@ -49,7 +49,7 @@ async fn run(case: &Case) -> Option<Outcome> {
     };
     let (client, handle) = dial(case, place.to, &log);
     let x = Bytes::from(vec![b'x'; case.x]);
-    handle.command(Command::Send { id: 1, x }).await.unwrap();
+    handle.command(Command::Send { key: 1, x }).await.unwrap();
 
     let dies = match (case.blow, &server) {
         (Blow::ClientDies | Blow::ClientResets, _) => Some(&client),
