@@ -40,7 +40,7 @@ fn by_length_as_the_client() {
     client.feed(&hex("00 00 00 05 6f 6b 20 68 69"));
     assert!(matches!(
         Effects::of(&mut client.endpoint).notices[..],
-        [Notice::Acknowledged { id: 1, .. }]
+        [Notice::Acknowledged { key: 1, .. }]
     ));
     assert_eq!(client.endpoint.socket_action(client.conn()), SocketAction::Shutdown);
     client.end();
@@ -93,7 +93,7 @@ fn a_client_decodes_a_final_error_in_a_line() {
     client.feed(b"error full come back later\n");
     assert!(matches!(
         Effects::of(&mut client.endpoint).notices[..],
-        [Notice::Retrying { id: 1, .. }]
+        [Notice::Retrying { key: 1, .. }]
     ));
     // The client stays in its own framing.
     assert_eq!(client.written(), [frame(""), frame("message hi")].concat());

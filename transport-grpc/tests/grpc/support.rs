@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::DialError;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{
     Client, ClientConfig, Command, Failure, Message, Notice, Server, ServerConfig, StreamSpec, Uuid,
 };
 use echosphere_core::wire::{Codec, Decoded, Outbox};
-use echosphere_core::{DialError, DialToken};
 use echosphere_driver::{Connector, Driver, Handle, Listener, Stream};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
@@ -161,7 +161,7 @@ pub(crate) async fn dial_error(addr: SocketAddr) -> DialError {
     running.abort();
     match first {
         Notice::Retrying {
-            why: Failure::Dial(error),
+            failure: Failure::Dial(error),
             ..
         } => error,
         other => panic!("{other:?}"),
@@ -206,7 +206,7 @@ pub(crate) fn replies(bytes: &[u8]) -> Vec<Message> {
 /// A call of our own client's, whose messages are sent by hand.
 pub(crate) async fn call(addr: SocketAddr) -> GrpcStream {
     let grpc = connector(addr);
-    grpc.dial(DialToken(1)).await.unwrap()
+    grpc.dial().await.unwrap().1
 }
 
 /// A client of tonic's.
