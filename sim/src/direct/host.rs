@@ -352,7 +352,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if known && arrival == Arrival::Fin {
             if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
-                socket.spoken.finished = true;
+                socket.spoken.finished = Some(now);
             }
             self.check_all_heard(net, index);
         }

@@ -28,6 +28,7 @@ use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
+use crate::oracle::silence::SILENCE;
 
 mod clients;
 mod draws;
@@ -132,6 +133,18 @@ impl System for Numbers {
 
     fn patience(&self) -> Duration {
         workload::patience(self)
+    }
+
+    fn silence(&self) -> Duration {
+        if self.server.period >= SILENCE {
+            self.server.period
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn is_roomy(&self) -> bool {
+        [self.max_backlog, self.max_partial_bytes, self.max_connections] == [None; 3] && self.lines.is_empty()
     }
 
     fn keeps_open_after_fin() -> bool {
