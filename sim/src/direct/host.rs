@@ -77,7 +77,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     endpoint: Option<Endpoint<Observed<M, Observer<M>>, C>>,
     effects: Effects<M::Notice>,
     sockets: Vec<Option<Socket>>,
-    /// How many of them there are, and the most that there were at once.
+    /// How many of them there are, and the most that there were at once in the present life.
     open: usize,
     most_open: usize,
     dials: BTreeMap<DialToken, usize>,
@@ -172,6 +172,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.view = SharedView::default();
         self.typing = speech.typing;
         self.refused = 0;
+        self.most_open = 0;
         self.halves.clear();
         let observer = listening(SharedView::clone(&self.view), speech, observer);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, observer), codec, link));

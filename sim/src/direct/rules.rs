@@ -286,17 +286,11 @@ impl Spoken {
             && now.since(self.said) <= link.keepalive_interval
     }
 
-    /// Whether a connection may end for this reason though nothing goes wrong. A peer that has sent FIN breaks the connection
-    /// off after its linger time if the server still sends (PROTOCOL.md, The end). FIN may take longer than the reset.
-    pub(super) fn is_calm_end(&self, now: Time, reason: CloseReason, lines: bool, link: &ConnectionConfig) -> bool {
-        match reason {
-            CloseReason::PeerClosed | CloseReason::Finished => true,
-            CloseReason::IdleTimeout => lines,
-            CloseReason::Reset => self
-                .finished
-                .is_some_and(|finished| now.since(finished) + LATENCY_MAX >= link.linger),
-            _ => false,
-        }
+    /// Whether the peer may break the connection off though nothing goes wrong: it has sent FIN, and its linger time is over
+    /// while this side still sends (PROTOCOL.md, The end). FIN may take longer than the reset.
+    pub(super) fn may_be_broken_off(&self, now: Time, link: &ConnectionConfig) -> bool {
+        self.finished
+            .is_some_and(|finished| now.since(finished) + LATENCY_MAX >= link.linger)
     }
 
     /// Checks that a connection is not kept beyond its idle or handshake time-out. `met`: its machine has known it.

@@ -248,7 +248,7 @@ impl Hub {
         for _ in 0..3 {
             let session = dice.below(users);
             let host = planned[session].host();
-            // UserIds are given in the order in which users connect, so that these are others in each run.
+            // User ids are given in the order in which users connect, so each run relays to other users.
             let to: UserIds = (0..dice.among(65, MAX_RECEIVERS))
                 .map(|place| 1 + (place % users) as u64)
                 .collect();
