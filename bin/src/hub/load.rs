@@ -26,8 +26,12 @@ use crate::limits::OTHER_FILES;
 use crate::net::Address;
 use crate::server::{LinkBounds, OwnServer};
 use crate::signals::Signals;
+use crate::stderr::status;
 use crate::values::{count, in_memory, size, thousands, time_out, yes_or_no};
 use crate::{limits, progress, seed, sources, verdict};
+
+/// The time for users to finish at the end.
+const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -183,7 +187,11 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
-    handle.drain(Duration::from_secs(5)).await?;
+    if interrupted {
+        status!("interrupted: users have 5 s to finish (Ctrl-C again ends at once)");
+        tokio::spawn(signals.end_at_next());
+    }
+    handle.drain(DRAIN).await?;
     running.await?;
     bar.finish_and_clear();
 
