@@ -2,7 +2,6 @@
 
 mod tally;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -153,11 +152,10 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let tally = Arc::new(Mutex::new(Tally::new(plan, remote, rng, commands)?));
     let noted = Arc::clone(&tally);
     let notify = move |notice: Notice| locked(&noted).note(notice);
-    let from = match to {
-        SocketAddr::V4(to) if to.ip().is_loopback() => {
-            sources::loopback(args.users.into(), limits::ports(), seed::draw()?)
-        }
-        _ => Vec::new(),
+    let from = if sources::is_loopback(to) {
+        sources::loopback(args.users.into(), limits::ports(), seed::draw()?)
+    } else {
+        Vec::new()
     };
     let (driver, handle) = Driver::dial(users, TcpConnector::from_addresses(to, from), notify);
     let running = tokio::spawn(driver.run());
@@ -174,9 +172,6 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
         }
         while let Some(command) = asked.recv().await {
             handle.command(command).await?;
-            if locked(&tally).is_done() {
-                break;
-            }
         }
         anyhow::Ok(())
     };

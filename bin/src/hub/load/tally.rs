@@ -110,10 +110,6 @@ impl Tally {
         self.delivered
     }
 
-    pub(super) const fn is_done(&self) -> bool {
-        self.commands.is_none()
-    }
-
     pub(super) fn note(&mut self, notice: Notice) {
         match notice {
             Notice::Connected { session } => self.ask(session, Request::Identity),

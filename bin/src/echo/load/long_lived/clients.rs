@@ -32,7 +32,6 @@ const FINISHING: Duration = Duration::from_secs(10);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Results {
     pub(super) opened: u64,
-    pub(super) dials_failed: u64,
     pub(super) sent: u64,
     pub(super) never_sent: u64,
     pub(super) acknowledged: u64,
@@ -70,7 +69,7 @@ impl Clients {
     /// Starts to open connections, with a new random `run` in `config`.
     pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
         let run = seed::draw()?;
-        let from = if to.ip().is_loopback() && to.is_ipv4() {
+        let from = if sources::is_loopback(to) {
             sources::loopback(config.connections.into(), limits::ports(), run)
         } else {
             Vec::new()
@@ -135,7 +134,6 @@ impl Clients {
         let counts = endpoint.machine().counts().clone();
         Ok(Results {
             opened: counts.opened.into(),
-            dials_failed: counts.dials_failed.into(),
             sent: counts.sent,
             never_sent: counts.never_sent,
             acknowledged: counts.acknowledged,

@@ -28,7 +28,7 @@ use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
 use crate::values::{count, counted, thousands, time_out, yes_or_no};
-use crate::{limits, output, progress, verdict};
+use crate::{limits, output, progress, sources, verdict};
 
 /// Options of long-lived connections.
 #[derive(Clone, Debug, clap::Args)]
@@ -139,7 +139,7 @@ impl LongLivedArgs {
             shards: self.shards,
             own_server: elsewhere.is_none(),
             max_connections: common.bounds.max_connections() as u64,
-            loopback: elsewhere.is_none_or(|to| to.is_ipv4() && to.ip().is_loopback()),
+            loopback: elsewhere.is_none_or(sources::is_loopback),
             ports: limits::ports(),
         };
         let connections = fit.check(self.connections)?;
