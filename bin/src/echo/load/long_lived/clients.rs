@@ -334,6 +334,8 @@ mod tests {
             done = clients.done() => done.unwrap(),
             () = ready(()) => panic!("the last ok has arrived"),
         }
+        // The driver ends with its last handle.
+        drop(counter);
         assert_eq!(clients.close().await.unwrap().acknowledged, 1);
         assert!(server.finish().await.unwrap().unwrap().zero);
     }
