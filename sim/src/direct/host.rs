@@ -243,6 +243,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 net.die(index);
             } else if mem::take(&mut net.conns[index].negotiating) {
                 net.answer(index, false);
+                continue;
             } else if !net.conns[index].ends[role as usize].fin_sent {
                 if net.decisions.chance(0.5) {
                     net.finish(index, role);
@@ -411,7 +412,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         end.id = None;
         if mem::take(&mut conn.negotiating) {
             net.answer(index, false);
-        } else if !conn.ends[self.role as usize].fin_sent {
+            return;
+        }
+        if !end.fin_sent {
             net.reset(index, self.role);
         }
         net.forget_if_over(index);

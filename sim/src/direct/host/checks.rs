@@ -167,7 +167,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// A socket is let go of. That breaks its connection off, unless it had finished, or its peer has broken it off; it may, if what
     /// was to be written before the end could not be.
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
-        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
+        let conn = &net.conns[socket.index];
+        let finished = conn.ends[self.role as usize].fin_sent || conn.negotiating;
         if !finished && !socket.stuck && !socket.slow {
             self.check(Err(format!("{:?} was reset instead of closed cleanly", socket.id)));
         }
