@@ -76,7 +76,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// None while it is down.
     endpoint: Option<Endpoint<Observed<M, Observer<M>>, C>>,
     sockets: Vec<Option<Socket>>,
-    /// How many of them there are, and the most that there were at once.
+    /// How many of them there are, and the most that there were at once in the present life.
     open: usize,
     most_open: usize,
     dials: BTreeMap<DialToken, usize>,
@@ -170,6 +170,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.view = SharedView::default();
         self.typing = speech.typing;
         self.refused = 0;
+        self.most_open = 0;
         self.halves.clear();
         let observer = listening(SharedView::clone(&self.view), speech, observer);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, observer), codec, link));
@@ -240,6 +241,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.conns[index].ends[role as usize].crashed = true;
             if unnoticed {
                 net.die(index);
+            } else if mem::take(&mut net.conns[index].negotiating) {
+                net.answer(index, false);
             } else if !net.conns[index].ends[role as usize].fin_sent {
                 if net.decisions.chance(0.5) {
                     net.finish(index, role);
@@ -339,17 +342,18 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             self.check_partial(net, now, id, arrival == Arrival::Fin || whole > 0);
         }
         self.check_ended(net, now, Some((id, known, arrival)));
-        if !known
-            && self.view.borrow().knows(id)
-            && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut)
-        {
+        let met = !known && self.view.borrow().knows(id);
+        if met {
+            self.check_principal(net, index, id);
+        }
+        if met && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
             // Before its peer had sent anything, nothing was to be sent to it.
             socket.spoken.said = now;
             socket.met = true;
         }
         if known && arrival == Arrival::Fin {
             if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
-                socket.spoken.finished = true;
+                socket.spoken.finished = Some(now);
             }
             self.check_all_heard(net, index);
         }
@@ -402,9 +406,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let index = socket.index;
         self.check_released(net, &socket);
         self.open -= 1;
-        let end = &mut net.conns[index].ends[self.role as usize];
+        let conn = &mut net.conns[index];
+        let end = &mut conn.ends[self.role as usize];
         end.id = None;
-        if !end.fin_sent {
+        if mem::take(&mut conn.negotiating) {
+            net.answer(index, false);
+        } else if !conn.ends[self.role as usize].fin_sent {
             net.reset(index, self.role);
         }
         net.forget_if_over(index);
@@ -424,6 +431,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         };
         let index = *index;
         *stuck = false;
+        if net.conns[index].negotiating {
+            // Nothing can be sent to the peer yet.
+            if endpoint.socket_action(id) != SocketAction::Nothing {
+                endpoint.failed(now, id);
+            }
+            return;
+        }
         loop {
             match endpoint.socket_action(id) {
                 SocketAction::Nothing => return,
