@@ -1,6 +1,6 @@
 //! Checks a host's sockets against the rules of connections.
 
-use echosphere_core::wire::{Codec, ErrorCode, Framing};
+use echosphere_core::wire::{Codec, ErrorCode};
 use echosphere_core::{CloseReason, ConnId, Time};
 
 use super::{Host, Socket};
@@ -119,7 +119,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether whatever it dials is spoken to in lines.
     fn types(&self) -> bool {
         let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec());
-        codec.and_then(Codec::framing) == Some(Framing::Lines)
+        codec.is_some_and(Codec::is_text)
     }
 
     /// Checks that the machine receives all that the other side's machine sent, in order; and
