@@ -93,6 +93,14 @@ impl Chop {
             stall: if dice.chance(0.5) { dice.scaled(0.01, 0.3) } else { 0.0 },
             segment,
             vectored: dice.chance(0.7),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what a transport on top of another does: it keeps what is written until a flush, and negotiates.
+    #[must_use]
+    pub fn layered(self, dice: &mut Dice) -> Self {
+        Self {
             buffer: match dice.below(5) {
                 0 => 256 << dice.below(6),
                 1 => 64 * 1024,
@@ -100,6 +108,7 @@ impl Chop {
             },
             negotiation: if dice.chance(0.3) { dice.scaled(0.05, 1.0) } else { 0.0 },
             failed_negotiation: if dice.chance(0.5) { dice.scaled(0.01, 0.3) } else { 0.0 },
+            ..self
         }
     }
 }

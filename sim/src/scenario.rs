@@ -142,6 +142,7 @@ impl Scenario {
         scenario.ticks = dice.chance(0.5).then(|| dice.millis(10, 200));
         scenario.faults.extend(draw_pauses(&mut dice, hosts, safety));
         scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario.chop = scenario.chop.layered(&mut dice);
         scenario
     }
 }

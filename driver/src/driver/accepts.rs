@@ -7,7 +7,7 @@ use echosphere_core::Machine;
 use echosphere_core::wire::{Codec, Outbox, WireError};
 use tokio::io::AsyncWrite;
 
-use super::connections::Channel;
+use super::connections::{ACCEPTED, Channel};
 use super::{Boxed, Driver};
 use crate::accepting::AcceptErrors;
 use crate::net::{BoxStream, Incoming, Listener};
@@ -103,7 +103,7 @@ where
                     Ok((peer, stream)) => (peer, Channel::Open(stream)),
                     Err((peer, negotiation)) => (peer, Channel::Negotiating(negotiation)),
                 };
-                self.insert(id, peer, channel);
+                self.insert(id, peer, channel, ACCEPTED);
             }
             Err(refusal) => {
                 if let Some(left_out) = self.refusals.due() {

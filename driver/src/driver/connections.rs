@@ -16,6 +16,10 @@ use super::{Driver, DriverKey};
 use crate::net::{BoxStream, Negotiation, Peer};
 use crate::write::poll_write;
 
+/// The log message of a connection that was accepted, or made.
+pub(super) const ACCEPTED: &str = "connection accepted";
+pub(super) const CONNECTED: &str = "connected";
+
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -42,9 +46,9 @@ impl OpenConnection {
         tracing::info!(conn = ?id, %peer, transport = peer.transport, reason = reason.name(), told, "connection closed");
     }
 
-    fn log_begin(&self) {
+    fn log_begin(&self, message: &'static str) {
         let (id, peer) = (self.id, &self.peer);
-        tracing::info!(conn = ?id, %peer, transport = peer.transport, "connection accepted");
+        tracing::info!(conn = ?id, %peer, transport = peer.transport, "{message}");
     }
 
     /// Writes everything that the stream has buffered.
@@ -65,7 +69,8 @@ where
     C: Codec<Message = M::Message> + Clone,
     M::Notice: 'static,
 {
-    pub(super) fn insert(&mut self, id: ConnId, peer: Peer, channel: Channel) {
+    /// `begin` is the message that is logged when the stream is open.
+    pub(super) fn insert(&mut self, id: ConnId, peer: Peer, channel: Channel, begin: &'static str) {
         let slot = id.slot as usize;
         if slot >= self.conns.len() {
             self.conns.resize_with(slot + 1, || None);
@@ -73,7 +78,7 @@ where
         let waker = Waker::from(self.ready.waker(DriverKey::Conn(id.slot)));
         // Data may have arrived, and no waker is registered with the stream yet.
         waker.wake_by_ref();
-        self.conns[slot] = Some(OpenConnection {
+        let conn = self.conns[slot].insert(OpenConnection {
             id,
             peer,
             channel,
@@ -82,6 +87,9 @@ where
             write_blocked: false,
             unflushed: false,
         });
+        if let Channel::Open(_) = conn.channel {
+            conn.log_begin(begin);
+        }
     }
 
     /// Reads a connection that is ready, or continues its negotiation. `false` if there may be more to read.
@@ -102,7 +110,7 @@ where
                         self.endpoint.negotiated(conn.id, principal.clone());
                     }
                     (conn.peer, conn.channel) = (peer, Channel::Open(stream));
-                    conn.log_begin();
+                    conn.log_begin(ACCEPTED);
                 }
                 Err(error) => {
                     if let Some(left_out) = self.failures.due() {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use echosphere_core::wire::Codec;
 use echosphere_core::{DialError, DialTarget, DialToken, Machine, Time};
 
-use super::connections::Channel;
+use super::connections::{CONNECTED, Channel};
 use super::{Boxed, Driver, DriverKey};
 use crate::net::{BoxStream, Connector, Negotiated, OtherProtocol};
 
@@ -87,8 +87,7 @@ where
                 let codec = self.diallers[target.0 as usize].codec.clone();
                 let principal = peer.principal.clone();
                 if let Some(id) = self.endpoint.dialled_with_codec(now, token, codec, principal) {
-                    tracing::info!(conn = ?id, %peer, transport = peer.transport, "connected");
-                    self.insert(id, peer, Channel::Open(stream));
+                    self.insert(id, peer, Channel::Open(stream), CONNECTED);
                 }
                 false
             }

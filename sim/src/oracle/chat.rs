@@ -158,6 +158,11 @@ impl System for Chat {
         }
     }
 
+    /// Its server keeps the connection of a client that has finished while its caller has not read everything.
+    fn keeps_open_after_fin() -> bool {
+        true
+    }
+
     fn rates(&self, rates: Rates) -> Rates {
         // One at a time talks, so few segments are under way; and a greeting must be late to be overtaken.
         Rates {
