@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use crate::pty::Terminal;
-use crate::support::Serving;
+use crate::support::{Serving, stdout};
 
 /// A chat at a terminal with a server.
 fn chat(name: &'static str) -> (Serving, Terminal) {
@@ -25,6 +25,7 @@ fn hub(name: &'static str) -> (Serving, Terminal) {
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
+const CTRL_L: &str = "\u{c}";
 const CTRL_Z: &str = "\u{1a}";
 
 #[test]
@@ -226,4 +227,67 @@ fn lines_are_broken_between_words() {
     }
     let help = "Enter sends, Alt-Enter starts a new line,\r\n  and Ctrl-D leaves.";
     assert!(terminal.shown.contains(help), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_terminal_of_another_width_is_drawn_anew() {
+    let (_serving, mut terminal) = chat("prompt-resized");
+    terminal.type_in(&format!("{}y", "x".repeat(99)));
+    terminal.until("y");
+    // The terminal has wrapped the text from two rows into three.
+    terminal.resize(40);
+    let erased = terminal.until("> x");
+    assert!(erased.ends_with("\u{1b}[2A\r\u{1b}[J> x"), "{erased:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
+
+#[test]
+fn a_screen_is_cleared_and_the_prompt_stays() {
+    let (_serving, mut terminal) = chat("prompt-cleared");
+    terminal.type_in("abc");
+    terminal.until("abc");
+    terminal.type_in(CTRL_L);
+    terminal.until("\u{1b}[H\u{1b}[2J");
+    // Nothing is left to be erased.
+    assert_eq!(terminal.until("> abc"), "> abc");
+    terminal.type_in("d");
+    let shown = terminal.until("abcd");
+    assert!(shown.contains("\u{1b}[J> abcd"), "{shown:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
+
+#[test]
+fn a_message_to_nobody_is_refused_and_fails_nothing() {
+    let mut server = Terminal::run("prompt-nobody-there", &["chat", "serve", "--listen", "127.0.0.1:0"]);
+    server.until("listening on ");
+    server.until("> ");
+    server.type_in("hello?\r");
+    server.until("✗ not sent: no peer is connected");
+    server.until("> ");
+    server.type_in(CTRL_D);
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn with_reconnect_a_chat_begins_again_when_its_server_has_restarted() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let serving = Serving::start("chat", "prompt-again", &[]);
+        let addr = serving.addr.clone();
+        let mut terminal = Terminal::run("prompt-again", &["chat", "connect", &addr, "--reconnect"]);
+        terminal.until("● connected");
+        terminal.until_prompt();
+        serving.signal(signal);
+        serving.wait();
+        let mut serving = Serving::start("chat", "prompt-again", &["--listen", &addr]);
+        terminal.until("● connected\r\n");
+        terminal.until("> ");
+        terminal.type_in("still there?\r");
+        terminal.until("✓ ");
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.end(), Some(0), "{signal:?}");
+        serving.child.kill().unwrap();
+        assert_eq!(stdout(&serving.wait()), "still there?\n", "{signal:?}");
+    }
 }
