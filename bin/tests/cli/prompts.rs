@@ -34,6 +34,7 @@ fn a_prompt_that_its_user_leaves() {
         let (_serving, mut terminal) = chat("prompt-chat-left");
         terminal.type_in(keys);
         assert_eq!(terminal.end(), Some(code), "chat, {keys:?}");
+        assert!(terminal.shown.contains("○ the chat has ended"), "{:?}", terminal.shown);
         let (_serving, mut terminal) = hub("prompt-hub-left");
         terminal.type_in(keys);
         assert_eq!(terminal.end(), Some(code), "hub, {keys:?}");
@@ -107,6 +108,8 @@ fn a_prompt_whose_server_ends_or_is_killed() {
         serving.wait();
         assert_eq!(terminal.end(), Some(1), "{signal:?}");
         assert!(terminal.shown.contains(why), "{:?}", terminal.shown);
+        // Without --reconnect it does not try again.
+        assert_eq!(terminal.shown.matches("○ ").count(), 1, "{:?}", terminal.shown);
     }
 }
 
@@ -144,6 +147,8 @@ fn a_prompt_that_is_stopped_and_goes_on() {
     terminal.until("ident");
     let pid = Pid::from_child(&terminal.child);
     terminal.type_in(CTRL_Z);
+    // Its rows go, and what others print begins there.
+    terminal.until("\r\u{1b}[J\u{1b}[?2004l");
     let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
     assert!(status.stopped() && terminal.is_as_before());
     terminal.signal(Signal::CONT);
@@ -289,5 +294,62 @@ fn with_reconnect_a_chat_begins_again_when_its_server_has_restarted() {
         assert_eq!(terminal.end(), Some(0), "{signal:?}");
         serving.child.kill().unwrap();
         assert_eq!(stdout(&serving.wait()), "still there?\n", "{signal:?}");
+    }
+}
+
+#[test]
+fn a_prompt_of_a_wide_terminal_shows_the_round_trips() {
+    let serving = Serving::start("chat", "prompt-width", &[]);
+    for (columns, shows) in [(50, true), (49, false)] {
+        let args = ["chat", "connect", &serving.addr];
+        let mut terminal = Terminal::run_at("prompt-width", &args, columns);
+        terminal.until("● connected");
+        terminal.until("> ");
+        terminal.type_in("x\r");
+        terminal.until("✓ ");
+        let shown = terminal.until("> ");
+        // Three figures, and the prompt.
+        assert_eq!(
+            shown.matches('/').count() == 2 && shown.ends_with(" ms > "),
+            shows,
+            "{shown:?}"
+        );
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.end(), Some(0));
+    }
+}
+
+#[test]
+fn of_several_messages_on_their_way_each_outcome_names_its_own() {
+    let (serving, mut terminal) = chat("prompt-several");
+    serving.signal(Signal::STOP);
+    for text in ["first", "second"] {
+        terminal.type_in(&format!("{text}\r"));
+        terminal.until(text);
+        terminal.until("\r\u{1b}[2C");
+    }
+    serving.signal(Signal::CONT);
+    let shown = terminal.until(" · first\r\n");
+    assert!(shown.contains("✓ "), "{shown:?}");
+    terminal.until("✓ ");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    assert!(!terminal.shown.contains(" · second"), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_user_of_a_hub_that_has_restarted_goes_on_at_the_same_prompt() {
+    let (serving, mut terminal) = hub("prompt-hub-again");
+    let addr = serving.addr.clone();
+    serving.signal(Signal::KILL);
+    serving.wait();
+    let _serving = Serving::start("hub", "prompt-hub-again", &["--listen", &addr]);
+    terminal.until("you are user 1");
+    terminal.type_in("list\r");
+    terminal.until("no other users are connected");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    for hint in [("type help", 1), ("type the message", 0)] {
+        assert_eq!(terminal.shown.matches(hint.0).count(), hint.1, "{:?}", terminal.shown);
     }
 }

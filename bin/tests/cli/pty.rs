@@ -46,6 +46,10 @@ impl Terminal {
         let path = std::ffi::OsStr::from_bytes(path.as_bytes());
         let slave = OpenOptions::new().read(true).write(true).open(path).unwrap();
         tcsetwinsize(&slave, size(columns)).unwrap();
+        // Some terminals change what is typed, which a prompt turns off.
+        let mut changes = tcgetattr(&slave).unwrap();
+        changes.input_modes |= InputModes::INLCR | InputModes::ISTRIP;
+        tcsetattr(&slave, OptionalActions::Now, &changes).unwrap();
         let modes = modes(&slave);
         let program = echosphere(name, args);
         // So that it is the terminal of a session, whose keys make signals.
