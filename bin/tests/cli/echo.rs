@@ -433,6 +433,7 @@ fn connections_are_shared_among_processes_whatever_their_numbers() {
         assert_eq!(json(&output)["opened"], connections, "{args}");
         let noun = if connections == 1 { "connection" } else { "connections" };
         assert!(text.contains(&format!("{connections} {noun} open")), "{args}: {text}");
+        assert!(!text.contains("no ok"), "{args}: {text}");
     }
 }
 

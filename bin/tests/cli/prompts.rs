@@ -353,3 +353,18 @@ fn a_user_of_a_hub_that_has_restarted_goes_on_at_the_same_prompt() {
         assert_eq!(terminal.shown.matches(hint.0).count(), hint.1, "{:?}", terminal.shown);
     }
 }
+
+#[test]
+fn log_lines_stand_above_a_prompt() {
+    let serving = Serving::start("hub", "prompt-log", &[]);
+    let mut terminal = Terminal::run("prompt-log", &["-v", "hub", "connect", "--to", &serving.addr]);
+    terminal.until("you are user 1");
+    terminal.until("> ");
+    serving.signal(Signal::KILL);
+    serving.wait();
+    let shown = terminal.until("connection closed");
+    let row = shown.rsplit('\n').next().unwrap();
+    assert!(row.contains("\r\u{1b}[J"), "the prompt is erased first: {shown:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
