@@ -178,11 +178,7 @@ where
             }
         }
     };
-    if printer.is_over() {
-        client.finish().await?;
-    } else {
-        client.abort();
-    }
+    client.finish().await?;
     Ok(code)
 }
 

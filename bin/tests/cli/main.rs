@@ -17,5 +17,6 @@ mod progress;
 mod prompts;
 mod pty;
 mod settings;
+mod shards;
 mod stderr;
 mod support;
