@@ -269,6 +269,12 @@ mod tests {
             from = *up_to;
         }
         assert!(from > 3_000.0 && histogram[0].count > 0, "{histogram:?}");
+        assert!(histogram[0].up_to < 6.0, "it begins at the least: {histogram:?}");
+        let nanos = |bar: &Bar| (bar.up_to * 1e3) as u64;
+        assert!(
+            histogram.iter().all(|bar| nanos(bar).is_power_of_two()),
+            "{histogram:?}"
+        );
     }
 
     #[test]

@@ -31,3 +31,15 @@ pub(crate) fn ports() -> u64 {
     });
     ends.map_or(DEFAULT_PORTS, |(first, last)| last.saturating_sub(first) + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_the_ports_that_the_kernel_states() {
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let ends: Vec<u64> = range.split_whitespace().map(|end| end.parse().unwrap()).collect();
+        assert_eq!((ends[0]..=ends[1]).count() as u64, ports());
+    }
+}

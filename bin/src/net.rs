@@ -160,6 +160,8 @@ mod tests {
             "[x]:1",
             "[::1:1",
             "http://a:1",
+            "://a:1",
+            "/run/socket:1",
             "a b:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");

@@ -273,3 +273,32 @@ fn a_chat_takes_its_address_as_an_argument_or_as_an_option() {
         assert_eq!(to(line).as_deref(), expected, "{line}");
     }
 }
+
+#[test]
+fn the_bounds_of_a_chat_reach_both_its_sides() {
+    let system = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().system;
+    let line = |command: &str| format!("echosphere chat {command} --window 53B");
+    let System::Chat(args) = system(&line("connect")) else {
+        panic!("a chat");
+    };
+    let Some(chat::Command::Connect(connect)) = args.command else {
+        panic!("a client");
+    };
+    assert_eq!(connect.client().exchange.window, 53);
+    let System::Chat(args) = system(&line("serve")) else {
+        panic!("a chat");
+    };
+    let Some(chat::Command::Serve(serve)) = args.command else {
+        panic!("a server");
+    };
+    assert_eq!(serve.server().exchange.window, 53);
+    assert_eq!(serve.bounds.links().unwrap().max_connections, 64);
+    let System::Chat(args) = system(&line("ping")) else {
+        panic!("a chat");
+    };
+    let Some(chat::Command::Ping(ping)) = args.command else {
+        panic!("a ping");
+    };
+    assert_eq!(ping.client().exchange.window, 53);
+    assert_eq!(ping.own_server().exchange.window, 53);
+}

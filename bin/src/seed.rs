@@ -29,3 +29,19 @@ pub(crate) fn bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
 fn no_randomness(error: impl std::error::Error) -> anyhow::Error {
     anyhow!("the system provides no randomness: {error}; set a seed with --seed")
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::*;
+
+    #[test]
+    fn without_a_seed_every_draw_differs() {
+        assert_ne!(bytes::<16>().unwrap(), bytes::<16>().unwrap());
+        let first = |seed| generator(seed).unwrap().next_u64();
+        assert_ne!(first(None), first(None));
+        assert_eq!(first(Some(7)), first(Some(7)));
+        assert_ne!(first(Some(7)), first(Some(8)));
+    }
+}

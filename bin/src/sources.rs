@@ -67,4 +67,19 @@ mod tests {
         }
         assert_eq!(most_loopback(28_232), 30_000_000);
     }
+
+    #[test]
+    fn a_draw_selects_the_network_and_the_addresses_follow_each_other() {
+        let all = |draw, count: u64| loopback(count * PER_ADDRESS, 28_232, draw);
+        for (draw, first) in [
+            (0, [127, 1, 0, 1]),
+            (0x6405, [127, 101, 5, 1]),
+            (0xFDFF, [127, 254, 255, 1]),
+        ] {
+            assert_eq!(all(draw, 1), [IpAddr::from(first)], "{draw:x}");
+        }
+        let many = all(0x6405, 251);
+        assert_eq!(many[249], IpAddr::from([127, 101, 5, 250]));
+        assert_eq!(many[250], IpAddr::from([127, 101, 6, 1]));
+    }
 }

@@ -236,7 +236,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::unknown_target;
+    use super::{filter, unknown_target};
 
     #[test]
     fn a_misspelt_level_is_noticed() {
@@ -252,6 +252,16 @@ mod tests {
         }
         for wrong in ["debgu", "warn,driver=debug"] {
             assert!(unknown_target(wrong).is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_verbose_option_shows_more() {
+        for (verbosity, level) in [(-1, "error"), (1, "info"), (2, "debug"), (3, "trace"), (4, "trace")] {
+            let (filter, trouble) = filter(verbosity);
+            let filter = filter.to_string();
+            assert!(filter.split(',').any(|part| part == level), "{verbosity}: {filter}");
+            assert_eq!(trouble, None);
         }
     }
 }

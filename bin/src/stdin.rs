@@ -127,4 +127,16 @@ mod tests {
         assert_eq!(read(), Some(Some(b"five!".to_vec())));
         assert_eq!(read(), None);
     }
+
+    #[test]
+    fn what_is_sent_has_a_limit_and_is_never_cut() {
+        let zeroes = |most| to_send(None, Some(Path::new("/dev/zero")), most);
+        assert!(zeroes(5).unwrap_err().to_string().contains("the limit is 5 bytes"));
+        assert_eq!(to_send(Some("12345"), None, 5).unwrap(), "12345");
+        to_send(Some("123456"), None, 5).unwrap_err();
+        let this = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stdin.rs"));
+        let length = fs::read(this).unwrap().len();
+        assert_eq!(to_send(None, Some(this), length).unwrap().len(), length);
+        to_send(None, Some(this), length - 1).unwrap_err();
+    }
 }

@@ -254,4 +254,35 @@ mod tests {
             assert!(!wrapped("some words", columns).is_empty());
         }
     }
+
+    #[test]
+    fn a_narrow_terminal_breaks_words_and_indents_little() {
+        for (text, columns, expected) in [
+            ("abcdef", 2, "abc\ndef"),
+            ("abcdef", 4, "abcd\nef"),
+            ("abcdefgh", 5, "abcde\nfgh"),
+            ("abcdefgh", 6, "abcd\n  efgh"),
+            ("    item words", 8, "    item\nwords"),
+            ("    item words", 10, "    item\n    words"),
+        ] {
+            assert_eq!(wrapped(text, columns), expected, "{text:?} at {columns}");
+        }
+    }
+
+    #[test]
+    fn rows_are_drawn_and_erased_from_where_the_cursor_is() {
+        for (rows, cursor, written, erased) in [
+            (&[][..], (0, 0), "", ""),
+            (&["> a"], (0, 0), "> a\r", "\r\x1b[J"),
+            (&["> a"], (0, 3), "> a\r\x1b[3C", "\r\x1b[J"),
+            (&["> a", "b"], (1, 1), "> a\r\nb\r\x1b[1C", "\x1b[1A\r\x1b[J"),
+            (&["> a", "b", "c"], (0, 2), "> a\r\nb\r\nc\x1b[2A\r\x1b[2C", "\r\x1b[J"),
+            (&["> a", "b", "c"], (1, 0), "> a\r\nb\r\nc\x1b[1A\r", "\x1b[1A\r\x1b[J"),
+        ] {
+            let rows = rows.iter().map(|row| (*row).to_owned()).collect();
+            let drawn = Drawn { rows, cursor };
+            assert_eq!(String::from_utf8(drawn.written()).unwrap(), written, "{written:?}");
+            assert_eq!(String::from_utf8(drawn.erased()).unwrap(), erased, "{written:?}");
+        }
+    }
 }

@@ -188,6 +188,7 @@ mod tests {
             ("0..5s", Delay::Uniform(ms(0), ms(5000))),
             ("1..5s", Delay::Uniform(ms(1000), ms(5000))),
             ("10ms..1s", Delay::Uniform(ms(10), ms(1000))),
+            ("2s..2s", Delay::Uniform(ms(2000), ms(2000))),
             ("exp:250ms", Delay::Exponential(ms(250))),
         ] {
             let read: DelayArg = text.parse().expect(text);
@@ -279,5 +280,20 @@ mod tests {
     fn thousands_stand_apart() {
         let texts = [0, 999, 1_000, 123_456, 1_234_567].map(thousands);
         assert_eq!(texts, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_short_duration_has_the_unit_that_fits() {
+        for (nanos, text) in [
+            (0, "0 µs"),
+            (17_400, "17 µs"),
+            (999_000, "999 µs"),
+            (1_000_000, "1.00 ms"),
+            (1_250_000, "1.25 ms"),
+            (1_000_000_000, "1.00 s"),
+            (3_400_000_000, "3.40 s"),
+        ] {
+            assert_eq!(short(Duration::from_nanos(nanos)), text);
+        }
     }
 }

@@ -477,3 +477,21 @@ const fn may_begin_again(failure: Option<&Failure>) -> bool {
         ))
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_the_server_has_forgotten_may_begin_again() {
+        let may = |code| may_begin_again(Some(&Failure::Rejected(code, Bytes::new())));
+        for code in ErrorCode::ALL {
+            let forgotten = matches!(code, ErrorCode::UnknownSession | ErrorCode::ShuttingDown);
+            assert_eq!(may(*code), forgotten, "{code:?}");
+        }
+        for failure in [Failure::TimedOut, Failure::ShuttingDown, Failure::ProtocolViolation] {
+            assert!(!may_begin_again(Some(&failure)), "{failure}");
+        }
+        assert!(!may_begin_again(None));
+    }
+}

@@ -48,5 +48,19 @@ mod tests {
         assert!(shown.ends_with("é… (10,000 bytes)"), "{shown}");
         let shown = for_terminal("🎉".repeat(4001).as_bytes());
         assert!(shown.ends_with("🎉… (16,004 bytes)"), "{shown}");
+        let shown = for_terminal("🎉".repeat(4000).as_bytes());
+        assert!(shown.ends_with("🎉🎉"), "{shown}");
+    }
+
+    #[test]
+    fn a_message_that_is_not_sent_has_its_own_reason() {
+        for (why, text) in [
+            (SendError::NoPeer, "no peer"),
+            (SendError::Leaving, "ending"),
+            (SendError::QueueFull, "16 MiB"),
+            (SendError::TooLong, "longer than 1 MiB"),
+        ] {
+            assert!(unsaid(why).contains(text), "{}", unsaid(why));
+        }
     }
 }

@@ -262,3 +262,14 @@ fn report(args: &Args, trips: &Latencies, bare: Option<&Latencies>) -> anyhow::R
     text += &bars(&trips.histogram());
     output::bytes(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_baseline_has_as_many_round_trips_as_the_ping() {
+        assert_eq!(ping_pong(5, 10).unwrap().count(), 5);
+        assert_eq!(ping_pong(3, 0).unwrap().count(), 3);
+    }
+}

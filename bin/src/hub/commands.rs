@@ -209,6 +209,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_file_is_relayed_as_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let parsed = Commands::default().line(format!("file 2,3 {path}").as_bytes());
+        let body = Bytes::from(fs::read(path).unwrap());
+        let to = [2, 3].into_iter().collect();
+        assert_eq!(parsed.ok(), Some(Parsed::Ask(Request::Relay { to, body })));
+    }
+
     /// The results of these lines and the end of input.
     fn all(lines: &str) -> Vec<Option<Parsed>> {
         let mut commands = Commands::default();

@@ -57,3 +57,55 @@ pub(super) fn receipt_object(sent: u8, unsent: &[(u64, Unsent)]) -> Value {
 pub(super) fn exact(ids: impl Iterator<Item = u64>) -> Value {
     ids.map(output::exactly).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use echosphere_core::wire::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_is_said_to_people_and_to_programs() {
+        let body = Bytes::from_static(b"two\nlines");
+        let unsent = vec![(2, Unsent::Unknown), (3, Unsent::TooSlow), (4, Unsent::Unknown)];
+        for (reply, text, event) in [
+            (
+                Reply::Identity(7),
+                "you are user 7",
+                json!({ "event": "identity", "user_id": "7" }),
+            ),
+            (
+                Reply::List([].into_iter().collect()),
+                "no other users are connected",
+                json!({ "event": "list", "user_ids": [] }),
+            ),
+            (
+                Reply::List([2, 5].into_iter().collect()),
+                "connected: 2,5",
+                json!({ "event": "list", "user_ids": ["2", "5"] }),
+            ),
+            (
+                Reply::Echo(body.clone()),
+                "two\n  lines",
+                json!({ "event": "echo", "bytes": 9, "text": "two\nlines" }),
+            ),
+            (
+                Reply::Relayed { sent: 1, unsent },
+                "relayed to 1 of 4 users; unknown: 2,4; too slow: 3",
+                json!({ "event": "relayed", "sent": 1, "unknown": ["2", "4"], "too_slow": ["3"] }),
+            ),
+            (
+                Reply::Delivery { from: 9, body },
+                "from 9: two\n  lines",
+                json!({ "event": "delivery", "from": "9", "bytes": 9, "text": "two\nlines" }),
+            ),
+        ] {
+            assert_eq!(answer(&reply), text);
+            assert_eq!(answer_event(&reply), event, "{text}");
+        }
+        let error = Reply::Error(ErrorCode::TooManyReceivers, Bytes::from_static(b"at most 255"));
+        assert!(answer(&error).starts_with("error "), "{}", answer(&error));
+        assert!(answer(&error).ends_with(answer_event(&error)["why"].as_str().unwrap()));
+    }
+}

@@ -181,3 +181,15 @@ where
     client.finish().await?;
     Ok(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_gets_a_random_uuid() {
+        let [one, other] = [random_uuid().unwrap(), random_uuid().unwrap()];
+        assert_ne!(one, other);
+        assert_eq!(one.get_version_num(), 4);
+    }
+}

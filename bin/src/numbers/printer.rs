@@ -177,3 +177,24 @@ impl Printer {
         to.unwrap_or_default() + tcp.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_be_repeated_has_the_options_that_differ_from_the_defaults() {
+        for (to, transport, options) in [
+            ("127.0.0.1:1337", Transport::Grpc, ""),
+            ("127.0.0.1:1338", Transport::Grpc, " --to 127.0.0.1:1338"),
+            ("127.0.0.1:1338", Transport::Tcp, " --transport tcp"),
+            ("127.0.0.1:1337", Transport::Tcp, " --to 127.0.0.1:1337 --transport tcp"),
+            ("[::1]:1337", Transport::Grpc, " --to [::1]:1337"),
+        ] {
+            let address: Address = to.parse().unwrap();
+            let stream = StreamSpec::Stateless { n: 1, after: None };
+            let printer = Printer::new(address.or_port(1), transport, stream, false, Duration::ZERO);
+            assert_eq!(printer.server_options(), options, "{to}");
+        }
+    }
+}

@@ -241,3 +241,17 @@ fn endpoint(args: &Args) -> anyhow::Result<ServerEndpoint> {
     let codec = EitherCodec::Left(NumbersCodec::accepted());
     Ok(Endpoint::new(server, codec, args.links()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_a_microsecond_or_more() {
+        assert_eq!(period("1us"), Ok(Duration::from_micros(1)));
+        assert_eq!(period("2s"), Ok(Duration::from_secs(2)));
+        for text in ["0s", "999ns", "1"] {
+            period(text).unwrap_err();
+        }
+    }
+}

@@ -220,6 +220,9 @@ mod tests {
             ),
             (b"\xff\xc3(", vec![Key::Unknown, Key::Unknown, text("(")]),
             (b"\x1b\x1b[C", vec![Key::Unknown, Key::Right]),
+            (b"\xff", vec![Key::Unknown]),
+            (b"\xc3", vec![]),
+            (b"\xf0\x9f\x8e", vec![]),
         ] {
             assert_eq!(keys(bytes), expected, "{}", bytes.escape_ascii());
         }

@@ -282,3 +282,35 @@ fn a_ping_counts_every_round_trip() {
         stderr(&nobody)
     );
 }
+
+#[test]
+fn a_chat_ends_with_a_summary_for_people() {
+    let serving = Serving::start("chat", "chat-summary", &[]);
+    let sent = run("chat-summary", &["connect", &serving.addr], b"hello");
+    assert_eq!(sent.status.code(), Some(0));
+    let text = stderr(&sent);
+    assert!(text.contains("1 delivered; round trips min/mean/p99: "), "{text}");
+    assert!(
+        text.contains("○ the chat has ended") && !text.contains("not acknowledged"),
+        "{text}"
+    );
+    let sent = run("chat-summary", &["connect", &serving.addr, "--json"], b"hello");
+    assert_eq!((sent.status.code(), stderr(&sent)), (Some(0), String::new()));
+}
+
+#[test]
+fn a_server_that_ends_its_chat_says_so() {
+    let mut serving = Serving::start("chat", "chat-server-ends", &[]);
+    let mut client = spawn("chat-server-ends", &["connect", &serving.addr]);
+    assert_eq!(serving.next_line(), "● connected\n");
+    serving.signal(Signal::INT);
+    assert_eq!(serving.next_line(), "○ the chat has ended\n");
+    assert_eq!(serving.wait().status.code(), Some(0));
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+
+    let mut serving = Serving::start("chat", "chat-server-ends", &[]);
+    run("chat-server-ends", &["connect", &serving.addr], b"");
+    assert_eq!(serving.next_line(), "● connected\n");
+    assert_eq!(serving.next_line(), "○ the other side has left\n");
+    end(serving);
+}

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Serving, echosphere, folder, json, stderr, stdout};
+use crate::support::{Serving, address, echosphere, folder, json, stderr, stdout};
 
 #[test]
 fn a_load_reports_that_every_message_got_its_ok() {
@@ -330,4 +330,140 @@ fn a_second_interrupt_ends_at_once() {
     server.signal(Signal::INT);
     assert_eq!(server.next_line(), "ended at once\n");
     assert_eq!(server.wait().status.code(), Some(130));
+}
+
+/// A command in a shell that does this first.
+fn after(what: &str, name: &str, args: &[&str]) -> Command {
+    let command = echosphere(name, args);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{what}; exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.current_dir(command.get_current_dir().unwrap()).env_clear();
+    shell
+}
+
+#[test]
+fn a_hang_up_that_the_parent_ignores_is_ignored() {
+    let args = ["echo", "serve", "--listen", "127.0.0.1:0"];
+    let mut command = after("trap '' HUP", "no-hang-up", &args);
+    let mut server = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let mut peer = TcpStream::connect(address(&line)).unwrap();
+    peer.write_all(b"message x\n").unwrap();
+    let mut replies = BufReader::new(peer.try_clone().unwrap());
+    replies.read_line(&mut String::new()).unwrap();
+    // Of two signals that count, the second one would end the server at once.
+    let pid = Pid::from_child(&server);
+    kill_process(pid, Signal::HUP).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    line.clear();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("draining"), "{line}");
+    peer.write_all(b"ok x\n").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_bound_that_the_open_files_do_not_allow_is_lowered_and_said() {
+    for (connections, lowered) in [("37", true), ("36", false)] {
+        let args = [
+            "echo",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--max-connections",
+            connections,
+        ];
+        let mut command = after("ulimit -n 100", "few-files", &args);
+        let mut server = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let warning = "warning: --max-connections 37 is lowered to 36, as this process may open 100 files";
+        assert_eq!(line.starts_with(warning), lowered, "{line}");
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[test]
+fn users_that_the_open_files_do_not_allow_are_refused() {
+    let load = |users: &str| {
+        let args = ["hub", "load", "--users", users, "--messages", "1", "--json"];
+        after("ulimit -n 300", "few-users", &args).output().unwrap()
+    };
+    let output = load("119");
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    let expected = "the load needs 302 open files, and this process may open 300: use at most 118 --users";
+    assert!(text.contains(expected), "{text}");
+    let output = load("118");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn clients_arrive_over_the_time_that_they_have() {
+    let args = "echo load --clients 100 --over 1s --seed 1 --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = echosphere("arrivals", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // Of 100 random moments in a second, the last is in its second half.
+    let elapsed = json(&output)["elapsed_s"].as_f64().unwrap();
+    assert!(elapsed > 0.5, "{elapsed} s");
+}
+
+/// A short load over connections that stay.
+fn stay(name: &str, args: &str, variable: Option<(&str, &str)>) -> Output {
+    let args = format!("echo load --duration 100ms --json {args}");
+    let args: Vec<&str> = args.split_whitespace().collect();
+    echosphere(name, &args).envs(variable).output().unwrap()
+}
+
+#[test]
+fn connections_are_shared_among_processes_whatever_their_numbers() {
+    for (connections, shards) in [(3, 2), (1, 2), (5, 3), (2, 1)] {
+        let args = format!("--connections {connections} --shards {shards}");
+        let output = stay("shared", &args, None);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{args}: {text}");
+        assert_eq!(json(&output)["opened"], connections, "{args}");
+        let noun = if connections == 1 { "connection" } else { "connections" };
+        assert!(text.contains(&format!("{connections} {noun} open")), "{args}: {text}");
+        assert!(!text.contains("no ok"), "{args}: {text}");
+    }
+}
+
+#[test]
+fn a_rate_of_the_environment_counts() {
+    let output = stay("rate-variable", "--connections 3", Some(("ECHOSPHERE_RATE", "50")));
+    let report = json(&output);
+    assert_eq!(report["rate_per_s"], 50.0, "{report}");
+    assert!(stderr(&output).contains("3 connections open"), "{}", stderr(&output));
+    assert!(report["client_cpu"].as_f64() > Some(0.0), "{report}");
+    let output = stay(
+        "rate-variable",
+        "--hold --connections 2",
+        Some(("ECHOSPHERE_RATE", "50")),
+    );
+    assert_eq!(output.status.code(), Some(2), "a duration has no effect with --hold");
+}
+
+#[test]
+fn bounds_of_the_command_line_reach_a_server_of_its_own_process() {
+    let output = stay(
+        "bounds-given",
+        "--connections 1 --shards 1 --size 2000 --max-message=1000",
+        None,
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let output = stay(
+        "bounds-given",
+        "--connections 1 --shards 1 --size 2000 --max-message 3000",
+        None,
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }

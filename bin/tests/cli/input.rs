@@ -125,3 +125,39 @@ fn an_empty_stdin_is_no_message() {
         assert_eq!(json(&output)["unknown"], json!(["99"]), "{empty:?}");
     }
 }
+
+#[test]
+fn a_relay_that_does_not_reach_everybody_fails() {
+    let hub = Serving::start("hub", "input-unsent", &[]);
+    let connect = ["hub", "connect", "--to", &hub.addr];
+    let output = run("input-unsent", &connect, b"relay 99 x\n");
+    assert_eq!(stdout(&output), "relayed to 0 of 1 user; unknown: 99\n");
+    assert_eq!(output.status.code(), Some(1));
+    let output = run("input-unsent", &connect, b"relay 9 \nlist\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn attempts_to_connect_are_events() {
+    let args = [
+        "hub",
+        "connect",
+        "--to",
+        "127.0.0.1:1",
+        "--retry",
+        "--timeout",
+        "300ms",
+        "--json",
+    ];
+    let output = run("input-retrying", &args, b"list\n");
+    assert_eq!(output.status.code(), Some(1));
+    let events = lines(&output);
+    assert_eq!(events[0]["event"], "retrying");
+    assert!(
+        events[0]["why"].as_str().unwrap().contains("no server listens"),
+        "{}",
+        events[0]
+    );
+    assert_eq!(events.last().unwrap()["event"], "ended");
+    assert_eq!(stderr(&output), "");
+}

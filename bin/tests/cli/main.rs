@@ -13,6 +13,7 @@ mod json;
 mod loads;
 mod numbers;
 mod partial;
+mod progress;
 mod prompts;
 mod pty;
 mod settings;

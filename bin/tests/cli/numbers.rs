@@ -123,7 +123,7 @@ fn a_stateless_stream_is_printed_and_summed() {
     let serving = Serving::start("numbers-plain", &[]);
     let output = serving.get("numbers-plain", &["3", "--resume", "5"]);
     assert_eq!(stdout(&output), "15\n45\n135\nsum 195\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     let output = serving.get_tcp("numbers-plain", &["2", "--json", "--resume", "5"]);
     assert_eq!(
         events(&output),
@@ -134,6 +134,8 @@ fn a_stateless_stream_is_printed_and_summed() {
             json!({"event": "done", "sum": "60"}),
         ]
     );
+    let output = serving.get("numbers-plain", &["--stateful", "2"]);
+    assert!(stderr(&output).starts_with("session "), "{}", stderr(&output));
     assert_eq!(serving.end().status.code(), Some(0));
 }
 
@@ -142,7 +144,7 @@ fn a_session_begun_over_one_transport_is_gone_on_with_over_the_other() {
     let serving = Serving::start("numbers-both", &["--json"]);
     let output = serving.get("numbers-both", &["--uuid", UUID, "5"]);
     assert_eq!(stdout(&output), format!("{}checksum {CHECKSUM} valid\n", lines(&FIRST)));
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     let output = serving.get_tcp(
         "numbers-both",
         &["--uuid", UUID, "--resume", &FIRST[1].to_string(), "5"],

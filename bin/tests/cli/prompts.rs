@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use crate::pty::Terminal;
-use crate::support::Serving;
+use crate::support::{Serving, stdout};
 
 /// A chat at a terminal with a server.
 fn chat(name: &'static str) -> (Serving, Terminal) {
@@ -25,6 +25,7 @@ fn hub(name: &'static str) -> (Serving, Terminal) {
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
+const CTRL_L: &str = "\u{c}";
 const CTRL_Z: &str = "\u{1a}";
 
 #[test]
@@ -33,6 +34,7 @@ fn a_prompt_that_its_user_leaves() {
         let (_serving, mut terminal) = chat("prompt-chat-left");
         terminal.type_in(keys);
         assert_eq!(terminal.end(), Some(code), "chat, {keys:?}");
+        assert!(terminal.shown.contains("○ the chat has ended"), "{:?}", terminal.shown);
         let (_serving, mut terminal) = hub("prompt-hub-left");
         terminal.type_in(keys);
         assert_eq!(terminal.end(), Some(code), "hub, {keys:?}");
@@ -106,6 +108,8 @@ fn a_prompt_whose_server_ends_or_is_killed() {
         serving.wait();
         assert_eq!(terminal.end(), Some(1), "{signal:?}");
         assert!(terminal.shown.contains(why), "{:?}", terminal.shown);
+        // Without --reconnect it does not try again.
+        assert_eq!(terminal.shown.matches("○ ").count(), 1, "{:?}", terminal.shown);
     }
 }
 
@@ -143,6 +147,8 @@ fn a_prompt_that_is_stopped_and_goes_on() {
     terminal.until("ident");
     let pid = Pid::from_child(&terminal.child);
     terminal.type_in(CTRL_Z);
+    // Its rows go, and what others print begins there.
+    terminal.until("\r\u{1b}[J\u{1b}[?2004l");
     let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
     assert!(status.stopped() && terminal.is_as_before());
     terminal.signal(Signal::CONT);
@@ -226,4 +232,139 @@ fn lines_are_broken_between_words() {
     }
     let help = "Enter sends, Alt-Enter starts a new line,\r\n  and Ctrl-D leaves.";
     assert!(terminal.shown.contains(help), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_terminal_of_another_width_is_drawn_anew() {
+    let (_serving, mut terminal) = chat("prompt-resized");
+    terminal.type_in(&format!("{}y", "x".repeat(99)));
+    terminal.until("y");
+    // The terminal has wrapped the text from two rows into three.
+    terminal.resize(40);
+    let erased = terminal.until("> x");
+    assert!(erased.ends_with("\u{1b}[2A\r\u{1b}[J> x"), "{erased:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
+
+#[test]
+fn a_screen_is_cleared_and_the_prompt_stays() {
+    let (_serving, mut terminal) = chat("prompt-cleared");
+    terminal.type_in("abc");
+    terminal.until("abc");
+    terminal.type_in(CTRL_L);
+    terminal.until("\u{1b}[H\u{1b}[2J");
+    // Nothing is left to be erased.
+    assert_eq!(terminal.until("> abc"), "> abc");
+    terminal.type_in("d");
+    let shown = terminal.until("abcd");
+    assert!(shown.contains("\u{1b}[J> abcd"), "{shown:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
+}
+
+#[test]
+fn a_message_to_nobody_is_refused_and_fails_nothing() {
+    let mut server = Terminal::run("prompt-nobody-there", &["chat", "serve", "--listen", "127.0.0.1:0"]);
+    server.until("listening on ");
+    server.until("> ");
+    server.type_in("hello?\r");
+    server.until("✗ not sent: no peer is connected");
+    server.until("> ");
+    server.type_in(CTRL_D);
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn with_reconnect_a_chat_begins_again_when_its_server_has_restarted() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let serving = Serving::start("chat", "prompt-again", &[]);
+        let addr = serving.addr.clone();
+        let mut terminal = Terminal::run("prompt-again", &["chat", "connect", &addr, "--reconnect"]);
+        terminal.until("● connected");
+        terminal.until_prompt();
+        serving.signal(signal);
+        serving.wait();
+        let mut serving = Serving::start("chat", "prompt-again", &["--listen", &addr]);
+        terminal.until("● connected\r\n");
+        terminal.until("> ");
+        terminal.type_in("still there?\r");
+        terminal.until("✓ ");
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.end(), Some(0), "{signal:?}");
+        serving.child.kill().unwrap();
+        assert_eq!(stdout(&serving.wait()), "still there?\n", "{signal:?}");
+    }
+}
+
+#[test]
+fn a_prompt_of_a_wide_terminal_shows_the_round_trips() {
+    let serving = Serving::start("chat", "prompt-width", &[]);
+    for (columns, shows) in [(50, true), (49, false)] {
+        let args = ["chat", "connect", &serving.addr];
+        let mut terminal = Terminal::run_at("prompt-width", &args, columns);
+        terminal.until("● connected");
+        terminal.until("> ");
+        terminal.type_in("x\r");
+        terminal.until("✓ ");
+        let shown = terminal.until("> ");
+        // Three figures, and the prompt.
+        assert_eq!(
+            shown.matches('/').count() == 2 && shown.ends_with(" ms > "),
+            shows,
+            "{shown:?}"
+        );
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.end(), Some(0));
+    }
+}
+
+#[test]
+fn of_several_messages_on_their_way_each_outcome_names_its_own() {
+    let (serving, mut terminal) = chat("prompt-several");
+    serving.signal(Signal::STOP);
+    for text in ["first", "second"] {
+        terminal.type_in(&format!("{text}\r"));
+        terminal.until(text);
+        terminal.until("\r\u{1b}[2C");
+    }
+    serving.signal(Signal::CONT);
+    let shown = terminal.until(" · first\r\n");
+    assert!(shown.contains("✓ "), "{shown:?}");
+    terminal.until("✓ ");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    assert!(!terminal.shown.contains(" · second"), "{:?}", terminal.shown);
+}
+
+#[test]
+fn a_user_of_a_hub_that_has_restarted_goes_on_at_the_same_prompt() {
+    let (serving, mut terminal) = hub("prompt-hub-again");
+    let addr = serving.addr.clone();
+    serving.signal(Signal::KILL);
+    serving.wait();
+    let _serving = Serving::start("hub", "prompt-hub-again", &["--listen", &addr]);
+    terminal.until("you are user 1");
+    terminal.type_in("list\r");
+    terminal.until("no other users are connected");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.end(), Some(0));
+    for hint in [("type help", 1), ("type the message", 0)] {
+        assert_eq!(terminal.shown.matches(hint.0).count(), hint.1, "{:?}", terminal.shown);
+    }
+}
+
+#[test]
+fn log_lines_stand_above_a_prompt() {
+    let serving = Serving::start("hub", "prompt-log", &[]);
+    let mut terminal = Terminal::run("prompt-log", &["-v", "hub", "connect", "--to", &serving.addr]);
+    terminal.until("you are user 1");
+    terminal.until("> ");
+    serving.signal(Signal::KILL);
+    serving.wait();
+    let shown = terminal.until("connection closed");
+    let row = shown.rsplit('\n').next().unwrap();
+    assert!(row.contains("\r\u{1b}[J"), "the prompt is erased first: {shown:?}");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.end(), Some(130));
 }

@@ -45,13 +45,11 @@ impl Terminal {
         let path = ptsname(&master, Vec::new()).unwrap();
         let path = std::ffi::OsStr::from_bytes(path.as_bytes());
         let slave = OpenOptions::new().read(true).write(true).open(path).unwrap();
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&slave, size).unwrap();
+        tcsetwinsize(&slave, size(columns)).unwrap();
+        // Some terminals change what is typed, which a prompt turns off.
+        let mut changes = tcgetattr(&slave).unwrap();
+        changes.input_modes |= InputModes::INLCR | InputModes::ISTRIP;
+        tcsetattr(&slave, OptionalActions::Now, &changes).unwrap();
         let modes = modes(&slave);
         let program = echosphere(name, args);
         // So that it is the terminal of a session, whose keys make signals.
@@ -96,10 +94,18 @@ impl Terminal {
         }
     }
 
-    /// Waits until the terminal is one with a prompt.
+    /// Waits until the terminal is one with a prompt: it passes every key on as it is, and keys still make signals.
     pub(crate) fn until_prompt(&mut self) {
         self.until("> ");
-        assert!(!modes(&self.slave).0.intersects(LocalModes::ECHO | LocalModes::ICANON));
+        let (local, input) = modes(&self.slave);
+        assert!(!local.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN));
+        assert!(local.contains(LocalModes::ISIG));
+        assert!(!input.intersects(InputModes::ICRNL | InputModes::INLCR | InputModes::ISTRIP | InputModes::IXON));
+    }
+
+    /// Makes the terminal as wide as this, as dragging its window does.
+    pub(crate) fn resize(&self, columns: u16) {
+        tcsetwinsize(&self.slave, size(columns)).unwrap();
     }
 
     /// Takes what is shown. `false` if nothing is within this time.
@@ -145,6 +151,15 @@ impl Terminal {
         assert!(last("\u{1b}[?2004h") <= last("\u{1b}[?2004l"), "{:?}", self.shown);
         assert!(self.shown.ends_with('\n') || self.shown.ends_with("\u{1b}[?2004l"));
         self.child.wait().unwrap().code()
+    }
+}
+
+const fn size(columns: u16) -> Winsize {
+    Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 

@@ -244,3 +244,32 @@ fn a_bare_port_is_one_of_the_loopback_address() {
         stderr(&output)
     );
 }
+
+#[test]
+fn a_file_of_settings_that_cannot_be_read_is_warned_of() {
+    fs::create_dir_all(folder("settings-unread").join(".env")).unwrap();
+    let load = ["echo", "load", "--clients", "2", "--over", "1ms", "--json"];
+    let output = echosphere("settings-unread", &load).output().unwrap();
+    assert_eq!(json(&output)["clients"], 2);
+    let text = stderr(&output);
+    assert!(
+        text.contains("cannot read the file .env") && text.contains("it is ignored"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_option_for_more_lines_takes_the_place_of_the_log_filter() {
+    let ping = ["chat", "ping", "--count", "1"];
+    for (option, warns) in [(&[][..], true), (&["-v"], false), (&["-q"], false)] {
+        let mut command = echosphere("settings-filter", &[&ping, option].concat());
+        let output = command.env("RUST_LOG", "nonsense").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(
+            stderr(&output).contains("RUST_LOG=nonsense"),
+            warns,
+            "{}",
+            stderr(&output)
+        );
+    }
+}

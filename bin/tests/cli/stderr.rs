@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::{Serving, echosphere, folder, json, lines, stderr, stdout};
@@ -223,6 +223,16 @@ fn quiet_leaves_only_errors() {
     let nobody = ["-q", "echo", "send", "x", "--to", "127.0.0.1:1", "--timeout", "100ms"];
     let output = echosphere("quiet", &nobody).output().unwrap();
     assert!(stderr(&output).contains("error: "), "{}", stderr(&output));
+
+    let serve = ["-q", "echo", "serve", "--listen", "127.0.0.1:0", "--json"];
+    let mut command = echosphere("quiet", &serve);
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Its address is on stdout alone.
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    kill_process(Pid::from_child(&server), Signal::INT).unwrap();
+    let output = server.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
 }
 
 #[test]

@@ -316,3 +316,15 @@ fn show(bar: &ProgressBar, tally: &Mutex<Tally>) {
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_of_its_client_and_run_and_at_least_as_long_as_it_should_be() {
+        assert_eq!(unique(7, 0xab, 10), "ab-7-.....");
+        assert_eq!(unique(7, 0xab, 5), "ab-7-");
+        assert_eq!(unique(7, 0xab, 0), "ab-7-");
+    }
+}

@@ -184,4 +184,30 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn what_just_fits_is_not_refused() {
+        // 9,125 connections at once, two files each.
+        let files = |files| Plan { files, ..FITS }.check().is_ok();
+        assert_eq!([files(18_314), files(18_313)], [true, false]);
+        let elsewhere = Plan {
+            own_server: false,
+            loopback: false,
+            ..FITS
+        };
+        let ports = |ports| Plan { ports, ..elsewhere }.check().is_ok();
+        assert_eq!([ports(100_000), ports(99_999)], [true, false]);
+    }
+
+    #[test]
+    fn clients_that_come_over_a_longer_time_need_fewer_ports() {
+        let sources = |over| {
+            let over = Duration::from_secs(over);
+            Plan { over, ..FITS }.sources(7).len()
+        };
+        assert_eq!(
+            [sources(30), sources(60), sources(120), sources(600)],
+            [200, 200, 100, 20]
+        );
+    }
 }

@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn a_server_has_as_many_threads_as_its_connections_need() {
-        let threads = [1, 19_936, 19_937, 38_000, 39_872, 100_000].map(|connections| HERE.io_threads(connections));
-        assert_eq!(threads, [1, 1, 2, 2, 3, 6]);
+        let threads = [1, 19_936, 19_937, 38_000, 39_000, 39_872, 100_000].map(|count| HERE.io_threads(count));
+        assert_eq!(threads, [1, 1, 2, 2, 3, 3, 6]);
     }
 
     #[test]
@@ -223,5 +223,11 @@ mod tests {
             error.contains("--max-connections") && !error.contains("--shards"),
             "{error}"
         );
+        let just = Fit {
+            max_connections: 30_000,
+            ..HERE
+        };
+        let error = just.check(Some(30_000)).unwrap_err().to_string();
+        assert!(!error.contains("--max-connections"), "{error}");
     }
 }

@@ -364,3 +364,40 @@ fn args(to: SocketAddr, config: &Config, connections: u32) -> Vec<String> {
     }
     args
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_read_as_people_write_it() {
+        for (text, expected) in [("50,000", 50_000.0), ("20k", 20_000.0), ("1.5K", 1_500.0), ("0.5", 0.5)] {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "-1", "inf", "nan", "fast", "k"] {
+            rate(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_process_gets_its_share_of_the_rate() {
+        let config = Config {
+            connections: 8,
+            window: 3,
+            size: 100,
+            rate: Some(10.0),
+            messages: None,
+            run: 0,
+        };
+        let to = ([127, 0, 0, 1], 9).into();
+        let all = "--shard --to 127.0.0.1:9 --connections 2 --size 100 --rate 2.5 --window 3";
+        assert_eq!(args(to, &config, 2).join(" "), all);
+        let held = Config {
+            rate: None,
+            messages: Some(1),
+            ..config
+        };
+        let all = "--shard --to 127.0.0.1:9 --connections 2 --size 100 --hold";
+        assert_eq!(args(to, &held, 2).join(" "), all);
+    }
+}

@@ -229,3 +229,8 @@ fn a_report_lists_ten_problems_and_counts_the_others() {
         report.to_text()
     );
 }
+
+#[test]
+fn a_plan_has_a_delivery_for_each_receiver_of_each_body() {
+    assert_eq!((PLAN.relays(), PLAN.deliveries()), (40, 80));
+}

@@ -276,3 +276,33 @@ fn errors_and_failed_attempts_are_counted() {
     assert_eq!((clients.counts().dials_failed, clients.counts().opened), (2, 0));
     assert!(clients.is_zero());
 }
+
+#[test]
+fn of_several_connections_one_that_breaks_is_not_waited_for_and_the_others_are() {
+    let (mut fixture, ids) = Fixture::open(CONFIG);
+    let under_way = sent(&fixture.at(0, Event::Command(Command::Begin)));
+    fixture.at(1, Event::Command(Command::Stop));
+    assert!(fixture.at(2, Event::Closed(ids[0], CloseReason::Reset)).is_empty());
+    let mut others: Vec<_> = under_way.into_iter().filter(|(id, _)| *id == ids[1]).collect();
+    let last = others.pop().unwrap();
+    assert_eq!(others.len(), 2);
+    for answered in others {
+        assert!(fixture.at(3, ok(answered)).is_empty());
+    }
+    assert_eq!(fixture.at(4, ok(last)), [Action::Notify(Notice::Done)]);
+}
+
+#[test]
+fn each_message_that_was_due_has_one_latency() {
+    let (mut fixture, _) = Fixture::open(at_ten_a_second(1));
+    fixture.at(0, Event::Command(Command::Begin));
+    fixture.at(0, Event::Deadline);
+    // The server answers nothing, while a hundred become due.
+    fixture.at(9_950, Event::Command(Command::Stop));
+    fixture.at(10_000, Event::Command(Command::Close));
+    let counts = &fixture.clients.counts;
+    assert_eq!(
+        (counts.sent, counts.never_sent, counts.round_trips.count()),
+        (1, 99, 100)
+    );
+}
