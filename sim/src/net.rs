@@ -255,10 +255,11 @@ pub struct Chopped<S> {
     unsent: Unsent,
 }
 
-impl<S> Chopped<S> {
-    fn new(inner: S, chopper: Chopper) -> Self {
+impl Chopped<turmoil::net::TcpStream> {
+    fn new(inner: turmoil::net::TcpStream, chopper: Chopper) -> Self {
         let arrivals = Arrivals::new(&chopper.thread);
-        let conduct = Conduct::new(Arc::clone(&chopper.rules), chopper.thread.clone());
+        let ends = inner.local_addr().ok().zip(inner.peer_addr().ok());
+        let conduct = Conduct::new(Arc::clone(&chopper.rules), chopper.thread.clone(), ends);
         let unsent = Unsent::up_to(chopper.chop.buffer);
         Self {
             inner,
@@ -283,7 +284,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
             arrivals,
             ..
         } = &mut *self;
-        let result = ready!(arrivals.read(cx, |cx| chopper.read(inner, cx, buf)));
+        let mut result = ready!(arrivals.read(cx, |cx| chopper.read(inner, cx, buf)));
+        if let Ok(0) = result
+            && self.conduct.is_aborted()
+        {
+            result = Err(io::ErrorKind::ConnectionReset.into());
+        }
         self.conduct.stuck_for(GIVE_UP, |conduct| conduct.has_read(&result));
         Poll::Ready(result.map(drop))
     }

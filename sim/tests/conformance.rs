@@ -14,11 +14,11 @@ use sim::net::{Chop, Chopper, Connector, Listener, Rules};
 const HOST: &str = "host";
 
 /// Streams that behave in this manner.
-struct Simulated(Chop);
+struct Simulated(Chop, Arc<Rules>);
 
 impl Simulated {
     fn chopper(&self) -> Chopper {
-        let rules = Arc::new(Rules::new(Duration::from_secs(3600), true, true));
+        let rules = Arc::clone(&self.1);
         let healed = Arc::new(AtomicBool::new(false));
         let dice = Dice::new(1, Purpose::Chop(0, 0));
         Chopper::new(self.0, healed, dice, Marks::default(), rules)
@@ -43,10 +43,11 @@ impl Transport for Simulated {
 fn keeps_the_contract(chop: Chop) {
     let mut sim = turmoil::Builder::new()
         .simulation_duration(Duration::from_secs(600))
-        .tcp_capacity(4096)
+        .tcp_capacity(512)
         .build();
     sim.client(HOST, async move {
-        check(&Simulated(chop)).await.assert_passed();
+        let rules = Rules::new(Duration::from_secs(3600), true, true);
+        check(&Simulated(chop, Arc::new(rules))).await.assert_passed();
         Ok(())
     });
     sim.run().expect("the cases end");

@@ -1,6 +1,8 @@
 //! Rules of a driver for its streams: it drops a stream after its end, writes when there is room, and
 //! drops none without a cause.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -22,7 +24,13 @@ pub struct Rules {
     tight: bool,
     broken: Mutex<Option<String>>,
     torn_down: AtomicBool,
+    /// The ends that were dropped before their shutdown. turmoil closes such a connection cleanly, as the system does for a
+    /// process that has died; a real transport resets it.
+    aborted: Mutex<BTreeSet<Ends>>,
 }
+
+/// The addresses of an end and of its peer.
+pub(super) type Ends = (SocketAddr, SocketAddr);
 
 impl Rules {
     /// For drivers whose closing connections may take `linger`. If a stream `goes_on` whose peer has finished sending, that
@@ -35,6 +43,7 @@ impl Rules {
             tight,
             broken: Mutex::new(None),
             torn_down: AtomicBool::new(false),
+            aborted: Mutex::new(BTreeSet::new()),
         }
     }
 
@@ -64,6 +73,7 @@ impl Rules {
 pub(super) struct Conduct {
     rules: Arc<Rules>,
     thread: Thread,
+    ends: Option<Ends>,
     has_read: bool,
     has_written: bool,
     shut_down: bool,
@@ -79,10 +89,14 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    pub(super) const fn new(rules: Arc<Rules>, thread: Thread) -> Self {
+    /// Without `ends`, a drop is not told to the peer.
+    pub(super) fn new(rules: Arc<Rules>, thread: Thread, ends: Option<Ends>) -> Self {
+        // An earlier connection may have had the same addresses.
+        lock(&rules.aborted).retain(|aborted| Some(*aborted) != ends);
         Self {
             rules,
             thread,
+            ends,
             has_read: false,
             has_written: false,
             shut_down: false,
@@ -128,6 +142,12 @@ impl Conduct {
         self.has_read = true;
         self.check_waiting();
         self.check_unflushed();
+    }
+
+    /// Whether the end that was read is that of a connection that the peer has aborted.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.ends
+            .is_some_and(|(here, there)| lock(&self.rules.aborted).remove(&(there, here)))
     }
 
     /// It gave this number of bytes, or failed.
@@ -200,6 +220,12 @@ impl Conduct {
 impl Drop for Conduct {
     fn drop(&mut self) {
         self.check_waiting();
+        if let Some(ends) = self.ends
+            && !self.shut_down
+            && !self.rules.torn_down.load(Ordering::Relaxed)
+        {
+            lock(&self.rules.aborted).insert(ends);
+        }
         if let Some(ended) = self.ended {
             let since = self.thread.ran_since(ended);
             let stuck = self.rules.goes_on && self.waits.is_some();
