@@ -68,7 +68,11 @@ async fn the_subprotocol_is_chosen_if_it_is_offered() {
     for (offer, chosen) in [("echosphere", true), ("mqtt, echosphere", true), ("mqtt", false)] {
         let request = with("\r\n\r\n", &format!("\r\nSec-WebSocket-Protocol: {offer}\r\n\r\n"));
         let head = accepts(WsConfig::default(), &request).await;
-        assert_eq!(head.contains("sec-websocket-protocol: echosphere\r\n"), chosen, "{head}");
+        assert_eq!(
+            head.contains("sec-websocket-protocol: echosphere\r\n"),
+            chosen,
+            "{head}"
+        );
         assert!(!head.contains("mqtt"), "{head}");
     }
 }
@@ -92,28 +96,64 @@ async fn every_wrong_request_gets_its_status_and_a_sentence() {
         ("Host: server.example.com\r\n", "", 400, "Host"),
         ("Host: server.example.com\r\n", "Host: a\r\nHost: b\r\n", 400, "Host"),
         ("Connection: Upgrade\r\n", "", 400, "Connection: Upgrade"),
-        ("Connection: Upgrade\r\n", "Connection: close\r\n", 400, "Connection: Upgrade"),
+        (
+            "Connection: Upgrade\r\n",
+            "Connection: close\r\n",
+            400,
+            "Connection: Upgrade",
+        ),
         ("Version: 13", "Version: 8", 426, "Sec-WebSocket-Version: 13"),
         ("Sec-WebSocket-Version: 13\r\n", "", 426, "Sec-WebSocket-Version: 13"),
-        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZR==", 400, "Sec-WebSocket-Key"),
+        (
+            "dGhlIHNhbXBsZSBub25jZQ==",
+            "dGhlIHNhbXBsZSBub25jZR==",
+            400,
+            "Sec-WebSocket-Key",
+        ),
         ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400, "Sec-WebSocket-Key"),
-        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ!=", 400, "Sec-WebSocket-Key"),
-        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 400, "Sec-WebSocket-Key"),
+        (
+            "dGhlIHNhbXBsZSBub25jZQ==",
+            "dGhlIHNhbXBsZSBub25jZQ!=",
+            400,
+            "Sec-WebSocket-Key",
+        ),
+        (
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            "",
+            400,
+            "Sec-WebSocket-Key",
+        ),
         ("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\nhello", 400, "no body"),
         ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "no body"),
         ("Host: ", "Ho st: ", 400, "not an HTTP/1.1 request"),
-        ("\r\n\r\n", &format!("{many_headers}\r\n\r\n"), 431, "at most 64 headers"),
+        (
+            "\r\n\r\n",
+            &format!("{many_headers}\r\n\r\n"),
+            431,
+            "at most 64 headers",
+        ),
         ("\r\n\r\n", &long_header, 431, "at most 8192 bytes"),
         ("Upgrade: websocket\r\n", "", 404, "ws://"),
         ("Upgrade: websocket", "Upgrade: h2c", 404, "ws://"),
-        ("\r\n\r\n", "\r\nOrigin: http://evil.example\r\n\r\n", 403, "--ws-origin"),
+        (
+            "\r\n\r\n",
+            "\r\nOrigin: http://evil.example\r\n\r\n",
+            403,
+            "--ws-origin",
+        ),
         ("\r\n\r\n", "\r\nOrigin: null\r\n\r\n", 403, "--ws-origin"),
     ] {
         let (answer, error) = ask(WsConfig::default(), with(part, other)).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{other:?}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{other:?}: {answer}"
+        );
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(body.contains(sentence), "{other:?}: {answer}");
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{answer}"
+        );
         assert!(head.contains("connection: close"), "{answer}");
         assert!(is_answered(&error), "{other:?}: {error}");
     }
@@ -180,8 +220,18 @@ async fn pages_are_served_with_their_headers() {
         ..WsConfig::default()
     };
     for (request, status, content_type, body) in [
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200, "text/html; charset=utf-8", "<p>hello"),
-        ("GET /?a=b HTTP/1.1\r\n\r\n", 200, "text/html; charset=utf-8", "<p>hello"),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+            200,
+            "text/html; charset=utf-8",
+            "<p>hello",
+        ),
+        (
+            "GET /?a=b HTTP/1.1\r\n\r\n",
+            200,
+            "text/html; charset=utf-8",
+            "<p>hello",
+        ),
         ("GET /app.js HTTP/1.0\r\n\r\n", 200, "text/javascript", "let x"),
         ("HEAD / HTTP/1.1\r\n\r\n", 200, "text/html; charset=utf-8", ""),
         ("HEAD /x HTTP/1.1\r\n\r\n", 404, "text/plain; charset=utf-8", ""),
@@ -211,7 +261,15 @@ async fn pages_are_served_with_their_headers() {
 #[tokio::test]
 async fn a_peer_that_does_not_speak_http_is_answered_in_its_manner() {
     const REASON: &str = "error ws-required this port speaks WebSocket; connect with ws://";
-    for line in ["message hello\n", "\n", "list\n", "identity\r\n", "START 5\n", "GET /no-version\n", "GET / HTTQ/1.1\r\n"] {
+    for line in [
+        "message hello\n",
+        "\n",
+        "list\n",
+        "identity\r\n",
+        "START 5\n",
+        "GET /no-version\n",
+        "GET / HTTQ/1.1\r\n",
+    ] {
         let (answer, error) = ask(WsConfig::default(), line).await;
         assert_eq!(answer, format!("{REASON}\n"), "{line:?}");
         assert!(is_answered(&error), "{error}");
@@ -244,7 +302,8 @@ async fn a_request_can_arrive_in_any_pieces() {
 #[tokio::test]
 async fn frames_can_follow_the_request_at_once() {
     let (mut peer, upgrade) = connect(WsConfig::default()).await;
-    peer.send([REQUEST.as_bytes(), &frame(FIN | TEXT, "hello")].concat()).await;
+    peer.send([REQUEST.as_bytes(), &frame(FIN | TEXT, "hello")].concat())
+        .await;
     peer.head().await;
     let (_, mut stream) = soon(upgrade).await.unwrap().unwrap();
     let mut line = [0; 6];

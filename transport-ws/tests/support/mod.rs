@@ -31,7 +31,9 @@ const ROOM: usize = 64 * 1024;
 
 /// Waits for what must come. The time is a safety net only.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), what).await.expect("what must come has not come")
+    timeout(Duration::from_secs(60), what)
+        .await
+        .expect("what must come has not come")
 }
 
 /// Accepts the streams of a [`Network`].
@@ -178,7 +180,10 @@ impl Raw {
         let (first, payload) = self.frame().await;
         assert_eq!(first, FIN | CLOSE);
         let (code, reason) = payload.split_first_chunk().expect("a code");
-        (u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).expect("text"))
+        (
+            u16::from_be_bytes(*code),
+            String::from_utf8(reason.to_vec()).expect("text"),
+        )
     }
 }
 
@@ -196,6 +201,9 @@ pub(crate) async fn read_frame(stream: &mut DuplexStream) -> io::Result<(u8, Vec
     }
     let mut payload = vec![0; length as usize];
     stream.read_exact(&mut payload).await?;
-    payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+    payload
+        .iter_mut()
+        .zip(mask.iter().cycle())
+        .for_each(|(byte, mask)| *byte ^= mask);
     Ok((first, payload))
 }
