@@ -212,7 +212,7 @@ async fn an_ok_behind_much_else_is_in_time() {
     };
     let running = tokio::spawn(driver.with_budgets(few).run());
     let x = "x".into();
-    handle.command(Command::Send { id: 1, x }).await.unwrap();
+    handle.command(Command::Send { key: 1, x }).await.unwrap();
     let accept = move || server.accept().unwrap().0;
     let mut peer = soon(tokio::task::spawn_blocking(accept)).await.unwrap();
     SockRef::from(&peer).set_send_buffer_size(1024 * 1024).unwrap();

@@ -221,10 +221,11 @@ async fn each_side_can_end_first() {
 }
 
 #[tokio::test]
-async fn a_dropped_stream_is_closed() {
+async fn a_dropped_stream_is_reset() {
     let (_listener, mut peer, stream) = one_connection().await;
     drop(stream);
-    assert_eq!(soon(peer.read(&mut [0])).await.unwrap(), 0);
+    let reset = soon(peer.read(&mut [0])).await.unwrap_err();
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl Server {
     /// Begins a session on this connection, unless the server is busy.
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
         if self.is_busy() {
-            self.counters.turned_away += 1;
+            self.counters.peers_refused += 1;
             out.push(Action::Notify(Notice::PeerRefused));
             let text = format!("{CHAT_IS_BUSY}; connect again later");
             refuse(conn, WireError::new(ErrorCode::Busy, text), out);
@@ -262,7 +262,7 @@ impl Server {
         };
         match queued {
             Ok(exchange) => {
-                self.counters.said += 1;
+                self.counters.queued += 1;
                 if let Some(conn) = peer {
                     exchange.pump(now, conn, out);
                 }

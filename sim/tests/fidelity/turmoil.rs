@@ -94,7 +94,7 @@ fn host_client(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
             let (driver, handle) = Driver::new(Endpoint::new(machine, codec, LINK));
             let driver = driver.connect(connector);
             let x = Bytes::from(vec![b'x'; x]);
-            handle.command(Command::Send { id: 1, x }).await?;
+            handle.command(Command::Send { key: 1, x }).await?;
             driver.run().await;
             Ok(())
         }

@@ -161,7 +161,7 @@ pub(crate) async fn dial_error(addr: SocketAddr) -> DialError {
     running.abort();
     match first {
         Notice::Retrying {
-            why: Failure::Dial(error),
+            failure: Failure::Dial(error),
             ..
         } => error,
         other => panic!("{other:?}"),

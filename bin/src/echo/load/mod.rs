@@ -287,7 +287,7 @@ async fn arrive(handle: ClientHandle, start: Instant, moments: Vec<Duration>, se
     for (id, moment) in (0..).zip(moments) {
         sleep_until(start + moment).await;
         let x = unique(id, seed, size);
-        if handle.command(Command::Send { id, x }).await.is_err() {
+        if handle.command(Command::Send { key: id, x }).await.is_err() {
             return;
         }
     }

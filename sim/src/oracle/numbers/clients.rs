@@ -392,7 +392,7 @@ impl ClientModel {
         match actual.next() {
             Some(Action::Notify(Notice::Retrying {
                 key: of,
-                why: said,
+                failure: said,
                 after,
             })) if *of == key && said == why => {
                 let until = get.attempts.pauses(now, *after).map_err(broken)?;
