@@ -46,7 +46,10 @@ pub(crate) fn on_server(error: io::Error) -> io::Error {
     let text = match tls {
         Error::NoCertificatesPresented => "the client has no certificate, which the client CA demands".to_owned(),
         Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => "the client certificate is not signed by the client CA".to_owned(),
+            // A bad signature: by a CA of the same name with another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "the client certificate is not signed by the client CA".to_owned()
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the client certificate has expired".to_owned()
             }
@@ -90,7 +93,8 @@ fn of_server_certificate(error: &CertificateError) -> String {
                 "the certificate of the server is not valid for {expected}, but {valid}; give its name with --tls-name"
             )
         }
-        CertificateError::UnknownIssuer => "the certificate of the server is not signed by a trusted CA; give the \
+        // A bad signature: by a CA of the same name with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "the certificate of the server is not signed by a trusted CA; give the \
             certificate of its CA with --tls-ca, or the fingerprint of its own with --tls-fingerprint"
             .to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
