@@ -28,7 +28,8 @@ where
     /// Starts a client. Must be called within a runtime.
     pub(crate) fn dial(endpoint: Endpoint<M, C>, connector: impl Connector + 'static) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::dial(endpoint, connector, send_to(sender));
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.connect(connector).with_notices(send_to(sender));
         let driver = tokio::spawn(driver.run());
         Self {
             handle,
@@ -40,7 +41,8 @@ where
     /// Starts a server. Must be called within a runtime.
     pub(crate) fn serve(endpoint: Endpoint<M, C>, listener: impl Listener + 'static) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::serve(endpoint, listener);
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.listen(listener);
         let driver = tokio::spawn(driver.with_notices(send_to(sender)).run());
         Self {
             handle,

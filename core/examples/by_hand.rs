@@ -40,7 +40,7 @@ fn main() {
     // The caller sends a command, and the client starts an attempt to connect. Time is an argument.
     let mut now = Time::ZERO;
     let x = "hello".into();
-    let command = Command::Send { id: 7, x };
+    let command = Command::Send { key: 7, x };
     client.endpoint.command(now, command, &mut client.effects);
     let token = client.effects.dial.pop().expect("an attempt to connect");
 

@@ -147,11 +147,6 @@ impl<C: Codec> Connection<C> {
         }
     }
 
-    /// Sends the first frame of a dialled connection, which shows the peer the framing.
-    pub(crate) fn send_hello(&mut self) {
-        self.codec.encode_keepalive(&mut self.outbox);
-    }
-
     fn new(codec: C, state: State, now: Time) -> Self {
         Self {
             codec,
@@ -191,6 +186,11 @@ impl<C: Codec> Connection<C> {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.state == State::Closing
+    }
+
+    /// Whether input is decoded: until the peer's end of stream, or `Close`.
+    pub(crate) fn is_reading(&self) -> bool {
+        !self.peer_finished && !self.is_closing()
     }
 
     pub(crate) fn is_text(&self) -> bool {
@@ -307,6 +307,7 @@ impl<C: Codec> Connection<C> {
         self.last_sent = now;
     }
 
+    /// Sends an empty frame. As the first frame of a dialled connection, it shows the peer the framing.
     pub(crate) fn send_keepalive(&mut self) {
         self.codec.encode_keepalive(&mut self.outbox);
     }

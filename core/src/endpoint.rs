@@ -58,20 +58,18 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         }
     }
 
-    /// Handles bytes from the peer. Consumes all of `input`.
+    /// Handles bytes from the peer, which are ignored after its end of stream. Consumes all of `input`.
     pub fn receive(&mut self, now: Time, id: ConnId, input: &mut BytesMut) {
         self.counters.bytes_in += input.len() as u64;
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.note_received(now);
-        }
+        self.note_received(now, id);
         let mut any = false;
         loop {
             let Some(connection) = self
                 .connections
                 .get_mut(id)
-                .filter(|connection| !connection.is_closing())
+                .filter(|connection| connection.is_reading())
             else {
-                // An earlier message has closed the connection: the rest is ignored.
+                // An earlier message may have closed the connection: the rest is ignored.
                 input.clear();
                 return;
             };
@@ -219,7 +217,9 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
                 Expiry::Nothing => self.connections.arm(id),
                 Expiry::Keepalive => {
                     self.counters.keepalives += 1;
-                    self.append(now, id, Connection::send_keepalive);
+                    self.buffers.lend(&mut connection.outbox);
+                    connection.send_keepalive();
+                    self.mark_for_flush(id);
                     self.connections.arm(id);
                 }
                 Expiry::Close(reason) => {

@@ -124,7 +124,7 @@ pub enum CloseReason {
     Reset,
     /// The peer sent bytes that cannot be decoded; the rest of the stream is lost.
     Malformed(ErrorCode),
-    /// The peer sent nothing within the handshake time-out.
+    /// The peer did not complete the handshake in time.
     HandshakeTimeout,
     /// The peer sent nothing within the idle time-out.
     IdleTimeout,
@@ -188,6 +188,7 @@ impl CloseReason {
     }
 }
 
+/// Completes the sentence "the connection ended: …".
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -195,7 +196,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => "the peer closed it",
             Self::Reset => "it broke (reset by the peer, or a network error)",
             Self::Malformed(code) => return write!(f, "the peer sent bytes that cannot be decoded ({code})"),
-            Self::HandshakeTimeout => "the peer sent nothing within the handshake time-out",
+            Self::HandshakeTimeout => "the peer did not complete the handshake in time",
             Self::IdleTimeout => "the peer sent nothing within the idle time-out",
             Self::SlowConsumer => "the peer did not read for too long",
             Self::PartialLimit => "the unfinished message of the peer exceeded the memory limit",
@@ -207,8 +208,6 @@ impl fmt::Display for CloseReason {
         })
     }
 }
-
-impl Error for CloseReason {}
 
 /// An input of a machine. `M` is the protocol's message, `C` the local caller's command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -340,7 +339,7 @@ pub trait Machine {
 
     /// Whether a connection stays open after its peer's end of stream (FIN), because there is more to send. Called
     /// once, when the FIN arrives. If true, the machine receives [`Event::PeerFinished`] and must close the connection
-    /// itself; [`Event::Closed`] follows only if the connection breaks. If false, the default, the machine receives
+    /// itself; [`Event::Closed`] follows only if the connection ends in another way. If false, the default, the machine receives
     /// [`Event::Closed`].
     fn keeps_open_after_fin(&self, id: ConnId) -> bool {
         let _ = id;

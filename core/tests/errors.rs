@@ -105,7 +105,7 @@ fn connected<M: Machine>(machine: &mut M, command: M::Command) {
 fn echo_client(code: ErrorCode) -> Does {
     let mut client = echo::Client::new(echo::ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let x = Bytes::from_static(b"x");
-    connected(&mut client, echo::Command::Send { id: 1, x });
+    connected(&mut client, echo::Command::Send { key: 1, x });
     let did = handle(
         &mut client,
         Event::Received(CONN, echo::Message::Error(code, Bytes::new())),

@@ -133,7 +133,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             let told = meet(
                 machine,
                 echo::EchoCodec::dialled(echo::MAX_MESSAGE),
-                vec![echo::Command::Send { id: 1, x }],
+                vec![echo::Command::Send { key: 1, x }],
                 server,
             );
             match told.last() {
@@ -191,7 +191,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             }
         }
         Protocol::Numbers => {
-            let want = numbers::StreamSpec::Session {
+            let stream = numbers::StreamSpec::Session {
                 uuid: Uuid::from_u128(1),
                 n: 3,
                 after: None,
@@ -200,7 +200,7 @@ fn takes_for(client: Protocol, server: &mut dyn Peer) -> Option<Option<Protocol>
             let told = meet(
                 machine,
                 numbers::NumbersCodec::dialled(),
-                vec![numbers::Command::Get { key: 1, stream: want }],
+                vec![numbers::Command::Get { key: 1, stream }],
                 server,
             );
             match told.last() {
@@ -258,12 +258,27 @@ fn each_client_detects_other_programs() {
 }
 
 #[test]
+fn each_client_detects_a_chat_that_is_busy() {
+    let busy: [&[u8]; 2] = [
+        b"\0\0\0\x48\xFFbusy another client has a session with this server; connect again later",
+        b"error busy another client has a session with this server; connect again later\n",
+    ];
+    for client in OURS {
+        for said in busy {
+            let expected = (client != Protocol::Chat).then_some(Some(Protocol::Chat));
+            let taken_for = takes_for(client, &mut Parrot(said));
+            assert_eq!(taken_for, expected, "{client:?} at {}", said.escape_ascii());
+        }
+    }
+}
+
+#[test]
 fn half_an_answer_of_the_right_server_is_a_loss() {
     let mut effects = Effects::default();
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
     let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
-    let want = numbers::StreamSpec::Stateless { n: 3, after: None };
-    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream: want }, &mut effects);
+    let stream = numbers::StreamSpec::Stateless { n: 3, after: None };
+    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream }, &mut effects);
     let conn = endpoint.dialled(Time::ZERO, effects.dial.pop().unwrap(), &mut effects);
     let mut input = BytesMut::from(&b"\0\0\0\x0212"[..5]);
     endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);

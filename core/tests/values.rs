@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::iter::successors;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -75,19 +76,28 @@ fn no_limit_is_over_that_of_any_frame() {
 }
 
 #[test]
+fn a_framer_accepts_less_input_than_before() {
+    let mut framer = Framer::accepted(9);
+    assert_eq!(framer.next(&mut BytesMut::from("incomplete")), Ok(None));
+    assert_eq!(framer.next(&mut BytesMut::from("less")), Ok(None));
+    let line = framer.next(&mut BytesMut::from("less\n"));
+    assert_eq!(line.unwrap().unwrap(), "less");
+}
+
+#[test]
 fn a_client_counts_its_commands() {
     let mut client = Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let mut actions = Actions::new();
     for id in 0..3 {
         let x = Bytes::from_static(b"x");
-        client.handle(Time::ZERO, Event::Command(Command::Send { id, x }), &mut actions);
+        client.handle(Time::ZERO, Event::Command(Command::Send { key: id, x }), &mut actions);
     }
     assert_eq!((client.counters().commands, client.under_way()), (3, 3));
     assert_eq!(client.counters().attempts, 3);
 
     client.handle(Time::ZERO, Event::Drain, &mut actions);
     let x = Bytes::from_static(b"too late");
-    client.handle(Time::ZERO, Event::Command(Command::Send { id: 3, x }), &mut actions);
+    client.handle(Time::ZERO, Event::Command(Command::Send { key: 3, x }), &mut actions);
     assert_eq!((client.counters().gave_up, client.under_way()), (4, 0));
 }
 
@@ -101,41 +111,65 @@ fn actions_are_there_until_they_are_taken() {
     assert!(actions.is_empty());
 }
 
+// Each function returns the value after another, so that `successors` lists them all. No match has a wildcard, so a new
+// variant does not compile without its place.
+
+fn after_dial_error(error: &DialError) -> Option<DialError> {
+    Some(match error {
+        DialError::Refused => DialError::Unavailable,
+        DialError::Unavailable => DialError::Unreachable,
+        DialError::Unreachable => DialError::OtherProtocol(None),
+        DialError::OtherProtocol(None) => DialError::OtherProtocol(Some(Protocol::Hub)),
+        DialError::OtherProtocol(Some(_)) => return None,
+    })
+}
+
+fn after_close_reason(reason: &CloseReason) -> Option<CloseReason> {
+    Some(match reason {
+        CloseReason::Finished => CloseReason::PeerClosed,
+        CloseReason::PeerClosed => CloseReason::Reset,
+        CloseReason::Reset => CloseReason::Malformed(ErrorCode::LineTooLong),
+        CloseReason::Malformed(_) => CloseReason::HandshakeTimeout,
+        CloseReason::HandshakeTimeout => CloseReason::IdleTimeout,
+        CloseReason::IdleTimeout => CloseReason::SlowConsumer,
+        CloseReason::SlowConsumer => CloseReason::PartialLimit,
+        CloseReason::PartialLimit => CloseReason::TimedOut,
+        CloseReason::TimedOut => CloseReason::Rejected(ErrorCode::Busy),
+        CloseReason::Rejected(_) => CloseReason::ShuttingDown,
+        CloseReason::ShuttingDown => CloseReason::OtherProtocol(None),
+        CloseReason::OtherProtocol(None) => CloseReason::OtherProtocol(Some(Protocol::Hub)),
+        CloseReason::OtherProtocol(Some(_)) => return None,
+    })
+}
+
+fn after_send_error(error: &chat::SendError) -> Option<chat::SendError> {
+    Some(match error {
+        chat::SendError::NoPeer => chat::SendError::Leaving,
+        chat::SendError::Leaving => chat::SendError::QueueFull,
+        chat::SendError::QueueFull => chat::SendError::TooLong,
+        chat::SendError::TooLong => return None,
+    })
+}
+
+/// Without the failures that are another error's.
+fn after_failure(failure: &Failure) -> Option<Failure> {
+    Some(match failure {
+        Failure::Rejected(..) => Failure::TimedOut,
+        Failure::TimedOut => Failure::ProtocolViolation,
+        Failure::ProtocolViolation => Failure::ShuttingDown,
+        Failure::ShuttingDown => Failure::Replaced,
+        Failure::Replaced | Failure::Dial(_) | Failure::Closed(_) | Failure::OtherProtocol(_) => return None,
+    })
+}
+
 #[test]
 fn each_reason_to_fail_reads_as_a_sentence() {
     let mut texts = Vec::new();
-    let protocols = [None, Some(Protocol::Hub)];
-    let dials = [DialError::Refused, DialError::Unavailable, DialError::Unreachable].into_iter();
-    let dials = dials.chain(protocols.map(DialError::OtherProtocol));
-    let reasons = [
-        CloseReason::Finished,
-        CloseReason::PeerClosed,
-        CloseReason::Reset,
-        CloseReason::Malformed(ErrorCode::LineTooLong),
-        CloseReason::HandshakeTimeout,
-        CloseReason::IdleTimeout,
-        CloseReason::SlowConsumer,
-        CloseReason::PartialLimit,
-        CloseReason::TimedOut,
-        CloseReason::Rejected(ErrorCode::Busy),
-        CloseReason::ShuttingDown,
-    ];
-    let reasons = reasons.into_iter().chain(protocols.map(CloseReason::OtherProtocol));
-    let send_errors = [
-        chat::SendError::NoPeer,
-        chat::SendError::Leaving,
-        chat::SendError::QueueFull,
-        chat::SendError::TooLong,
-    ];
-    texts.extend(send_errors.map(|error| error.to_string()));
-    let own = [
-        Failure::Rejected(ErrorCode::Full, Bytes::from_static(b"come back later")),
-        Failure::TimedOut,
-        Failure::ProtocolViolation,
-        Failure::ShuttingDown,
-        Failure::Replaced,
-    ];
-    texts.extend(own.map(|failure| failure.to_string()));
+    texts.extend(successors(Some(chat::SendError::NoPeer), after_send_error).map(|error| error.to_string()));
+    let rejected = Failure::Rejected(ErrorCode::Full, Bytes::from_static(b"come back later"));
+    texts.extend(successors(Some(rejected), after_failure).map(|failure| failure.to_string()));
+    let dials = successors(Some(DialError::Refused), after_dial_error);
+    let reasons = successors(Some(CloseReason::Finished), after_close_reason);
     for error in dials {
         texts.push(error.to_string());
         assert_eq!(Failure::from(error).to_string(), error.to_string());

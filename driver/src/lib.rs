@@ -7,6 +7,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `conformance` | tests of the contract of a transport (feature `conformance`) |
 //! | `driver` | the future; each poll is one turn |
 //! | `accepting` | [`AcceptErrors`], [`LogLimit`]: errors of accepting, and how often they are logged |
 //! | `budgets` | [`Budgets`]: limits of one turn |
@@ -18,6 +19,8 @@
 
 mod accepting;
 mod budgets;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod driver;
 mod handle;
 mod net;

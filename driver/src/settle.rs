@@ -200,3 +200,40 @@ impl<K: Copy + Send + Sync + 'static> Settling<K> {
         self.advance(ready, keys);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    /// Passes that are over at once.
+    struct Instant {
+        passes: usize,
+        has_room: bool,
+    }
+
+    impl Settle for Instant {
+        fn pass(&self) -> Pass {
+            Box::pin(ready(self.has_room))
+        }
+
+        fn passes(&self, _: usize) -> usize {
+            self.passes
+        }
+    }
+
+    #[tokio::test]
+    async fn the_passes_of_several_transports_reach_the_streams_of_all() {
+        for rooms in [[true, true], [true, false], [false, true], [false, false]] {
+            let mut all = SettleAll::default();
+            assert_eq!(all.one().passes(1), 1, "the reactor's");
+            for (passes, has_room) in [(3, rooms[0]), (2, rooms[1])] {
+                all.add(Arc::new(Instant { passes, has_room }));
+            }
+            let one = all.one();
+            assert_eq!(one.passes(1), 3);
+            assert_eq!(one.pass().await, rooms == [true, true]);
+        }
+    }
+}

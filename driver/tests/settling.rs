@@ -3,17 +3,13 @@
 
 use std::collections::VecDeque;
 use std::future::ready;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
-use async_trait::async_trait;
 use echosphere_driver::ready::{KeyWaker, Ready};
 use echosphere_driver::settle::{Pass, Reactor, Settle, Settling};
-use echosphere_driver::{Both, Gone, Listener, OtherProtocol};
-use tokio::io::DuplexStream;
+use echosphere_driver::{Gone, OtherProtocol};
 use tokio::time::Instant;
 
 /// Makes passes that are over at once, and counts them.
@@ -115,61 +111,6 @@ fn a_reactor_that_reports_few_sockets_has_many_passes() {
     let counts = |events| [0, 1, 2, 5].map(|connections| Reactor::reporting(events).passes(connections));
     assert_eq!(counts(2), [1, 1, 2, 3]);
     assert_eq!(counts(0), [1, 2, 3, 6]);
-}
-
-/// A listener to which nobody connects.
-struct Quiet {
-    passes: usize,
-    has_room: bool,
-    peer: Option<SocketAddr>,
-}
-
-#[async_trait]
-impl Listener for Quiet {
-    type Stream = DuplexStream;
-
-    async fn accept(&mut self) -> io::Result<DuplexStream> {
-        Ok(tokio::io::duplex(1).0)
-    }
-
-    fn peer(&self, _: &DuplexStream) -> Option<SocketAddr> {
-        self.peer
-    }
-
-    fn settle(&self) -> Arc<dyn Settle> {
-        Arc::new(Passes {
-            without_room: (!self.has_room).then_some(1),
-            ..enough(self.passes)
-        })
-    }
-}
-
-fn quiet(passes: usize, has_room: bool) -> Quiet {
-    let peer = Some(([127, 0, 0, 1], 1).into());
-    Quiet { passes, has_room, peer }
-}
-
-#[tokio::test]
-async fn two_listeners_are_read_by_the_passes_of_both() {
-    for (one, other) in [(true, true), (true, false), (false, true), (false, false)] {
-        let both = Both(quiet(2, one), quiet(3, other));
-        let settle = both.settle();
-        assert_eq!(settle.passes(1), 3);
-        assert_eq!(settle.pass().await, one && other);
-    }
-    assert_eq!(Both(quiet(3, true), quiet(2, true)).settle().passes(1), 3);
-    assert_eq!(Some(quiet(4, true)).settle().passes(1), 4);
-}
-
-#[tokio::test]
-async fn listeners_of_two_transports_name_their_peers() {
-    let mut both = Both(quiet(1, true), Some(quiet(1, true)));
-    let peer = both.0.peer;
-    let stream = both.accept().await.unwrap();
-    assert_eq!(both.peer(&stream), peer);
-    let mut second = Both(None::<Quiet>, Some(quiet(1, true)));
-    let stream = second.accept().await.unwrap();
-    assert_eq!(second.peer(&stream), peer);
 }
 
 #[test]

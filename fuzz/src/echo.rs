@@ -122,12 +122,12 @@ impl Subject for Client {
             Ok(x) => word(x),
             Err(_) => vec![b'x'; what.into()],
         };
-        Some(Command::Send { id, x: x.into() })
+        Some(Command::Send { key: id, x: x.into() })
     }
 
     fn ended(notice: &Notice) -> Option<u64> {
         match notice {
-            Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. } => Some(*id),
+            Notice::Acknowledged { key, .. } | Notice::GaveUp { key, .. } => Some(*key),
             Notice::Retrying { .. } => None,
         }
     }

@@ -163,11 +163,11 @@ impl Subject for Client {
     }
 
     fn answer(message: &Message, _: &mut u64, answers: &mut VecDeque<Message>) {
-        let mut say = |number: u64| answers.push_back(Message::Number(number));
+        let mut answer = |number: u64| answers.push_back(Message::Number(number));
         match *message {
-            Message::Start => plain(1).for_each(say),
-            Message::Continue(last) => plain(last).skip(1).for_each(say),
-            Message::StartSession { uuid, n } => session(uuid, 0, n).for_each(say),
+            Message::Start => plain(1).for_each(answer),
+            Message::Continue(last) => plain(last).skip(1).for_each(answer),
+            Message::StartSession { uuid, n } => session(uuid, 0, n).for_each(answer),
             Message::ContinueSession { uuid, last, count } => {
                 let mut sequence = Sequence::new(uuid);
                 let count = count
@@ -177,9 +177,9 @@ impl Subject for Client {
                     .after(0)
                     .take(count.into())
                     .fold(Checksum::default(), Checksum::plus);
-                say(count.into());
-                say(checksum.value().into());
-                session(uuid, count, u16::MAX).for_each(say);
+                answer(count.into());
+                answer(checksum.value().into());
+                session(uuid, count, u16::MAX).for_each(answer);
             }
             Message::End | Message::Number(_) | Message::Error(..) => {}
         }

@@ -44,7 +44,7 @@ impl<M: Machine> Machine for Watched<M> {
                 Action::Close(id, _) => {
                     assert!(self.open.remove(&id), "{id:?} is not open and is closed by the machine")
                 }
-                Action::Dial(_) | Action::AbandonDial(_) | Action::Notify(_) => {}
+                Action::Dial(..) | Action::AbandonDial(_) | Action::Notify(_) => {}
             }
         }
         assert!(

@@ -185,7 +185,8 @@ impl<S: System> Hosts<S> {
         })
         .ticking(self.scenario.ticks);
         let endpoint = Endpoint::new(machine, codec, self.system.link(self.scenario.link));
-        let (driver, handle) = Driver::serve(endpoint, listener);
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.listen(listener);
         let driver = driver.with_budgets(self.scenario.budgets);
         self.attend(SERVER, thread, driver.run(), handle).await
     }
@@ -224,7 +225,8 @@ impl<S: System> Hosts<S> {
             shared.check(now(), whose.name_all(result));
         };
         let connector = Connector::new(SERVER, self.chopper(number, life, &thread));
-        let (driver, handle) = Driver::dial(endpoint, connector, notify);
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.connect(connector).with_notices(notify);
         let driver = driver.with_budgets(self.scenario.budgets);
 
         let caller = handle.clone();

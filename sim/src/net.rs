@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
 use echosphere_driver as transport;
 use echosphere_driver::settle::{Reactor, Settle};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -323,9 +322,13 @@ impl Listener {
 impl transport::Listener for Listener {
     type Stream = Chopped<turmoil::net::TcpStream>;
 
-    async fn accept(&mut self) -> io::Result<Self::Stream> {
-        let (inner, _) = self.inner.accept().await?;
-        Ok(Chopped::new(inner, self.chopper.clone()))
+    async fn accept(&mut self) -> io::Result<transport::Incoming<Self::Stream>> {
+        let (inner, addr) = self.inner.accept().await?;
+        let stream = Chopped::new(inner, self.chopper.clone());
+        Ok(transport::Incoming::ready(
+            transport::Peer::new("sim", Some(addr)),
+            stream,
+        ))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
@@ -351,12 +354,13 @@ impl Connector {
 impl transport::Connector for Connector {
     type Stream = Chopped<turmoil::net::TcpStream>;
 
-    async fn dial(&self, _: DialToken) -> io::Result<Self::Stream> {
+    async fn dial(&self) -> io::Result<transport::Negotiated<Self::Stream>> {
         let connected = turmoil::net::TcpStream::connect((self.to, PORT)).await;
         if connected.is_err() {
             self.chopper.marks.hit(Mark::DialRefused);
         }
-        Ok(Chopped::new(connected?, self.chopper.clone()))
+        let stream = Chopped::new(connected?, self.chopper.clone());
+        Ok((transport::Peer::new("sim", None), stream))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

@@ -195,7 +195,7 @@ pub(crate) fn brief_event<M: Brief, C: Brief>(event: &Event<M, C>, line: &mut St
 
 pub(crate) fn brief_action<M: Brief, N: Brief>(action: &Action<M, N>, line: &mut String) {
     match action {
-        Action::Dial(token) => put(line, format_args!("dial {}", token.0)),
+        Action::Dial(token, _) => put(line, format_args!("dial {}", token.0)),
         Action::AbandonDial(token) => put(line, format_args!("abandon dial {}", token.0)),
         Action::Send(id, message) => {
             put(line, format_args!("to {id:?} "));

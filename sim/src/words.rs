@@ -77,6 +77,7 @@ pub(crate) fn why(reason: CloseReason) -> String {
         CloseReason::PartialLimit => "too many half-received bytes".to_owned(),
         CloseReason::TimedOut => "response time-out".to_owned(),
         CloseReason::Rejected(code) => format!("rejected: {code}"),
+        CloseReason::NegotiationFailed => "negotiation failed".to_owned(),
         CloseReason::ShuttingDown => "shutting down".to_owned(),
         CloseReason::OtherProtocol(protocol) => other(protocol),
     }

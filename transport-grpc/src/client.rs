@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
 use echosphere_core::wire::Protocol;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{Connector, OtherProtocol, Stream};
+use echosphere_driver::{Connector, Negotiated, OtherProtocol, Stream};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::client::conn::http2::Builder;
@@ -20,7 +19,7 @@ use tonic::body::Body;
 use crate::method::Method;
 use crate::settle::SettleTasks;
 use crate::socket::{FirstBytes, noting};
-use crate::stream::{CallPipe, ClientConnection, GRPC, GrpcStream, check, is_grpc};
+use crate::stream::{CallPipe, ClientConnection, GRPC, GrpcStream, TRANSPORT, check, is_grpc};
 
 /// The time between two pings, and the time for an answer. A client must notice a loss before the server forgets the session
 /// that it could resume.
@@ -85,18 +84,20 @@ impl<M: Method, C: Connector> GrpcConnector<M, C> {
 impl<M: Method, C: Connector> Connector for GrpcConnector<M, C> {
     type Stream = GrpcStream;
 
-    async fn dial(&self, token: DialToken) -> io::Result<GrpcStream> {
-        let stream = self.connector.dial(token).await?;
+    async fn dial(&self) -> io::Result<Negotiated<GrpcStream>> {
+        let (mut peer, stream) = self.connector.dial().await?;
+        peer.transport = TRANSPORT;
         let first = FirstBytes::default();
         let called = self.call(noting(stream, first.clone())).await;
-        called.map_err(|error| match first.other() {
+        let stream = called.map_err(|error| match first.other() {
             Some(protocol) => OtherProtocol(protocol).into(),
             None if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::debug!(%error, "the server speaks HTTP/2, but does not serve the method");
                 OtherProtocol(Some(Protocol::Http2)).into()
             }
             None => error,
-        })
+        })?;
+        Ok((peer, stream))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,16 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_driver::Stream;
+use echosphere_driver::{BoxStream, Incoming};
 use http::Request;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::body::Incoming as RequestBody;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, join, split};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -29,6 +28,7 @@ use crate::config::GrpcConfig;
 use crate::preface;
 use crate::service::{Services, full};
 use crate::shutdown::Shutdown;
+use crate::stream::TRANSPORT;
 
 /// The flow-control window of a stream. Messages are short, and read at once.
 const STREAM_WINDOW: u32 = 16 * 1024;
@@ -84,14 +84,11 @@ impl HttpServer {
     /// # Errors
     ///
     /// If the peer does not complete the connection preface in time, or breaks HTTP/2's rules.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        mut stream: impl Stream,
-        peer: Option<SocketAddr>,
-        is_place: bool,
-    ) -> io::Result<()> {
-        let handshake = timeout(self.links.handshake_timeout, preface::read(&mut stream));
-        let start = match handshake.await? {
+    pub(crate) async fn serve(self: Arc<Self>, incoming: Incoming<BoxStream>, is_place: bool) -> io::Result<()> {
+        let until = Instant::now() + self.links.handshake_timeout;
+        let (mut peer, mut stream) = timeout_at(until, incoming.finish()).await??;
+        peer.transport = TRANSPORT;
+        let start = match timeout_at(until, preface::read(&mut stream)).await? {
             Ok(start) => start.freeze(),
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
@@ -104,10 +101,11 @@ impl HttpServer {
         let leave = CancellationToken::new();
         let (calls, mut under_way) = watch::channel(0);
         let calls = Arc::new(calls);
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|request: Request<RequestBody>| {
             let this = Arc::clone(&self);
             let leave = leave.clone();
             let call = CallGuard::begin(&calls);
+            let peer = peer.clone();
             async move {
                 let leave = || leave.cancel();
                 let response = if is_place {

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use echosphere_core::numbers::{MAX_LINE, Message, parse_request, write_request};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use prost::Message as _;
 
 use self::proto::numbers_reply::Reply;
@@ -83,10 +83,6 @@ impl Codec for NumbersGrpcCodec {
         }
     }
 
-    fn encode_keepalive(&mut self, _: &mut Outbox) {
-        // HTTP/2 sends pings.
-    }
-
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox) {
         // A client sends no errors: it ends the call.
         if self.accepted {
@@ -94,10 +90,7 @@ impl Codec for NumbersGrpcCodec {
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
-        Some(Framing::Length)
-    }
-
+    /// HTTP/2 sends pings.
     fn is_kept_alive(&self) -> bool {
         true
     }

@@ -1,12 +1,11 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{AcceptErrors, Listener, LogLimit, Stream};
+use echosphere_driver::{AcceptErrors, BoxStream, Incoming, Listener, LogLimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -93,7 +92,7 @@ impl<M: Method> GrpcListener<M> {
 impl<M: Method> Listener for GrpcListener<M> {
     type Stream = GrpcStream;
 
-    async fn accept(&mut self) -> io::Result<GrpcStream> {
+    async fn accept(&mut self) -> io::Result<Incoming<GrpcStream>> {
         let Some(PendingCall { peer, incoming, taken }) = self.calls.recv().await else {
             // The accept task has panicked. The driver continues with its other listeners.
             return std::future::pending().await;
@@ -101,11 +100,7 @@ impl<M: Method> Listener for GrpcListener<M> {
         let (pipe, outgoing) = CallPipe::new(true);
         // If the client has ended the call, the driver reads that.
         let _ = taken.send(outgoing);
-        Ok(GrpcStream::accepted(peer, incoming, pipe))
-    }
-
-    fn peer(&self, stream: &GrpcStream) -> Option<SocketAddr> {
-        stream.peer()
+        Ok(Incoming::ready(peer, GrpcStream::accepted(incoming, pipe)))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {
@@ -139,12 +134,12 @@ impl<L: Listener> AcceptLoop<L> {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok(stream) => {
-                    let peer = self.listener.peer(&stream);
-                    let is_place = self.spawn(stream, peer);
+                Ok(incoming) => {
+                    let peer = incoming.peer().clone();
+                    let is_place = self.spawn(incoming.boxed());
                     if !is_place && let Some(left_out) = no_place.due() {
                         tracing::warn!(
-                            peer = peer.map(display),
+                            %peer,
                             left_out,
                             "connection refused: the limit of connections is reached"
                         );
@@ -156,27 +151,22 @@ impl<L: Listener> AcceptLoop<L> {
     }
 
     /// Serves a connection, or refuses it. Returns whether there was a free place.
-    fn spawn(&self, stream: L::Stream, peer: Option<SocketAddr>) -> bool {
+    fn spawn(&self, incoming: Incoming<BoxStream>) -> bool {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_place = place.is_some();
         let held = place.or_else(|| Arc::clone(&self.refusals).try_acquire_owned().ok());
         if let Some(held) = held {
             self.tasks
-                .spawn(serve(Arc::clone(&self.http), stream, peer, is_place, held));
+                .spawn(serve(Arc::clone(&self.http), incoming, is_place, held));
         }
         is_place
     }
 }
 
-async fn serve(
-    http: Arc<HttpServer>,
-    stream: impl Stream,
-    peer: Option<SocketAddr>,
-    is_place: bool,
-    _held: OwnedSemaphorePermit,
-) {
-    if let Err(error) = http.serve(stream, peer, is_place).await {
-        tracing::debug!(peer = peer.map(display), %error, "an HTTP/2 connection failed");
+async fn serve(http: Arc<HttpServer>, incoming: Incoming<BoxStream>, is_place: bool, _held: OwnedSemaphorePermit) {
+    let peer = incoming.peer().clone();
+    if let Err(error) = http.serve(incoming, is_place).await {
+        tracing::debug!(%peer, %error, "an HTTP/2 connection failed");
     }
 }
 

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use echosphere_core::connection::ConnectionConfig;
+use echosphere_driver::Peer;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::sync::oneshot;
@@ -56,12 +56,7 @@ impl Services {
     }
 
     /// Answers a request. Calls `leave` if the client should connect elsewhere.
-    pub(crate) async fn answer(
-        &self,
-        peer: Option<SocketAddr>,
-        mut request: Request<Body>,
-        leave: impl FnOnce(),
-    ) -> Response<Body> {
+    pub(crate) async fn answer(&self, peer: Peer, mut request: Request<Body>, leave: impl FnOnce()) -> Response<Body> {
         if let Some(refusal) = unreadable(&request) {
             return refusal;
         }
@@ -91,7 +86,7 @@ impl Services {
     }
 
     /// Passes a call to the driver. `None` if the server drains.
-    async fn call(&self, peer: Option<SocketAddr>, incoming: Body) -> Option<Response<Body>> {
+    async fn call(&self, peer: Peer, incoming: Body) -> Option<Response<Body>> {
         let (taken, outgoing) = oneshot::channel();
         let call = PendingCall { peer, incoming, taken };
         self.drain.ask(call).await.then_some(())?;

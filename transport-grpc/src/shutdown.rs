@@ -1,12 +1,11 @@
-use std::net::SocketAddr;
-
+use echosphere_driver::Peer;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 /// A call that waits for the driver.
 pub(crate) struct PendingCall {
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Peer,
     /// The body of its request.
     pub(crate) incoming: Body,
     /// Takes the body of its response.

@@ -1,6 +1,5 @@
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +20,8 @@ use tonic::{Code, Status};
 const PIPE_BYTES: usize = 16 * 1024;
 /// The most bytes of one DATA frame.
 const FRAME_BYTES: usize = 8 * 1024;
+/// The name of the transport in logs.
+pub(crate) const TRANSPORT: &str = "grpc";
 /// The content-type of gRPC, or its beginning.
 pub(crate) const GRPC: &str = "application/grpc";
 /// The length of a message's header: a compressed-flag and a length.
@@ -59,8 +60,8 @@ pub struct GrpcStream {
 /// The end of a call that this is.
 #[derive(Debug)]
 enum CallEnd {
-    /// The server's end, with the address of the client, if it has one.
-    Server(Option<SocketAddr>),
+    /// The server's end.
+    Server,
     /// The client's end, with the connection of the call.
     Client { _connection: ClientConnection },
 }
@@ -98,9 +99,9 @@ impl CallPipe {
 }
 
 impl GrpcStream {
-    /// The server's end of a call from `peer`. It reads `incoming` and writes to `pipe`.
-    pub(crate) fn accepted(peer: Option<SocketAddr>, incoming: Body, pipe: CallPipe) -> Self {
-        Self::new(incoming, pipe, CallEnd::Server(peer))
+    /// The server's end of a call. It reads `incoming` and writes to `pipe`.
+    pub(crate) fn accepted(incoming: Body, pipe: CallPipe) -> Self {
+        Self::new(incoming, pipe, CallEnd::Server)
     }
 
     /// The client's end of a call on `connection`.
@@ -127,14 +128,6 @@ impl GrpcStream {
 
     const fn is_client(&self) -> bool {
         matches!(self.side, CallEnd::Client { .. })
-    }
-
-    /// The address of the client, at the server's end.
-    pub(crate) const fn peer(&self) -> Option<SocketAddr> {
-        match self.side {
-            CallEnd::Server(peer) => peer,
-            CallEnd::Client { .. } => None,
-        }
     }
 }
 

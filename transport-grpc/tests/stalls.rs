@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use echosphere_core::DialToken;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{Message, Server, ServerConfig, Uuid};
@@ -67,12 +66,13 @@ async fn sessions_are_gone_on_with_by_calls_that_came_in_a_stall() {
     let tcp = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let addr = tcp.local_addr().unwrap();
     let (listener, serving) = GrpcListener::<GetNumbers>::over(tcp, GrpcConfig::default()).unwrap();
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     let driver = tokio::spawn(driver.run());
 
     let connector = GrpcConnector::<GetNumbers, _>::over(TcpConnector::new(addr), addr.to_string());
     for uuid in 0..SESSIONS {
-        let mut stream = connector.dial(DialToken(1)).await.unwrap();
+        let (_, mut stream) = connector.dial().await.unwrap();
         let uuid = Uuid::from_u128(uuid);
         let begin = Message::StartSession { uuid, n: 1000 };
         stream.write_all(&request(&begin)).await.unwrap();

@@ -71,7 +71,8 @@ async fn serve(connections: u64) -> Result<()> {
     let endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let addr = listener.local_addr()?;
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     let driver = tokio::spawn(driver.run());
     let opened = async |count| {
         while handle.inspect(|endpoint| endpoint.machine().counters().opened).await? < count {

@@ -4,16 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
-use echosphere_driver::{Connector, Listener};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use echosphere_driver::{Connector, Incoming, Listener, Negotiated, Peer};
+use tokio::net::{TcpSocket, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use crate::stream::TcpStream;
 
 /// Connections that can wait in the kernel to be accepted. The kernel limits it to `net.core.somaxconn`.
 pub(crate) const BACKLOG: u32 = 4096;
 /// How long an attempt to connect to one address runs before one to the next address begins (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// The name of the transport in logs.
+pub(crate) const TRANSPORT: &str = "tcp";
 
 /// Listens on a TCP port.
 #[derive(Debug)]
@@ -46,15 +50,13 @@ impl TcpListener {
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<TcpStream> {
-        let (stream, _) = self.0.accept().await?;
+    async fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
+        let (stream, peer) = self.0.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(stream)
-    }
-
-    fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
-        // A connection that has ended has none.
-        stream.peer_addr().ok()
+        Ok(Incoming::ready(
+            Peer::new(TRANSPORT, Some(peer)),
+            TcpStream::new(stream),
+        ))
     }
 }
 
@@ -110,24 +112,26 @@ impl TcpConnector {
 impl Connector for TcpConnector {
     type Stream = TcpStream;
 
-    async fn dial(&self, _token: DialToken) -> io::Result<TcpStream> {
-        match &self.to {
+    async fn dial(&self) -> io::Result<Negotiated<TcpStream>> {
+        let stream = match &self.to {
             Target::Address(to) => {
                 let turn = self.attempts.fetch_add(1, Ordering::Relaxed);
                 let from = self.from.get(turn % self.from.len().max(1)).copied();
-                connect(*to, from).await
+                connect(*to, from).await?
             }
             Target::Host { name, port } => {
                 let found = lookup_host((&**name, *port)).await?;
-                connect_to_any(alternate(found.collect())).await
+                connect_to_any(alternate(found.collect())).await?
             }
-        }
+        };
+        let peer = Peer::new(TRANSPORT, stream.peer_addr().ok());
+        Ok((peer, TcpStream::new(stream)))
     }
 }
 
 /// Connects to the first of `addresses` that answers. An attempt to the next address begins when one fails, or after
 /// [`NEXT_ADDRESS_AFTER`].
-async fn connect_to_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn connect_to_any(addresses: Vec<SocketAddr>) -> io::Result<tokio::net::TcpStream> {
     let mut left = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failure = None;
@@ -181,7 +185,7 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-async fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
     let socket = socket_for(to)?;
     socket.set_nodelay(true)?;
     if let Some(from) = from {

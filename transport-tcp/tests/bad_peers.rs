@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_driver::Listener;
+use echosphere_driver as transport;
+use echosphere_driver::{Incoming, Listener};
 use socket2::SockRef;
 use support::{Bystander, Framing, Peer, Relay, frame, localhost};
 use tokio::io::AsyncWriteExt;
@@ -230,11 +231,11 @@ struct SmallBuffers(TcpListener);
 impl Listener for SmallBuffers {
     type Stream = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<TcpStream> {
-        let (stream, _) = self.0.accept().await?;
+    async fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
+        let (stream, peer) = self.0.accept().await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_send_buffer_size(4096)?;
-        Ok(stream)
+        Ok(Incoming::ready(transport::Peer::new("tcp", Some(peer)), stream))
     }
 }
 

@@ -56,8 +56,8 @@ async fn of_two_drains_the_shorter_one_counts() {
 /// The address that `listener` gives its next connection, and the one that it has.
 async fn peer_of(mut listener: impl Listener, addr: std::net::SocketAddr) {
     let peer = TcpStream::connect(addr).await.unwrap();
-    let stream = soon(listener.accept()).await.unwrap();
-    assert_eq!(listener.peer(&stream), Some(peer.local_addr().unwrap()));
+    let incoming = soon(listener.accept()).await.unwrap();
+    assert_eq!(incoming.peer().addr, Some(peer.local_addr().unwrap()));
 }
 
 #[tokio::test]

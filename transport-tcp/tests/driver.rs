@@ -167,7 +167,7 @@ async fn a_command_that_was_taken_is_answered_even_when_draining() {
     dialler.handle.drain(LONG).await.unwrap();
     dialler.send(5, "too late").await;
     let gave_up = Notice::GaveUp {
-        id: 5,
+        key: 5,
         failure: Failure::ShuttingDown,
         attempts: 0,
     };
@@ -205,13 +205,13 @@ async fn a_server_needs_no_handle_to_serve() {
 }
 
 #[tokio::test]
-async fn dropping_the_driver_closes_its_sockets() {
+async fn dropping_the_driver_resets_its_sockets() {
     let relay = Relay::start(ConnectionConfig::default());
     let (mut originator, mut holder, _) = one_waits_for_the_other(&relay).await;
     relay.driver.abort();
     assert!(soon(relay.driver).await.unwrap_err().is_cancelled());
     for peer in [&mut originator, &mut holder] {
-        assert_eq!(peer.receive().await, None);
+        assert_eq!(peer.lost().await, ErrorKind::ConnectionReset);
     }
     assert_eq!(relay.handle.inspect(|_| ()).await, Err(Gone));
     TcpListener::bind(relay.addr).expect("the port is free again");
@@ -251,7 +251,7 @@ async fn a_refused_dial_is_tried_again_until_a_server_appears() {
     dialler.send(0, "is anybody there?").await;
     for _ in 0..3 {
         match dialler.notice().await {
-            Notice::Retrying { id: 0, failure, .. } => assert_eq!(failure, Failure::Dial(DialError::Refused)),
+            Notice::Retrying { key: 0, failure, .. } => assert_eq!(failure, Failure::Dial(DialError::Refused)),
             other => panic!("{other:?}"),
         }
     }
@@ -279,7 +279,7 @@ async fn a_client_too_many_gets_in_once_there_is_room() {
     let mut dialler = Dialler::start(TcpConnector::new(relay.addr), patient());
     dialler.send(0, "let me in").await;
     for _ in 0..3 {
-        assert!(matches!(dialler.notice().await, Notice::Retrying { id: 0, .. }));
+        assert!(matches!(dialler.notice().await, Notice::Retrying { key: 0, .. }));
     }
     peer.close().await;
     dialler.acknowledged(1).await;
@@ -293,15 +293,14 @@ async fn a_client_too_many_gets_in_once_there_is_room() {
 async fn clients_take_their_source_addresses_in_turn() {
     use std::net::IpAddr;
 
-    use echosphere_core::DialToken;
     use echosphere_driver::Connector;
 
     let relay = Relay::start(ConnectionConfig::default());
     let from = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from);
     let connector = TcpConnector::from_addresses(relay.addr, from.to_vec());
     for attempt in 0..4 {
-        let stream = connector.dial(DialToken(attempt << 32)).await.unwrap();
-        assert_eq!(stream.local_addr().unwrap().ip(), from[attempt as usize % 2]);
+        let stream = connector.dial().await.unwrap().1;
+        assert_eq!(stream.socket().local_addr().unwrap().ip(), from[attempt as usize % 2]);
         Peer::over(stream, Framing::Length).close().await;
     }
     relay.finish().await;

@@ -16,7 +16,7 @@ use echosphere_core::chat::{ChatCodec, Server, ServerConfig};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, Notice};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::{Budgets, Driver, Listener};
+use echosphere_driver::{Budgets, Driver, Incoming, Listener};
 use echosphere_transport_tcp::{TcpConnector, TcpListener, ThreadedListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -201,7 +201,10 @@ async fn an_ok_behind_much_else_is_in_time() {
     let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
     let (notify, mut notices) = tokio::sync::mpsc::unbounded_channel();
     let connector = TcpConnector::new(server.local_addr().unwrap());
-    let (driver, handle) = Driver::dial(endpoint, connector, move |notice| notify.send(notice).unwrap());
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver
+        .connect(connector)
+        .with_notices(move |notice| notify.send(notice).unwrap());
     let few = Budgets {
         keys: 1,
         reads: 1,
@@ -209,7 +212,7 @@ async fn an_ok_behind_much_else_is_in_time() {
     };
     let running = tokio::spawn(driver.with_budgets(few).run());
     let x = "x".into();
-    handle.command(Command::Send { id: 1, x }).await.unwrap();
+    handle.command(Command::Send { key: 1, x }).await.unwrap();
     let accept = move || server.accept().unwrap().0;
     let mut peer = soon(tokio::task::spawn_blocking(accept)).await.unwrap();
     SockRef::from(&peer).set_send_buffer_size(1024 * 1024).unwrap();
@@ -242,13 +245,15 @@ async fn a_session_is_resumed_by_who_came_back_in_a_stall() {
             None => {
                 let listener = TcpListener::bind(localhost()).unwrap();
                 let addr = listener.local_addr().unwrap();
-                let (driver, handle) = Driver::serve(endpoint, listener);
+                let (driver, handle) = Driver::new(endpoint);
+                let driver = driver.listen(listener);
                 (addr, (tokio::spawn(driver.run()), handle))
             }
             Some(threads) => {
                 let listener = ThreadedListener::bind(localhost(), threads).unwrap();
                 let addr = listener.local_addr();
-                let (driver, handle) = Driver::serve(endpoint, listener);
+                let (driver, handle) = Driver::new(endpoint);
+                let driver = driver.listen(listener);
                 (addr, (tokio::spawn(driver.run()), handle))
             }
         };
@@ -365,11 +370,14 @@ struct OneSleepy(bool);
 impl Listener for OneSleepy {
     type Stream = Sleepy;
 
-    async fn accept(&mut self) -> std::io::Result<Sleepy> {
+    async fn accept(&mut self) -> std::io::Result<Incoming<Sleepy>> {
         if std::mem::replace(&mut self.0, true) {
             return std::future::pending().await;
         }
-        Ok(Sleepy { said: false })
+        Ok(Incoming::ready(
+            echosphere_driver::Peer::new("test", None),
+            Sleepy { said: false },
+        ))
     }
 }
 
@@ -389,7 +397,7 @@ async fn passes_bring_everything<L: Listener>(mut listener: L, addr: SocketAddr)
     let mut streams = Vec::new();
     for _ in 0..MANY {
         peers.push(StdStream::connect(addr).unwrap());
-        streams.push(soon(listener.accept()).await.unwrap());
+        streams.push(stream_of(&mut listener).await);
     }
     // Each is found empty, and so has to be told.
     let mut bytes = [0; 64];
@@ -410,6 +418,11 @@ async fn passes_bring_everything<L: Listener>(mut listener: L, addr: SocketAddr)
     assert!(streams.iter_mut().all(|stream| read(stream).is_ready()));
 }
 
+async fn stream_of<L: Listener>(listener: &mut L) -> L::Stream {
+    let incoming = soon(listener.accept()).await.unwrap();
+    incoming.finish().await.unwrap().1
+}
+
 #[tokio::test]
 async fn passes_bring_everything_that_has_arrived() {
     let one = TcpListener::bind(localhost()).unwrap();
@@ -426,7 +439,7 @@ async fn a_pass_tells_that_there_is_more_than_a_pipe_takes() {
     const MUCH: usize = 500_000;
     let mut listener = ThreadedListener::bind(localhost(), NonZeroUsize::new(2).unwrap()).unwrap();
     let mut peer = StdStream::connect(listener.local_addr()).unwrap();
-    let mut stream = soon(listener.accept()).await.unwrap();
+    let mut stream = stream_of(&mut listener).await;
     SockRef::from(&peer).set_send_buffer_size(MUCH).unwrap();
     let settle = listener.settle();
     peer.write_all(&[1; MUCH]).unwrap();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_driver::{Driver, Listener, Stream};
+use echosphere_driver::{Driver, Incoming, Listener, Stream};
 use rand_chacha::rand_core::Rng;
 use support::{Dialler, Framing, MAX_MESSAGE, Network, NetworkListener, Peer, Relay, echo_server, patient, rng};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
@@ -145,7 +145,8 @@ fn a_driver_that_is_dropped_leaves_nothing_behind() {
     let _entered = runtime.enter();
     let (connect, listener) = queue::<Either>();
     connect.send(Ok(Either::Endless)).unwrap();
-    let (driver, handle) = Driver::serve(echo_server(ConnectionConfig::default(), MAX_MESSAGE), listener);
+    let (driver, handle) = Driver::new(echo_server(ConnectionConfig::default(), MAX_MESSAGE));
+    let driver = driver.listen(listener);
     let root = Arc::new(Root::default());
     {
         let mut run = pin!(driver.run());
@@ -167,7 +168,7 @@ struct OneATurn<S>(NetworkListener<S>);
 impl<S: Stream> Listener for OneATurn<S> {
     type Stream = S;
 
-    async fn accept(&mut self) -> io::Result<S> {
+    async fn accept(&mut self) -> io::Result<Incoming<S>> {
         let mut woken = false;
         poll_fn(|cx| {
             if mem::replace(&mut woken, true) {

@@ -221,10 +221,11 @@ async fn each_side_can_end_first() {
 }
 
 #[tokio::test]
-async fn a_dropped_stream_is_closed() {
+async fn a_dropped_stream_is_reset() {
     let (_listener, mut peer, stream) = one_connection().await;
     drop(stream);
-    assert_eq!(soon(peer.read(&mut [0])).await.unwrap(), 0);
+    let reset = soon(peer.read(&mut [0])).await.unwrap_err();
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -273,6 +274,6 @@ async fn what_was_open_before_the_threads_is_not_kept_open_by_them() {
 async fn one_connection() -> (ThreadedListener, TcpStream, ThreadedStream) {
     let mut listener = ThreadedListener::bind(localhost(), TWO).unwrap();
     let peer = TcpStream::connect(listener.local_addr()).await.unwrap();
-    let stream = soon(listener.accept()).await.unwrap();
+    let (_, stream) = soon(listener.accept()).await.unwrap().finish().await.unwrap();
     (listener, peer, stream)
 }

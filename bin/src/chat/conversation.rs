@@ -320,7 +320,7 @@ impl Conversation {
                 let line = format!("○ the connection was lost: {why}{more}");
                 self.tell(line, || json!({ "event": "lost", "why": why, "waiting": waiting }))?;
             }
-            Notice::Retrying { why, after } => {
+            Notice::Retrying { failure: why, after } => {
                 let why = self.driver.remote().explain(&why);
                 if self.mode == Mode::Json {
                     let after = after.as_millis() as u64;

@@ -99,7 +99,7 @@ async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     let client = Client::new(args.client(), seed::generator(None)?);
     let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), ConnectionConfig::default());
     let mut client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
-    client.command(Command::Send { id: 0, x: x.clone() }).await?;
+    client.command(Command::Send { key: 0, x: x.clone() }).await?;
 
     let remote = Remote::server(&to, "an echo server", "echo serve --listen", "--response-timeout");
     let mut failed = FailedAttempts::new(args.timeout);

@@ -294,11 +294,11 @@ impl Session {
                 let line = "no answer: the request may or may not have been carried out";
                 self.tell(line, || json!({ "event": "unanswered" }))
             }
-            Notice::Retrying { why, .. } if self.json => {
+            Notice::Retrying { failure: why, .. } if self.json => {
                 let why = self.user.explain(Some(&why));
                 output::json(&json!({ "event": "retrying", "why": why }))
             }
-            Notice::Retrying { why, .. } => match self.user.attempt_failed(&why) {
+            Notice::Retrying { failure: why, .. } => match self.user.attempt_failed(&why) {
                 Some(line) => self.remark(&line),
                 None => Ok(()),
             },

@@ -135,7 +135,7 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                 left = left.map(|left| left - 1);
                 out.delivery(from, &body)?;
             }
-            Notice::Retrying { why, .. } => {
+            Notice::Retrying { failure: why, .. } => {
                 if let Some(line) = user.attempt_failed(&why) {
                     complain!("{line}");
                 }

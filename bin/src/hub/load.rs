@@ -155,7 +155,10 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
         }
         _ => Vec::new(),
     };
-    let (driver, handle) = Driver::dial(users, TcpConnector::from_addresses(to, from), notify);
+    let (driver, handle) = Driver::new(users);
+    let driver = driver
+        .connect(TcpConnector::from_addresses(to, from))
+        .with_notices(notify);
     let running = tokio::spawn(driver.run());
 
     let start = Instant::now();

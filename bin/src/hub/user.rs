@@ -98,7 +98,7 @@ impl User {
                 } => bail!("the hub reports {}", protocol_error(code, &text)),
                 Notice::Answered { reply, .. } => return Ok(reply),
                 Notice::Ended { failure, .. } => return Err(anyhow!(self.explain(failure.as_ref()))),
-                Notice::Retrying { why, .. } => {
+                Notice::Retrying { failure: why, .. } => {
                     if let Some(line) = self.attempt_failed(&why) {
                         complain!("{line}");
                     }

@@ -70,7 +70,9 @@ impl Printer {
                     output::bytes(format!("{number}\n").as_bytes())?;
                 }
             }
-            Notice::Retrying { why, after, .. } => {
+            Notice::Retrying {
+                failure: why, after, ..
+            } => {
                 let why = self.remote.explain(&why);
                 if self.json {
                     let after = after.as_millis() as u64;

@@ -7,12 +7,11 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{MAX_LINE, Mode, NumbersCodec, Server, ServerConfig};
 use echosphere_core::wire::EitherCodec;
-use echosphere_driver::{Both, Driver};
+use echosphere_driver::Driver;
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcListener, Serving};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
-use tokio_util::either::Either;
 
 use super::{PORT, TCP_PORT};
 use crate::net::Address;
@@ -209,11 +208,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             }
             None => None,
         };
-        let (driver, handle) = Driver::serve(endpoint(&args)?, Both(connections, calls));
-        let driver = driver.with_codecs(|stream| match stream {
-            Either::Left(_) => EitherCodec::Left(NumbersCodec::accepted()),
-            Either::Right(_) => EitherCodec::Right(NumbersGrpcCodec::accepted()),
-        });
+        let (mut driver, handle) = Driver::new(endpoint(&args)?);
+        if let Some(connections) = connections {
+            driver = driver.listen(connections);
+        }
+        if let Some(calls) = calls {
+            driver = driver.listen_with(calls, EitherCodec::Right(NumbersGrpcCodec::accepted()));
+        }
         let last = serving
             .as_ref()
             .map_or(Duration::ZERO, |_| args.serve.drain / FOR_CONNECTIONS);

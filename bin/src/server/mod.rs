@@ -15,7 +15,7 @@ use echosphere_core::Machine;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Driver, Handle, Stream};
+use echosphere_driver::{Driver, Handle};
 use echosphere_transport_tcp::{TcpListener, ThreadedListener};
 use tokio::time::{Instant, sleep};
 
@@ -112,11 +112,13 @@ where
         })?;
         let note = format!(" with {count} threads (Ctrl-C drains)");
         announce(listener.local_addr(), "tcp", &note, json)?;
-        let (driver, handle) = Driver::serve(endpoint, listener);
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.listen(listener);
         return Ok(until_drained(driver, handle, signals, drain, drain).await);
     }
     let (listener, addr) = bind(addr, "--listen")?;
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     announce(addr, "tcp", " (Ctrl-C drains)", json)?;
     Ok(until_drained(driver, handle, signals, drain, drain).await)
 }
@@ -151,8 +153,8 @@ pub(crate) fn cannot_listen(error: io::Error, addr: SocketAddr, flag: &str) -> a
 
 /// Runs a server's driver until a signal, then drains it. `shown` is the drain time in the message to the user, `within` what
 /// the driver gets of it. Returns what is left.
-pub(crate) async fn until_drained<M, C, S>(
-    driver: Driver<M, C, S>,
+pub(crate) async fn until_drained<M, C>(
+    driver: Driver<M, C>,
     handle: Handle<M, C>,
     mut signals: Signals,
     shown: Duration,
@@ -163,7 +165,6 @@ where
     C: Codec<Message = M::Message> + Clone + Send + 'static,
     M::Command: Send,
     M::Notice: 'static,
-    S: Stream,
 {
     let drain = async move {
         signals.next().await;
@@ -221,7 +222,8 @@ where
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let bound = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").map(|(listener, addr)| {
-                    let (driver, handle) = Driver::serve(endpoint, listener);
+                    let (driver, handle) = Driver::new(endpoint);
+                    let driver = driver.listen(listener);
                     (driver, (addr, handle))
                 });
                 // The starting thread waits for the result.

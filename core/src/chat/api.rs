@@ -101,7 +101,7 @@ pub enum Notice {
     /// An attempt to connect failed, or the connection was lost. Another attempt follows.
     Retrying {
         /// Why it failed.
-        why: Failure,
+        failure: Failure,
         /// The pause before the next attempt.
         after: Duration,
     },

@@ -164,7 +164,7 @@ impl<R: Rng> Client<R> {
                 if let Some(conn) = conn {
                     session.exchange.pump(now, conn, out);
                 }
-                self.counters.said += 1;
+                self.counters.queued += 1;
             }
             Err(why) => {
                 self.counters.refused += 1;
@@ -239,7 +239,7 @@ impl<R: Rng> Client<R> {
             return;
         };
         let open = core::mem::take(&mut session.open);
-        let (why, passes) = match (session.last_error.take(), reason) {
+        let (failure, passes) = match (session.last_error.take(), reason) {
             // A server that shuts down keeps no session with a client that it has not welcomed.
             (Some((ErrorCode::ShuttingDown, text)), _) if !session.welcomed => {
                 (Failure::Rejected(ErrorCode::ShuttingDown, text), true)
@@ -249,7 +249,7 @@ impl<R: Rng> Client<R> {
             (_, reason) => (reason.into(), !matches!(reason, CloseReason::OtherProtocol(_))),
         };
         if session.number == 0 || draining || !passes {
-            self.end(Some(why), out);
+            self.end(Some(failure), out);
             return;
         }
         session.exchange.lost();
@@ -257,17 +257,17 @@ impl<R: Rng> Client<R> {
             self.counters.lost += 1;
             out.push(Action::Notify(Notice::Lost(reason)));
         }
-        self.retry(now, why, reason, out);
+        self.retry(now, failure, reason, out);
     }
 
     /// Schedules the next attempt, or ends the session if the time limit leaves no room.
-    fn retry(&mut self, now: Time, why: Failure, reason: CloseReason, out: &mut Out) {
+    fn retry(&mut self, now: Time, failure: Failure, reason: CloseReason, out: &mut Out) {
         let Some(key) = self.key else {
             return;
         };
         match self.attempts.failed(now, key, reason, &mut self.rng, out) {
-            Some(after) => out.push(Action::Notify(Notice::Retrying { why, after })),
-            None => self.end(Some(why), out),
+            Some(after) => out.push(Action::Notify(Notice::Retrying { failure, after })),
+            None => self.end(Some(failure), out),
         }
     }
 

@@ -4,7 +4,9 @@ use core::fmt::Display;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::message::{MAX_FRAME_BODY, Message};
-use crate::wire::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError, parse_error, parse_error_line};
+use crate::wire::{
+    Codec, Decoded, ERROR, ErrorCode, Framer, Framing, Outbox, WireError, parse_error, parse_error_line,
+};
 
 /// The first byte of a payload in length framing.
 mod kind {
@@ -85,6 +87,16 @@ impl ChatCodec {
         };
         self.framer.write(&head.bytes[..head.length], body, output);
     }
+
+    /// Appends a message as a line. A body is written unchanged.
+    fn write_line(&self, message: &Message, output: &mut Outbox) {
+        match message {
+            Message::Part { id, body, .. } => self.framer.write(format!("{id}: ").as_bytes(), body, output),
+            Message::Taken { id, .. } => self.framer.write(format!("ok {id}").as_bytes(), &Bytes::new(), output),
+            Message::Error(code, text) => self.framer.write_error(ERROR, *code, text, output),
+            Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => {}
+        }
+    }
 }
 
 /// The bytes of a payload before its body.
@@ -140,7 +152,7 @@ impl Codec for ChatCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        let lines = !self.framer.is_dialled() && self.framer.ends_in_lines(input);
+        let lines = !self.framer.is_dialled() && self.framer.receives(input) == Some(Framing::Lines);
         if !lines || input.is_empty() {
             return None;
         }
@@ -152,7 +164,7 @@ impl Codec for ChatCodec {
         if self.framer.framing() == Some(Framing::Length) {
             self.write_binary(message, output);
         } else {
-            write_line(message, output);
+            self.write_line(message, output);
         }
     }
 
@@ -224,23 +236,6 @@ fn number(payload: &mut Bytes) -> Option<u64> {
         }
     }
     None
-}
-
-/// Appends a message as a line. A body is written unchanged.
-fn write_line(message: &Message, output: &mut Outbox) {
-    match message {
-        Message::Part { id, body, .. } => {
-            output.put(format!("{id}: ").as_bytes());
-            output.put_shared(body);
-        }
-        Message::Taken { id, .. } => output.put(format!("ok {id}").as_bytes()),
-        Message::Error(code, text) => {
-            output.put(format!("error {code} ").as_bytes());
-            output.put_shared(text);
-        }
-        Message::Begin { .. } | Message::Resume { .. } | Message::Welcome { .. } | Message::Bye => return,
-    }
-    output.put(b"\n");
 }
 
 /// Reads the line that a server sends before it closes a connection on which it has read nothing: an error.

@@ -27,17 +27,17 @@ counters! {
         /// Sessions resumed.
         resumed,
         /// Connections answered `busy`.
-        turned_away,
+        peers_refused,
         /// Messages accepted from the caller.
-        said,
+        queued,
         /// Messages acknowledged by the peer.
-        delivered,
+        acknowledged,
         /// Messages whose session ended before they were acknowledged.
-        undelivered,
+        unacknowledged,
         /// Messages not accepted from the caller.
         refused,
         /// Messages received from the peer.
-        heard,
+        received,
     }
 }
 
@@ -253,7 +253,7 @@ impl Exchange {
         self.queued_bytes -= message.body.len() + OVERHEAD;
         self.acked += 1;
         self.next = self.next.saturating_sub(1);
-        counters.delivered += 1;
+        counters.acknowledged += 1;
         out.push(Action::Notify(Notice::Acknowledged {
             key: message.key,
             id: self.acked,
@@ -306,7 +306,7 @@ impl Exchange {
             mem::take(&mut self.partial).freeze()
         };
         self.received_id = id;
-        counters.heard += 1;
+        counters.received += 1;
         if self.config.acknowledge_on_receipt {
             self.read = id;
         } else {
@@ -381,7 +381,7 @@ impl Exchange {
         self.lost();
         self.queued_bytes = 0;
         for (at, message) in mem::take(&mut self.queue).into_iter().enumerate() {
-            counters.undelivered += 1;
+            counters.unacknowledged += 1;
             let sent = self.acked + 1 + at as u64 <= self.sent;
             out.push(Action::Notify(Notice::Unacknowledged { key: message.key, sent }));
         }

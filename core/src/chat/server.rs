@@ -1,4 +1,5 @@
 use alloc::collections::BTreeMap;
+use alloc::format;
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use super::message::Message;
 use crate::failure::Failure;
 use crate::machine::{Actions, Event, Machine};
 use crate::timers::{TimerId, Timers};
-use crate::wire::{ErrorCode, WireError};
+use crate::wire::{CHAT_IS_BUSY, ErrorCode, WireError};
 use crate::{Action, CloseReason, ConnId, Time};
 
 /// The side of a chat that listens. It has one session at a time. Deterministic: it makes no random choices.
@@ -90,8 +91,8 @@ impl Server {
     ///
     /// The invariant that does not hold.
     pub fn audit(&self) -> Result<(), &'static str> {
-        let mut talks = self.session.iter().map(|session| &session.exchange).chain(&self.unread);
-        talks.try_for_each(Exchange::audit)
+        let mut exchanges = self.session.iter().map(|session| &session.exchange).chain(&self.unread);
+        exchanges.try_for_each(Exchange::audit)
     }
 
     /// Whether no new session can begin. Counts unread messages of an earlier session too, which limits their memory.
@@ -116,13 +117,10 @@ impl Server {
     /// Begins a session on this connection, unless the server is busy.
     fn begin(&mut self, conn: ConnId, number: u64, text: bool, out: &mut Out) {
         if self.is_busy() {
-            self.counters.turned_away += 1;
+            self.counters.peers_refused += 1;
             out.push(Action::Notify(Notice::PeerRefused));
-            let error = WireError::new(
-                ErrorCode::Busy,
-                "another client has a session with this server; connect again later",
-            );
-            refuse(conn, error, out);
+            let text = format!("{CHAT_IS_BUSY}; connect again later");
+            refuse(conn, WireError::new(ErrorCode::Busy, text), out);
             return;
         }
         self.end(Some(Failure::Replaced), out);
@@ -264,7 +262,7 @@ impl Server {
         };
         match queued {
             Ok(exchange) => {
-                self.counters.said += 1;
+                self.counters.queued += 1;
                 if let Some(conn) = peer {
                     exchange.pump(now, conn, out);
                 }

@@ -13,7 +13,7 @@ pub enum Command {
     /// [`ClientConfig::give_up_after`](super::ClientConfig::give_up_after) passes.
     Send {
         /// The caller's number for the message, repeated in notices.
-        id: u64,
+        key: u64,
         /// The body of the message.
         x: Bytes,
     },
@@ -22,10 +22,10 @@ pub enum Command {
 /// A notice from an echo client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The `ok X` has arrived and the connection closes. No notice follows for this id.
+    /// The `ok X` has arrived and the connection closes. No notice follows for this key.
     Acknowledged {
         /// The caller's number for the message.
-        id: u64,
+        key: u64,
         /// From sending `message X` to receiving `ok X`, on the same connection.
         round_trip: Duration,
         /// From the command to receiving `ok X`.
@@ -36,16 +36,16 @@ pub enum Notice {
     /// An attempt has failed. Another follows.
     Retrying {
         /// The caller's number for the message.
-        id: u64,
+        key: u64,
         /// Why it failed.
         failure: Failure,
         /// The pause before the next attempt.
         after: Duration,
     },
-    /// The message was not acknowledged, and no attempt follows. No notice follows for this id.
+    /// The message was not acknowledged, and no attempt follows. No notice follows for this key.
     GaveUp {
         /// The caller's number for the message.
-        id: u64,
+        key: u64,
         /// Why the last attempt failed.
         failure: Failure,
         /// Attempts made.

@@ -105,7 +105,7 @@ impl<R: Rng> Client<R> {
         if self.draining {
             self.counters.gave_up += 1;
             out.push(Action::Notify(Notice::GaveUp {
-                id,
+                key: id,
                 failure: Failure::ShuttingDown,
                 attempts: 0,
             }));
@@ -170,7 +170,7 @@ impl<R: Rng> Client<R> {
         if let Some(delivery) = self.deliveries.end(key, CloseReason::Finished, out) {
             self.counters.acknowledged += 1;
             out.push(Action::Notify(Notice::Acknowledged {
-                id: delivery.id,
+                key: delivery.id,
                 round_trip: now.since(delivery.sent),
                 total: now.since(delivery.since),
                 retries,
@@ -208,10 +208,18 @@ impl<R: Rng> Client<R> {
         if let Some(after) = after {
             let id = self.deliveries.get(key).map_or(0, |delivery| delivery.id);
             self.counters.retries += 1;
-            out.push(Action::Notify(Notice::Retrying { id, failure, after }));
+            out.push(Action::Notify(Notice::Retrying {
+                key: id,
+                failure,
+                after,
+            }));
         } else if let Some(Delivery { id, .. }) = self.deliveries.end(key, reason, out) {
             self.counters.gave_up += 1;
-            out.push(Action::Notify(Notice::GaveUp { id, failure, attempts }));
+            out.push(Action::Notify(Notice::GaveUp {
+                key: id,
+                failure,
+                attempts,
+            }));
         }
     }
 
@@ -249,7 +257,7 @@ impl<R: Rng> Machine for Client<R> {
 
     fn handle(&mut self, now: Time, event: Event<Message, Command>, out: &mut Out) {
         match event {
-            Event::Command(Command::Send { id, x }) => self.send(now, id, x, out),
+            Event::Command(Command::Send { key: id, x }) => self.send(now, id, x, out),
             Event::Opened(conn, opened) => self.opened(now, conn, opened.dial, out),
             Event::DialFailed(token, error) => {
                 if let Some(key) = self.deliveries.dial_failed(token, error) {

@@ -57,6 +57,12 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.connections.principal(id)
     }
 
+    /// Whether an attempt is under way: the machine has neither abandoned it nor received its result.
+    #[must_use]
+    pub fn is_dialling(&self, token: DialToken) -> bool {
+        self.dialling.contains(&token)
+    }
+
     /// An attempt of [`Effect::Dial`] has connected. `None` if the machine has abandoned it: drop the socket.
     pub fn dialled(&mut self, now: Time, token: DialToken) -> Option<ConnId> {
         self.dialled_with_codec(now, token, self.codec.clone(), None)
@@ -77,7 +83,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.counters.dialled += 1;
         let mut connection = Connection::dialled(codec, now);
         self.buffers.lend(&mut connection.outbox);
-        connection.send_hello();
+        connection.send_keepalive();
         let id = self.connections.insert(connection);
         self.mark_for_flush(id);
         if let Some(principal) = &principal {

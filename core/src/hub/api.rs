@@ -72,7 +72,7 @@ pub enum Notice {
         /// The session's number.
         session: u64,
         /// Why it failed.
-        why: Failure,
+        failure: Failure,
         /// The pause before the next attempt.
         after: Duration,
     },

@@ -213,30 +213,42 @@ impl<R: Rng> Client<R> {
                 out.push(Action::Notify(Notice::Received { session, from, body }));
                 self.settle(key, out);
             }
-            // An error about the connection, which is about to end.
-            Reply::Error(code, text) if code.class() != ErrorClass::Request => entry.last_error = Some((code, text)),
-            Reply::Error(code, text) if is_of_another_protocol(code, &text) => {
-                self.fail(now, key, Failure::rejected(code, text, Protocol::Hub), out);
-            }
-            reply => match entry.asks.pop_front() {
-                Some(ask) if is_answer(&reply, &ask.request) => {
-                    if !matches!(reply, Reply::Error(..)) {
-                        self.attempts.mark_proven(key);
-                    }
-                    self.counters.answered += 1;
-                    out.push(Action::Notify(Notice::Answered {
-                        session,
-                        ask: ask.ask,
-                        reply,
-                        round_trip: ask.sent.map(|sent| now.since(sent)).unwrap_or_default(),
-                    }));
-                    self.settle(key, out);
+            Reply::Error(code, text) => match Failure::rejected(code, text, Protocol::Hub) {
+                Failure::Rejected(code, text) if code.class() == ErrorClass::Request => {
+                    self.answered(now, key, Reply::Error(code, text), out);
                 }
-                other => {
-                    entry.asks.extend(other);
-                    self.fail(now, key, Failure::ProtocolViolation, out);
-                }
+                // An error about the connection, which is about to end.
+                Failure::Rejected(code, text) => entry.last_error = Some((code, text)),
+                failure => self.fail(now, key, failure, out),
             },
+            reply => self.answered(now, key, reply, out),
+        }
+    }
+
+    /// Handles the reply to the oldest request.
+    fn answered(&mut self, now: Time, key: u32, reply: Reply, out: &mut Out) {
+        let Some(entry) = self.attempts.get_mut(key) else {
+            return;
+        };
+        match entry.asks.pop_front() {
+            Some(ask) if is_answer(&reply, &ask.request) => {
+                let session = entry.session;
+                if !matches!(reply, Reply::Error(..)) {
+                    self.attempts.mark_proven(key);
+                }
+                self.counters.answered += 1;
+                out.push(Action::Notify(Notice::Answered {
+                    session,
+                    ask: ask.ask,
+                    reply,
+                    round_trip: ask.sent.map(|sent| now.since(sent)).unwrap_or_default(),
+                }));
+                self.settle(key, out);
+            }
+            other => {
+                entry.asks.extend(other);
+                self.fail(now, key, Failure::ProtocolViolation, out);
+            }
         }
     }
 
@@ -300,8 +312,11 @@ impl<R: Rng> Client<R> {
             self.counters.unanswered += 1;
             out.push(Action::Notify(Notice::Unanswered { session, ask }));
         }
-        let why = failure;
-        out.push(Action::Notify(Notice::Retrying { session, why, after }));
+        out.push(Action::Notify(Notice::Retrying {
+            session,
+            failure,
+            after,
+        }));
     }
 
     /// Removes a session and sends its remaining notices.
@@ -344,11 +359,6 @@ const fn close_reason(failure: Option<&Failure>) -> CloseReason {
         }
         Some(_) => CloseReason::TimedOut,
     }
-}
-
-/// Whether the text of an error shows another server than a hub.
-fn is_of_another_protocol(code: ErrorCode, text: &[u8]) -> bool {
-    Protocol::from_error(code, text).is_some_and(|protocol| protocol != Protocol::Hub)
 }
 
 /// A request reduced to its kind.

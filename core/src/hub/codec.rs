@@ -135,7 +135,7 @@ impl Codec for HubCodec {
     }
 
     fn finish(&mut self, input: &mut BytesMut) -> Option<Decoded<Message>> {
-        if !self.framer.is_dialled() && self.framer.ends_in_lines(input) {
+        if !self.framer.is_dialled() && self.framer.receives(input) == Some(Framing::Lines) {
             self.reading.finish(input)
         } else {
             None
@@ -145,7 +145,7 @@ impl Codec for HubCodec {
     fn encode(&mut self, message: &Message, output: &mut Outbox) {
         match message {
             Message::Reply(reply) if self.framer.framing() == Some(Framing::Length) => self.write_reply(reply, output),
-            Message::Reply(reply) => text::write(reply, output),
+            Message::Reply(reply) => text::write(reply, &self.framer, output),
             Message::Request(request) => self.write_request(request, output),
         }
     }

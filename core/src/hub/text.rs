@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ids::{self, UserIds};
 use super::message::{MAX_BODY, Message, Reply, Request, Unsent};
-use crate::wire::{Decoded, ErrorCode, Framer, Line, Outbox, WireError, parse_error_line};
+use crate::wire::{Decoded, ERROR, ErrorCode, Framer, Line, Outbox, WireError, parse_error_line};
 
 /// The state of reading requests in lines. A relay stays in `input` until it is complete, so that an unfinished one is
 /// held in one buffer, the connection's. Offsets count from the relay's first byte.
@@ -312,7 +312,7 @@ fn last_word(line: &[u8]) -> &[u8] {
 }
 
 /// Appends a reply as text. A body follows the line with its length, and ends with a line end.
-pub(super) fn write(reply: &Reply, output: &mut Outbox) {
+pub(super) fn write(reply: &Reply, framer: &Framer, output: &mut Outbox) {
     match reply {
         Reply::Identity(id) => output.put(format!("identity {id}").as_bytes()),
         Reply::List(ids) if ids.is_empty() => output.put(b"list nobody"),
@@ -322,10 +322,7 @@ pub(super) fn write(reply: &Reply, output: &mut Outbox) {
             output.put_shared(body);
         }
         Reply::Relayed { sent, unsent } => output.put(receipt(*sent, unsent).as_bytes()),
-        Reply::Error(code, text) => {
-            output.put(format!("error {code} ").as_bytes());
-            output.put_shared(text);
-        }
+        Reply::Error(code, text) => return framer.write_error(ERROR, *code, text, output),
         Reply::Delivery { from, body } => {
             output.put(format!("from {from}, {} bytes:\n", body.len()).as_bytes());
             output.put_shared(body);

@@ -56,7 +56,7 @@ pub enum Notice {
         /// The caller's number for the stream.
         key: u64,
         /// Why it failed.
-        why: Failure,
+        failure: Failure,
         /// The pause before the next attempt.
         after: Duration,
     },

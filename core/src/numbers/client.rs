@@ -157,8 +157,8 @@ impl<R: Rng> Client<R> {
     }
 
     /// Schedules the next attempt, or ends the stream if retrying cannot help or the time limit leaves no room.
-    fn retry(&mut self, now: Time, at: u32, why: Failure, reason: CloseReason, out: &mut Out) {
-        let after = match why {
+    fn retry(&mut self, now: Time, at: u32, failure: Failure, reason: CloseReason, out: &mut Out) {
+        let after = match failure {
             Failure::OtherProtocol(_) => None,
             Failure::Rejected(code, _) if !code.is_retryable() => None,
             _ => self.attempts.failed(now, at, reason, &mut self.rng, out),
@@ -166,9 +166,9 @@ impl<R: Rng> Client<R> {
         match (after, self.attempts.get(at)) {
             (Some(after), Some(get)) => {
                 let key = get.key;
-                out.push(Action::Notify(Notice::Retrying { key, why, after }));
+                out.push(Action::Notify(Notice::Retrying { key, failure, after }));
             }
-            _ => self.end(at, Err(why), out),
+            _ => self.end(at, Err(failure), out),
         }
     }
 

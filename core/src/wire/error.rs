@@ -22,7 +22,7 @@ macro_rules! codes {
 
             /// What the error ends, and so how a client reacts to it.
             #[must_use]
-            pub const fn class(self) -> ErrorClass {
+            pub(crate) const fn class(self) -> ErrorClass {
                 match self {
                     $(Self::$variant => ErrorClass::$class,)*
                     Self::Unknown => ErrorClass::Request,
@@ -112,7 +112,7 @@ codes! {
 
 /// What an error ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
+pub(crate) enum ErrorClass {
     /// The request that it answers. The same request would fail again.
     Request,
     /// The request or connection that it answers. The same request can succeed later.

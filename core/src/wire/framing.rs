@@ -126,12 +126,6 @@ impl Framer {
         Ok(Some(input.split_to(length).freeze()))
     }
 
-    /// Ends a stream whose rest is `input`. Returns whether the framing is lines, so that the rest can be a last line.
-    pub(crate) fn ends_in_lines(&mut self, input: &[u8]) -> bool {
-        self.searched = 0;
-        self.receives(input) == Some(Framing::Lines)
-    }
-
     fn next_line(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         Ok(self.find_line(input, 0)?.map(|line| line.take(input)))
     }
@@ -139,7 +133,7 @@ impl Framer {
     /// Finds the line that begins at `start`; `None` if it is incomplete. Does not change earlier lines.
     pub(crate) fn find_line(&mut self, input: &[u8], start: usize) -> Result<Option<Line>, WireError> {
         let limit = self.limit as usize;
-        let searched = start + self.searched as usize;
+        let searched = (start + self.searched as usize).min(input.len());
         let Some(feed) = memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at) else {
             // One more byte, for the CR of an incomplete line end.
             if input.len() - start > limit + 1 {

@@ -7,12 +7,13 @@ mod outbox;
 mod protocol;
 
 pub use either::EitherCodec;
-pub(crate) use error::{ERROR, parse_error, parse_error_line};
-pub use error::{ErrorClass, ErrorCode, WireError};
+pub(crate) use error::{ERROR, ErrorClass, parse_error, parse_error_line};
+pub use error::{ErrorCode, WireError};
 pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;
 pub(crate) use outbox::is_copied;
+pub(crate) use protocol::CHAT_IS_BUSY;
 pub use protocol::{FIRST_BYTES, Protocol};
 
 use bytes::{Bytes, BytesMut};

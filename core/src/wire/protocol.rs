@@ -1,6 +1,6 @@
 use core::fmt;
 
-use super::ErrorCode;
+use super::{ERROR, ErrorCode};
 
 /// A protocol that can be detected from a server's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,9 @@ pub enum Protocol {
 /// How many first bytes are examined.
 pub const FIRST_BYTES: usize = 160;
 
+/// The phrase in the error by which a chat's server refuses a second client.
+pub(crate) const CHAT_IS_BUSY: &str = "another client has a session with this server";
+
 /// Phrases in the errors by which servers refuse unknown requests.
 const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"expected `message X` or `ok X`", Protocol::Echo),
@@ -33,7 +36,7 @@ const REFUSALS: [(&[u8], Protocol); 6] = [
     (b"; a hub expects ", Protocol::Hub),
     (b"expected `identity`, `list`", Protocol::Hub),
     (b"; a chat expects ", Protocol::Chat),
-    (b"another client has a session with this server", Protocol::Chat),
+    (CHAT_IS_BUSY.as_bytes(), Protocol::Chat),
 ];
 
 impl Protocol {
@@ -80,7 +83,7 @@ impl Protocol {
     }
 
     fn of_line(line: &[u8]) -> Option<Self> {
-        if let Some(error) = line.strip_prefix(b"error ") {
+        if let Some(error) = line.strip_prefix(ERROR) {
             return Self::of_error_words(error);
         }
         if let Some(rest) = line.strip_prefix(b"ok ") {

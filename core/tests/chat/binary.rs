@@ -89,7 +89,7 @@ fn one_peer_at_a_time() {
             Notice::PeerRefused
         ]
     );
-    assert_eq!(fixture.endpoint.machine().counters().turned_away, 2);
+    assert_eq!(fixture.endpoint.machine().counters().peers_refused, 2);
     // The first session continues. When it has ended, the next may begin.
     assert_eq!(fixture.exchange(first, &frame(b"\x05\x01x")), frame(b"\x07\x01"));
     fixture.feed(first, &frame([8]));

@@ -174,15 +174,15 @@ fn the_counters_count() {
         sessions: 1,
         lost: 1,
         resumed: 1,
-        turned_away: 0,
-        said: 3,
-        delivered: 1,
-        undelivered: 2,
+        peers_refused: 0,
+        queued: 3,
+        acknowledged: 1,
+        unacknowledged: 2,
         refused: 1,
-        heard: 1,
+        received: 1,
     };
     assert_eq!(*line.client.counters(), client);
-    assert_eq!(*line.server.counters(), ChatCounters { heard: 2, ..client });
+    assert_eq!(*line.server.counters(), ChatCounters { received: 2, ..client });
     for told in [&line.client_told, &line.server_told] {
         let left: Vec<bool> = told.iter().filter_map(sent_and_undelivered).collect();
         assert_eq!(left, [true, false]);

@@ -76,7 +76,7 @@ fn a_client_without_a_welcome_retries_after_shutting_down() {
     assert!(matches!(
         line.client_told.last(),
         Some(Notice::Retrying {
-            why: Failure::Rejected(ErrorCode::ShuttingDown, _),
+            failure: Failure::Rejected(ErrorCode::ShuttingDown, _),
             ..
         })
     ));

@@ -90,7 +90,7 @@ fn messages_read_during_a_loss_are_acknowledged_on_the_next_connection() {
     line.server_reads(1);
     line.recover();
     assert_eq!(delivered(&line.client_told), [1]);
-    assert_eq!(line.server.counters().heard, 1);
+    assert_eq!(line.server.counters().received, 1);
 }
 
 #[test]

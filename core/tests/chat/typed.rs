@@ -106,8 +106,14 @@ fn bytes_after_the_end_of_stream_are_ignored() {
     let typist = fixture.accept();
     fixture.feed(typist, b"one\nthe end of this line is missing");
     fixture.fin(typist);
+    let notices = fixture.notices();
+    assert_eq!(
+        notices[1..],
+        [heard(1, b"one"), heard(2, b"the end of this line is missing")]
+    );
     // A socket delivers nothing after its FIN; a faulty driver might.
     fixture.feed(typist, b"more\n");
+    assert_eq!(fixture.notices(), []);
     fixture.caller_reads(1, 2);
     assert_eq!(fixture.read(typist), b"ok 1\nok 2\n");
 }

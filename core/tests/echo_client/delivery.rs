@@ -19,7 +19,7 @@ fn a_message_is_sent_on_a_connection_of_its_own_that_closes_with_its_ok() {
         [
             Action::Close(CONN, CloseReason::Finished),
             Action::Notify(Notice::Acknowledged {
-                id: 7,
+                key: 7,
                 round_trip: Duration::from_millis(5),
                 total: Duration::from_millis(35),
                 retries: 0,
@@ -48,7 +48,7 @@ fn each_of_many_messages_has_its_own_connection() {
 
 fn acknowledged(actions: &[crate::fixture::Out]) -> Option<u64> {
     actions.iter().find_map(|action| match action {
-        Action::Notify(Notice::Acknowledged { id, .. }) => Some(*id),
+        Action::Notify(Notice::Acknowledged { key: id, .. }) => Some(*id),
         _ => None,
     })
 }

@@ -6,7 +6,11 @@ use echosphere_core::{Action, ConnId, DialError, Event, Machine};
 use crate::fixture::{CONN, Fixture, Out, ok};
 
 fn gave_up(id: u64, failure: Failure, attempts: u32) -> Out {
-    Action::Notify(Notice::GaveUp { id, failure, attempts })
+    Action::Notify(Notice::GaveUp {
+        key: id,
+        failure,
+        attempts,
+    })
 }
 
 #[test]
@@ -49,7 +53,7 @@ fn an_attempt_that_fails_is_the_last() {
 fn nothing_new_is_taken() {
     let mut fixture = Fixture::new();
     fixture.handle(Event::Drain);
-    let command = Command::Send { id: 5, x: "x".into() };
+    let command = Command::Send { key: 5, x: "x".into() };
     assert_eq!(
         fixture.handle(Event::Command(command)),
         [gave_up(5, Failure::ShuttingDown, 0)]

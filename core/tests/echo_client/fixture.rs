@@ -44,7 +44,7 @@ impl Fixture {
     /// Sends the command to deliver `x`. Returns the attempt to connect.
     pub(crate) fn send(&mut self, id: u64, x: &'static str) -> DialToken {
         let x = Bytes::from_static(x.as_bytes());
-        dialled(&self.handle(Event::Command(Command::Send { id, x })))
+        dialled(&self.handle(Event::Command(Command::Send { key: id, x })))
     }
 
     pub(crate) fn open(&mut self, id: ConnId, token: DialToken) -> Vec<Out> {

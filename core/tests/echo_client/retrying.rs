@@ -180,7 +180,7 @@ fn the_last_attempt_ends_when_its_time_is_over_and_not_later() {
     assert_eq!(passed, 2 * SECOND);
     assert_eq!(actions[0], Action::Close(CONN, CloseReason::TimedOut));
     let notice = Notice::GaveUp {
-        id: 1,
+        key: 1,
         failure: Failure::TimedOut,
         attempts: 1,
     };
@@ -222,7 +222,7 @@ fn a_permanent_error_is_not_retried() {
         let actions = fixture.receive(CONN, error(code));
         assert_eq!(actions[0], Action::Close(CONN, CloseReason::Rejected(code)));
         let notice = Notice::GaveUp {
-            id: 1,
+            key: 1,
             failure: Failure::Rejected(code, Bytes::from_static(b"words")),
             attempts: 1,
         };

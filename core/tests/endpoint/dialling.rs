@@ -30,7 +30,7 @@ impl Dialler {
             now: Time::ZERO,
             conn: None,
         };
-        let command = Command::Send { id: 1, x: x.into() };
+        let command = Command::Send { key: 1, x: x.into() };
         dialler.endpoint.command(dialler.now, command, &mut dialler.effects);
         let token = dialler.effects.dial.pop().unwrap();
         (dialler, token)

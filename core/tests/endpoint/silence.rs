@@ -173,6 +173,24 @@ fn keepalives_do_not_accumulate_for_a_peer_that_does_not_read() {
 }
 
 #[test]
+fn a_keepalive_over_the_limits_of_the_outbox_drops_no_connection() {
+    for (max_backlog, max_outbox) in [(3, 100), (100, 3)] {
+        let config = ConnectionConfig {
+            max_backlog,
+            max_outbox,
+            ..ConnectionConfig::default()
+        };
+        let mut fixture = Fixture::with(config, MAX_MESSAGE);
+        let client = fixture.accept_length();
+        fixture.pass(30 * SECOND);
+        fixture.feed(client, &frame(""));
+        assert_eq!(fixture.released(), [], "{max_backlog} {max_outbox}");
+        assert_eq!(fixture.endpoint.counters().slow_consumers, 0);
+        assert_eq!(fixture.read(client), frame(""));
+    }
+}
+
+#[test]
 fn times_shorter_than_the_handshake_timeout_hold_from_the_first_frame_on() {
     let config = ConnectionConfig {
         idle_timeout: 3 * SECOND,

@@ -28,7 +28,14 @@ fn proven() -> Fixture {
 
 fn pause(did: &[Did]) -> (Failure, Duration) {
     match did {
-        [.., Action::Notify(Notice::Retrying { session: 1, why, after })] => (why.clone(), *after),
+        [
+            ..,
+            Action::Notify(Notice::Retrying {
+                session: 1,
+                failure: why,
+                after,
+            }),
+        ] => (why.clone(), *after),
         other => panic!("{other:?}"),
     }
 }

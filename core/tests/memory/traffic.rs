@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use echosphere_core::connection::ConnectionConfig;
+use echosphere_core::wire::ErrorCode;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -14,6 +15,7 @@ const fn kind<S>(hello: Pieces, pieces: Pieces) -> Traffic<S> {
         hello,
         pieces,
         many: false,
+        errors: &[],
         system: PhantomData,
     }
 }
@@ -23,6 +25,11 @@ const fn many<S>(hello: Pieces, pieces: Pieces) -> Traffic<S> {
         many: true,
         ..kind(hello, pieces)
     }
+}
+
+/// The traffic with errors that the server answers.
+const fn refused<S>(errors: &'static [ErrorCode], traffic: Traffic<S>) -> Traffic<S> {
+    Traffic { errors, ..traffic }
 }
 
 fn nothing() -> Vec<Vec<u8>> {
@@ -57,6 +64,7 @@ pub(crate) mod echo {
         type Server = Server<ChaCha8Rng>;
         type Codec = EchoCodec;
         const ALONE: bool = false;
+        const HALF: &'static [ErrorCode] = &[ErrorCode::Truncated];
         const HELLO: Traffic<Self> = kind(hello, nothing);
 
         fn answers(read: &[u8]) -> Vec<u8> {
@@ -97,9 +105,12 @@ pub(crate) mod echo {
         ),
         (
             "echo: lines, cut anywhere",
-            kind(
-                || vec![b"\n".to_vec()],
-                || cut(b"message one\nmessage two\r\nok nothing\nwhat?\n\n", 3),
+            refused(
+                &[ErrorCode::NotHeld, ErrorCode::UnknownRequest],
+                kind(
+                    || vec![b"\n".to_vec()],
+                    || cut(b"message one\nmessage two\r\nok nothing\nwhat?\n\n", 3),
+                ),
             ),
         ),
     ];
@@ -121,6 +132,7 @@ pub(crate) mod hub {
         type Server = Server;
         type Codec = HubCodec;
         const ALONE: bool = false;
+        const HALF: &'static [ErrorCode] = &[ErrorCode::Truncated, ErrorCode::UnknownRequest];
         const HELLO: Traffic<Self> = kind(hello, nothing);
 
         fn answers(_read: &[u8]) -> Vec<u8> {
@@ -148,13 +160,19 @@ pub(crate) mod hub {
         ),
         (
             "hub: requests that it does not know",
-            kind(hello, || vec![frame([9, 9]), frame([4])]),
+            refused(
+                &[ErrorCode::UnknownRequest],
+                kind(hello, || vec![frame([9, 9]), frame([4])]),
+            ),
         ),
         (
             "hub: lines, cut anywhere",
-            kind(
-                || vec![b"\n".to_vec()],
-                || cut(b"identity\nlist\nrelay 1,2 hello\nrelay\n1\nbody\n\n\nwhat?\n", 5),
+            refused(
+                &[ErrorCode::UnknownRequest],
+                kind(
+                    || vec![b"\n".to_vec()],
+                    || cut(b"identity\nlist\nrelay 1,2 hello\nrelay\n1\nbody\n\n\nwhat?\n", 5),
+                ),
             ),
         ),
     ];
@@ -175,6 +193,7 @@ pub(crate) mod chat {
         type Server = Server;
         type Codec = ChatCodec;
         const ALONE: bool = true;
+        const HALF: &'static [ErrorCode] = &[ErrorCode::Truncated];
         const HELLO: Traffic<Self> = kind(begin, nothing);
 
         fn answers(_read: &[u8]) -> Vec<u8> {
@@ -213,7 +232,7 @@ pub(crate) mod chat {
         (
             "chat: a message in parts",
             kind(begin, || {
-                let mut parts = vec![part(4, 1, &long()); 4];
+                let mut parts = vec![part(4, 1, &long()); 3];
                 parts.push(part(5, 1, b"end"));
                 parts
             }),
@@ -252,6 +271,7 @@ pub(crate) mod numbers {
         type Server = Server<ChaCha8Rng>;
         type Codec = NumbersCodec;
         const ALONE: bool = false;
+        const HALF: &'static [ErrorCode] = &[ErrorCode::Truncated];
         const HELLO: Traffic<Self> = kind(|| vec![b"\n".to_vec()], nothing);
 
         fn answers(_read: &[u8]) -> Vec<u8> {
@@ -277,19 +297,28 @@ pub(crate) mod numbers {
         ),
         (
             "numbers: a session that is not complete",
-            kind(hello, || {
-                vec![frame(format!("START {} 9", Uuid::nil())), vec![], vec![]]
-            }),
+            refused(
+                &[ErrorCode::UuidTaken],
+                kind(hello, || {
+                    vec![frame(format!("START {} 9", Uuid::nil())), vec![], vec![]]
+                }),
+            ),
         ),
         (
             "numbers: requests that are refused, in frames",
-            kind(hello, || {
-                vec![frame("START 1 2"), frame(format!("CONTINUE {} 5", Uuid::nil()))]
-            }),
+            refused(
+                &[ErrorCode::InvalidUuid, ErrorCode::UnknownSession],
+                kind(hello, || {
+                    vec![frame("START 1 2"), frame(format!("CONTINUE {} 5", Uuid::nil()))]
+                }),
+            ),
         ),
         (
             "numbers: requests that it does not know, cut anywhere",
-            kind(empty_line, || cut(b"what?\nCONTINUE x\nEND\n", 2)),
+            refused(
+                &[ErrorCode::UnknownRequest, ErrorCode::BadNumber],
+                kind(empty_line, || cut(b"what?\nCONTINUE x\nEND\n", 2)),
+            ),
         ),
     ];
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::endpoint::{Effects, Endpoint};
-use echosphere_core::wire::Codec;
+use echosphere_core::wire::{Codec, ErrorCode};
 use echosphere_core::{ConnId, Machine, Time};
 
 /// The size of a driver's read buffer.
@@ -20,6 +20,8 @@ pub(crate) struct Traffic<S> {
     pub(crate) pieces: Pieces,
     /// Whether many messages are in progress at the same time.
     pub(crate) many: bool,
+    /// The errors that the server may answer.
+    pub(crate) errors: &'static [ErrorCode],
     pub(crate) system: std::marker::PhantomData<S>,
 }
 
@@ -38,6 +40,8 @@ pub(crate) trait System: Sized {
     const ALONE: bool;
     /// A connection that sends only its hello.
     const HELLO: Traffic<Self>;
+    /// The errors that answer the end of stream in the middle of a message.
+    const HALF: &'static [ErrorCode];
 
     /// A peer's answers to what it has read.
     fn answers(read: &[u8]) -> Vec<u8>;
@@ -60,6 +64,8 @@ pub(crate) struct World<S: System> {
     now: Time,
     scratch: BytesMut,
     open: Vec<ConnId>,
+    /// The errors that the server may send now.
+    expected: &'static [ErrorCode],
 }
 
 /// One frame in length framing.
@@ -76,6 +82,7 @@ impl<S: System> World<S> {
             now: Time::ZERO,
             scratch: BytesMut::new(),
             open: Vec::new(),
+            expected: &[],
         }
     }
 
@@ -83,6 +90,9 @@ impl<S: System> World<S> {
     pub(crate) fn live(&mut self, traffic: Traffic<S>, end: End) {
         let id = self.open(traffic);
         self.talk(id, traffic);
+        if end == End::HalfMessage {
+            self.expected = S::HALF;
+        }
         match end {
             End::Close => {}
             End::HalfMessage if (traffic.hello)()[0][0] == 0 => self.receive(id, &[0, 0, 1]),
@@ -97,6 +107,7 @@ impl<S: System> World<S> {
     pub(crate) fn open(&mut self, traffic: Traffic<S>) -> ConnId {
         let id = self.endpoint.accept(self.now).unwrap();
         self.open.push(id);
+        self.expected = &[];
         for piece in (traffic.hello)() {
             self.receive(id, &piece);
         }
@@ -106,6 +117,7 @@ impl<S: System> World<S> {
 
     /// Sends all pieces of a connection and exchanges all answers.
     pub(crate) fn talk(&mut self, id: ConnId, traffic: Traffic<S>) {
+        self.expected = traffic.errors;
         for piece in (traffic.pieces)() {
             if piece.is_empty() {
                 self.pass();
@@ -177,15 +189,26 @@ impl<S: System> World<S> {
             .outbox(id)
             .map(|outbox| outbox.chunks().collect::<Vec<_>>());
         let read = chunks.map_or_else(Bytes::new, |chunks| chunks.concat().into());
-        // Unknown requests are part of the traffic; no other error is.
-        let refused = read.windows(6).any(|six| six == b"comes ");
-        assert!(!refused, "{}", read.escape_ascii());
+        for error in errors(&read) {
+            assert!(self.expected.contains(&error), "{error}, not {:?}", self.expected);
+        }
         self.endpoint.wrote(id, read.len());
         if self.endpoint.socket_action(id) == SocketAction::Shutdown {
             self.endpoint.shut_down(self.now, id, &mut self.effects);
         }
         read
     }
+}
+
+/// The codes of the errors in `read`: each follows `error ` where payloads are text, otherwise a byte 0xFF.
+fn errors(read: &[u8]) -> impl Iterator<Item = ErrorCode> {
+    let mut before = &b""[..];
+    read.split(|byte| *byte == b' ').filter_map(move |word| {
+        let of_text = std::mem::replace(&mut before, word).ends_with(b"error");
+        let start = word.iter().rposition(|byte| *byte == 0xFF).map_or(0, |at| at + 1);
+        let code = ErrorCode::parse(&word[start..]);
+        (of_text || (start > 0 && code != ErrorCode::Unknown)).then_some(code)
+    })
 }
 
 /// The payloads of the frames in `read`.

@@ -25,14 +25,14 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(want: StreamSpec) -> (Self, Vec<Action<Message, Notice>>) {
+    fn new(stream: StreamSpec) -> (Self, Vec<Action<Message, Notice>>) {
         let mut fixture = Self {
             client: Client::new(ClientConfig::default(), ChaCha8Rng::seed_from_u64(1)),
             now: Time::ZERO,
             conn: 0,
             tokens: BTreeSet::new(),
         };
-        let actions = fixture.event(Event::Command(Command::Get { key: KEY, stream: want }));
+        let actions = fixture.event(Event::Command(Command::Get { key: KEY, stream }));
         (fixture, actions)
     }
 
@@ -102,7 +102,14 @@ fn number(place: u32, number: u64) -> Action<Message, Notice> {
 
 fn pause(actions: &[Action<Message, Notice>]) -> (Duration, Failure) {
     match actions {
-        [.., Action::Notify(Notice::Retrying { key: KEY, why, after })] => (*after, why.clone()),
+        [
+            ..,
+            Action::Notify(Notice::Retrying {
+                key: KEY,
+                failure: why,
+                after,
+            }),
+        ] => (*after, why.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -411,8 +418,8 @@ fn the_counters_count() {
     let dial = fixture.wait();
     fixture.connect(&dial);
     fixture.number(15);
-    let want = StreamSpec::Stateless { n: 2, after: None };
-    let dial = fixture.event(Event::Command(Command::Get { key: KEY, stream: want }));
+    let stream = StreamSpec::Stateless { n: 2, after: None };
+    let dial = fixture.event(Event::Command(Command::Get { key: KEY, stream }));
     fixture.connect(&dial);
     fixture.error(ErrorCode::WrongMode);
     let expected = ClientCounters {

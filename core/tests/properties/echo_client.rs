@@ -120,7 +120,7 @@ impl World {
                 let id = (self.under_way.len() + self.ended.len()) as u64;
                 let x = Bytes::from_static(x.as_bytes());
                 self.under_way.insert(id, x.clone());
-                self.handle(Event::Command(Command::Send { id, x }));
+                self.handle(Event::Command(Command::Send { key: id, x }));
             }
             Step::Open { which, stale } => {
                 if let Some(token) = self.token(which, stale) {
@@ -221,9 +221,9 @@ impl World {
                 panic!("a client sends no errors, and finishes nothing")
             }
             Action::Close(id, _) => assert!(self.open.remove(&id).is_some(), "{id:?} is not live"),
-            Action::Notify(Notice::Retrying { id, .. }) => assert!(self.under_way.contains_key(&id)),
-            Action::Notify(Notice::GaveUp { id, .. }) => self.end(id, None),
-            Action::Notify(Notice::Acknowledged { id, .. }) => match event {
+            Action::Notify(Notice::Retrying { key: id, .. }) => assert!(self.under_way.contains_key(&id)),
+            Action::Notify(Notice::GaveUp { key: id, .. }) => self.end(id, None),
+            Action::Notify(Notice::Acknowledged { key: id, .. }) => match event {
                 Event::Received(_, Message::Ok(x)) => self.end(id, Some(x)),
                 other => panic!("{other:?} acknowledges nothing"),
             },

@@ -72,6 +72,10 @@ where
         let Some(dial) = self.dials.get_mut(index as usize) else {
             return true;
         };
+        if !self.endpoint.is_dialling(dial.token) {
+            // Abandoned in this turn: the effect that removes it is not polled yet.
+            return true;
+        }
         let Poll::Ready(result) = dial.attempt.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
             return true;
         };
@@ -82,7 +86,6 @@ where
             Ok((peer, stream)) => {
                 let codec = self.diallers[target.0 as usize].codec.clone();
                 let principal = peer.principal.clone();
-                // Without an id, the machine has abandoned the attempt in this turn.
                 if let Some(id) = self.endpoint.dialled_with_codec(now, token, codec, principal) {
                     tracing::info!(conn = ?id, %peer, transport = peer.transport, "connected");
                     self.insert(id, peer, Channel::Open(stream));

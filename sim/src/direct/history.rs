@@ -240,7 +240,7 @@ fn heard<M: Brief, C: Brief>(event: &Event<M, C>) -> Described {
 
 fn did<M: Brief, N: Brief>(action: &Action<M, N>) -> Described {
     match action {
-        Action::Dial(token) => Described::dial(Kind::Dial, *token, String::new()),
+        Action::Dial(token, _) => Described::dial(Kind::Dial, *token, String::new()),
         Action::AbandonDial(token) => Described::dial(Kind::Abandon, *token, String::new()),
         Action::Send(id, message) => Described::of(Kind::Sent, *id, brief(message)),
         Action::Close(id, reason) => Described::of(Kind::Close, *id, words::why(*reason)),

@@ -7,7 +7,7 @@ use std::mem;
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::counters::ConnectionCounters;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::{Effect, Endpoint};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, DialToken, Machine, Time};
 
@@ -75,7 +75,6 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     pub(super) role: Role,
     /// None while it is down.
     endpoint: Option<Endpoint<Observed<M, Observer<M>>, C>>,
-    effects: Effects<M::Notice>,
     sockets: Vec<Option<Socket>>,
     /// How many of them there are, and the most that there were at once.
     open: usize,
@@ -135,7 +134,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             number,
             role,
             endpoint: None,
-            effects: Effects::default(),
             sockets: Vec::new(),
             open: 0,
             most_open: 0,
@@ -232,7 +230,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// die unnoticed.
     pub(super) fn crash(&mut self, net: &mut Net, unnoticed: bool) {
         self.endpoint = None;
-        self.effects = Effects::default();
         net.timers[self.number] = NEVER;
         self.plan.clear();
         self.dark = unnoticed;
@@ -261,7 +258,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn drain(&mut self, net: &mut Net, notices: &mut Vec<M::Notice>) {
         let now = self.local(net.now);
         if let Some(endpoint) = &mut self.endpoint {
-            endpoint.drain(now, &mut self.effects);
+            endpoint.drain(now);
         }
         self.settle(net, notices);
     }
@@ -269,7 +266,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     pub(super) fn command(&mut self, net: &mut Net) {
         let now = self.local(net.now);
         if let (Some(endpoint), Some((_, command))) = (&mut self.endpoint, self.plan.pop_front()) {
-            endpoint.command(now, command, &mut self.effects);
+            endpoint.command(now, command);
         }
     }
 
@@ -291,7 +288,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             }
         }
         if let Some(endpoint) = &mut self.endpoint {
-            endpoint.expire(now, &mut self.effects);
+            endpoint.expire(now);
         }
     }
 
@@ -323,18 +320,18 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             whole = socket.spoken.frames.take(input, typing);
         }
         match arrival {
-            Arrival::Data => endpoint.receive(now, id, input, &mut self.effects),
+            Arrival::Data => endpoint.receive(now, id, input),
             Arrival::Fin => {
                 net.conns[index].ends[self.role as usize].fin_heard = true;
                 if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
                     socket.spoken.frames.end();
                 }
-                endpoint.peer_closed(now, id, &mut self.effects);
+                endpoint.peer_closed(now, id);
             }
             Arrival::Reset => {
                 // This side sends nothing more; what is in flight both ways still arrives.
                 net.conns[index].ends[self.role as usize].fin_sent = true;
-                endpoint.failed(now, id, &mut self.effects);
+                endpoint.failed(now, id);
             }
         }
         self.check_order(net);
@@ -360,8 +357,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     }
 
     pub(super) fn writable(&mut self, net: &Net, index: usize) {
-        if let Some(id) = net.conns[index].ends[self.role as usize].id {
-            self.effects.flush.push(id);
+        if let (Some(endpoint), Some(id)) = (&mut self.endpoint, net.conns[index].ends[self.role as usize].id) {
+            endpoint.writable(id);
         }
     }
 
@@ -373,24 +370,24 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.note_finished(net);
         self.check_order(net);
         self.check_ended(net, self.local(net.now), None);
-        loop {
-            notices.append(&mut self.effects.notices);
-            if let Some(token) = self.effects.abandon.pop() {
-                net.marks.hit(Mark::DialAbandoned);
-                self.effects.dial.retain(|&dial| dial != token);
-                if let Some(index) = self.dials.remove(&token) {
-                    net.give_up(index);
+        while let Some(effect) = self.endpoint.as_mut().and_then(Endpoint::poll_effect) {
+            match effect {
+                Effect::Notify(notice) => notices.push(notice),
+                Effect::AbandonDial(token) => {
+                    net.marks.hit(Mark::DialAbandoned);
+                    if let Some(index) = self.dials.remove(&token) {
+                        net.give_up(index);
+                    }
                 }
-            } else if let Some((id, _)) = self.effects.release.pop() {
-                self.release(net, id);
-            } else if let Some(id) = self.effects.flush.pop() {
-                self.flush(net, id);
-                self.check_backlog(net, id);
-            } else if let Some(token) = self.effects.dial.pop() {
-                let index = net.dial(self.number, token);
-                self.dials.insert(token, index);
-            } else {
-                break;
+                Effect::Release(id, _) => self.release(net, id),
+                Effect::Flush(id) => {
+                    self.flush(net, id);
+                    self.check_backlog(net, id);
+                }
+                Effect::Dial(token, _) => {
+                    let index = net.dial(self.number, token);
+                    self.dials.insert(token, index);
+                }
             }
         }
         self.check_timers();
@@ -418,7 +415,6 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let Some(endpoint) = &mut self.endpoint else {
             return;
         };
-        endpoint.begin_flush(id);
         let socket = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut);
         let Some(Socket {
             index, spoken, stuck, ..
@@ -433,7 +429,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 SocketAction::Nothing => return,
                 SocketAction::Shutdown => {
                     net.finish(index, self.role);
-                    endpoint.shut_down(now, id, &mut self.effects);
+                    endpoint.shut_down(now, id);
                 }
                 SocketAction::Write => {
                     let Some(outbox) = endpoint.outbox(id) else {

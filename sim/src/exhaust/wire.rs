@@ -1,12 +1,11 @@
 //! Hosts with their endpoints, and connections that hold segments until a decision delivers them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::Message;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::{Effect, Endpoint};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use super::hash::stir;
@@ -154,7 +153,6 @@ pub(super) struct Node<M: Machine<Message = Message>> {
     pub(super) number: usize,
     pub(super) life: u32,
     pub(super) endpoint: Endpoint<M, Words>,
-    pub(super) effects: Effects<M::Notice>,
     /// A hash of all its events, in order.
     pub(super) history: u128,
     conns: BTreeMap<ConnId, usize>,
@@ -167,7 +165,6 @@ impl<M: Machine<Message = Message>> Node<M> {
             number,
             life,
             endpoint: Endpoint::new(machine, words, link),
-            effects: Effects::default(),
             history: 0,
             conns: BTreeMap::new(),
             dials: BTreeMap::new(),
@@ -205,25 +202,25 @@ impl<M: Machine<Message = Message>> Node<M> {
             (Segment::Accepted, _) if conn.dialling => {
                 conn.dialling = false;
                 self.dials.remove(&conn.token);
-                let id = self.endpoint.dialled(now, conn.token, &mut self.effects);
-                conn.ids[role as usize] = Some(id);
-                self.conns.insert(id, at);
+                let id = self.endpoint.dialled(now, conn.token);
+                conn.ids[role as usize] = id;
+                self.conns.extend(id.map(|id| (id, at)));
             }
             (Segment::Refused, _) if conn.dialling => {
                 conn.dialling = false;
                 self.dials.remove(&conn.token);
                 let error = DialError::Refused;
-                self.endpoint.dial_failed(now, conn.token, error, &mut self.effects);
+                self.endpoint.dial_failed(now, conn.token, error);
             }
             (Segment::Data(data), Some(id)) => {
                 let mut input = BytesMut::from(&data[..]);
-                self.endpoint.receive(now, id, &mut input, &mut self.effects);
+                self.endpoint.receive(now, id, &mut input);
             }
-            (Segment::Fin, Some(id)) => self.endpoint.peer_closed(now, id, &mut self.effects),
+            (Segment::Fin, Some(id)) => self.endpoint.peer_closed(now, id),
             (Segment::Reset, Some(id)) => {
                 conn.under_way[role as usize].retain(|segment| matches!(segment, Segment::Reset));
                 conn.broken = true;
-                self.endpoint.failed(now, id, &mut self.effects);
+                self.endpoint.failed(now, id);
             }
             (Segment::Accepted | Segment::Data(_), None) => conn.send(role, Segment::Reset),
             // There is no peer to notify.
@@ -233,36 +230,33 @@ impl<M: Machine<Message = Message>> Node<M> {
 
     /// Does what the endpoint requests. Returns the notices.
     pub(super) fn settle(&mut self, conns: &mut Vec<Conn>, now: Time) -> Vec<M::Notice> {
-        for token in mem::take(&mut self.effects.abandon) {
-            self.effects.dial.retain(|dial| *dial != token);
-            if let Some(at) = self.dials.remove(&token) {
-                conns[at].dialling = false;
+        let mut notices = Vec::new();
+        while let Some(effect) = self.endpoint.poll_effect() {
+            match effect {
+                Effect::Notify(notice) => notices.push(notice),
+                Effect::AbandonDial(token) => {
+                    if let Some(at) = self.dials.remove(&token) {
+                        conns[at].dialling = false;
+                    }
+                }
+                Effect::Release(id, _) => self.release(conns, id),
+                Effect::Flush(id) => self.flush(conns, id, now),
+                Effect::Dial(token, _) => {
+                    self.dials.insert(token, conns.len());
+                    conns.push(Conn {
+                        client: self.number,
+                        token,
+                        life: self.life,
+                        dialling: true,
+                        ids: [None; 2],
+                        fin_sent: [false; 2],
+                        under_way: [VecDeque::from([Segment::Dial]), VecDeque::new()],
+                        broken: false,
+                    });
+                }
             }
         }
-        for (id, _) in mem::take(&mut self.effects.release) {
-            self.release(conns, id);
-        }
-        for id in mem::take(&mut self.effects.flush) {
-            self.flush(conns, id, now);
-        }
-        // What was shut down may be over.
-        for (id, _) in mem::take(&mut self.effects.release) {
-            self.release(conns, id);
-        }
-        for token in mem::take(&mut self.effects.dial) {
-            self.dials.insert(token, conns.len());
-            conns.push(Conn {
-                client: self.number,
-                token,
-                life: self.life,
-                dialling: true,
-                ids: [None; 2],
-                fin_sent: [false; 2],
-                under_way: [VecDeque::from([Segment::Dial]), VecDeque::new()],
-                broken: false,
-            });
-        }
-        mem::take(&mut self.effects.notices)
+        notices
     }
 
     fn release(&mut self, conns: &mut [Conn], id: ConnId) {
@@ -277,7 +271,6 @@ impl<M: Machine<Message = Message>> Node<M> {
 
     fn flush(&mut self, conns: &mut [Conn], id: ConnId, now: Time) {
         let role = self.role();
-        self.endpoint.begin_flush(id);
         let Some(conn) = self.conns.get(&id).and_then(|at| conns.get_mut(*at)) else {
             return;
         };
@@ -287,7 +280,7 @@ impl<M: Machine<Message = Message>> Node<M> {
                 SocketAction::Shutdown => {
                     conn.fin_sent[role as usize] = true;
                     conn.send(role, Segment::Fin);
-                    self.endpoint.shut_down(now, id, &mut self.effects);
+                    self.endpoint.shut_down(now, id);
                 }
                 SocketAction::Write => {
                     let Some(outbox) = self.endpoint.outbox(id) else {

@@ -242,7 +242,7 @@ impl World {
                 if let Some(command) = self.asked[client].pop() {
                     let node = &mut self.clients[client];
                     node.note(1, None, self.now);
-                    node.endpoint.command(self.now, command, &mut node.effects);
+                    node.endpoint.command(self.now, command);
                 }
             }
             Next::Arrive(at, from) => {
@@ -280,11 +280,11 @@ impl World {
         match self.clients.get_mut(who) {
             Some(client) => {
                 client.note(2, None, self.now);
-                client.endpoint.expire(self.now, &mut client.effects);
+                client.endpoint.expire(self.now);
             }
             None => {
                 self.server.note(2, None, self.now);
-                self.server.endpoint.expire(self.now, &mut self.server.effects);
+                self.server.endpoint.expire(self.now);
             }
         }
     }

@@ -323,7 +323,7 @@ impl Oracle<Echo> for EchoOracle {
         let mut plan = Vec::with_capacity(to_send.clone().count());
         plan.extend(to_send.map(|(id, message)| {
             let x = message.x.clone();
-            (message.at, Command::Send { id, x })
+            (message.at, Command::Send { key: id, x })
         }));
         plan.sort_by_key(|(at, _)| *at);
         plan

@@ -121,7 +121,7 @@ impl Oracle<Pair> for Listener {
     fn client_starts(&mut self, _: usize) -> Vec<(Duration, Command)> {
         self.lives += 1;
         let x = Bytes::from(vec![b'x'; self.x]);
-        let plan = (self.lives == 1).then_some((COMMAND, Command::Send { id: 1, x }));
+        let plan = (self.lives == 1).then_some((COMMAND, Command::Send { key: 1, x }));
         plan.into_iter().collect()
     }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{self, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, ServerConfig};
 use echosphere_core::random::Backoff;
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
-use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Time};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialTarget, DialToken, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 use sim::dice::{Purpose, rng};
 
@@ -74,7 +74,7 @@ impl Script {
         match event {
             Event::Command(_) => {
                 self.dialling = true;
-                actions.push(Action::Dial(DialToken(0)));
+                actions.push(Action::Dial(DialToken(0), DialTarget::default()));
             }
             Event::Opened(id, _) => {
                 self.dialling = false;

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use echosphere_core::Machine;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{Command, Message};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_core::{DialToken, Machine};
-use echosphere_driver::{Connector, Driver, Handle};
-use echosphere_transport_tcp::TcpListener;
+use echosphere_driver::{Connector, Driver, Handle, Incoming, Listener, Negotiated, Peer};
 use sim::observe::{ActionOf, EventOf, Observable, Observed};
 use sim::scenario::{LINK, RESPONSE_TIMEOUT};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -43,14 +42,14 @@ async fn run(case: &Case) -> Option<Outcome> {
     let (place, server) = match case.blow {
         Blow::NoListener | Blow::NoAnswer => (Place::without_server(case.blow).await, None),
         _ => {
-            let listener = TcpListener::bind(localhost()).unwrap();
-            let to = listener.local_addr().unwrap();
+            let listener = Sockets(TcpListener::bind(localhost()).await.unwrap());
+            let to = listener.0.local_addr().unwrap();
             (Place::of(to), Some(serve(listener, &log)))
         }
     };
     let (client, handle) = dial(case, place.to, &log);
     let x = Bytes::from(vec![b'x'; case.x]);
-    handle.command(Command::Send { id: 1, x }).await.unwrap();
+    handle.command(Command::Send { key: 1, x }).await.unwrap();
 
     let dies = match (case.blow, &server) {
         (Blow::ClientDies | Blow::ClientResets, _) => Some(&client),
@@ -78,7 +77,7 @@ async fn run(case: &Case) -> Option<Outcome> {
 /// An address, and the sockets that keep it as it is.
 struct Place {
     to: SocketAddr,
-    _kept: (Option<TcpSocket>, Option<tokio::net::TcpListener>, Option<TcpStream>),
+    _kept: (Option<TcpSocket>, Option<TcpListener>, Option<TcpStream>),
 }
 
 impl Place {
@@ -116,12 +115,13 @@ fn link() -> ConnectionConfig {
     }
 }
 
-fn serve(listener: TcpListener, log: &SharedLog) -> Running<Server> {
+fn serve(listener: Sockets, log: &SharedLog) -> Running<Server> {
     let log = Arc::clone(log);
     let (machine, codec) = player::server();
     let observer: Observer<Server> = Box::new(move |_, event, actions| log.lock().unwrap().server(event, actions));
     let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     (tokio::spawn(async { drop(driver.run().await) }), handle)
 }
 
@@ -131,8 +131,23 @@ fn dial(case: &Case, to: SocketAddr, log: &SharedLog) -> Running<Player> {
     let observer: Observer<Player> = Box::new(move |_, event, actions| log.lock().unwrap().client(event, actions, raw));
     let endpoint = Endpoint::new(Observed::new(machine, observer), codec, link());
     let resets = case.blow == Blow::ClientResets;
-    let (driver, handle) = Driver::dial(endpoint, Dialler { to, resets }, drop);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(Dialler { to, resets });
     (tokio::spawn(async { drop(driver.run().await) }), handle)
+}
+
+/// Accepts sockets that close cleanly when they are dropped, as those of a process that dies.
+struct Sockets(TcpListener);
+
+#[async_trait]
+impl Listener for Sockets {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
+        let (stream, peer) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Incoming::ready(Peer::new("tcp", Some(peer)), stream))
+    }
 }
 
 /// Connects sockets that reset their connection when they are dropped, if that is wanted.
@@ -145,13 +160,13 @@ struct Dialler {
 impl Connector for Dialler {
     type Stream = TcpStream;
 
-    async fn dial(&self, _: DialToken) -> io::Result<TcpStream> {
+    async fn dial(&self) -> io::Result<Negotiated<TcpStream>> {
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
         if self.resets {
             stream.set_zero_linger()?;
         }
-        Ok(stream)
+        Ok((Peer::new("tcp", None), stream))
     }
 }
 

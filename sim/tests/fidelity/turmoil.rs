@@ -69,7 +69,8 @@ fn host_server(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
                 log.lock().unwrap().server(event, actions);
             });
             let listener = Listener::bind(sound()).await?;
-            let (driver, _handle) = Driver::serve(Endpoint::new(machine, codec, LINK), listener);
+            let (driver, _handle) = Driver::new(Endpoint::new(machine, codec, LINK));
+            let driver = driver.listen(listener);
             driver.run().await;
             Ok(())
         }
@@ -90,9 +91,10 @@ fn host_client(sim: &mut Sim<'_>, case: &Case, log: &SharedLog) {
                 log.lock().unwrap().client(event, actions, script.is_some());
             });
             let connector = Connector::new(SERVER, sound());
-            let (driver, handle) = Driver::dial(Endpoint::new(machine, codec, LINK), connector, drop);
+            let (driver, handle) = Driver::new(Endpoint::new(machine, codec, LINK));
+            let driver = driver.connect(connector);
             let x = Bytes::from(vec![b'x'; x]);
-            handle.command(Command::Send { id: 1, x }).await?;
+            handle.command(Command::Send { key: 1, x }).await?;
             driver.run().await;
             Ok(())
         }

@@ -132,7 +132,7 @@ async fn a_call_over_the_bound_of_its_driver_is_told_why() {
     first.read_u8().await.unwrap();
     let told = get(running.addr, session(3, None), within(Duration::from_millis(400))).await;
     let why = |notice: &Notice| match notice {
-        Notice::Retrying { why, .. } | Notice::Failed { failure: why, .. } => why.clone(),
+        Notice::Retrying { failure: why, .. } | Notice::Failed { failure: why, .. } => why.clone(),
         other => panic!("{other:?}"),
     };
     assert!(

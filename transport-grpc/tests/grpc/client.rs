@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use echosphere_core::DialError;
 use echosphere_core::numbers::{ClientConfig, Failure, Notice};
 use echosphere_core::wire::Protocol;
-use echosphere_core::{DialError, DialToken};
 use echosphere_driver::Connector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ async fn answering(answer: Option<Vec<u8>>) -> (SocketAddr, JoinHandle<()>) {
 /// Of what kind the error is that an attempt to connect ends with.
 async fn error_kind(addr: SocketAddr) -> ErrorKind {
     let grpc = connector(addr);
-    soon(grpc.dial(DialToken(1))).await.unwrap_err().kind()
+    soon(grpc.dial()).await.unwrap_err().kind()
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn one_that_does_not_answer_is_given_up_in_time() {
 async fn a_dial_that_is_abandoned_frees_its_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let grpc = connector(listener.local_addr().unwrap());
-    let dial = tokio::spawn(async move { grpc.dial(DialToken(1)).await });
+    let dial = tokio::spawn(async move { grpc.dial().await });
     let (mut stream, _): (TcpStream, _) = listener.accept().await.unwrap();
     stream.read_u8().await.unwrap();
     dial.abort();

@@ -6,7 +6,6 @@ use std::slice;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use echosphere_core::DialToken;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::numbers::{Message, Uuid};
 use echosphere_core::wire::ErrorCode;
@@ -52,7 +51,7 @@ fn session(uuid: usize) -> Message {
 
 async fn call(end: End) -> io::Result<GrpcStream> {
     let grpc = GrpcConnector::<GetNumbers, _>::over(OneConnection::new(end), "localhost");
-    grpc.dial(DialToken(1)).await
+    grpc.dial().await.map(|(_, stream)| stream)
 }
 
 /// What a client reads until its call ends cleanly.
@@ -248,7 +247,7 @@ async fn a_listener_names_its_peers_and_passes_reach_as_many_connections_as_the_
     let http = HttpClient::over(client).await;
     let _asking = http.ask(&path(), &[]).await;
     let call = soon(listener.accept()).await.unwrap();
-    assert_eq!(listener.peer(&call), Some(peer));
+    assert_eq!((call.peer().transport, call.peer().addr), ("grpc", Some(peer)));
     for connections in [0, 1024, 100_000] {
         let expected = Reactor::default().passes(connections);
         assert_eq!(listener.settle().passes(connections), expected);

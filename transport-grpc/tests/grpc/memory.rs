@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
-use echosphere_driver::{Connector, Listener, Stream};
+use echosphere_driver::{Connector, Incoming, Listener, Negotiated, Peer, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 
@@ -94,9 +93,10 @@ impl<S: Stream> OneConnection<S> {
 impl<S: Stream> Connector for OneConnection<S> {
     type Stream = S;
 
-    async fn dial(&self, _token: DialToken) -> io::Result<S> {
+    async fn dial(&self) -> io::Result<Negotiated<S>> {
         let stream = self.0.lock().unwrap().take();
-        stream.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
+        let stream = stream.ok_or(io::ErrorKind::ConnectionRefused)?;
+        Ok((Peer::new("test", None), stream))
     }
 }
 
@@ -104,9 +104,9 @@ impl<S: Stream> Connector for OneConnection<S> {
 impl Listener for NetworkListener {
     type Stream = End;
 
-    async fn accept(&mut self) -> io::Result<End> {
+    async fn accept(&mut self) -> io::Result<Incoming<End>> {
         match self.0.recv().await {
-            Some(end) => Ok(end),
+            Some(end) => Ok(Incoming::ready(Peer::new("test", None), end)),
             None => std::future::pending().await,
         }
     }

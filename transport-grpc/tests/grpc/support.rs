@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use echosphere_core::DialError;
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{
     Client, ClientConfig, Command, Failure, Message, Notice, Server, ServerConfig, StreamSpec, Uuid,
 };
 use echosphere_core::wire::{Codec, Decoded, Outbox};
-use echosphere_core::{DialError, DialToken};
 use echosphere_driver::{Connector, Driver, Handle, Listener, Stream};
 use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_grpc::{GrpcConfig, GrpcConnector, GrpcListener, GrpcStream, Method, Serving};
@@ -90,7 +90,8 @@ pub(crate) fn serve(listener: impl Listener + 'static, calls: ConnectionConfig, 
     let server = Server::new(config, ChaCha8Rng::seed_from_u64(1));
     let endpoint = Endpoint::new(server, NumbersGrpcCodec::accepted(), calls);
     let (listener, serving) = GrpcListener::<GetNumbers>::over(listener, connections).unwrap();
-    let (driver, handle) = Driver::serve(endpoint, listener);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.listen(listener);
     Running {
         addr: ([127, 0, 0, 1], 0).into(),
         handle,
@@ -114,7 +115,10 @@ pub(crate) fn ask(
     let endpoint = Endpoint::new(client, NumbersGrpcCodec::dialled(), ConnectionConfig::default());
     let (sender, notices) = mpsc::unbounded_channel();
     let grpc = connector(addr);
-    let (driver, handle) = Driver::dial(endpoint, grpc, move |notice| drop(sender.send(notice)));
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver
+        .connect(grpc)
+        .with_notices(move |notice| drop(sender.send(notice)));
     let running = tokio::spawn(async move {
         handle.command(Command::Get { key: 1, stream: want }).await.unwrap();
         drop(handle);
@@ -157,7 +161,7 @@ pub(crate) async fn dial_error(addr: SocketAddr) -> DialError {
     running.abort();
     match first {
         Notice::Retrying {
-            why: Failure::Dial(error),
+            failure: Failure::Dial(error),
             ..
         } => error,
         other => panic!("{other:?}"),
@@ -202,7 +206,7 @@ pub(crate) fn replies(bytes: &[u8]) -> Vec<Message> {
 /// A call of our own client's, whose messages are sent by hand.
 pub(crate) async fn call(addr: SocketAddr) -> GrpcStream {
     let grpc = connector(addr);
-    grpc.dial(DialToken(1)).await.unwrap()
+    grpc.dial().await.unwrap().1
 }
 
 /// A client of tonic's.

@@ -25,7 +25,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{Budgets, Listener};
+use echosphere_driver::{Budgets, Incoming, Listener, Peer};
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Handle, Id, Runtime};
 use tokio::sync::mpsc;
@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 pub use self::pipe::ThreadedStream;
 use self::settle::{SettleRequest, SettleThreads};
 use self::worker::Worker;
-use crate::net::{BACKLOG, socket_for};
+use crate::net::{BACKLOG, TRANSPORT, socket_for};
 
 /// Accepted connections that can wait for the driver's next turn. More wait in the kernel.
 const QUEUED_CONNECTIONS: usize = 1024;
@@ -115,17 +115,14 @@ impl ThreadedListener {
 impl Listener for ThreadedListener {
     type Stream = ThreadedStream;
 
-    async fn accept(&mut self) -> io::Result<ThreadedStream> {
+    async fn accept(&mut self) -> io::Result<Incoming<ThreadedStream>> {
         assert_eq!(
             Handle::current().id(),
             self.runtime,
             "the driver must run where its listener was bound"
         );
-        self.connected.recv().await.ok_or_else(ended)
-    }
-
-    fn peer(&self, stream: &ThreadedStream) -> Option<SocketAddr> {
-        Some(stream.peer())
+        let stream = self.connected.recv().await.ok_or_else(ended)?;
+        Ok(Incoming::ready(Peer::new(TRANSPORT, Some(stream.peer())), stream))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

@@ -12,12 +12,13 @@ use echosphere_driver::settle::{Reactor, Settle, Settling};
 use echosphere_driver::{AcceptErrors, Budgets};
 use slab::Slab;
 use tokio::io::AsyncWrite;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedReceiver};
 use tokio_util::io::poll_read_buf;
 
 use super::pipe::{PipeRequest, ThreadPipe, ThreadedStream};
 use super::settle::SettleRequest;
+use crate::stream::TcpStream;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -332,7 +333,7 @@ impl Acceptor {
         };
         let result = result.and_then(|(stream, peer)| {
             stream.set_nodelay(true)?;
-            Ok((stream, peer))
+            Ok((TcpStream::new(stream), peer))
         });
         let accepted = match result {
             Ok((stream, peer)) => Some(Accepted { stream, peer, permit }),

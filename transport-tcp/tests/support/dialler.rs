@@ -40,7 +40,8 @@ impl Dialler {
         let client = Client::new(config, rng(11));
         let endpoint = Endpoint::new(client, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let (notify, notices) = mpsc::unbounded_channel();
-        let (driver, handle) = Driver::dial(endpoint, connector, move |notice| {
+        let (driver, handle) = Driver::new(endpoint);
+        let driver = driver.connect(connector).with_notices(move |notice| {
             // The test may have seen enough.
             let _ = notify.send(notice);
         });
@@ -52,7 +53,10 @@ impl Dialler {
     }
 
     pub(crate) async fn send(&self, id: u64, x: impl Into<Bytes>) {
-        self.handle.command(Command::Send { id, x: x.into() }).await.unwrap();
+        self.handle
+            .command(Command::Send { key: id, x: x.into() })
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn notice(&mut self) -> Notice {
@@ -64,9 +68,9 @@ impl Dialler {
         let mut missing: BTreeSet<u64> = (0..count).collect();
         while !missing.is_empty() {
             match self.notice().await {
-                Notice::Acknowledged { id, .. } => assert!(missing.remove(&id), "{id} twice"),
+                Notice::Acknowledged { key: id, .. } => assert!(missing.remove(&id), "{id} twice"),
                 Notice::Retrying { .. } => {}
-                Notice::GaveUp { id, failure, .. } => panic!("gave up {id}: {failure:?}"),
+                Notice::GaveUp { key: id, failure, .. } => panic!("gave up {id}: {failure:?}"),
             }
         }
     }

@@ -100,7 +100,8 @@ impl Relay {
         max_message: u32,
         budgets: Budgets,
     ) -> Self {
-        let (driver, handle) = Driver::serve(echo_server(config, max_message), listener);
+        let (driver, handle) = Driver::new(echo_server(config, max_message));
+        let driver = driver.listen(listener);
         Self {
             addr: localhost(),
             handle,

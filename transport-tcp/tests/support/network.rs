@@ -3,8 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use echosphere_core::DialToken;
-use echosphere_driver::{Connector, Listener, Stream};
+use echosphere_driver::{Connector, Incoming, Listener, Negotiated, Peer, Stream};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 
@@ -55,8 +54,8 @@ impl Network {
 impl Connector for Network {
     type Stream = Watched<DuplexStream>;
 
-    async fn dial(&self, _token: DialToken) -> io::Result<Self::Stream> {
-        Ok(self.connect())
+    async fn dial(&self) -> io::Result<Negotiated<Self::Stream>> {
+        Ok((Peer::new("test", None), self.connect()))
     }
 }
 
@@ -64,9 +63,9 @@ impl Connector for Network {
 impl<S: Stream> Listener for NetworkListener<S> {
     type Stream = S;
 
-    async fn accept(&mut self) -> io::Result<S> {
+    async fn accept(&mut self) -> io::Result<Incoming<S>> {
         match self.0.recv().await {
-            Some(result) => result,
+            Some(result) => result.map(|stream| Incoming::ready(Peer::new("test", None), stream)),
             None => std::future::pending().await,
         }
     }

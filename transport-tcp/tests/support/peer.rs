@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -75,6 +76,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 if self.stream.read_buf(&mut self.input).await.unwrap() == 0 {
                     assert!(self.input.is_empty(), "cut short: {:?}", self.input);
                     return None;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads until the connection breaks.
+    pub(crate) async fn lost(&mut self) -> io::ErrorKind {
+        soon(async {
+            loop {
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(0) => panic!("the connection ended cleanly"),
+                    Ok(_) => {}
+                    Err(error) => return error.kind(),
                 }
             }
         })

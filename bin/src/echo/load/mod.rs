@@ -225,7 +225,8 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         ConnectionConfig::default(),
     );
     let connector = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
-    let (driver, handle) = Driver::dial(endpoint, connector, notify);
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = driver.connect(connector).with_notices(notify);
 
     let running = tokio::spawn(driver.run());
     let start = Instant::now();
@@ -286,7 +287,7 @@ async fn arrive(handle: ClientHandle, start: Instant, moments: Vec<Duration>, se
     for (id, moment) in (0..).zip(moments) {
         sleep_until(start + moment).await;
         let x = unique(id, seed, size);
-        if handle.command(Command::Send { id, x }).await.is_err() {
+        if handle.command(Command::Send { key: id, x }).await.is_err() {
             return;
         }
     }

@@ -227,7 +227,7 @@ mod tests {
             Failure::TimedOut,
         ];
         let acknowledged = (1..=1000_u64).map(|id| Notice::Acknowledged {
-            id,
+            key: id,
             round_trip: Duration::from_micros(id * 7919 % 1009),
             total: Duration::from_secs(id),
             retries: 0,
@@ -237,12 +237,12 @@ mod tests {
             let (id, failure) = (at as u64, failure.clone());
             let notice = match at % 4 {
                 0 => Notice::GaveUp {
-                    id,
+                    key: id,
                     failure,
                     attempts: 1,
                 },
                 _ => Notice::Retrying {
-                    id,
+                    key: id,
                     failure,
                     after: Duration::ZERO,
                 },

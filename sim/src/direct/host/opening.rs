@@ -61,10 +61,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 self.dials.remove(&token);
                 net.conns[index].attempted = false;
                 if yes {
-                    let id = endpoint.dialled(now, token, &mut self.effects);
-                    self.open(net, index, id);
+                    match endpoint.dialled(now, token) {
+                        Some(id) => self.open(net, index, id),
+                        None => self.check(Err("an attempt that was not abandoned is unknown".to_owned())),
+                    }
                 } else {
-                    endpoint.dial_failed(now, token, DialError::Refused, &mut self.effects);
+                    endpoint.dial_failed(now, token, DialError::Refused);
                     net.forget_if_over(index);
                 }
             }

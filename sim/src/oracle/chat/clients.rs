@@ -162,7 +162,7 @@ impl ClientsModel {
                     }
                 }
                 Action::AbandonDial(_) => self.marks.hit(Mark::DialAbandoned),
-                Action::Dial(_) if entry.draining => {
+                Action::Dial(..) if entry.draining => {
                     return Err("an attempt to connect, though the client drains".into());
                 }
                 Action::Notify(notice) => {

@@ -75,7 +75,7 @@ impl Connecting {
         let dials: Vec<DialToken> = actions
             .iter()
             .filter_map(|action| match action {
-                Action::Dial(token) => Some(*token),
+                Action::Dial(token, _) => Some(*token),
                 _ => None,
             })
             .collect();

@@ -289,7 +289,7 @@ impl ServerModel {
     fn welcomes(&mut self, conn: ConnId, event: &EventOf<SimServer>) -> Result<(), String> {
         let (number, received) = match *event {
             Event::Received(from, Message::Begin { session }) if from == conn => (session, 0),
-            Event::Opened(from, opened) if from == conn && opened.text => {
+            Event::Opened(from, ref opened) if from == conn && opened.text => {
                 self.marks.hit(Mark::ChatTyped);
                 (0, 0)
             }

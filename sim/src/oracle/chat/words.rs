@@ -86,7 +86,7 @@ impl Brief for Notice {
             }
             Self::Refused { key, why } => *line += &format!("message {key} is refused: {}", unsaid(*why)),
             Self::Lost(reason) => *line += &format!("connection lost ({})", words::why(*reason)),
-            Self::Retrying { why, after } => {
+            Self::Retrying { failure: why, after } => {
                 *line += &format!("tries again in {after:?}: {}", words::brief(why));
             }
             Self::PeerRefused => line.push_str("another client is refused"),

@@ -321,7 +321,7 @@ impl ClientModel {
                 }
                 self.host(host).conns.remove(id);
             }
-            ModelEvent::Command(&Command::Send { id, .. }) => {
+            ModelEvent::Command(&Command::Send { key: id, .. }) => {
                 let at = id as usize;
                 if !self.open[at] || self.under_way[at].replace(host as u32).is_some() {
                     return Err(format!("message number {id} is asked for twice"));

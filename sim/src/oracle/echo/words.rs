@@ -255,7 +255,7 @@ pub(super) fn model_actions<N>(
             Action::Send(id, message) => ModelAction::Send(*id, said(message)?),
             Action::Close(id, reason) => ModelAction::Close(*id, *reason),
             Action::Notify(notice) => ModelAction::Notify(notice),
-            Action::Dial(_) => ModelAction::Dial,
+            Action::Dial(..) => ModelAction::Dial,
             Action::AbandonDial(_) => ModelAction::AbandonDial,
             Action::Finish(id) => return Err(format!("{id:?} is to be finished, which echo never does")),
         });
@@ -342,7 +342,7 @@ impl Brief for Message {
 
 impl Brief for Command {
     fn brief(&self, line: &mut String) {
-        let Self::Send { id, x } = self;
+        let Self::Send { key: id, x } = self;
         line.push_str(&format!("send number {id}: "));
         brief_bytes(x, line);
     }
@@ -352,17 +352,25 @@ impl Brief for Notice {
     fn brief(&self, line: &mut String) {
         *line += &match self {
             Self::Acknowledged {
-                id,
+                key: id,
                 round_trip,
                 retries,
                 ..
             } => {
                 format!("number {id} is acknowledged in {round_trip:?}, after {retries} retries")
             }
-            Self::Retrying { id, failure, after } => {
+            Self::Retrying {
+                key: id,
+                failure,
+                after,
+            } => {
                 format!("number {id} is retried in {after:?}: {}", words::brief(failure))
             }
-            Self::GaveUp { id, failure, attempts } => {
+            Self::GaveUp {
+                key: id,
+                failure,
+                attempts,
+            } => {
                 format!(
                     "number {id} is given up after {attempts} attempts: {}",
                     words::brief(failure)

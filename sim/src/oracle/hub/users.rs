@@ -309,7 +309,7 @@ impl Step<'_> {
     }
 
     fn dial(&mut self, number: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
-        let Some(Action::Dial(token)) = actual.next() else {
+        let Some(Action::Dial(token, _)) = actual.next() else {
             return Err(format!("session {number} should be connected, and is not dialled"));
         };
         if !self.host.tokens.insert(*token) {

@@ -91,7 +91,11 @@ impl Brief for Notice {
             }
             Self::Connected { session } => *line += &format!("session {session} is connected"),
             Self::Unanswered { session, ask } => *line += &format!("session {session}, number {ask} is not answered"),
-            Self::Retrying { session, why, after } => {
+            Self::Retrying {
+                session,
+                failure: why,
+                after,
+            } => {
                 *line += &format!("session {session} retries in {after:?}: {}", words::brief(why));
             }
             Self::Ended { session, failure } => {

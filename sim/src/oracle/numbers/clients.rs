@@ -294,7 +294,7 @@ impl ClientModel {
     }
 
     fn dial(&mut self, key: u64, actual: &mut ActionIter<'_>) -> Result<(), String> {
-        let Some(Action::Dial(token)) = actual.next() else {
+        let Some(Action::Dial(token, _)) = actual.next() else {
             return Err(format!("stream {key} should be connected, and is not dialled"));
         };
         if self.at(Some(Stage::Dialling(*token))).is_some() {
@@ -392,7 +392,7 @@ impl ClientModel {
         match actual.next() {
             Some(Action::Notify(Notice::Retrying {
                 key: of,
-                why: said,
+                failure: said,
                 after,
             })) if *of == key && said == why => {
                 let until = get.attempts.pauses(now, *after).map_err(broken)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use echosphere_core::numbers::{Command, Message, Notice};
 use echosphere_core::timers::{TimerId, Timers};
-use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Time};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialTarget, DialToken, Event, Time};
 
 /// Tokens from here on are theirs: more than a client counts to.
 const FIRST_TOKEN: u64 = 1 << 63;
@@ -62,7 +62,7 @@ impl Scripts {
         let steps = script.into_iter().map(|(after, message)| (after, Some(message)));
         self.dials
             .insert(token, (timer, steps.chain([(stays, None)]).collect()));
-        out.push(Action::Dial(token));
+        out.push(Action::Dial(token, DialTarget::default()));
     }
 
     /// Whether the event is about one of these connections.

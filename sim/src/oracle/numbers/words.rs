@@ -67,7 +67,11 @@ impl Brief for Notice {
     fn brief(&self, line: &mut String) {
         *line += &match self {
             Self::Number { key, place, number } => format!("stream {key}: {number} at place {place}"),
-            Self::Retrying { key, why, after } => {
+            Self::Retrying {
+                key,
+                failure: why,
+                after,
+            } => {
                 format!("stream {key} retries in {after:?}: {}", words::brief(why))
             }
             Self::Resumed { key, count } => format!("stream {key} is resumed after {count}"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::conn_set::ConnSet;
 use echosphere_core::echo::Message;
-use echosphere_core::{Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Time};
+use echosphere_core::{Action, Actions, CloseReason, ConnId, DialTarget, DialToken, Event, Machine, Time};
 
 use crate::latency::Latencies;
 
@@ -167,7 +167,7 @@ impl LongLivedClients {
             let token = DialToken(self.dials.into());
             self.dials += 1;
             self.dialling.insert(token);
-            out.push(Action::Dial(token));
+            out.push(Action::Dial(token, DialTarget::default()));
         }
         if opening && self.dialling.is_empty() {
             self.stage = Stage::Waiting;

@@ -41,7 +41,7 @@ impl ClientModel {
     ) -> Result<(), String> {
         match notice {
             Notice::Acknowledged {
-                id,
+                key: id,
                 round_trip,
                 total,
                 retries,
@@ -67,10 +67,14 @@ impl ClientModel {
                 }
                 self.settled(host, *id)?;
             }
-            Notice::Retrying { id, .. } if self.host(host).draining => {
+            Notice::Retrying { key: id, .. } if self.host(host).draining => {
                 return Err(format!("message number {id} is tried again, though the client drains"));
             }
-            Notice::Retrying { id, failure, after } => {
+            Notice::Retrying {
+                key: id,
+                failure,
+                after,
+            } => {
                 self.retries += 1;
                 let connected = self.host(host).connected;
                 let rule = AttemptRule {
@@ -97,7 +101,7 @@ impl ClientModel {
                 }
             }
             Notice::GaveUp {
-                id,
+                key: id,
                 failure: Failure::Rejected(ErrorCode::FrameTooLong | ErrorCode::LineTooLong, _),
                 ..
             } if self.too_long.contains(id) => {
@@ -105,13 +109,13 @@ impl ClientModel {
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
-            Notice::GaveUp { id, .. } if self.host(host).draining => {
+            Notice::GaveUp { key: id, .. } if self.host(host).draining => {
                 self.marks.hit(Mark::GivenUpInDrain);
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
             Notice::GaveUp {
-                id,
+                key: id,
                 failure: Failure::Dial(_),
                 attempts,
             } if self.meek.contains(&host) && !self.host(host).connected => {
@@ -126,7 +130,7 @@ impl ClientModel {
                 self.settled(host, *id)?;
                 self.given_up.insert(*id);
             }
-            Notice::GaveUp { id, failure, .. } => {
+            Notice::GaveUp { key: id, failure, .. } => {
                 return Err(format!(
                     "message number {id} is given up, which it never should be: {}",
                     words::brief(failure)
@@ -171,7 +175,7 @@ impl ClientModel {
 
     /// The driver notified the caller.
     pub(in crate::oracle::echo) fn told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
-        let (Notice::Acknowledged { id, .. } | Notice::GaveUp { id, .. }) = notice else {
+        let (Notice::Acknowledged { key: id, .. } | Notice::GaveUp { key: id, .. }) = notice else {
             return Ok(());
         };
         let at = *id as usize;

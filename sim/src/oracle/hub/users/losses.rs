@@ -42,7 +42,7 @@ impl Step<'_> {
         let broken = |rule: String| format!("session {number}: {rule}");
         if let Some(Action::Notify(Notice::Retrying {
             session: of,
-            why,
+            failure: why,
             after,
         })) = actual.clone().next()
         {

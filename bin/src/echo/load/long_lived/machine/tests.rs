@@ -37,7 +37,7 @@ impl Fixture {
         let ids: Vec<ConnId> = ids.collect();
         let mut last = Vec::new();
         for (id, dial) in ids.iter().zip(dials) {
-            let Action::Dial(token) = dial else {
+            let Action::Dial(token, _) = dial else {
                 panic!("{dial:?} instead of a dial")
             };
             let opened = echosphere_core::Opened {
@@ -265,7 +265,7 @@ fn errors_and_failed_attempts_are_counted() {
     let dials: Vec<_> = out.drain().collect();
     for dial in dials {
         assert!(!clients.is_zero());
-        let Action::Dial(token) = dial else {
+        let Action::Dial(token, _) = dial else {
             panic!("{dial:?} instead of a dial")
         };
         let failed = Event::DialFailed(token, echosphere_core::DialError::Refused);
