@@ -171,6 +171,12 @@ impl<C: Connector> TlsConnector<C> {
     pub const fn new(inner: C, tls: ClientTls) -> Self {
         Self { inner, tls }
     }
+
+    /// The connector below.
+    #[must_use]
+    pub const fn get_ref(&self) -> &C {
+        &self.inner
+    }
 }
 
 #[async_trait]

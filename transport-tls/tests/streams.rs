@@ -13,7 +13,7 @@ use echosphere_driver::{Connector, Incoming, Listener, Negotiated, Peer, Stream}
 use echosphere_transport_tls::{TlsConnector, TlsListener};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 
-use support::{Buffering, MemoryConnector, accept, connected, memory, read_to_end, self_signed, soon, trusting};
+use support::{BufferingBelow, accept, connected, memory, read_to_end, self_signed, soon, trusting};
 
 fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|index| (index * index / 7) as u8).collect()
@@ -160,29 +160,6 @@ impl<S: Stream> Connector for Fixed<S> {
     async fn dial(&self) -> io::Result<Negotiated<S>> {
         let stream = self.0.lock().unwrap().take().unwrap();
         Ok((Peer::new("memory", None), stream))
-    }
-}
-
-/// Streams below that keep everything until they are flushed.
-struct BufferingBelow<T>(T);
-
-#[async_trait]
-impl<L: Listener<Stream = tokio::io::DuplexStream>> Listener for BufferingBelow<L> {
-    type Stream = Buffering;
-
-    async fn accept(&mut self) -> io::Result<Incoming<Buffering>> {
-        let incoming = self.0.accept().await?;
-        Ok(incoming.then(async |peer, stream| Ok((peer, Buffering::new(stream)))))
-    }
-}
-
-#[async_trait]
-impl Connector for BufferingBelow<MemoryConnector> {
-    type Stream = Buffering;
-
-    async fn dial(&self) -> io::Result<Negotiated<Buffering>> {
-        let (peer, stream) = self.0.dial().await?;
-        Ok((peer, Buffering::new(stream)))
     }
 }
 

@@ -92,3 +92,26 @@ impl AsyncWrite for Buffering {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// A listener or connector whose streams keep everything until they are flushed.
+pub(crate) struct BufferingBelow<T>(pub(crate) T);
+
+#[async_trait]
+impl<L: Listener<Stream = DuplexStream>> Listener for BufferingBelow<L> {
+    type Stream = Buffering;
+
+    async fn accept(&mut self) -> io::Result<Incoming<Buffering>> {
+        let incoming = self.0.accept().await?;
+        Ok(incoming.then(async |peer, stream| Ok((peer, Buffering::new(stream)))))
+    }
+}
+
+#[async_trait]
+impl Connector for BufferingBelow<MemoryConnector> {
+    type Stream = Buffering;
+
+    async fn dial(&self) -> io::Result<Negotiated<Buffering>> {
+        let (peer, stream) = self.0.dial().await?;
+        Ok((peer, Buffering::new(stream)))
+    }
+}

@@ -12,7 +12,7 @@ use echosphere_transport_tls::{ClientTls, FirstBytes, ServerTls, TlsConnector, T
 use tokio::io::DuplexStream;
 
 pub(crate) use certificates::{Ca, Folder, Identity};
-pub(crate) use memory::{Buffering, MemoryConnector, MemoryListener, memory};
+pub(crate) use memory::{Buffering, BufferingBelow, MemoryConnector, MemoryListener, memory};
 
 /// More than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
