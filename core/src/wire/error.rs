@@ -106,6 +106,8 @@ codes! {
     TakenOver = "taken-over", Temporary, "the session was resumed on another connection";
     /// A body over the limit. The request was refused.
     BodyTooLong = "body-too-long", Request, "a body can have 1048576 bytes at most";
+    /// Plain text at a port that speaks TLS. The connection is closed.
+    TlsRequired = "tls-required", Fatal, "this port speaks TLS; connect with --tls";
 }
 
 /// What an error ends.
