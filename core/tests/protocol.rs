@@ -248,6 +248,7 @@ fn each_client_detects_other_programs() {
             (b"HTTP/1.1 400 Bad Request\r\n", Some(Protocol::Http1)),
             (b"SSH-2.0-OpenSSH_9.6\r\n", Some(Protocol::Ssh)),
             (b"error tls-required this port speaks TLS; connect with --tls\n", Some(Protocol::Tls)),
+            (b"error ws-required this port speaks WebSocket; connect with ws://\n", Some(Protocol::WebSocket)),
             (b"220 mail.example.org ESMTP\r\n", None),
             (b"\0\0\0\x03\x7f\x7f\x7f", None),
         ] {

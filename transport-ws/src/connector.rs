@@ -39,6 +39,11 @@ impl<C: Connector> WsConnector<C> {
         }
     }
 
+    /// The connector below.
+    pub const fn get_ref(&self) -> &C {
+        &self.inner
+    }
+
     /// Limits received messages, as [`WsConfig::max_message`](crate::WsConfig::max_message).
     #[must_use]
     pub const fn with_max_message(mut self, bytes: u32) -> Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, BytesMut};
+use echosphere_core::wire::ErrorCode;
 use echosphere_driver::settle::Settle;
 use echosphere_driver::{Answered, Incoming, Listener, Negotiated, Peer, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
@@ -14,8 +15,6 @@ use crate::config::WsConfig;
 use crate::request::{Answer, MAX_HEAD, answer};
 use crate::stream::WsStream;
 
-/// What a peer is sent that does not speak HTTP.
-const WS_REQUIRED: &[u8] = b"error ws-required this port speaks WebSocket; connect with ws://";
 /// How long a peer that was answered has to close: closing a socket with unread bytes resets it, and the peer could lose the
 /// answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -90,13 +89,12 @@ async fn upgrade<S: Stream>(peer: Peer, mut stream: S, config: Arc<WsConfig>) ->
             let what = format!("the HTTP request was answered: {}", response.status());
             (response.into_bytes(), what)
         }
-        Answer::Line => ([WS_REQUIRED, b"\n"].concat(), "the peer speaks lines".to_owned()),
-        Answer::Frame => {
-            let length = (WS_REQUIRED.len() as u32).to_be_bytes();
-            (
-                [&length, WS_REQUIRED].concat(),
-                "the peer speaks length frames".to_owned(),
-            )
+        Answer::NotHttp => {
+            // A line in both framings: the transport does not know the protocol, and every client accepts an error in lines from a
+            // server (PROTOCOL.md, "Framing").
+            let code = ErrorCode::WsRequired;
+            let line = format!("error {code} {}\n", code.describe());
+            (line.into_bytes(), "the peer does not speak HTTP".to_owned())
         }
         Answer::Tls => {
             stream.shutdown().await?;

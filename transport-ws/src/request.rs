@@ -20,10 +20,8 @@ pub(crate) enum Answer {
     Upgrade(Vec<u8>, usize),
     /// An HTTP response, after which the connection is closed.
     Close(Response),
-    /// An error for a peer that speaks lines, then the end.
-    Line,
-    /// An error for a peer that speaks length frames, then the end.
-    Frame,
+    /// An error for a peer that does not speak HTTP, then the end.
+    NotHttp,
     /// Nothing can be said to a peer that speaks TLS.
     Tls,
 }
@@ -31,14 +29,14 @@ pub(crate) enum Answer {
 /// Parses what has arrived; `None` if more must arrive.
 pub(crate) fn answer(received: &[u8], config: &WsConfig) -> Option<Answer> {
     match received.first()? {
-        0x00 => return Some(Answer::Frame),
+        0x00 => return Some(Answer::NotHttp),
         0x16 => return Some(Answer::Tls),
         _ => {}
     }
     let line_end = memchr::memchr(b'\n', received);
     let line = &received[..line_end.unwrap_or(received.len())];
     if !can_be_http(line, line_end.is_some()) {
-        return Some(Answer::Line);
+        return Some(Answer::NotHttp);
     }
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);

@@ -1,7 +1,7 @@
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use echosphere_driver::Stream;
@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A WebSocket connection as a stream of bytes: the messages as lines or length frames (PROTOCOL.md, "WebSocket").
 #[derive(Debug)]
-pub struct WsStream<S> {
+pub struct WsStream<S: Stream> {
     inner: S,
     incoming: Incoming,
     outgoing: Outgoing,
@@ -255,6 +255,13 @@ impl<S: Stream> WsStream<S> {
             self.encode_pong();
         }
         Poll::Ready(Ok(taken))
+    }
+}
+
+impl<S: Stream> Drop for WsStream<S> {
+    fn drop(&mut self) {
+        // A client need not wait for the Close frame of the server. Without this, the stream below would abort.
+        self.end_after_close(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Protocol {
     Ssh,
     /// TLS.
     Tls,
+    /// WebSocket.
+    WebSocket,
 }
 
 /// How many first bytes are examined.
@@ -63,6 +65,7 @@ impl Protocol {
         match code {
             ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(shown),
             ErrorCode::TlsRequired => Some(Self::Tls),
+            ErrorCode::WsRequired => Some(Self::WebSocket),
             _ => None,
         }
     }
@@ -126,6 +129,7 @@ impl fmt::Display for Protocol {
             Self::Http1 => "a web server (HTTP/1)",
             Self::Ssh => "an SSH server",
             Self::Tls => "a TLS server (connect with --tls)",
+            Self::WebSocket => "a WebSocket server (connect with ws://)",
         })
     }
 }
