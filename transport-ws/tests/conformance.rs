@@ -88,7 +88,9 @@ impl Transport for OverTls {
     }
 
     async fn begin(&self, connector: &Self::Connector) -> Option<io::Result<BoxStream>> {
-        silent(connector).await
+        // The TLS handshake needs the other side, too.
+        let dialled = connector.get_ref().get_ref().dial().await;
+        Some(dialled.map(|(_, stream)| Box::new(stream) as BoxStream))
     }
 }
 
