@@ -156,6 +156,12 @@ Turmoil of [any] {
     SpuriousReadPending,
     /// A socket reported that it was not ready to write, and then was.
     SpuriousWritePending,
+    /// A stream kept what was written until it was flushed.
+    BufferedWrite,
+    /// A connection was negotiated before its first byte.
+    Negotiated,
+    /// A negotiation failed.
+    FailedNegotiation,
 }
 
 Direct of [any] {

@@ -16,16 +16,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::dice::Dice;
 use crate::marks::{Mark, Marks};
 
+use self::buffer::Unsent;
 use self::conduct::Conduct;
 pub use self::conduct::Rules;
 pub use self::thread::Thread;
 use self::thread::{Arrivals, SimulatedSettle};
 
+mod buffer;
 mod conduct;
 mod thread;
 
 /// Where the server listens.
 pub const PORT: u16 = 8000;
+
+/// The most milliseconds of a negotiation: of most, and of those that the handshake time-out may end.
+const QUICK: u64 = 100;
+const SLOW: u64 = 1500;
 
 /// How long a host's system waits for room to write to a peer that has finished sending.
 const GIVE_UP: Duration = Duration::from_millis(2000);
@@ -45,6 +51,12 @@ pub struct Chop {
     pub segment: usize,
     /// Whether streams take several slices in one write.
     pub vectored: bool,
+    /// The most bytes that a stream keeps until it is flushed; 0: it sends at once.
+    pub buffer: usize,
+    /// How likely an accepted connection has a negotiation, which takes its time.
+    pub negotiation: f64,
+    /// How likely a negotiation fails.
+    pub failed_negotiation: f64,
 }
 
 impl Default for Chop {
@@ -56,6 +68,9 @@ impl Default for Chop {
             stall: 0.0,
             segment: usize::MAX,
             vectored: true,
+            buffer: 0,
+            negotiation: 0.0,
+            failed_negotiation: 0.0,
         }
     }
 }
@@ -78,6 +93,13 @@ impl Chop {
             stall: if dice.chance(0.5) { dice.scaled(0.01, 0.3) } else { 0.0 },
             segment,
             vectored: dice.chance(0.7),
+            buffer: match dice.below(5) {
+                0 => 1 << dice.below(8),
+                1 => 64 * 1024,
+                _ => 0,
+            },
+            negotiation: if dice.chance(0.3) { dice.scaled(0.05, 1.0) } else { 0.0 },
+            failed_negotiation: if dice.chance(0.5) { dice.scaled(0.01, 0.3) } else { 0.0 },
         }
     }
 }
@@ -183,6 +205,23 @@ impl Chopper {
         written
     }
 
+    /// How long the negotiation of the next connection takes, and whether it fails; `None` without one.
+    fn negotiation(&self) -> Option<(Duration, bool)> {
+        if !self.chance(self.chop.negotiation) {
+            return None;
+        }
+        self.marks.hit(Mark::Negotiated);
+        let mut dice = self.dice();
+        let most = if dice.chance(0.8) { QUICK } else { SLOW };
+        let time = dice.millis(1, most);
+        drop(dice);
+        let fails = self.chance(self.chop.failed_negotiation);
+        if fails {
+            self.marks.hit(Mark::FailedNegotiation);
+        }
+        Some((time, fails))
+    }
+
     /// How many of `len` bytes, which are at least one, go through.
     fn part(&self, len: usize, rate: f64, mark: Mark) -> usize {
         let len = len.min(self.chop.segment);
@@ -204,17 +243,20 @@ pub struct Chopped<S> {
     chopper: Chopper,
     arrivals: Arrivals,
     conduct: Conduct,
+    unsent: Unsent,
 }
 
 impl<S> Chopped<S> {
     fn new(inner: S, chopper: Chopper) -> Self {
         let arrivals = Arrivals::new(&chopper.thread);
         let conduct = Conduct::new(Arc::clone(&chopper.rules), chopper.thread.clone());
+        let unsent = Unsent::up_to(chopper.chop.buffer);
         Self {
             inner,
             chopper,
             arrivals,
             conduct,
+            unsent,
         }
     }
 }
@@ -238,14 +280,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Chopped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+impl<S: AsyncWrite + Unpin> Chopped<S> {
+    /// Writes to the network.
+    fn poll_send(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self {
             inner,
             chopper,
             conduct,
             ..
-        } = &mut *self;
+        } = self;
         if conduct.stuck().is_some_and(|stuck| stuck >= GIVE_UP) {
             let failed = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             return conduct.writes(cx, false, |_| failed);
@@ -253,6 +296,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
         conduct.stuck_for(GIVE_UP, |conduct| {
             conduct.writes(cx, false, |cx| chopper.write(inner, cx, buf))
         })
+    }
+
+    /// Sends what waits for a flush.
+    fn poll_send_buffered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(first) = self.unsent.first() {
+            let sent = ready!(self.poll_send(cx, &first))?;
+            self.unsent.sent(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.unsent.buffers() {
+            return self.poll_send(cx, buf);
+        }
+        if self.unsent.is_full() {
+            ready!(self.poll_send_buffered(cx))?;
+        }
+        let taken = self.unsent.take(buf);
+        self.conduct.buffers();
+        self.chopper.marks.hit(Mark::BufferedWrite);
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_write_vectored(
@@ -281,6 +348,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conduct.flushes();
+        ready!(self.poll_send_buffered(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
@@ -289,8 +358,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
             inner,
             chopper,
             conduct,
+            unsent,
             ..
         } = &mut *self;
+        // A stream that is not flushed before loses what it has buffered.
+        conduct.check_flushed(unsent.is_empty());
+        unsent.clear();
         conduct.writes(cx, true, |cx| {
             if chopper.holds_back(cx, Mark::SpuriousWritePending) {
                 return Poll::Pending;
@@ -324,11 +397,17 @@ impl transport::Listener for Listener {
 
     async fn accept(&mut self) -> io::Result<transport::Incoming<Self::Stream>> {
         let (inner, addr) = self.inner.accept().await?;
-        let stream = Chopped::new(inner, self.chopper.clone());
-        Ok(transport::Incoming::ready(
-            transport::Peer::new("sim", Some(addr)),
-            stream,
-        ))
+        let (peer, chopper) = (transport::Peer::new("sim", Some(addr)), self.chopper.clone());
+        let Some((time, fails)) = chopper.negotiation() else {
+            return Ok(transport::Incoming::ready(peer, Chopped::new(inner, chopper)));
+        };
+        Ok(transport::Incoming::negotiating(peer.clone(), async move {
+            tokio::time::sleep(time).await;
+            if fails {
+                return Err(io::Error::other("the peer breaks the rules of the handshake"));
+            }
+            Ok((peer, Chopped::new(inner, chopper)))
+        }))
     }
 
     fn settle(&self) -> Arc<dyn Settle> {

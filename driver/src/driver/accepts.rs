@@ -126,5 +126,7 @@ fn refuse(mut stream: impl AsyncWrite + Unpin, mut codec: impl Codec, refusal: &
     let mut cx = Context::from_waker(Waker::noop());
     // The connection is closed, whether the peer gets the reason or not.
     let _ = poll_write(Pin::new(&mut stream), &mut cx, farewell.chunks());
-    let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
+    if let Poll::Ready(Ok(())) = Pin::new(&mut stream).poll_flush(&mut cx) {
+        let _ = Pin::new(&mut stream).poll_shutdown(&mut cx);
+    }
 }

@@ -74,6 +74,8 @@ pub(super) struct Conduct {
     waits: Option<Arc<Woken>>,
     /// Since when nothing could be written.
     stuck: Option<Duration>,
+    /// Since when something waits for a flush that was not tried.
+    unflushed: Option<Duration>,
 }
 
 impl Conduct {
@@ -88,6 +90,36 @@ impl Conduct {
             ended: None,
             waits: None,
             stuck: None,
+            unflushed: None,
+        }
+    }
+
+    /// Bytes are kept until a flush.
+    pub(super) fn buffers(&mut self) {
+        self.has_written = true;
+        self.unflushed = self.unflushed.or_else(turmoil::sim_elapsed);
+    }
+
+    /// A flush is tried.
+    pub(super) fn flushes(&mut self) {
+        self.check_unflushed();
+        self.unflushed = None;
+    }
+
+    /// The stream is shut down, and everything was flushed before, or not.
+    pub(super) fn check_flushed(&mut self, flushed: bool) {
+        self.rules.check(flushed, || {
+            "a stream was shut down before everything that was written was flushed".to_owned()
+        });
+        self.unflushed = None;
+    }
+
+    fn check_unflushed(&self) {
+        if let Some(unflushed) = self.unflushed {
+            let since = self.thread.ran_since(unflushed);
+            self.rules.check(since <= SLACK, || {
+                format!("a stream was written to, and its driver did not flush it for {since:?}")
+            });
         }
     }
 
@@ -95,6 +127,7 @@ impl Conduct {
     pub(super) fn reads(&mut self) {
         self.has_read = true;
         self.check_waiting();
+        self.check_unflushed();
     }
 
     /// It gave this number of bytes, or failed.
