@@ -98,7 +98,9 @@ fn other_protocol(to: impl Display, protocol: Option<Protocol>, expected: &str) 
         Protocol::Hub => format!("hub connect --to {to}"),
         Protocol::Chat => format!("chat connect --to {to}"),
         Protocol::Numbers => format!("numbers get --transport tcp --to {to} 5"),
-        Protocol::Http2 | Protocol::Http1 | Protocol::Ssh | Protocol::Tls | Protocol::WebSocket => return format!("{to} is {protocol}, not {expected}"),
+        Protocol::Http2 | Protocol::Http1 | Protocol::Ssh | Protocol::Tls | Protocol::WebSocket => {
+            return format!("{to} is {protocol}, not {expected}");
+        }
     };
     format!("{to} is {protocol}, not {expected} (use `echosphere {command}`)")
 }

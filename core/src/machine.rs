@@ -97,6 +97,8 @@ pub enum DialError {
     Unreachable,
     /// The server speaks another protocol; which one, if its first bytes show it.
     OtherProtocol(Option<Protocol>),
+    /// The transport could not negotiate the connection: a TLS handshake or an HTTP upgrade failed.
+    NegotiationFailed,
 }
 
 impl fmt::Display for DialError {
@@ -107,6 +109,7 @@ impl fmt::Display for DialError {
             Self::Unreachable => f.write_str("the server cannot be reached"),
             Self::OtherProtocol(None) => f.write_str("the peer speaks another protocol"),
             Self::OtherProtocol(Some(protocol)) => write!(f, "the peer speaks another protocol: it is {protocol}"),
+            Self::NegotiationFailed => f.write_str("the connection could not be negotiated"),
         }
     }
 }

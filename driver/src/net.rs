@@ -254,7 +254,7 @@ pub trait Connector: Send + Sync {
     /// # Errors
     ///
     /// The kind is the reason that the machine gets: `ConnectionRefused`, nothing listens there; `ResourceBusy`, the server
-    /// takes no connections now. [`OtherProtocol`] is a server of another protocol. See
+    /// takes no connections now; `InvalidData`, the negotiation failed. [`OtherProtocol`] is a server of another protocol. See
     /// [`DialError`](echosphere_core::DialError).
     async fn dial(&self) -> io::Result<Negotiated<Self::Stream>>;
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use echosphere_core::wire::FIRST_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that remembers the first bytes it read, until [`FirstBytes::forget`].
+/// A stream that remembers the first bytes it read, until the handshake is over.
 #[derive(Debug)]
 pub struct FirstBytes<S> {
     stream: S,

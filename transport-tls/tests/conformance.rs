@@ -91,7 +91,7 @@ impl Transport for OverBuffers {
     type Connector = TlsConnector<BufferingBelow<MemoryConnector>>;
 
     async fn start(&self) -> io::Result<(Self::Listener, Self::Connector)> {
-        let (listener, connector) = memory(4096);
+        let (listener, connector) = memory(1 << 16);
         Ok(self.0.wrap((BufferingBelow(listener), BufferingBelow(connector))))
     }
 

@@ -5,10 +5,13 @@ mod support;
 
 use std::time::Duration;
 
+use echosphere_core::DialError;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_core::echo::{Client, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Notice, Server, ServerConfig};
+use echosphere_core::echo::{
+    Client, ClientConfig, Command, EchoCodec, Failure, MAX_MESSAGE, Notice, Server, ServerConfig,
+};
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::{Driver, Handle};
+use echosphere_driver::{Connector, Driver, Handle, Listener};
 use echosphere_transport_tls::{TlsConnector, TlsListener};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -17,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use support::{MemoryConnector, MemoryListener, memory, self_signed, soon, trusting};
+use support::{MemoryConnector, memory, self_signed, soon, trusting};
 
 type Servers = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 
@@ -27,7 +30,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(listener: TlsListener<MemoryListener>, config: ConnectionConfig) -> Self {
+    fn start(listener: impl Listener + 'static, config: ConnectionConfig) -> Self {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
         let endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), config);
         let (driver, handle) = Driver::new(endpoint);
@@ -137,4 +140,32 @@ async fn a_peer_without_tls_is_a_failed_negotiation() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let endpoint = relay.end().await;
     assert_eq!(endpoint.counters().failed_negotiations, 1);
+}
+
+/// The server answers the first bytes of the handshake: the client need not wait for a time-out.
+#[tokio::test(start_paused = true)]
+async fn a_server_without_tls_refuses_the_handshake_at_once() {
+    let (listener, connector) = memory(4096);
+    let relay = Relay::start(listener, ConnectionConfig::default());
+    let tls = trusting(&self_signed());
+    let begun = Instant::now();
+    let error = soon(TlsConnector::new(connector.clone(), tls.clone()).dial())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the server does not speak TLS; connect without --tls"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(1));
+
+    // The machine is not told to wait for another answer.
+    let (handle, mut notices) = client(TlsConnector::new(connector, tls));
+    let x = (&b"x"[..]).into();
+    handle.command(Command::Send { key: 1, x }).await.unwrap();
+    match soon(notices.recv()).await.unwrap() {
+        Notice::Retrying { failure, .. } => assert_eq!(failure, Failure::Dial(DialError::NegotiationFailed)),
+        notice => panic!("{notice:?}"),
+    }
+    drop(handle);
+    relay.end().await;
 }

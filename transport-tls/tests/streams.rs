@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
-use echosphere_driver::{Connector, Incoming, Listener, Negotiated, Peer, Stream};
+use echosphere_driver::{Connector, Negotiated, Peer, Stream};
 use echosphere_transport_tls::{TlsConnector, TlsListener};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 

@@ -51,7 +51,10 @@ impl Connector for MemoryConnector {
     }
 }
 
-/// A stream that keeps everything until it is flushed.
+/// Bytes that a stream keeps before it writes them without a flush.
+const MOST_KEPT: usize = 32 * 1024;
+
+/// A stream that keeps what is written until it is flushed.
 pub(crate) struct Buffering {
     stream: DuplexStream,
     kept: Vec<u8>,
@@ -73,7 +76,10 @@ impl AsyncRead for Buffering {
 }
 
 impl AsyncWrite for Buffering {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.kept.len() >= MOST_KEPT {
+            ready!(self.as_mut().poll_flush(cx))?;
+        }
         self.kept.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
