@@ -44,7 +44,7 @@ fn machine(c: &mut Criterion) {
             principal: None,
         };
         for slot in 0..connections {
-            server.handle(Time::ZERO, Event::Opened(id(slot), opened), &mut out);
+            server.handle(Time::ZERO, Event::Opened(id(slot), opened.clone()), &mut out);
         }
         let mut n = 0;
         group.bench_function(BenchmarkId::from_parameter(connections), |bencher| {

@@ -138,7 +138,11 @@ fn each_variable_reaches_its_field_and_no_other() {
         let command = &commands[tested.path];
         let mut child = process::Command::new(env::current_exe().unwrap());
         child
-            .args(["--exact", "options_tests::of_a_process_with_variables", "--ignored"])
+            .args([
+                "--exact",
+                "options_tests::of_a_process_with_variables",
+                "--include-ignored",
+            ])
             .env_clear()
             .env(CHILD, tested.path)
             .stdin(Stdio::null());

@@ -50,7 +50,7 @@ pub(crate) fn load(args: impl Iterator<Item = String>) -> anyhow::Result<()> {
         Err(error) if named.is_none() => complain!("warning: cannot read the file {file}: {error}; it is ignored"),
         Err(error) => return Err(error).with_context(|| format!("cannot read the file {file} (--env-file)")),
     }
-    put_into_environment(&settings);
+    put_into_environment(&settings, file);
     Ok(())
 }
 
@@ -117,17 +117,17 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Sets each variable that is not set, under all of its names. The library that can do so takes the text of a file.
-fn put_into_environment(settings: &[(String, String)]) {
-    let mut file = String::new();
+fn put_into_environment(settings: &[(String, String)], file: &str) {
+    let mut text = String::new();
     for (name, value) in settings {
         let value = quoted(value);
         let now_called = FORMER.iter().filter(|(former, _)| former == name).map(|(_, now)| *now);
         for name in now_called.chain([&**name]) {
-            file += &format!("{name}={value}\n");
+            text += &format!("{name}={value}\n");
         }
     }
-    if dotenvy::from_read(file.as_bytes()).is_err() {
-        complain!("warning: the settings of {FILE} could not be put into the environment");
+    if dotenvy::from_read(text.as_bytes()).is_err() {
+        complain!("warning: the settings of {file} could not be put into the environment");
     }
 }
 

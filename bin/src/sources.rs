@@ -1,6 +1,6 @@
 //! Loopback addresses to connect from, as each address has a limited number of ports.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The most connections from one loopback address. With some 7,000 of an address's ports taken, Linux takes milliseconds
 /// to find a free one.
@@ -8,8 +8,19 @@ const PER_ADDRESS: u64 = 500;
 /// The most loopback addresses to connect from.
 const MOST: u64 = 60_000;
 
+/// Whether connections to `to` can come from many loopback addresses, which only IPv4 has.
+pub(crate) fn is_loopback(to: SocketAddr) -> bool {
+    to.is_ipv4() && to.ip().is_loopback()
+}
+
+/// The most connections to one address over the loopback network (`loopback`), or from one address to another, if an
+/// address has this many ports.
+pub(crate) const fn most(loopback: bool, ports: u64) -> u64 {
+    if loopback { most_loopback(ports) } else { ports }
+}
+
 /// The most connections over the loopback network, if an address has this many ports.
-pub(crate) const fn most_loopback(ports: u64) -> u64 {
+const fn most_loopback(ports: u64) -> u64 {
     MOST.saturating_mul(per_address(ports))
 }
 

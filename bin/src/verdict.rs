@@ -10,7 +10,7 @@ use crate::values::counted;
 /// `promise` is what holds if there are none.
 pub(crate) fn to_text(server: Option<&State>, missing: &[String], more_missing: u64, promise: &str) -> String {
     let state = server.map_or_else(
-        || "server elsewhere: its state is not known here".to_owned(),
+        || "server of --to: its state is not in this report".to_owned(),
         State::summary,
     );
     let missing_lines = missing.iter().map(|missing| format!("missing: {missing}\n"));
@@ -42,7 +42,7 @@ mod tests {
     fn a_report_ends_with_what_is_missing_and_the_verdict() {
         assert_eq!(
             to_text(None, &[], 0, "all is well"),
-            "server elsewhere: its state is not known here\nPASSED: all is well\n"
+            "server of --to: its state is not in this report\nPASSED: all is well\n"
         );
         let server = State {
             zero: true,

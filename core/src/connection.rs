@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::partial::{self, Partial};
 use crate::timers::TimerId;
-use crate::wire::{Codec, Decoded, FIRST_BYTES, Framing, Outbox, Protocol, WireError};
+use crate::wire::{Codec, Decoded, FIRST_BYTES, Outbox, Protocol, WireError};
 use crate::{CloseReason, Time};
 
 /// The shortest keepalive interval: with an interval of zero, sending would never catch up.
@@ -194,7 +194,7 @@ impl<C: Codec> Connection<C> {
     }
 
     pub(crate) fn is_text(&self) -> bool {
-        self.codec.framing() == Some(Framing::Lines)
+        self.codec.is_text()
     }
 
     /// Completes the handshake. `false` if it was complete.

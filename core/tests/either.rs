@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::{Buf, BytesMut};
-use echosphere_core::wire::{Codec, Decoded, EitherCodec, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::wire::{Codec, Decoded, EitherCodec, ErrorCode, Outbox, WireError};
 
-/// Each byte is a message. The flag is `is_kept_alive`.
-struct Bytewise(bool);
+/// Each byte is a message.
+struct Bytewise {
+    text: bool,
+    kept_alive: bool,
+}
 
 impl Codec for Bytewise {
     type Message = u8;
@@ -31,20 +34,24 @@ impl Codec for Bytewise {
         output.put(text.as_bytes());
     }
 
-    fn framing(&self) -> Option<Framing> {
-        Some(Framing::Lines)
+    fn is_text(&self) -> bool {
+        self.text
     }
 
     fn is_kept_alive(&self) -> bool {
-        self.0
+        self.kept_alive
     }
 }
 
 #[test]
 fn each_call_reaches_the_contained_codec() {
-    for (mut codec, kept_alive) in [
-        (EitherCodec::Left(Bytewise(true)), true),
-        (EitherCodec::Right(Bytewise(false)), false),
+    let bytewise = |text| Bytewise {
+        text,
+        kept_alive: !text,
+    };
+    for (mut codec, text) in [
+        (EitherCodec::Left(bytewise(true)), true),
+        (EitherCodec::Right(bytewise(false)), false),
     ] {
         let mut input = BytesMut::from("x");
         assert_eq!(codec.decode(&mut input), Ok(Some(Decoded::Message(b'x'))));
@@ -54,7 +61,6 @@ fn each_call_reaches_the_contained_codec() {
         codec.encode_keepalive(&mut outbox);
         codec.encode_error(ErrorCode::Full, "e", &mut outbox);
         assert_eq!(outbox.chunks().collect::<Vec<_>>().concat(), b"mke");
-        assert_eq!(codec.framing(), Some(Framing::Lines));
-        assert_eq!(codec.is_kept_alive(), kept_alive);
+        assert_eq!((codec.is_text(), codec.is_kept_alive()), (text, !text));
     }
 }

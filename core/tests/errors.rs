@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use echosphere_core::wire::ErrorCode;
+use echosphere_core::wire::{CustomCode, ErrorClass, ErrorCode};
 use echosphere_core::{
     Action, Actions, CloseReason, ConnId, DialToken, Event, Machine, Opened, Time, chat, echo, hub, numbers,
 };
@@ -52,6 +52,22 @@ const fn row(
     }
 }
 
+/// A code of each class.
+static CUSTOM: [CustomCode; 4] = [
+    custom(ErrorClass::Request),
+    custom(ErrorClass::Temporary),
+    custom(ErrorClass::Connection),
+    custom(ErrorClass::Fatal),
+];
+
+const fn custom(class: ErrorClass) -> CustomCode {
+    CustomCode {
+        name: "custom",
+        class,
+        text: "",
+    }
+}
+
 /// The match has no wildcard, so a new code does not compile without a row.
 const fn expected(code: ErrorCode) -> Row {
     match code {
@@ -85,6 +101,13 @@ const fn expected(code: ErrorCode) -> Row {
         | ErrorCode::BadNumber
         | ErrorCode::UuidTaken
         | ErrorCode::Unknown => row(Ends, [Ends, Answers], [Ends, Ends], Ends),
+        // As a code of the table of the same class.
+        ErrorCode::Custom(code) => expected(match code.class {
+            ErrorClass::Request => ErrorCode::Unknown,
+            ErrorClass::Temporary => ErrorCode::TooManyWaiting,
+            ErrorClass::Connection => ErrorCode::Full,
+            ErrorClass::Fatal => ErrorCode::FrameTooLong,
+        }),
     }
 }
 
@@ -211,7 +234,8 @@ fn numbers_client(code: ErrorCode, after_a_number: bool) -> Does {
 
 #[test]
 fn each_client_reacts_to_each_code_as_specified() {
-    for &code in ErrorCode::ALL.iter().chain(&[ErrorCode::Unknown]) {
+    let custom = CUSTOM.iter().map(ErrorCode::Custom);
+    for code in ErrorCode::ALL.iter().copied().chain([ErrorCode::Unknown]).chain(custom) {
         let row = expected(code);
         assert_eq!(echo_client(code), row.echo, "echo, {code}");
         assert_eq!(

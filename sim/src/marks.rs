@@ -60,6 +60,8 @@ impl Mark {
                 | Self::Split
                 | Self::Joined
                 | Self::LostFin
+                | Self::Negotiated
+                | Self::FailedNegotiation
                 | Self::ConnReset
                 | Self::HalfOpen
                 | Self::LinkFailure
@@ -141,6 +143,10 @@ Both of [any] {
     StrangerTold,
     /// A client was sent `full`: the server had as many connections as it accepts.
     ToldFull,
+    /// A connection was negotiated before its first byte.
+    Negotiated,
+    /// A negotiation failed.
+    FailedNegotiation,
 }
 
 Turmoil of [any] {
@@ -158,10 +164,6 @@ Turmoil of [any] {
     SpuriousWritePending,
     /// A stream kept what was written until it was flushed.
     BufferedWrite,
-    /// A connection was negotiated before its first byte.
-    Negotiated,
-    /// A negotiation failed.
-    FailedNegotiation,
 }
 
 Direct of [any] {

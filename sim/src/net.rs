@@ -94,7 +94,7 @@ impl Chop {
             segment,
             vectored: dice.chance(0.7),
             buffer: match dice.below(5) {
-                0 => 1 << dice.below(8),
+                0 => 256 << dice.below(6),
                 1 => 64 * 1024,
                 _ => 0,
             },

@@ -107,6 +107,14 @@ fn sound_variants<W: Workload>(best: &Failing<W>) -> Vec<(Case, W)> {
             window: sound.window,
             ..rates
         },
+        Rates {
+            negotiation: 0.0,
+            ..rates
+        },
+        Rates {
+            failed_negotiation: 0.0,
+            ..rates
+        },
     ] {
         variant(rates != case.rates, with(rates));
     }

@@ -63,6 +63,7 @@ fn awkward_sockets_cost_no_retry() {
                 stall: 0.1,
                 segment: 1460,
                 vectored: seed % 2 == 0,
+                ..Chop::default()
             },
             safety: Duration::from_secs(5),
             liveness: Duration::from_secs(60),

@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::numbers::{Message, Uuid};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
 use echosphere_transport_grpc::numbers::NumbersGrpcCodec;
 use proptest::prelude::*;
 
@@ -37,9 +37,9 @@ fn the_bytes_are_those_that_the_first_clients_know() {
 }
 
 #[test]
-fn messages_are_framed_by_length_and_need_no_keepalives() {
+fn messages_are_no_text_and_need_no_keepalives() {
     for codec in [NumbersGrpcCodec::accepted(), NumbersGrpcCodec::dialled()] {
-        assert_eq!((codec.framing(), codec.is_kept_alive()), (Some(Framing::Length), true));
+        assert_eq!((codec.is_text(), codec.is_kept_alive()), (false, true));
     }
 }
 

@@ -105,14 +105,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch()?;
         tokio::select! {
             biased;
-            trips = ping(&args, size) => trips.map(Some),
+            trips = async { anyhow::Ok(ping(start(&args).await?, &args, size).await) } => trips.map(Some),
             () = signals.next() => Ok(None),
         }
-    });
+    })?;
     let trips = match trips {
-        Ok(Some(trips)) => trips,
-        Ok(None) => return Ok(ExitCode::from(INTERRUPTED)),
-        Err(error) => {
+        Some(Ok(trips)) => trips,
+        None => return Ok(ExitCode::from(INTERRUPTED)),
+        Some(Err(error)) => {
             let error = format!("{error:#}");
             complain!("error: {error}");
             if args.json {
@@ -129,7 +129,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
+type OwnChatServer = OwnServer<Server, ChatCodec>;
+
+/// Starts a server, unless the options name one, and a client of it.
+async fn start(args: &Args) -> anyhow::Result<(Option<OwnChatServer>, ChatDriver)> {
     let own = match args.to() {
         Some(_) => None,
         None => Some(OwnServer::start(silent_server(args)?)?),
@@ -140,7 +143,15 @@ async fn ping(args: &Args, size: usize) -> anyhow::Result<Latencies> {
         (None, None) => bail!("no server"),
     };
     to.resolve().await?;
-    let mut driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
+    let driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
+    Ok((own, driver))
+}
+
+async fn ping(
+    (own, mut driver): (Option<OwnChatServer>, ChatDriver),
+    args: &Args,
+    size: usize,
+) -> anyhow::Result<Latencies> {
     let body = Bytes::from(vec![b'x'; size]);
     let trips = tokio::time::timeout(args.timeout, exchange(&mut driver, args.count, &body)).await;
     if let Ok(Ok(_)) = trips {

@@ -93,6 +93,10 @@ impl Out {
         Ok(())
     }
 
+    fn ended(&mut self, why: Option<&str>) -> anyhow::Result<()> {
+        self.event(&json!({ "event": "ended", "why": why }))
+    }
+
     fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match &mut self.file {
             None => output::bytes(bytes),
@@ -150,16 +154,21 @@ async fn listen(args: Args) -> anyhow::Result<ExitCode> {
                 if let Some(line) = user.attempts_ended() {
                     complain!("{line}");
                 }
-                complain!("error: {}", user.explain(failure.as_ref()));
+                let why = user.explain(failure.as_ref());
+                complain!("error: {why}");
+                out.ended(Some(&why))?;
                 return Ok(ExitCode::FAILURE);
             }
         }
     }
     user.finish().await?;
     if lost {
-        complain!("error: the connection was lost and made again; deliveries sent in between are missing");
+        let why = "the connection was lost and made again; deliveries sent in between are missing";
+        complain!("error: {why}");
+        out.ended(Some(why))?;
         return Ok(ExitCode::FAILURE);
     }
+    out.ended(None)?;
     let interrupted = left.is_some_and(|left| left > 0);
     Ok(ExitCode::from(if interrupted { INTERRUPTED } else { 0 }))
 }

@@ -2,7 +2,6 @@
 
 mod tally;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,8 +25,12 @@ use crate::limits::OTHER_FILES;
 use crate::net::Address;
 use crate::server::{LinkBounds, OwnServer};
 use crate::signals::Signals;
+use crate::stderr::status;
 use crate::values::{count, in_memory, size, thousands, time_out, yes_or_no};
 use crate::{limits, progress, seed, sources, verdict};
+
+/// The time for users to finish at the end.
+const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -149,11 +152,10 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let tally = Arc::new(Mutex::new(Tally::new(plan, remote, rng, commands)?));
     let noted = Arc::clone(&tally);
     let notify = move |notice: Notice| locked(&noted).note(notice);
-    let from = match to {
-        SocketAddr::V4(to) if to.ip().is_loopback() => {
-            sources::loopback(args.users.into(), limits::ports(), seed::draw()?)
-        }
-        _ => Vec::new(),
+    let from = if sources::is_loopback(to) {
+        sources::loopback(args.users.into(), limits::ports(), seed::draw()?)
+    } else {
+        Vec::new()
     };
     let (driver, handle) = Driver::new(users);
     let driver = driver
@@ -173,9 +175,6 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
         }
         while let Some(command) = asked.recv().await {
             handle.command(command).await?;
-            if locked(&tally).is_done() {
-                break;
-            }
         }
         anyhow::Ok(())
     };
@@ -186,7 +185,11 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
         () = signals.next() => true,
     };
     let elapsed = start.elapsed();
-    handle.drain(Duration::from_secs(5)).await?;
+    if interrupted {
+        status!("interrupted: users have 5 s to finish (Ctrl-C again ends at once)");
+        tokio::spawn(signals.end_at_next());
+    }
+    handle.drain(DRAIN).await?;
     running.await?;
     bar.finish_and_clear();
 

@@ -178,10 +178,6 @@ where
             }
         }
     };
-    if printer.is_over() {
-        client.finish().await?;
-    } else {
-        client.abort();
-    }
+    client.finish().await?;
     Ok(code)
 }

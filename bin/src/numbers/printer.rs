@@ -21,7 +21,6 @@ pub(super) struct Printer {
     transport: Transport,
     stream: StreamSpec,
     last: Option<u64>,
-    over: bool,
     json: bool,
     remote: Remote,
     failed: FailedAttempts,
@@ -43,7 +42,6 @@ impl Printer {
             transport,
             stream,
             last: None,
-            over: false,
             json,
             remote,
             failed: FailedAttempts::new(give_up),
@@ -91,12 +89,10 @@ impl Printer {
             }
             Notice::Done { total, .. } => {
                 self.print_failed_attempts();
-                self.over = true;
                 return self.done(total).map(Some);
             }
             Notice::Failed { failure, .. } => {
                 self.print_failed_attempts();
-                self.over = true;
                 let why = self.remote.explain(&failure);
                 if self.json {
                     output::json(&json!({ "event": "failed", "why": why }))?;
@@ -115,11 +111,6 @@ impl Printer {
         if let Some(line) = self.failed.finish() {
             complain!("{line}");
         }
-    }
-
-    /// Whether the stream has ended.
-    pub(super) const fn is_over(&self) -> bool {
-        self.over
     }
 
     fn done(&self, total: Total) -> anyhow::Result<bool> {

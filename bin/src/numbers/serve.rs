@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_GRPC")]
     pub(crate) grpc: Option<Address>,
 
-    /// Serve TCP, too, on this address and port, for nc and for `numbers get --transport tcp`; without a port: 1338
+    /// Serve TCP on this address and port, for nc and for `numbers get --transport tcp`; without a port: 1338; without --grpc, nothing serves gRPC
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_NUMBERS_TCP")]
     pub(crate) tcp: Option<Address>,
 

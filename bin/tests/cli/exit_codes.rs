@@ -101,9 +101,8 @@ fn code(path: &str, args: &str, end: End) -> Option<i32> {
             code
         }
         NoServer => {
-            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let args = args.replace("--timeout 20s", "--timeout 300ms");
-            command(path, &args, &free.to_string()).status().unwrap().code()
+            command(path, &args, "127.0.0.1:1").status().unwrap().code()
         }
         CannotStart if path == "chat" => command(path, args, "").status().unwrap().code(),
         CannotStart => {

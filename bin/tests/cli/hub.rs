@@ -118,7 +118,8 @@ fn any_bytes_go_from_a_file_into_a_file() {
         [
             json!({ "event": "connected", "user_id": "3" }),
             json!({ "event": "delivery", "from": "4", "bytes": 2, "base64": "/wA=" }),
-            json!({ "event": "delivery", "from": "5", "bytes": 2, "text": "é" })
+            json!({ "event": "delivery", "from": "5", "bytes": 2, "text": "é" }),
+            json!({ "event": "ended", "why": null }),
         ]
     );
     hub.end();

@@ -77,6 +77,25 @@ fn whoever_connects_to_a_hub_prints_events() {
 }
 
 #[test]
+fn a_listener_that_cannot_connect_prints_that_it_ended() {
+    let listen = [
+        "hub",
+        "listen",
+        "--to",
+        "127.0.0.1:1",
+        "--timeout",
+        "1s",
+        "--format",
+        "json",
+    ];
+    let output = run("json-listen", &listen, "");
+    assert_eq!(output.status.code(), Some(1));
+    let told = events(&output);
+    let (name, event) = told.last().unwrap();
+    assert!(name == "ended" && event["why"].is_string(), "{told:?}");
+}
+
+#[test]
 fn what_is_asked_of_a_hub_once_is_one_object() {
     let hub = Serving::start("hub", "json-once", &[]);
     let ask = |args: &[&str]| {
@@ -99,11 +118,11 @@ fn what_is_asked_of_a_hub_once_is_one_object() {
 #[test]
 fn a_command_that_fails_prints_an_object_too() {
     for args in [
-        &["hub", "identity", "--to", "127.0.0.1:1", "--timeout", "100ms"][..],
-        &["hub", "list", "--to", "127.0.0.1:1", "--timeout", "100ms"],
-        &["hub", "relay", "1", "x", "--to", "127.0.0.1:1", "--timeout", "100ms"],
-        &["chat", "ping", "127.0.0.1:1", "--timeout", "100ms"],
-        &["echo", "send", "x", "--to", "127.0.0.1:1", "--timeout", "100ms"],
+        &["hub", "identity", "--to", "127.0.0.1:1", "--timeout", "1s"][..],
+        &["hub", "list", "--to", "127.0.0.1:1", "--timeout", "1s"],
+        &["hub", "relay", "1", "x", "--to", "127.0.0.1:1", "--timeout", "1s"],
+        &["chat", "ping", "127.0.0.1:1", "--timeout", "1s"],
+        &["echo", "send", "x", "--to", "127.0.0.1:1", "--timeout", "1s"],
     ] {
         let output = run("json-fails", &[args, &["--json"]].concat(), "");
         assert_eq!(output.status.code(), Some(1), "{args:?}");
@@ -118,7 +137,7 @@ fn a_command_that_fails_prints_an_object_too() {
         "--to",
         "127.0.0.1:1",
         "--timeout",
-        "100ms",
+        "1s",
         "--json",
     ];
     let output = run("json-fails", &args, "");
@@ -126,6 +145,21 @@ fn a_command_that_fails_prints_an_object_too() {
     let told = events(&output);
     assert_eq!(fields(&told.last().unwrap().1), ["event", "why"]);
     assert_eq!(told.last().unwrap().0, "failed");
+}
+
+#[test]
+fn a_command_that_cannot_start_prints_nothing_and_exits_with_2() {
+    for args in [
+        &["hub", "identity", "--to", "no.such.host.invalid"][..],
+        &["hub", "relay", "1", "x", "--to", "no.such.host.invalid"],
+        &["chat", "ping", "no.such.host.invalid"],
+        &["echo", "send", "x", "--to", "no.such.host.invalid"],
+    ] {
+        let output = run("json-no-start", &[args, &["--json"]].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(stdout(&output), "", "{args:?}");
+        assert!(stderr(&output).contains("cannot resolve"), "{args:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What load tools say of servers that do not keep their promises, and of runs without a seed.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::{echosphere, json};
@@ -85,6 +87,11 @@ impl Server {
 /// What a load of connections that stay says of it.
 fn load(server: Server) -> (Option<i32>, Value) {
     let addr = server.start().to_string();
+    // The first two close their connection, which ends the load.
+    let duration = match server {
+        Server::Loses | Server::Confuses => "20s",
+        Server::Honest | Server::Doubles | Server::Reorders => "200ms",
+    };
     let args = [
         "echo",
         "load",
@@ -95,7 +102,7 @@ fn load(server: Server) -> (Option<i32>, Value) {
         "--window",
         "4",
         "--duration",
-        "200ms",
+        duration,
         "--json",
     ];
     let output = echosphere("load-of-a-liar", &args).output().unwrap();
@@ -141,4 +148,68 @@ fn two_runs_without_a_seed_differ_and_with_one_they_do_not() {
     };
     assert_ne!(seed(&[]), seed(&[]));
     assert_eq!(seed(&["--seed", "18446744073709551615"]), "18446744073709551615");
+}
+
+/// A load that waits, and the lines of its stderr.
+fn spawn(args: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut command = echosphere("load-interrupted", args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    (child, stderr)
+}
+
+fn interrupt(child: &Child) {
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
+
+#[test]
+fn an_interrupt_ends_the_opening_of_connections() {
+    for more in [&[][..], &["--shards", "2"]] {
+        // It accepts one connection, and the queue of the system has no place for all others.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let args = ["echo", "load", "--to", &addr, "--connections", "500", "--json"];
+        let (child, mut stderr) = spawn(&[&args, more].concat());
+        let first = listener.accept().unwrap();
+        interrupt(&child);
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("interrupted: "), "{line}");
+        drop((first, listener));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let report = json(&output);
+        assert_eq!(
+            (&report["passed"], &report["sent"]),
+            (&false.into(), &0.into()),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_a_load_at_once() {
+    for load in [
+        &["hub", "load", "--users", "1"][..],
+        &["echo", "load", "--clients", "1", "--over", "1ms"],
+        &["echo", "load", "--hold", "--connections", "1"],
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let (child, mut stderr) = spawn(&[load, &["--to", &addr]].concat());
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.read_exact(&mut [0]).unwrap();
+        interrupt(&child);
+        let mut line = String::new();
+        while !line.starts_with("interrupted: ") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "{load:?}");
+        }
+        interrupt(&child);
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "ended at once\n", "{load:?}");
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    }
 }

@@ -16,5 +16,6 @@ mod partial;
 mod prompts;
 mod pty;
 mod settings;
+mod shards;
 mod stderr;
 mod support;

@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 
-use super::{Codec, Decoded, ErrorCode, Framer, Framing, Outbox, WireError};
+use super::{Codec, Decoded, ErrorCode, Framer, Outbox, WireError};
 
 /// One of two codecs, for a machine that is reached over two transports.
 #[derive(Clone, Debug)]
@@ -47,8 +47,8 @@ impl<A: Codec, B: Codec<Message = A::Message>> Codec for EitherCodec<A, B> {
         either!(self, codec => codec.encode_error(code, text, output));
     }
 
-    fn framing(&self) -> Option<Framing> {
-        either!(self, codec => codec.framing())
+    fn is_text(&self) -> bool {
+        either!(self, codec => codec.is_text())
     }
 
     fn is_kept_alive(&self) -> bool {

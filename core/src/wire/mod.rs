@@ -83,9 +83,11 @@ pub trait Codec {
     /// Appends an error for the peer.
     fn encode_error(&mut self, code: ErrorCode, text: &str, output: &mut Outbox);
 
-    /// The framing of the connection once it is known. [`Framing::Length`] where there is no [`Codec::framer`].
-    fn framing(&self) -> Option<Framing> {
-        self.framer().map_or(Some(Framing::Length), Framer::framing)
+    /// Whether the peer speaks text: a body with a line break cannot be sent to it, it gets no keepalives, and
+    /// [`ConnectionConfig::idle_timeout_text`](crate::connection::ConnectionConfig::idle_timeout_text) applies. By
+    /// default, whether the framing of the connection is known to be [`Framing::Lines`].
+    fn is_text(&self) -> bool {
+        self.framer().and_then(Framer::framing) == Some(Framing::Lines)
     }
 
     /// Whether the transport keeps connections alive and detects dead peers itself. Then there are no keepalives and no

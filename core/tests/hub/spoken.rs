@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::hub::{HubCodec, Message, Reply, Request, Unsent, UserIds};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 
 use crate::fixture::{delivery, frame, relay};
 
@@ -91,10 +91,13 @@ fn a_keepalive_is_an_empty_frame() {
 #[test]
 fn the_hub_answers_in_the_framing_of_the_peer() {
     let mut hub = HubCodec::accepted();
-    assert_eq!(hub.framing(), None);
+    assert!(!hub.is_text(), "it is not known yet");
     hub.decode(&mut BytesMut::from("list\n")).unwrap();
-    assert_eq!(hub.framing(), Some(Framing::Lines));
-    assert_eq!(HubCodec::dialled().framing(), Some(Framing::Length));
+    assert!(hub.is_text());
+    let mut hub = HubCodec::accepted();
+    hub.decode(&mut BytesMut::from(&[0; 4][..])).unwrap();
+    assert!(!hub.is_text());
+    assert!(!HubCodec::dialled().is_text());
 }
 
 #[test]

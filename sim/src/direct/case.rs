@@ -33,6 +33,12 @@ pub struct Rates {
     pub slow_reader: f64,
     /// Bytes that may be under way in one direction of a connection.
     pub window: usize,
+    /// A connection is negotiated before its first byte, which takes up to 1.5 s.
+    #[serde(default)]
+    pub negotiation: f64,
+    /// A negotiation fails.
+    #[serde(default)]
+    pub failed_negotiation: f64,
 }
 
 impl Rates {
@@ -46,6 +52,8 @@ impl Rates {
         lost_fin: 0.0,
         slow_reader: 0.0,
         window: 256 * 1024,
+        negotiation: 0.0,
+        failed_negotiation: 0.0,
     };
 
     /// Everything goes wrong now and then.
@@ -57,6 +65,8 @@ impl Rates {
         stall: 0.01,
         lost_fin: 0.01,
         slow_reader: 0.01,
+        negotiation: 0.05,
+        failed_negotiation: 0.1,
         ..Self::SOUND
     };
 }
@@ -252,7 +262,7 @@ impl Case {
         let longest = dice.millis(shortest.as_millis() as u64, LATENCY_MAX.as_millis() as u64);
         // Where all takes the same time, things happen at the very same moment.
         let longest = if seed % 16 == 15 { shortest } else { longest };
-        let rates = draw_rates(&mut dice);
+        let mut rates = draw_rates(&mut dice);
         let skewed = dice.chance(0.3);
         let clocks: Vec<f64> = (0..=hosts)
             .map(|_| if skewed { 0.9 + 0.2 * dice.unit() } else { 1.0 })
@@ -269,6 +279,10 @@ impl Case {
             }
         }
         faults.sort_by_key(|(at, _)| *at);
+        if dice.chance(0.3) {
+            rates.negotiation = dice.scaled(0.03, 1.0);
+            rates.failed_negotiation = dice.scaled(0.01, 0.3);
+        }
         let case = Self {
             hosts,
             latency: (shortest, longest),
@@ -343,9 +357,12 @@ impl Case {
             lost_fin,
             slow_reader,
             window,
+            negotiation,
+            failed_negotiation,
         } = self.rates;
-        let rates = [refuse, blackhole, split, join, stall, lost_fin, slow_reader];
-        if rates.iter().any(|rate| !(0.0..=1.0).contains(rate)) || window == 0 {
+        let broken = [refuse, blackhole, split, join, stall, lost_fin, slow_reader];
+        let mut rates = broken.iter().chain([&negotiation, &failed_negotiation]);
+        if rates.any(|rate| !(0.0..=1.0).contains(rate)) || window == 0 {
             return Err("its `case.rates` should be 0 to 1, and the window more than 0".to_owned());
         }
         let faults = self.faults.iter().filter_map(|(_, fault)| fault.host(hosts));
@@ -415,6 +432,7 @@ fn draw_rates(dice: &mut Dice) -> Rates {
         lost_fin: rate(0.3),
         slow_reader: rate(0.3),
         window: if rate(1.0) > 0.0 { 700 } else { sound.window },
+        ..sound
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) struct Conn {
     pub(super) dead: bool,
     /// The client waits for the answer.
     pub(super) attempted: bool,
+    /// The server has accepted it, and its negotiation is not over.
+    pub(super) negotiating: bool,
+    /// Its negotiation has found a principal.
+    pub(super) named: bool,
     /// The client speaks lines: its first byte is no zero.
     pub(super) lines: bool,
     /// Its first byte is under way or has come.

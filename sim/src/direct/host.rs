@@ -241,6 +241,9 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             net.conns[index].ends[role as usize].crashed = true;
             if unnoticed {
                 net.die(index);
+            } else if mem::take(&mut net.conns[index].negotiating) {
+                net.answer(index, false);
+                continue;
             } else if !net.conns[index].ends[role as usize].fin_sent {
                 if net.decisions.chance(0.5) {
                     net.finish(index, role);
@@ -340,10 +343,11 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             self.check_partial(net, now, id, arrival == Arrival::Fin || whole > 0);
         }
         self.check_ended(net, now, Some((id, known, arrival)));
-        if !known
-            && self.view.borrow().knows(id)
-            && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut)
-        {
+        let met = !known && self.view.borrow().knows(id);
+        if met {
+            self.check_principal(net, index, id);
+        }
+        if met && let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
             // Before its peer had sent anything, nothing was to be sent to it.
             socket.spoken.said = now;
             socket.met = true;
@@ -403,8 +407,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         let index = socket.index;
         self.check_released(net, &socket);
         self.open -= 1;
-        let end = &mut net.conns[index].ends[self.role as usize];
+        let conn = &mut net.conns[index];
+        let end = &mut conn.ends[self.role as usize];
         end.id = None;
+        if mem::take(&mut conn.negotiating) {
+            net.answer(index, false);
+            return;
+        }
         if !end.fin_sent {
             net.reset(index, self.role);
         }
@@ -425,6 +434,13 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         };
         let index = *index;
         *stuck = false;
+        if net.conns[index].negotiating {
+            // Nothing can be sent to the peer yet.
+            if endpoint.socket_action(id) != SocketAction::Nothing {
+                endpoint.failed(now, id);
+            }
+            return;
+        }
         loop {
             match endpoint.socket_action(id) {
                 SocketAction::Nothing => return,

@@ -357,6 +357,11 @@ impl<S: System> World<'_, S> {
                     self.server(what, |server, net, _| server.accept(net, index as usize));
                 }
             }
+            Scheduled::Negotiated(index, serial) => {
+                if self.net.get(index, serial).is_some() {
+                    self.server(what, |server, net, _| server.negotiated(net, index as usize));
+                }
+            }
             Scheduled::Answer(index, serial, yes) => {
                 let Some(conn) = self.net.get(index, serial) else {
                     return;

@@ -30,6 +30,8 @@ pub(super) const NEVER: Nanos = Nanos::MAX;
 const SLOW_READ: usize = 7;
 /// Until it takes the next.
 const SLOW_PAUSE: Nanos = 5 * MILLISECOND;
+/// The most milliseconds of a negotiation: some take longer than the handshake time-out.
+const MOST_NEGOTIATION: u64 = 1500;
 /// How long a host's system waits for an acknowledgement, at most.
 const GIVE_UP: Nanos = 2000 * MILLISECOND;
 
@@ -42,6 +44,8 @@ pub(super) enum Scheduled {
     Writable(u32, u32, bool),
     /// An attempt to connect reaches the server.
     Syn(u32, u32),
+    /// The server's negotiation of a connection is over.
+    Negotiated(u32, u32),
     /// The answer to it reaches the client: yes or no.
     Answer(u32, u32, bool),
     /// A host's timer rings; hosts of clients have their numbers, the server is the last.
@@ -157,6 +161,8 @@ impl Net {
             pipes: self.spare.pop().unwrap_or_default(),
             dead: false,
             attempted: true,
+            negotiating: false,
+            named: false,
             lines: false,
             spoken: false,
             stranger: None,
@@ -190,6 +196,16 @@ impl Net {
         self.conns[index].pipes[Role::Server as usize].last_arrival = at;
         self.at(at, Scheduled::Answer(index as u32, serial, yes));
         true
+    }
+
+    /// The server has accepted a connection, which is negotiated now.
+    pub(super) fn negotiate(&mut self, index: usize) {
+        self.marks.hit(Mark::Negotiated);
+        let time = (1 + self.decisions.below(MOST_NEGOTIATION)) * MILLISECOND;
+        let conn = &mut self.conns[index];
+        conn.negotiating = true;
+        let serial = conn.serial;
+        self.at(self.now + time, Scheduled::Negotiated(index as u32, serial));
     }
 
     /// The client does not wait for an answer any more.

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 
 /// How a person at a terminal writes requests and reads replies.
 pub trait Typist: Clone + Send + 'static {
@@ -141,10 +141,10 @@ impl<C: Codec, T: Typist<Message = C::Message>> Codec for Words<C, T> {
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
+    fn is_text(&self) -> bool {
         match self {
-            Self::Real(codec) => codec.framing(),
-            Self::Typed { .. } => Some(Framing::Lines),
+            Self::Real(codec) => codec.is_text(),
+            Self::Typed { .. } => true,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use echosphere_core::echo::{self, ClientConfig, Command, EchoCodec, MAX_MESSAGE, Message, Notice, ServerConfig};
 use echosphere_core::random::Backoff;
-use echosphere_core::wire::{Codec, Decoded, ErrorCode, Framing, Outbox, WireError};
+use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox, WireError};
 use echosphere_core::{Action, Actions, CloseReason, ConnId, DialTarget, DialToken, Event, Machine, Time};
 use rand_chacha::ChaCha8Rng;
 use sim::dice::{Purpose, rng};
@@ -174,10 +174,10 @@ impl Codec for Speech {
         }
     }
 
-    fn framing(&self) -> Option<Framing> {
+    fn is_text(&self) -> bool {
         match self {
-            Self::Echo(codec) => codec.framing(),
-            Self::Raw => Some(Framing::Lines),
+            Self::Echo(codec) => codec.is_text(),
+            Self::Raw => true,
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
 use crate::values::{DelayArg, count, counted, duration, in_memory, size, time_out, yes_or_no};
-use crate::{limits, output, progress, seed, verdict};
+use crate::{limits, output, progress, seed, sources, verdict};
 
 /// The default number of clients, with a server of this process.
 const CLIENTS: u64 = 10_000;
@@ -193,7 +193,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         over: args.over,
         ack_delay: args.ack_delay.mean(),
         own_server: elsewhere.is_none(),
-        loopback: elsewhere.is_none_or(|to| to.is_ipv4() && to.ip().is_loopback()),
+        loopback: elsewhere.is_none_or(sources::is_loopback),
         files,
         ports: limits::ports(),
     };

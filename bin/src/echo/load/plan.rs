@@ -83,11 +83,7 @@ impl Plan {
 
     /// Ports for connections to the server.
     const fn all_ports(&self) -> u64 {
-        if self.loopback {
-            sources::most_loopback(self.ports)
-        } else {
-            self.ports
-        }
+        sources::most(self.loopback, self.ports)
     }
 
     /// The addresses to connect from; none means the system chooses. `draw` is that of [`sources::loopback`].

@@ -66,6 +66,10 @@ pub(super) struct Tally {
     last: BTreeMap<(u32, u32), u32>,
     receipts: u64,
     delivered: u64,
+    /// Bodies that are on their way, or were lost.
+    on_their_way: u64,
+    /// Bodies that arrived and do not show which of those on their way they are.
+    unidentified: u64,
     /// Bodies that arrived and were not expected, because they were not sent or had arrived before.
     unexpected: u64,
     latencies: Latencies,
@@ -92,6 +96,8 @@ impl Tally {
             last: BTreeMap::new(),
             receipts: 0,
             delivered: 0,
+            on_their_way: 0,
+            unidentified: 0,
             unexpected: 0,
             latencies: Latencies::new()?,
             filling: Filling::new(plan.size - HEADER),
@@ -102,10 +108,6 @@ impl Tally {
 
     pub(super) const fn delivered(&self) -> u64 {
         self.delivered
-    }
-
-    pub(super) const fn is_done(&self) -> bool {
-        self.commands.is_none()
     }
 
     pub(super) fn note(&mut self, notice: Notice) {
@@ -131,7 +133,8 @@ impl Tally {
                         };
                         self.wrong(format!("the hub did not relay to user {id}: {why}"));
                         if let Some(user) = self.by_id.get(&id) {
-                            self.users[*user as usize].expected.remove(&(session as u32, number));
+                            let expected = &mut self.users[*user as usize].expected;
+                            self.on_their_way -= u64::from(expected.remove(&(session as u32, number)));
                         }
                     }
                     self.send(session as u32);
@@ -144,7 +147,7 @@ impl Tally {
             } => self.wrong(format!("a session ended: {}", self.remote.explain(&failure))),
             Notice::Retrying { .. } | Notice::Unanswered { .. } | Notice::Ended { .. } => {}
         }
-        if self.receipts == self.plan.relays() && self.lost() == 0 {
+        if self.receipts == self.plan.relays() && self.on_their_way <= self.unidentified {
             self.commands = None;
         }
     }
@@ -188,11 +191,6 @@ impl Tally {
         self.ask(user.into(), Request::Relay { to, body });
     }
 
-    /// The bodies that are on their way.
-    fn lost(&self) -> u64 {
-        self.users.iter().map(|user| user.expected.len() as u64).sum()
-    }
-
     /// Chooses the receivers of a body of this sender.
     fn receivers(&mut self, sender: u32, number: u32) -> UserIds {
         let (users, count) = (self.plan.users, self.plan.fan_out);
@@ -205,6 +203,7 @@ impl Tally {
         for user in &chosen {
             self.users[*user as usize].expected.insert((sender, number));
         }
+        self.on_their_way += u64::from(count);
         chosen.iter().map(|user| self.users[*user as usize].id).collect()
     }
 
@@ -213,11 +212,13 @@ impl Tally {
         self.delivered += 1;
         let mut rest = whole;
         if rest.len() != self.plan.size {
+            self.unidentified += 1;
             self.wrong(format!("a body has {} bytes instead of {}", rest.len(), self.plan.size));
             return;
         }
         let (sender, number, sent) = (rest.get_u32(), rest.get_u32(), rest.get_u64());
         if self.by_id.get(&from) != Some(&sender) {
+            self.unidentified += 1;
             self.wrong(format!("a body of user {sender} has the sender id {from}"));
             return;
         }
@@ -228,6 +229,7 @@ impl Tally {
             self.unexpected += 1;
             return;
         }
+        self.on_their_way -= 1;
         if let Some(before) = self.last.insert((receiver, sender), number)
             && before >= number
         {
@@ -247,7 +249,7 @@ impl Tally {
     }
 
     pub(super) fn report(&mut self, elapsed: Duration, hub: Option<State>) -> Report {
-        let lost = self.lost();
+        let lost = self.on_their_way;
         if lost > 0 {
             self.wrong(format!("{} did not arrive", counted(lost, "delivery")));
         }

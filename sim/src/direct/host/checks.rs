@@ -1,6 +1,6 @@
 //! Checks a host's sockets against the rules of connections.
 
-use echosphere_core::wire::{Codec, ErrorCode, Framing};
+use echosphere_core::wire::{Codec, ErrorCode};
 use echosphere_core::{CloseReason, ConnId, Time};
 
 use super::{Host, Socket};
@@ -119,7 +119,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// Whether whatever it dials is spoken to in lines.
     fn types(&self) -> bool {
         let codec = self.endpoint.as_ref().map(|endpoint| endpoint.codec());
-        codec.and_then(Codec::framing) == Some(Framing::Lines)
+        codec.is_some_and(Codec::is_text)
     }
 
     /// Checks that the machine receives all that the other side's machine sent, in order; and
@@ -167,7 +167,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
     /// A socket is let go of. That breaks its connection off, unless it had finished, or its peer has broken it off; it may, if what
     /// was to be written before the end could not be.
     pub(super) fn check_released(&mut self, net: &Net, socket: &Socket) {
-        let finished = net.conns[socket.index].ends[self.role as usize].fin_sent;
+        let conn = &net.conns[socket.index];
+        let finished = conn.ends[self.role as usize].fin_sent || conn.negotiating;
         if !finished && !socket.stuck && !socket.slow {
             self.check(Err(format!("{:?} was reset instead of closed cleanly", socket.id)));
         }

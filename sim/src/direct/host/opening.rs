@@ -1,12 +1,13 @@
 //! How a host accepts, refuses and opens connections.
 
 use echosphere_core::wire::{Codec, ErrorCode, Outbox, WireError};
-use echosphere_core::{ConnId, DialError};
+use echosphere_core::{ConnId, DialError, Principal};
 
 use super::{Half, Host, Socket};
 use crate::direct::history::EndOf;
 use crate::direct::net::Net;
 use crate::direct::rules::{Backlog, Spoken};
+use crate::marks::Mark;
 use crate::observe::Observable;
 use crate::role::Role;
 
@@ -18,7 +19,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             Some(Ok(id)) => {
                 self.check_accepted();
                 self.open(net, index, id);
-                net.answer(index, true);
+                let negotiates = net.conns[index].stranger.is_none() && net.decisions.chance(net.rates.negotiation);
+                if negotiates {
+                    net.negotiate(index);
+                } else {
+                    net.answer(index, true);
+                }
             }
             Some(Err(refusal)) => self.refuse(net, index, &refusal),
             None if self.dark => {
@@ -29,6 +35,34 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                 net.answer(index, false);
             }
         }
+    }
+
+    /// The negotiation of a connection is over.
+    pub(in crate::direct) fn negotiated(&mut self, net: &mut Net, index: usize) {
+        let id = net.conns[index].ends[self.role as usize].id;
+        let (Some(endpoint), Some(id), true) = (&mut self.endpoint, id, net.conns[index].negotiating) else {
+            return;
+        };
+        if net.decisions.chance(net.rates.failed_negotiation) {
+            net.marks.hit(Mark::FailedNegotiation);
+            endpoint.negotiation_failed(id);
+            return;
+        }
+        (net.conns[index].negotiating, net.conns[index].named) = (false, true);
+        endpoint.negotiated(id, principal_of(net, index));
+        net.answer(index, true);
+    }
+
+    /// The connection is known to the machine, with the principal that its own negotiation found.
+    pub(super) fn check_principal(&mut self, net: &Net, index: usize, id: ConnId) {
+        let found = self.endpoint.as_ref().and_then(|endpoint| endpoint.principal(id));
+        let named = net.conns[index].named && self.role == Role::Server;
+        let expected = named.then(|| principal_of(net, index));
+        let kept = found == expected.as_ref();
+        let result = kept
+            .then_some(())
+            .ok_or_else(|| format!("{id:?} has the principal {found:?}, should have {expected:?}"));
+        self.check(result);
     }
 
     /// Tells a peer why it is not let in, and closes. A host that drains has mostly stopped listening.
@@ -112,4 +146,8 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             });
         }
     }
+}
+
+fn principal_of(net: &Net, index: usize) -> Principal {
+    Principal::new(&net.conns[index].serial.to_string())
 }

@@ -1,6 +1,6 @@
 //! Long-lived clients: those of this process, and those of a process that receives instructions on stdin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -32,7 +32,6 @@ const FINISHING: Duration = Duration::from_secs(10);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Results {
     pub(super) opened: u64,
-    pub(super) dials_failed: u64,
     pub(super) sent: u64,
     pub(super) never_sent: u64,
     pub(super) acknowledged: u64,
@@ -50,6 +49,7 @@ pub(super) struct Results {
 /// Connections of this process.
 pub(super) struct Clients {
     clients: Running<LongLivedClients, EchoCodec>,
+    noted: BTreeSet<Notice>,
     began: Option<(Instant, Duration)>,
     took: (Duration, f64),
 }
@@ -69,7 +69,7 @@ impl Clients {
     /// Starts to open connections, with a new random `run` in `config`.
     pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
         let run = seed::draw()?;
-        let from = if to.ip().is_loopback() && to.is_ipv4() {
+        let from = if sources::is_loopback(to) {
             sources::loopback(config.connections.into(), limits::ports(), run)
         } else {
             Vec::new()
@@ -80,6 +80,7 @@ impl Clients {
         clients.command(machine::Command::Open).await?;
         Ok(Self {
             clients,
+            noted: BTreeSet::new(),
             began: None,
             took: Default::default(),
         })
@@ -133,7 +134,6 @@ impl Clients {
         let counts = endpoint.machine().counts().clone();
         Ok(Results {
             opened: counts.opened.into(),
-            dials_failed: counts.dials_failed.into(),
             sent: counts.sent,
             never_sent: counts.never_sent,
             acknowledged: counts.acknowledged,
@@ -148,7 +148,9 @@ impl Clients {
     }
 
     async fn wait_for(&mut self, wanted: Notice) -> anyhow::Result<()> {
-        while self.clients.notice().await? != wanted {}
+        while !self.noted.contains(&wanted) {
+            self.noted.insert(self.clients.notice().await?);
+        }
         Ok(())
     }
 
@@ -209,6 +211,8 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
+            // Ctrl-C must reach the load alone, which ends its clients.
+            .process_group(0)
             .spawn()?;
         Ok(Self {
             input: child.stdin.take().context("no input")?,
@@ -264,15 +268,21 @@ impl Process {
 /// Runs a client process: follows the instructions on stdin and answers on stdout.
 pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
     let mut orders = BufReader::new(stdin()).lines();
-    let opened = clients.opened().await?;
-    output::json(&Answer::Opened(opened))?;
+    let (mut is_open, mut is_gone) = (false, false);
     loop {
+        let change = async {
+            if is_open {
+                clients.gone().await?;
+                return Ok(Answer::Gone);
+            }
+            clients.opened().await.map(Answer::Opened)
+        };
         let order = tokio::select! {
             biased;
             order = orders.next_line() => order?.context("the process that started this one has ended")?,
-            gone = clients.gone() => {
-                gone?;
-                output::json(&Answer::Gone)?;
+            answer = change, if !is_gone => {
+                (is_open, is_gone) = (true, is_open);
+                output::json(&answer?)?;
                 continue;
             }
         };
@@ -285,5 +295,48 @@ pub(super) async fn run_as_shard(mut clients: Clients) -> anyhow::Result<()> {
             }
             Instruction::Close => return output::json(&Answer::Closed(Box::new(clients.close().await?))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+    use crate::echo::load::long_lived::server::AnyServer;
+    use crate::echo::serve::Bounds;
+
+    #[tokio::test]
+    async fn the_last_ok_is_noted_while_something_else_is_awaited() {
+        let bounds = <Bounds as clap::Args>::augment_args(clap::Command::new("bounds")).get_matches_from(["bounds"]);
+        let bounds = <Bounds as clap::FromArgMatches>::from_arg_matches(&bounds).unwrap();
+        let server = AnyServer::start(bounds, None).await.unwrap();
+        let config = Config {
+            connections: 1,
+            window: 1,
+            size: 16,
+            rate: None,
+            messages: Some(1),
+            run: 0,
+        };
+        let mut clients = Clients::start(server.addr(), config).await.unwrap();
+        assert_eq!(clients.opened().await.unwrap(), 1);
+        let counter = clients.counter();
+        clients.begin().await.unwrap();
+        while counter.acknowledged().await.unwrap() == 0 {}
+        tokio::select! {
+            biased;
+            _ = clients.gone() => panic!("no connection is closed"),
+            () = ready(()) => {}
+        }
+        tokio::select! {
+            biased;
+            done = clients.done() => done.unwrap(),
+            () = ready(()) => panic!("the last ok has arrived"),
+        }
+        // The driver ends with its last handle.
+        drop(counter);
+        assert_eq!(clients.close().await.unwrap().acknowledged, 1);
+        assert!(server.finish().await.unwrap().unwrap().zero);
     }
 }

@@ -50,11 +50,7 @@ impl Fit {
 
     /// Ports for connections to the server.
     const fn all_ports(&self) -> u64 {
-        if self.loopback {
-            sources::most_loopback(self.ports)
-        } else {
-            self.ports
-        }
+        sources::most(self.loopback, self.ports)
     }
 
     /// The I/O threads that a server needs for this many connections. The kernel distributes them at random. A thread can get

@@ -48,7 +48,7 @@ pub(super) enum Command {
     Close,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Notice {
     /// Every attempt to connect has ended.
     Open,
@@ -203,9 +203,7 @@ impl LongLivedClients {
 
     /// Starts to send on open connections, and abandons the other attempts.
     fn begin(&mut self, now: Time, out: &mut Out) {
-        for token in mem::take(&mut self.dialling) {
-            out.push(Action::AbandonDial(token));
-        }
+        self.abandon_dials(out);
         self.stage = Stage::Running;
         self.since = now;
         if self.config.rate.is_none() {
@@ -214,6 +212,12 @@ impl LongLivedClients {
                     self.send(now, now, id, out);
                 }
             }
+        }
+    }
+
+    fn abandon_dials(&mut self, out: &mut Out) {
+        for token in mem::take(&mut self.dialling) {
+            out.push(Action::AbandonDial(token));
         }
     }
 
@@ -376,6 +380,7 @@ impl LongLivedClients {
     }
 
     fn close(&mut self, now: Time, out: &mut Out) {
+        self.abandon_dials(out);
         self.stage = Stage::Done;
         self.count_never_sent(now);
         for id in mem::take(&mut self.order) {

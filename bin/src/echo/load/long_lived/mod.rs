@@ -7,10 +7,11 @@ mod report;
 mod server;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ArgMatches;
 use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
@@ -27,7 +28,7 @@ use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
 use crate::values::{count, counted, thousands, time_out, yes_or_no};
-use crate::{limits, output, progress, verdict};
+use crate::{limits, output, progress, sources, verdict};
 
 /// Options of long-lived connections.
 #[derive(Clone, Debug, clap::Args)]
@@ -138,7 +139,7 @@ impl LongLivedArgs {
             shards: self.shards,
             own_server: elsewhere.is_none(),
             max_connections: common.bounds.max_connections() as u64,
-            loopback: elsewhere.is_none_or(|to| to.is_ipv4() && to.ip().is_loopback()),
+            loopback: elsewhere.is_none_or(sources::is_loopback),
             ports: limits::ports(),
         };
         let connections = fit.check(self.connections)?;
@@ -166,45 +167,31 @@ impl LongLivedArgs {
         Ok(verdict::exit_code(interrupted, report.passed()))
     }
 
-    /// Opens all connections, sends on them and closes them. Returns `true` if it was interrupted.
+    /// Opens all connections, sends on them and closes them. Returns `true` if it was interrupted: the first signal ends
+    /// what it interrupts, and the second one the program.
     async fn measure(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
-        let mut signals = Signals::catch()?;
+        let mut signals = Some(Signals::catch()?);
         let mut groups = ClientGroup::start_all(to, config, self.shards).await?;
-        let mut opened = 0;
-        for group in &mut groups {
-            opened += group.opened().await?;
-        }
-        status!("{} open", counted(opened, "connection"));
-        for group in &mut groups {
-            group.begin().await?;
-        }
-        let mut interrupted = false;
-        if !self.hold {
-            tokio::select! {
-                biased;
-                () = signals.next() => interrupted = true,
-                result = self.send(&mut groups) => result?,
-            }
+        let opened = until_interrupted(&mut signals, open(&mut groups)).await?;
+        if let Some(opened) = opened {
+            status!("{} open", counted(opened, "connection"));
             for group in &mut groups {
-                group.stop().await?;
+                group.begin().await?;
             }
+            if !self.hold {
+                until_interrupted(&mut signals, self.send(&mut groups)).await?;
+                for group in &mut groups {
+                    group.stop().await?;
+                }
+            }
+            until_interrupted(&mut signals, finish(&mut groups)).await?;
         }
-        let done = async {
-            for group in &mut groups {
-                group.done().await?;
-            }
-            anyhow::Ok(())
+        let mut closing = pin!(close(groups));
+        let results = match until_interrupted(&mut signals, closing.as_mut()).await? {
+            Some(results) => results,
+            None => closing.await?,
         };
-        tokio::select! {
-            biased;
-            () = signals.next() => interrupted = true,
-            result = done => result?,
-        }
-        let mut results = Vec::new();
-        for group in groups {
-            results.push(group.close().await?);
-        }
-        Ok((results, interrupted))
+        Ok((results, signals.is_none()))
     }
 
     /// Waits until the time is over, or until every connection is closed.
@@ -246,6 +233,52 @@ impl LongLivedArgs {
     }
 }
 
+/// Waits for `work`, or until the first signal. Returns `None` if that ends it. The second signal ends the program.
+async fn until_interrupted<T>(
+    signals: &mut Option<Signals>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    let Some(caught) = signals else {
+        return work.await.map(Some);
+    };
+    tokio::select! {
+        biased;
+        () = caught.next() => {}
+        result = work => return result.map(Some),
+    }
+    status!("interrupted: connections close (Ctrl-C again ends at once)");
+    tokio::spawn(signals.take().context("no signals")?.end_at_next());
+    Ok(None)
+}
+
+/// Waits until every connection is open or has failed to open. Returns the number of open ones.
+async fn open(groups: &mut [ClientGroup]) -> anyhow::Result<u64> {
+    let mut opened = 0;
+    for group in groups {
+        opened += group.opened().await?;
+    }
+    Ok(opened)
+}
+
+/// Waits for the last acknowledgements of all groups.
+async fn finish(groups: &mut [ClientGroup]) -> anyhow::Result<()> {
+    for group in &mut *groups {
+        group.finish().await?;
+    }
+    for group in groups {
+        group.done().await?;
+    }
+    Ok(())
+}
+
+async fn close(groups: Vec<ClientGroup>) -> anyhow::Result<Vec<Results>> {
+    let mut results = Vec::new();
+    for group in groups {
+        results.push(group.close().await?);
+    }
+    Ok(results)
+}
+
 /// A part of the connections: in this process or in another one.
 enum ClientGroup {
     Here(Box<Clients>),
@@ -258,14 +291,7 @@ impl ClientGroup {
             return Ok(vec![Self::Here(Box::new(Clients::start(to, *config).await?))]);
         };
         let share = |at: u32| config.connections / shards + u32::from(at < config.connections % shards);
-        let start = |at| {
-            Ok(Self::Elsewhere(Box::new(Process::start(&args(
-                to,
-                config,
-                share(at),
-                shards,
-            ))?)))
-        };
+        let start = |at| Ok(Self::Elsewhere(Box::new(Process::start(&args(to, config, share(at)))?)));
         (0..shards).filter(|&at| share(at) > 0).map(start).collect()
     }
 
@@ -297,13 +323,18 @@ impl ClientGroup {
         }
     }
 
+    /// Starts the time for the last acknowledgements in another process.
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(_) => Ok(()),
+            Self::Elsewhere(process) => process.instruct(Instruction::Finish).await,
+        }
+    }
+
     async fn done(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Here(clients) => clients.done().await,
-            Self::Elsewhere(process) => {
-                process.instruct(Instruction::Finish).await?;
-                process.done().await
-            }
+            Self::Elsewhere(process) => process.done().await,
         }
     }
 
@@ -316,14 +347,15 @@ impl ClientGroup {
 }
 
 /// The arguments of a process with `connections` connections.
-fn args(to: SocketAddr, config: &Config, connections: u32, shards: u32) -> Vec<String> {
+fn args(to: SocketAddr, config: &Config, connections: u32) -> Vec<String> {
     let mut args = vec!["--shard".to_owned()];
     let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
     set("--to", to.to_string());
     set("--connections", connections.to_string());
     set("--size", config.size.to_string());
     if let Some(rate) = config.rate {
-        set("--rate", (rate / f64::from(shards)).to_string());
+        let share = f64::from(connections) / f64::from(config.connections);
+        set("--rate", (rate * share).to_string());
     }
     if config.messages.is_some() {
         args.push("--hold".to_owned());

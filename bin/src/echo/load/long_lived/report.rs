@@ -180,7 +180,6 @@ mod tests {
     fn results() -> [Results; 2] {
         let part = |opened, sent, acknowledged, elapsed_s, cpu, round_trips: &[(u64, u64)]| Results {
             opened,
-            dials_failed: 1,
             sent,
             never_sent: 2,
             acknowledged,

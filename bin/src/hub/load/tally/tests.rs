@@ -28,6 +28,8 @@ enum Hub {
     Refuses,
     /// Delivers the fifth body from another sender's id.
     Confuses,
+    /// Delivers the fifth body without its last byte to its first receiver.
+    Shortens,
     /// Stops to answer at the fifth body.
     Stops,
 }
@@ -88,6 +90,7 @@ fn run(hub: Hub) -> (serde_json::Value, u64) {
                     *changed.last_mut().unwrap() ^= 1;
                     body = changed.into();
                 }
+                Hub::Shortens if odd && first => body.truncate(PLAN.size - 1),
                 Hub::Confuses if odd && first => from = id((session + 1) % 4),
                 Hub::Reorders if odd => {
                     held.push((receiver, from, body));
@@ -110,8 +113,8 @@ fn run(hub: Hub) -> (serde_json::Value, u64) {
     }
     assert_eq!(tally.delivered(), delivered, "{hub:?}");
     assert_eq!(
-        tally.is_done(),
-        !matches!(hub, Hub::LosesAndDoubles | Hub::Confuses | Hub::Stops),
+        tally.commands.is_none(),
+        !matches!(hub, Hub::LosesAndDoubles | Hub::Stops),
         "{hub:?}"
     );
     let mut report = serde_json::to_value(tally.report(Duration::from_secs(2), None)).unwrap();
@@ -156,6 +159,11 @@ fn a_report_names_each_thing_that_a_hub_does_wrong() {
             Hub::Confuses,
             1,
             &["has the sender id 102", "1 delivery did not arrive"],
+        ),
+        (
+            Hub::Shortens,
+            1,
+            &["a body has 19 bytes instead of 20", "1 delivery did not arrive"],
         ),
     ] {
         let (report, delivered) = run(hub);
