@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::{Codec, Outbox};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Opened, Time};
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +41,7 @@ fn machine(c: &mut Criterion) {
         let opened = Opened {
             dial: None,
             text: false,
+            principal: None,
         };
         for slot in 0..connections {
             server.handle(Time::ZERO, Event::Opened(id(slot), opened), &mut out);
@@ -113,7 +114,6 @@ fn endpoint(c: &mut Criterion) {
         let (count, messages) = encoded(size, Message::Message);
         let (_, oks) = encoded(size, Message::Ok);
         let mut endpoint = Endpoint::new(server(), EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
-        let mut effects = Effects::default();
         let mut input = BytesMut::new();
         let id = endpoint.accept(Time::ZERO).expect("there is room");
         group.throughput(Throughput::Elements(2 * count));
@@ -121,9 +121,8 @@ fn endpoint(c: &mut Criterion) {
             bencher.iter(|| {
                 for bytes in [&messages, &oks] {
                     input.extend_from_slice(bytes);
-                    endpoint.receive(Time::ZERO, id, &mut input, &mut effects);
-                    effects.flush.clear();
-                    endpoint.begin_flush(id);
+                    endpoint.receive(Time::ZERO, id, &mut input);
+                    while endpoint.poll_effect().is_some() {}
                     let written = endpoint.outbox(id).map_or(0, Outbox::len);
                     assert_eq!(written, bytes.len());
                     endpoint.wrote(id, written);

@@ -54,6 +54,7 @@ impl Session {
         let opened = Opened {
             dial: None,
             text: false,
+            principal: None,
         };
         let conn = self.conn();
         self.server

@@ -11,12 +11,13 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::convert::Infallible;
 use std::env;
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message, Server, ServerConfig};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::{Effect, Endpoint};
 use echosphere_core::wire::{Codec, Decoded, Outbox};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -29,7 +30,6 @@ const TURNS: usize = 20;
 /// The number of bytes in one read.
 const READ: usize = 64 * 1024;
 
-type Notice = std::convert::Infallible;
 type Echo = Endpoint<Server<ChaCha8Rng>, EchoCodec>;
 
 /// The other end of a connection.
@@ -47,7 +47,6 @@ fn main() {
     let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
     let mut endpoint = Endpoint::new(server, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
     let mut peers: Vec<Peer> = (0..CONNECTIONS).map(|_| connect(&mut endpoint)).collect();
-    let mut effects = Effects::default();
     let mut input = BytesMut::new();
     let mut sent = 0;
     for peer in &mut peers {
@@ -59,12 +58,14 @@ fn main() {
                 input.clear();
                 input.reserve(READ);
                 input.extend_from_slice(bytes);
-                counted_receive(&mut endpoint, peer.id, &mut input, &mut effects);
+                counted_receive(&mut endpoint, peer.id, &mut input);
             }
             peer.sending.clear();
         }
-        for id in effects.flush.drain(..) {
-            counted_begin(&mut endpoint, id);
+        while let Some(effect) = counted_poll(&mut endpoint) {
+            let Effect::Flush(id) = effect else {
+                continue;
+            };
             let outbox = endpoint.outbox(id).expect("a connection");
             let peer = &mut peers[id.slot as usize];
             outbox.chunks().for_each(|chunk| peer.received.extend_from_slice(chunk));
@@ -80,13 +81,13 @@ fn main() {
 }
 
 #[inline(never)]
-fn counted_receive(endpoint: &mut Echo, id: ConnId, input: &mut BytesMut, effects: &mut Effects<Notice>) {
-    endpoint.receive(Time::ZERO, id, input, effects);
+fn counted_receive(endpoint: &mut Echo, id: ConnId, input: &mut BytesMut) {
+    endpoint.receive(Time::ZERO, id, input);
 }
 
 #[inline(never)]
-fn counted_begin(endpoint: &mut Echo, id: ConnId) {
-    endpoint.begin_flush(id);
+fn counted_poll(endpoint: &mut Echo) -> Option<Effect<Infallible>> {
+    endpoint.poll_effect()
 }
 
 #[inline(never)]

@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::{Effect, Endpoint};
 use echosphere_core::wire::Codec;
 use echosphere_core::{ConnId, Machine, Time, chat, echo, hub, numbers};
 use rand_chacha::ChaCha8Rng;
@@ -64,7 +64,6 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 /// A server whose peers read everything at once.
 struct World<M: Machine, C: Codec<Message = M::Message>> {
     endpoint: Endpoint<M, C>,
-    effects: Effects<M::Notice>,
     now: Time,
 }
 
@@ -76,7 +75,6 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> World<M, C> {
         };
         Self {
             endpoint: Endpoint::new(machine, codec, links),
-            effects: Effects::default(),
             now: Time::ZERO,
         }
     }
@@ -89,29 +87,29 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> World<M, C> {
 
     fn feed(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, id, &mut input);
         self.write();
     }
 
     fn close(&mut self, id: ConnId) {
-        self.endpoint.peer_closed(self.now, id, &mut self.effects);
+        self.endpoint.peer_closed(self.now, id);
         self.write();
     }
 
     /// Writes all outboxes.
     fn write(&mut self) {
-        while let Some(id) = self.effects.flush.pop() {
-            self.endpoint.begin_flush(id);
+        while let Some(effect) = self.endpoint.poll_effect() {
+            let Effect::Flush(id) = effect else {
+                continue;
+            };
             if let Some(outbox) = self.endpoint.outbox(id) {
                 let length = outbox.len();
                 self.endpoint.wrote(id, length);
             }
             if self.endpoint.socket_action(id) == SocketAction::Shutdown {
-                self.endpoint.shut_down(self.now, id, &mut self.effects);
+                self.endpoint.shut_down(self.now, id);
             }
         }
-        self.effects.release.clear();
-        self.effects.notices.clear();
     }
 
     fn done(self) {
@@ -202,7 +200,7 @@ fn connections_that_are_silent(size: usize) -> Result<()> {
     }
     while let Some(due) = world.endpoint.next_deadline() {
         world.now = due;
-        world.endpoint.expire(due, &mut world.effects);
+        world.endpoint.expire(due);
         world.write();
     }
     world.done();

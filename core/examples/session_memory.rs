@@ -22,7 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut visit = |server: &mut Server<_>, generation, request| {
         let now = Time::from_nanos(u64::from(generation));
         let conn = ConnId { slot: 0, generation };
-        let opened = Opened { dial: None, text: true };
+        let opened = Opened {
+            dial: None,
+            text: true,
+            principal: None,
+        };
         server.handle(now, Event::Opened(conn, opened), &mut actions);
         server.handle(now, Event::Received(conn, request), &mut actions);
         server.handle(now, Event::Closed(conn, CloseReason::Reset), &mut actions);

@@ -53,7 +53,7 @@ impl Fixture {
         let mut out = Actions::new();
         let result = act(&mut self.attempts, self.now, &mut self.rng, &mut out);
         for action in out.drain() {
-            if let Action::Dial(token) = action {
+            if let Action::Dial(token, _) = action {
                 assert!(!self.dialled.contains(&token), "{token:?} is used again");
                 self.dialled.push(token);
             }
@@ -327,7 +327,7 @@ impl World {
         let now = self.fixture.now;
         for action in std::mem::take(&mut self.fixture.did) {
             match action {
-                Action::Dial(token) => {
+                Action::Dial(token, _) => {
                     let known = self.known.entry(token.0 as u32).or_default();
                     assert!(known.dialling.is_none() && known.conn.is_none(), "{known:?}");
                     if let Some(before) = known.dialled_at.replace(now) {

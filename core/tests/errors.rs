@@ -97,11 +97,21 @@ fn connected<M: Machine>(machine: &mut M, command: M::Command) {
     let token = handle(machine, Event::Command(command))
         .into_iter()
         .find_map(|action| match action {
-            Action::Dial(token) => Some(token),
+            Action::Dial(token, _) => Some(token),
             _ => None,
         });
     let dial: Option<DialToken> = Some(token.unwrap());
-    handle(machine, Event::Opened(CONN, Opened { dial, text: false }));
+    handle(
+        machine,
+        Event::Opened(
+            CONN,
+            Opened {
+                dial,
+                text: false,
+                principal: None,
+            },
+        ),
+    );
 }
 
 fn echo_client(code: ErrorCode) -> Does {

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::Uuid;
 use echosphere_core::wire::{Codec, ErrorCode, Protocol};
 use echosphere_core::{ConnId, Machine, Time, chat, echo, hub, numbers};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+mod support;
+
+use support::Effects;
 
 const OURS: [Protocol; 4] = [Protocol::Echo, Protocol::Hub, Protocol::Chat, Protocol::Numbers];
 
@@ -32,15 +36,13 @@ trait Peer {
 
 struct Server<M: Machine, C: Codec<Message = M::Message>> {
     endpoint: Endpoint<M, C>,
-    effects: Effects<M::Notice>,
     conn: ConnId,
 }
 
 impl<M: Machine, C: Codec<Message = M::Message> + Clone> Peer for Server<M, C> {
     fn hear(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint
-            .receive(Time::ZERO, self.conn, &mut input, &mut self.effects);
+        self.endpoint.receive(Time::ZERO, self.conn, &mut input);
         written(&mut self.endpoint, self.conn)
     }
 }
@@ -54,7 +56,6 @@ fn written<M: Machine, C: Codec<Message = M::Message> + Clone>(
         Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
         None => Vec::new(),
     };
-    endpoint.begin_flush(conn);
     endpoint.wrote(conn, bytes.len());
     (bytes, endpoint.socket_action(conn) == SocketAction::Shutdown)
 }
@@ -66,12 +67,7 @@ where
 {
     let mut endpoint = Endpoint::new(machine, codec, ConnectionConfig::default());
     let conn = endpoint.accept(Time::ZERO).unwrap();
-    let effects = Effects::default();
-    Box::new(Server {
-        endpoint,
-        effects,
-        conn,
-    })
+    Box::new(Server { endpoint, conn })
 }
 
 fn server(protocol: Protocol) -> Box<dyn Peer> {
@@ -99,13 +95,12 @@ where
     M: Machine,
     C: Codec<Message = M::Message> + Clone,
 {
-    let mut effects = Effects::default();
     let mut endpoint = Endpoint::new(machine, codec, ConnectionConfig::default());
     for command in commands {
-        endpoint.command(Time::ZERO, command, &mut effects);
+        endpoint.command(Time::ZERO, command);
     }
-    let token = effects.dial.pop().unwrap();
-    let conn = endpoint.dialled(Time::ZERO, token, &mut effects);
+    let (token, _) = Effects::of(&mut endpoint).dial[0];
+    let conn = endpoint.dialled(Time::ZERO, token).unwrap();
     for _ in 0..10 {
         let (said, closes) = written(&mut endpoint, conn);
         if said.is_empty() || closes {
@@ -114,12 +109,13 @@ where
         let (answer, closes) = server.hear(&said);
         for piece in answer.chunks(server.piece()) {
             let mut input = BytesMut::from(piece);
-            endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);
+            endpoint.receive(Time::ZERO, conn, &mut input);
         }
         if closes {
-            endpoint.peer_closed(Time::ZERO, conn, &mut effects);
+            endpoint.peer_closed(Time::ZERO, conn);
         }
     }
+    let effects = Effects::of(&mut endpoint);
     assert!(effects.dial.is_empty(), "nobody tries again at once");
     effects.notices
 }
@@ -277,15 +273,16 @@ fn each_client_detects_a_chat_that_is_busy() {
 
 #[test]
 fn half_an_answer_of_the_right_server_is_a_loss() {
-    let mut effects = Effects::default();
     let machine = numbers::Client::new(numbers::ClientConfig::default(), rng());
     let mut endpoint = Endpoint::new(machine, numbers::NumbersCodec::dialled(), ConnectionConfig::default());
     let stream = numbers::StreamSpec::Stateless { n: 3, after: None };
-    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream }, &mut effects);
-    let conn = endpoint.dialled(Time::ZERO, effects.dial.pop().unwrap(), &mut effects);
+    endpoint.command(Time::ZERO, numbers::Command::Get { key: 1, stream });
+    let (token, _) = Effects::of(&mut endpoint).dial[0];
+    let conn = endpoint.dialled(Time::ZERO, token).unwrap();
     let mut input = BytesMut::from(&b"\0\0\0\x0212"[..5]);
-    endpoint.receive(Time::ZERO, conn, &mut input, &mut effects);
-    endpoint.peer_closed(Time::ZERO, conn, &mut effects);
+    endpoint.receive(Time::ZERO, conn, &mut input);
+    endpoint.peer_closed(Time::ZERO, conn);
+    let effects = Effects::of(&mut endpoint);
     let [numbers::Notice::Retrying { after, .. }] = effects.notices[..] else {
         panic!("{:?}", effects.notices)
     };

@@ -136,7 +136,8 @@ fn after_close_reason(reason: &CloseReason) -> Option<CloseReason> {
         CloseReason::PartialLimit => CloseReason::TimedOut,
         CloseReason::TimedOut => CloseReason::Rejected(ErrorCode::Busy),
         CloseReason::Rejected(_) => CloseReason::ShuttingDown,
-        CloseReason::ShuttingDown => CloseReason::OtherProtocol(None),
+        CloseReason::ShuttingDown => CloseReason::NegotiationFailed,
+        CloseReason::NegotiationFailed => CloseReason::OtherProtocol(None),
         CloseReason::OtherProtocol(None) => CloseReason::OtherProtocol(Some(Protocol::Hub)),
         CloseReason::OtherProtocol(Some(_)) => return None,
     })

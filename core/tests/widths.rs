@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use echosphere_core::conn_set::ConnSet;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{Checksum, Sequence, Uuid};
 use echosphere_core::wire::{Codec, Decoded, ErrorCode, Outbox};
 use echosphere_core::{Action, Actions, ConnId, Event, Machine, Opened, Time, echo, hub, numbers};
@@ -34,6 +34,7 @@ fn open<M: Machine>(machine: &mut M, slot: u32) {
     let opened = Opened {
         dial: None,
         text: false,
+        principal: None,
     };
     assert!(handle(machine, Event::Opened(conn(slot), opened)).is_empty());
 }
@@ -221,9 +222,9 @@ fn an_id_stays_stale_through_seventy_thousand_generations() {
     let server = echo::Server::new(echo::ServerConfig::default(), rng());
     let codec = echo::EchoCodec::accepted(echo::MAX_MESSAGE);
     let mut endpoint = Endpoint::new(server, codec, ConnectionConfig::default());
-    let mut effects = Effects::default();
     let first = endpoint.accept(Time::ZERO).unwrap();
-    endpoint.failed(Time::ZERO, first, &mut effects);
+    endpoint.failed(Time::ZERO, first);
+    while endpoint.poll_effect().is_some() {}
     let mut set = ConnSet::new();
     for generation in 1..OVER_U16 {
         let id = endpoint.accept(Time::ZERO).unwrap();
@@ -232,7 +233,7 @@ fn an_id_stays_stale_through_seventy_thousand_generations() {
         assert!(set.insert(id, ()));
         assert!(!set.contains(first));
         set.remove(id);
-        endpoint.failed(Time::ZERO, id, &mut effects);
-        effects.release.clear();
+        endpoint.failed(Time::ZERO, id);
+        while endpoint.poll_effect().is_some() {}
     }
 }

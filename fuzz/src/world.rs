@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use echosphere_core::connection::SocketAction;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::{Effect, Endpoint};
 use echosphere_core::{ConnId, DialError, DialToken, Machine, Time};
 
 use crate::peer::Peer;
@@ -23,14 +23,13 @@ const MAX_CALLS: u32 = 3;
 
 struct Socket<M: Subject> {
     peer: Peer<M::Codec>,
-    /// Whether the driver will flush it: it is listed in `Effects::flush`, or the socket is full.
+    /// Whether the driver will flush it: an effect requested it, or the socket is full.
     due: bool,
     shut_down: bool,
 }
 
 pub(crate) struct World<M: Subject> {
     endpoint: Endpoint<Watched<M>, M::Codec>,
-    effects: Effects<M::Notice>,
     settings: Settings,
     now: Time,
     sockets: BTreeMap<ConnId, Socket<M>>,
@@ -49,7 +48,6 @@ impl<M: Subject> World<M> {
         let machine = Watched::new(M::new(&settings));
         Self {
             endpoint: Endpoint::new(machine, M::codec(), settings.connection()),
-            effects: Effects::default(),
             settings,
             now: Time::ZERO,
             sockets: BTreeMap::new(),
@@ -70,12 +68,12 @@ impl<M: Subject> World<M> {
             Step::Receive(which, input) => self.receive(*which, input),
             Step::Fin(which) => {
                 if let Some(id) = self.pick(*which) {
-                    self.endpoint.peer_closed(self.now, id, &mut self.effects);
+                    self.endpoint.peer_closed(self.now, id);
                 }
             }
             Step::Fail(which) => {
                 if let Some(id) = self.pick(*which) {
-                    self.endpoint.failed(self.now, id, &mut self.effects);
+                    self.endpoint.failed(self.now, id);
                 }
             }
             Step::Write(which, most) => {
@@ -87,8 +85,8 @@ impl<M: Subject> World<M> {
             Step::Command(what) => self.command(*what),
             Step::Dialled(which) => {
                 if let Some(token) = self.answered(*which) {
-                    let id = self.endpoint.dialled(self.now, token, &mut self.effects);
-                    self.opened(id);
+                    let id = self.endpoint.dialled(self.now, token);
+                    self.opened(id.expect("the attempt is not abandoned"));
                 }
             }
             Step::DialFailed(which, refused) => {
@@ -98,11 +96,11 @@ impl<M: Subject> World<M> {
                     } else {
                         DialError::Unreachable
                     };
-                    self.endpoint.dial_failed(self.now, token, error, &mut self.effects);
+                    self.endpoint.dial_failed(self.now, token, error);
                 }
             }
-            Step::Drain => self.endpoint.drain(self.now, &mut self.effects),
-            Step::CloseAll => self.endpoint.close_all(self.now, &mut self.effects),
+            Step::Drain => self.endpoint.drain(self.now),
+            Step::CloseAll => self.endpoint.close_all(self.now),
         }
         self.settle();
         self.check();
@@ -166,12 +164,11 @@ impl<M: Subject> World<M> {
             None => M::encode(input, &mut new_peer::<M>()),
         };
         let mut input = BytesMut::from(&bytes[..]);
-        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, id, &mut input);
         assert!(input.is_empty(), "some input is left");
     }
 
     fn write(&mut self, id: ConnId, most: usize) {
-        self.endpoint.begin_flush(id);
         let Some(socket) = self.sockets.get_mut(&id) else {
             assert_eq!(
                 self.endpoint.socket_action(id),
@@ -191,7 +188,7 @@ impl<M: Subject> World<M> {
             assert!(!socket.shut_down, "{id:?} is shut down twice");
             assert!(socket.peer.has_read_all(), "the stream ends inside a frame");
             socket.shut_down = true;
-            self.endpoint.shut_down(self.now, id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id);
         }
         socket.due = self.endpoint.socket_action(id) != SocketAction::Nothing;
     }
@@ -205,7 +202,7 @@ impl<M: Subject> World<M> {
             calls = if due > self.now { 1 } else { calls + 1 };
             assert!(calls <= MAX_CALLS, "expire makes no progress");
             self.now = self.now.max(due);
-            self.endpoint.expire(self.now, &mut self.effects);
+            self.endpoint.expire(self.now);
             self.settle();
             left -= 1;
         }
@@ -217,7 +214,7 @@ impl<M: Subject> World<M> {
     fn command(&mut self, what: u16) {
         if let Some(command) = M::command(self.commands, what) {
             self.commands += u64::from(M::is_awaited(&command));
-            self.endpoint.command(self.now, command, &mut self.effects);
+            self.endpoint.command(self.now, command);
         }
     }
 
@@ -228,27 +225,31 @@ impl<M: Subject> World<M> {
 
     /// Applies the effects as a driver does.
     fn settle(&mut self) {
-        for (id, _) in self.effects.release.drain(..) {
-            assert!(self.sockets.remove(&id).is_some(), "{id:?} is released and not held");
-            self.released.insert(id);
-        }
-        for id in self.effects.flush.drain(..) {
-            match self.sockets.get_mut(&id) {
-                Some(socket) => socket.due = true,
-                None => assert!(self.released.contains(&id), "{id:?} never existed"),
+        while let Some(effect) = self.endpoint.poll_effect() {
+            match effect {
+                Effect::Notify(notice) => {
+                    if let Some(id) = M::ended(&notice) {
+                        assert!(id < self.commands, "{id} is not a command");
+                        assert!(self.ended.insert(id), "{id} ends twice");
+                    }
+                }
+                Effect::AbandonDial(token) => {
+                    let place = self.dialling.iter().position(|&other| other == token);
+                    self.dialling.remove(place.expect("an abandoned attempt was started"));
+                }
+                Effect::Release(id, _) => {
+                    assert!(self.sockets.remove(&id).is_some(), "{id:?} is released and not held");
+                    self.released.insert(id);
+                }
+                Effect::Flush(id) => {
+                    let socket = self.sockets.get_mut(&id);
+                    socket.expect("only open connections are flushed").due = true;
+                }
+                Effect::Dial(token, _) => {
+                    assert!(!self.dialling.contains(&token), "{token:?} is used twice");
+                    self.dialling.push(token);
+                }
             }
-        }
-        for token in self.effects.dial.drain(..) {
-            assert!(!self.dialling.contains(&token), "{token:?} is used twice");
-            self.dialling.push(token);
-        }
-        for token in self.effects.abandon.drain(..) {
-            let place = self.dialling.iter().position(|&other| other == token);
-            self.dialling.remove(place.expect("an abandoned attempt was started"));
-        }
-        for id in self.effects.notices.drain(..).filter_map(|notice| M::ended(&notice)) {
-            assert!(id < self.commands, "{id} is not a command");
-            assert!(self.ended.insert(id), "{id} ends twice");
         }
     }
 

@@ -151,7 +151,7 @@ impl Injector {
             TurmoilFault::FailRate(host, rate) => sim.set_link_fail_rate(SERVER, CLIENTS[host], rate),
             TurmoilFault::CrashClient { host, unnoticed } => self.crash_client(sim, host, unnoticed),
             TurmoilFault::DrainClient(host, _) => {
-                // The host does it by itself, once it is told.
+                // The host's driver drains, see `run.rs`.
                 if self.down.insert(CLIENTS[host]) {
                     self.marks.hit(Mark::ClientDrain);
                 }
@@ -164,13 +164,13 @@ impl Injector {
             }
             TurmoilFault::CrashServer { unnoticed } => self.crash_server(sim, unnoticed),
             TurmoilFault::DrainServer(_) => {
-                // The host does it by itself, once it is told.
+                // The same.
                 if self.down.insert(SERVER) {
                     self.marks.hit(Mark::ServerDrain);
                     self.server_was_down = true;
                 }
             }
-            // The host does it by itself, once it is told.
+            // The host pauses itself, see `run.rs`.
             TurmoilFault::Pause(..) => self.marks.hit(Mark::Pause),
             TurmoilFault::RestartServer => {
                 if self.down.remove(SERVER) {

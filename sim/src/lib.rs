@@ -40,6 +40,8 @@
 //! | [`panics`] | panics inside a run, which are failures of the run |
 //! | [`fairness`] | whether random choices are uniform, over a whole campaign |
 //! | [`seeds`] | `SIM_SEED` and `SIM_SEEDS` |
+//! | `main.rs`, `commands/` | the command line: a file for each command |
+//! | `mutants.rs`, `mutants/` | the command that plants bugs and records what catches them |
 //!
 //! # Use
 //!

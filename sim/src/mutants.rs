@@ -23,6 +23,11 @@ use crate::commands::{complain, say};
 mod copy;
 mod results;
 
+/// The defaults of the arguments. Runs that do less write no results.
+const SEEDS: u64 = 3_000;
+const TURMOIL_SEEDS: u64 = 250;
+const LIMIT_SECONDS: u64 = 180;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Run only the planted bugs whose name begins with this; may be given several times
@@ -32,10 +37,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "only")]
     slice: bool,
     /// Run this number of seeds on the direct lane (without a driver), without faults and again with them
-    #[arg(long, value_name = "COUNT", default_value_t = 3_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = SEEDS)]
     seeds: u64,
     /// Run this number of seeds on the turmoil lane (with the real driver), if the direct lane does not catch the bug
-    #[arg(long, value_name = "COUNT", default_value_t = 250)]
+    #[arg(long, value_name = "COUNT", default_value_t = TURMOIL_SEEDS)]
     turmoil_seeds: u64,
     /// Run the turmoil lane also for bugs that the direct lane has caught
     #[arg(long)]
@@ -44,11 +49,18 @@ pub(crate) struct Args {
     #[arg(long)]
     shrink: bool,
     /// Stop a run after this time; the bug then counts as caught
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
     limit: u64,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// Whether this is a measurement for the table. The slice is only a check, and fewer seeds or less time find less.
+    const fn is_recorded(&self) -> bool {
+        !self.slice && self.seeds >= SEEDS && self.turmoil_seeds >= TURMOIL_SEEDS && self.limit >= LIMIT_SECONDS
+    }
 }
 
 /// Runs the command.
@@ -248,8 +260,7 @@ fn table(args: &Args) -> Result<Vec<Row>, String> {
         if !args.json {
             bar.suspend(|| say!("{row}"));
         }
-        // The slice is a check, and no measurement.
-        if !args.slice {
+        if args.is_recorded() {
             results.set(&row).map_err(|error| error.to_string())?;
         }
         rows.push(row);

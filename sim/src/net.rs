@@ -314,6 +314,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Chopped<S> {
             return self.poll_send(cx, buf);
         }
         if self.unsent.is_full() {
+            self.conduct.flushes();
             ready!(self.poll_send_buffered(cx))?;
         }
         let taken = self.unsent.take(buf);

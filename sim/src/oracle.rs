@@ -77,11 +77,16 @@ pub trait System: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Whether no bound is so tight that it is met although nothing goes wrong.
+    /// How long no machine sends anything in this run, if it is one with such a silence; zero otherwise.
     #[must_use]
-    fn is_roomy(&self) -> bool {
-        self.patience().is_zero()
+    fn silence(&self) -> Duration {
+        Duration::ZERO
     }
+
+    /// Whether nothing ends a connection early in a run without faults: no bound is tight, and no client is slower than a
+    /// time-out allows.
+    #[must_use]
+    fn is_roomy(&self) -> bool;
 
     /// Whether a connection may stay open whose peer has finished sending.
     #[must_use]

@@ -36,13 +36,13 @@ pub struct Scenario {
     pub liveness: Duration,
     /// What happens to the network and the hosts, in order.
     pub faults: Vec<(Duration, TurmoilFault)>,
-    /// Who comes that speaks no protocol, and when.
+    /// The strangers that connect, and when.
     pub strangers: Vec<(Duration, StrangerKind)>,
     /// How much drivers do in a turn.
     pub budgets: Budgets,
-    /// How many streams a reactor tells at a time that they can be read.
+    /// How many readable streams a reactor reports at a time.
     pub events: usize,
-    /// How often machines have a deadline for nothing.
+    /// How often machines have a deadline at which nothing is due.
     pub ticks: Option<Duration>,
     /// Whether the oracle makes the checks whose cost grows with what is under way.
     pub deep: bool,

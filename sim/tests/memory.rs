@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use allocation_counter::measure;
+use echosphere_core::numbers::{Mode, ServerConfig};
+use echosphere_core::random::Delay;
 use sim::direct::{Case, Held, Options, run_direct, server_after};
 use sim::oracle::Workload;
-use sim::oracle::chat::Chat;
-use sim::oracle::echo::Echo;
-use sim::oracle::hub::Hub;
-use sim::oracle::numbers::Numbers;
+use sim::oracle::chat::{self, Chat};
+use sim::oracle::echo::{self, Echo};
+use sim::oracle::hub::{self, Hub};
+use sim::oracle::numbers::{self, Name, Numbers, Wanted};
 use sim::seeds::seeds;
 
 /// Runs of each system.
@@ -17,11 +19,18 @@ const SEEDS: u64 = 200;
 /// How long after the last fault a server is weighed whose connections are idle: its time-outs have ended what they had to.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Bytes that a server may hold, whatever it has been through.
-const BASE: i64 = 16 * 1024;
-/// The same for each connection of those it had at once: entries in tables that have grown, and one spare buffer to write
-/// from.
-const EACH_AT_ONCE: i64 = 32 * 1024;
+/// Bytes that a server at zero may hold: spare buffers to read into and to write from.
+const BASE: i64 = 48 * 1024;
+/// The same for each connection of those it had at once: entries in tables that have grown.
+const EACH_AT_ONCE: i64 = 1024;
+
+/// Connections, one group after another, in two runs; and the bytes that a server may hold more after the longer one. The
+/// smallest entry for each past connection takes more.
+const FEW: usize = 20;
+const MANY: usize = 2000;
+const MORE: i64 = 2 * 1024;
+/// How long after a connection the next one begins. All of them are over by then.
+const STEP: Duration = Duration::from_millis(300);
 
 /// Bytes that an idle server may hold; for each of its connections; for each of those it had at once, with a spare buffer that
 /// short messages were written from.
@@ -63,6 +72,75 @@ fn zero_is_little_memory() {
     check_zero::<Hub>();
     check_zero::<Chat>();
     check_zero::<Numbers>();
+}
+
+fn check_past<W: Workload>(workload: impl Fn(usize) -> W) {
+    let held = |count: usize| {
+        let mut case = Case::calm(0, 1);
+        case.safety = STEP * count as u32;
+        let server = server_after(&case, &workload(count), None).unwrap_or_else(|failure| panic!("{failure}"));
+        (server.connections, weigh(server))
+    };
+    let ((connections, few), (same, many)) = (held(FEW), held(MANY));
+    assert_eq!(connections, same, "{}: the runs differ only in how often", W::NAME);
+    assert!(
+        many <= few + MORE,
+        "{}: {many} bytes after {MANY} connections, {few} after {FEW}",
+        W::NAME
+    );
+}
+
+/// A server at zero keeps nothing of each connection that it has had.
+#[test]
+fn past_connections_take_no_memory() {
+    let times = |count: usize| (0..count as u32).map(|number| STEP * number);
+    let stays = STEP / 3;
+    check_past(|count| {
+        // An X is answered by another client, so two come at once.
+        let messages = times(count / 2).flat_map(|at| [(at, "one"), (at, "other")]);
+        let messages = messages.map(|(at, who)| echo::Planned {
+            host: 0,
+            at,
+            x: format!("{who} {at:?}").into(),
+        });
+        Echo::new(Delay::None, messages.collect())
+    });
+    check_past(|count| {
+        let sessions = (0..).zip(times(count)).map(|(session, at)| hub::Planned::Session {
+            host: 0,
+            session,
+            at,
+            leaves: at + stays,
+        });
+        Hub::new(sessions.collect())
+    });
+    check_past(|count| {
+        let sessions = times(count).map(|at| chat::Planned::Session {
+            host: 0,
+            at,
+            leaves: at + stays,
+        });
+        Chat::new(sessions.collect(), 1024)
+    });
+    check_past(|count| {
+        let streams = (0..).zip(times(count)).map(|(number, at)| numbers::Planned::Get {
+            host: 0,
+            at,
+            want: Wanted::Session {
+                name: Name(number, 0),
+                n: 1,
+                after: None,
+            },
+        });
+        let server = ServerConfig {
+            mode: Mode::Both,
+            period: Duration::from_millis(1),
+            session_ttl: STEP,
+            unacknowledged_ttl: STEP,
+            max_sessions: 1000,
+        };
+        Numbers::new(streams.collect(), server, STEP, IDLE)
+    });
 }
 
 fn check_idle<W: Workload>(is_held: bool) {
@@ -116,7 +194,7 @@ fn check_lives<W: Workload>() {
 
 /// Nothing is left of machines and endpoints that were dropped: each run has several lives of a server and of its clients.
 #[test]
-fn nothing_is_left_of_a_thousand_lives() {
+fn nothing_is_left_of_ended_lives() {
     check_lives::<Echo>();
     check_lives::<Hub>();
     check_lives::<Chat>();

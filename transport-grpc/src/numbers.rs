@@ -102,7 +102,7 @@ fn next_message(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         return Ok(None);
     };
     if flag != 0 {
-        return Err(error(
+        return Err(WireError::new(
             ErrorCode::UnknownRequest,
             "a compressed message, but no compression was negotiated; send it uncompressed",
         ));
@@ -110,7 +110,7 @@ fn next_message(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
     let length = u32::from_be_bytes(*length);
     if length > MAX_LINE + AROUND {
         let text = format!("a message of {length} bytes; the limit is {}", MAX_LINE + AROUND);
-        return Err(error(ErrorCode::FrameTooLong, text));
+        return Err(WireError::new(ErrorCode::FrameTooLong, text));
     }
     let length = length as usize;
     if input.len() < HEADER + length {
@@ -122,20 +122,23 @@ fn next_message(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
 
 fn request(payload: &Bytes) -> Result<Message, WireError> {
     let request = proto::NumbersRequest::decode(payload.clone())
-        .map_err(|wrong| error(ErrorCode::UnknownRequest, format!("not a NumbersRequest: {wrong}")))?;
+        .map_err(|wrong| WireError::new(ErrorCode::UnknownRequest, format!("not a NumbersRequest: {wrong}")))?;
     parse_request(request.message.as_bytes())
 }
 
 fn reply(payload: &Bytes) -> Result<Message, WireError> {
     let reply = proto::NumbersReply::decode(payload.clone())
-        .map_err(|wrong| error(ErrorCode::UnknownRequest, format!("not a NumbersReply: {wrong}")))?;
+        .map_err(|wrong| WireError::new(ErrorCode::UnknownRequest, format!("not a NumbersReply: {wrong}")))?;
     match reply.reply {
         Some(Reply::Data(data)) => Ok(Message::Number(data.number)),
         Some(Reply::Error(error)) => Ok(Message::Error(
             ErrorCode::parse(error.code.as_bytes()),
             error.message.into(),
         )),
-        None => Err(error(ErrorCode::UnknownRequest, "a reply with neither data nor error")),
+        None => Err(WireError::new(
+            ErrorCode::UnknownRequest,
+            "a reply with neither data nor error",
+        )),
     }
 }
 
@@ -149,11 +152,4 @@ fn put(message: &impl prost::Message, output: &mut Outbox) {
     header[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
     output.put(&header);
     output.put(&message);
-}
-
-fn error(code: ErrorCode, text: impl Into<std::borrow::Cow<'static, str>>) -> WireError {
-    WireError {
-        code,
-        text: text.into(),
-    }
 }

@@ -8,23 +8,27 @@ pub(crate) const ERROR: &[u8] = b"error ";
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $class:ident, $text:literal;)*) => {
-        /// The code of an error, in `error <code> <text>`. One table for all protocols (PROTOCOL.md, "Errors").
+        /// The code of an error, in `error <code> <text>`. One table for all protocols of Echosphere (PROTOCOL.md,
+        /// "Errors"), and [`ErrorCode::Custom`] for others.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
             $($(#[$doc])* $variant,)*
+            /// A code of a protocol that is not part of this crate.
+            Custom(&'static CustomCode),
             /// A code that this version does not know.
             Unknown,
         }
 
         impl ErrorCode {
-            /// Every code but [`ErrorCode::Unknown`], in the order of the table.
+            /// Every code of the table, in its order.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// What the error ends, and so how a client reacts to it.
             #[must_use]
-            pub(crate) const fn class(self) -> ErrorClass {
+            pub const fn class(self) -> ErrorClass {
                 match self {
                     $(Self::$variant => ErrorClass::$class,)*
+                    Self::Custom(code) => code.class,
                     Self::Unknown => ErrorClass::Request,
                 }
             }
@@ -34,6 +38,7 @@ macro_rules! codes {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
+                    Self::Custom(code) => code.name,
                     Self::Unknown => "unknown",
                 }
             }
@@ -43,11 +48,12 @@ macro_rules! codes {
             pub const fn describe(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
+                    Self::Custom(code) => code.text,
                     Self::Unknown => "an error this version does not know",
                 }
             }
 
-            /// Parses a code from the wire.
+            /// Parses a code of the table from the wire.
             #[must_use]
             pub fn parse(code: &[u8]) -> Self {
                 $(if code == $name.as_bytes() { return Self::$variant; })*
@@ -112,9 +118,42 @@ codes! {
     TlsUnsupported = "tls-unsupported", Fatal, "this port does not speak TLS; connect without --tls";
 }
 
+/// An error code that a protocol outside this crate defines.
+///
+/// ```
+/// use echosphere_core::wire::{CustomCode, ErrorClass, ErrorCode, WireError};
+///
+/// const SOLD_OUT: CustomCode = CustomCode {
+///     name: "sold-out",
+///     class: ErrorClass::Temporary,
+///     text: "all tickets are sold; ask again later",
+/// };
+/// /// All codes of the protocol.
+/// static CODES: [CustomCode; 1] = [SOLD_OUT];
+///
+/// // A server refuses a request.
+/// let error = WireError::from(ErrorCode::Custom(&CODES[0]));
+/// assert_eq!(error.to_string(), "sold-out all tickets are sold; ask again later");
+///
+/// // A client parses the code, and retries as for a code of the table.
+/// let code = ErrorCode::parse_with(b"sold-out", &CODES);
+/// assert_eq!(code, error.code);
+/// assert!(code.is_retryable());
+/// assert_eq!(ErrorCode::parse_with(b"busy", &CODES), ErrorCode::Busy);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomCode {
+    /// The code on the wire: lower-case words joined by `-`, without spaces, and no name of the table.
+    pub name: &'static str,
+    /// What the error ends.
+    pub class: ErrorClass,
+    /// The text that is sent where there is no more specific one. One line.
+    pub text: &'static str,
+}
+
 /// What an error ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ErrorClass {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorClass {
     /// The request that it answers. The same request would fail again.
     Request,
     /// The request or connection that it answers. The same request can succeed later.
@@ -130,6 +169,18 @@ impl ErrorCode {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self.class(), ErrorClass::Temporary | ErrorClass::Connection)
+    }
+
+    /// Parses a code of the table or one of `custom` from the wire. A name of the table is always the table's.
+    #[must_use]
+    pub fn parse_with(code: &[u8], custom: &'static [CustomCode]) -> Self {
+        match Self::parse(code) {
+            Self::Unknown => {
+                let known = custom.iter().find(|known| known.name.as_bytes() == code);
+                known.map_or(Self::Unknown, Self::Custom)
+            }
+            known => known,
+        }
     }
 }
 
@@ -162,7 +213,9 @@ pub struct WireError {
 }
 
 impl WireError {
-    pub(crate) fn new(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
+    /// An error with a text of its own. The text must not contain line breaks.
+    #[must_use]
+    pub fn new(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             text: text.into(),
@@ -170,6 +223,7 @@ impl WireError {
     }
 }
 
+/// The error with the text of [`ErrorCode::describe`].
 impl From<ErrorCode> for WireError {
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.describe())

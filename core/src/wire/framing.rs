@@ -177,8 +177,8 @@ impl Framer {
         }
     }
 
-    /// Appends one frame with an error: `prefix`, then `<code> <text>`.
-    pub(crate) fn write_error(&self, prefix: &[u8], code: ErrorCode, text: &Bytes, output: &mut Outbox) {
+    /// Appends one frame with an error: `prefix`, then `<code> <text>`. In lines, neither may contain a line break.
+    pub fn write_error(&self, prefix: &[u8], code: ErrorCode, text: &Bytes, output: &mut Outbox) {
         let head = [prefix, code.as_str().as_bytes(), b" "].concat();
         self.write(&head, text, output);
     }

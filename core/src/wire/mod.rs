@@ -7,8 +7,8 @@ mod outbox;
 mod protocol;
 
 pub use either::EitherCodec;
-pub(crate) use error::{ERROR, ErrorClass, parse_error, parse_error_line};
-pub use error::{ErrorCode, WireError};
+pub use error::{CustomCode, ErrorClass, ErrorCode, WireError};
+pub(crate) use error::{ERROR, parse_error, parse_error_line};
 pub(crate) use framing::Line;
 pub use framing::{Framer, Framing, MAX_FRAME};
 pub use outbox::Outbox;

@@ -42,7 +42,7 @@ fn a_conversation_byte_for_byte() {
         ]
     );
     fixture.fin(peer);
-    fixture.endpoint.shut_down(fixture.now, peer, &mut fixture.effects);
+    fixture.endpoint.shut_down(fixture.now, peer);
     assert!(fixture.endpoint.is_zero());
 }
 
@@ -185,7 +185,7 @@ fn a_session_that_cannot_be_resumed_ends_with_its_connection() {
     let peer = fixture.begin(0);
     fixture.say(5, b"are you there?");
     fixture.notices();
-    fixture.endpoint.failed(fixture.now, peer, &mut fixture.effects);
+    fixture.endpoint.failed(fixture.now, peer);
     let failure = Some(Failure::Closed(CloseReason::Reset));
     assert_eq!(
         fixture.notices(),
@@ -200,7 +200,7 @@ fn a_draining_server_waits_for_its_acknowledgements() {
     let peer = fixture.begin(0);
     fixture.say(1, b"last words");
     fixture.read(peer);
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert_eq!(fixture.read(peer), b"");
     let farewell = fixture.exchange(peer, &frame(b"\x07\x01"));
     assert!(farewell[4..].starts_with(b"\xffshutting-down "));
@@ -212,7 +212,7 @@ fn a_draining_server_sends_no_new_messages() {
     let mut fixture = Fixture::new();
     let peer = fixture.begin(0);
     fixture.say(1, b"last words");
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     fixture.say(2, b"one more thing");
     let why = SendError::Leaving;
     assert_eq!(fixture.notices().last(), Some(&Notice::Refused { key: 2, why }));

@@ -3,12 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use echosphere_core::chat::{ChatCodec, Notice, Server, ServerCommand, ServerConfig};
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::{ConnId, Time};
+
+use crate::support::Effects;
 
 pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server, ChatCodec>,
-    pub(crate) effects: Effects<Notice>,
+    notices: Vec<Notice>,
     pub(crate) now: Time,
     /// Whether the server's caller reads each message at once.
     pub(crate) reads: bool,
@@ -22,7 +24,7 @@ impl Fixture {
     pub(crate) fn with(config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(Server::new(ServerConfig::default()), ChatCodec::accepted(), config),
-            effects: Effects::default(),
+            notices: Vec::new(),
             now: Time::ZERO,
             reads: true,
         }
@@ -43,34 +45,33 @@ impl Fixture {
     /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        let told = self.effects.notices.len();
-        self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, conn, &mut input);
         assert!(input.is_empty(), "all input is taken");
-        self.read_after(told);
+        self.read_received();
         self.endpoint.machine().audit().unwrap();
     }
 
     /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
-        let told = self.effects.notices.len();
-        self.endpoint.peer_closed(self.now, conn, &mut self.effects);
-        self.read_after(told);
+        self.endpoint.peer_closed(self.now, conn);
+        self.read_received();
     }
 
-    /// Reads the messages in the notices after the first `told`.
-    fn read_after(&mut self, told: usize) {
-        for at in told..self.effects.notices.len() {
-            if let (Notice::Received { session, id, .. }, true) = (&self.effects.notices[at], self.reads) {
-                let (session, id) = (*session, *id);
-                self.caller_reads(session, id);
+    /// Collects new notices, and reads the messages in them.
+    fn read_received(&mut self) {
+        let new = Effects::of(&mut self.endpoint).notices;
+        for notice in &new {
+            if let (Notice::Received { session, id, .. }, true) = (notice, self.reads) {
+                self.caller_reads(*session, *id);
             }
         }
+        self.notices.extend(new);
     }
 
     /// The server's caller reads up to this message.
     pub(crate) fn caller_reads(&mut self, session: u64, id: u64) {
         let read = ServerCommand::Read { session, id };
-        self.endpoint.command(self.now, read, &mut self.effects);
+        self.endpoint.command(self.now, read);
     }
 
     /// Writes the outbox; returns what the peer reads.
@@ -79,7 +80,6 @@ impl Fixture {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
             None => Vec::new(),
         };
-        self.endpoint.begin_flush(conn);
         self.endpoint.wrote(conn, bytes.len());
         bytes
     }
@@ -93,19 +93,19 @@ impl Fixture {
     /// The server's caller sends a message.
     pub(crate) fn say(&mut self, key: u64, body: &'static [u8]) {
         let body = Bytes::from_static(body);
-        self.endpoint
-            .command(self.now, ServerCommand::Send { key, body }, &mut self.effects);
+        self.endpoint.command(self.now, ServerCommand::Send { key, body });
     }
 
     /// The notices since the last call.
     pub(crate) fn notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.effects.notices)
+        self.notices.extend(Effects::of(&mut self.endpoint).notices);
+        std::mem::take(&mut self.notices)
     }
 
     /// Waits for the next deadline.
     pub(crate) fn expire(&mut self) {
         self.now = self.endpoint.next_deadline().unwrap();
-        self.endpoint.expire(self.now, &mut self.effects);
+        self.endpoint.expire(self.now);
     }
 }
 

@@ -79,7 +79,7 @@ impl Line {
         let mut read = Vec::new();
         for action in actions.drain() {
             match action {
-                Action::Dial(token) => {
+                Action::Dial(token, _) => {
                     assert!(self.tokens.insert(token), "{token:?} is used again");
                     self.dialling = Some(token);
                 }
@@ -130,7 +130,7 @@ impl Line {
                     }
                     self.server_told.push(notice);
                 }
-                Action::Dial(_) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
+                Action::Dial(_, _) | Action::AbandonDial(_) => unreachable!("a server dials nobody"),
                 Action::Finish(_) => unreachable!("a chat finishes no connection"),
             }
         }
@@ -182,7 +182,11 @@ impl Line {
         };
         self.dialled += 1;
         self.up = Some(conn);
-        let opened = |dial| Opened { dial, text: false };
+        let opened = |dial| Opened {
+            dial,
+            text: false,
+            principal: None,
+        };
         self.server(Event::Opened(conn, opened(None)));
         self.client(Event::Opened(conn, opened(Some(token))));
     }

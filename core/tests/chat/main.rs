@@ -11,4 +11,6 @@ mod line;
 mod partial;
 mod resuming;
 mod spoken;
+#[path = "../support/mod.rs"]
+mod support;
 mod typed;

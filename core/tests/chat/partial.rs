@@ -67,7 +67,7 @@ fn the_room_is_given_back_when_the_connection_ends() {
     let mut fixture = bounded(64 * KIB);
     let ends: [fn(&mut Fixture, ConnId); 3] = [
         |fixture, conn| fixture.fin(conn),
-        |fixture, conn| fixture.endpoint.failed(fixture.now, conn, &mut fixture.effects),
+        |fixture, conn| fixture.endpoint.failed(fixture.now, conn),
         // A violation of the protocol.
         |fixture, conn| fixture.feed(conn, &frame(b"\x05\x09x")),
     ];

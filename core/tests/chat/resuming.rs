@@ -15,6 +15,7 @@ const LATE: ConnId = ConnId { slot: 1, generation: 0 };
 const OPENED: Opened = Opened {
     dial: None,
     text: false,
+    principal: None,
 };
 
 fn lost_and_found() -> Line {

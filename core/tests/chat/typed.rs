@@ -83,7 +83,7 @@ fn a_peer_in_lines_gets_acknowledgements_after_its_fin() {
     fixture.caller_reads(1, 2);
     assert_eq!(fixture.read(typist), b"ok 2\n");
     assert_eq!(fixture.notices().last(), Some(&Notice::Ended { failure: None }));
-    fixture.endpoint.shut_down(fixture.now, typist, &mut fixture.effects);
+    fixture.endpoint.shut_down(fixture.now, typist);
     assert!(fixture.endpoint.is_zero());
 }
 

@@ -112,7 +112,7 @@ fn no_acknowledgement_is_owed_after_a_loss() {
     fixture.receive(CONN, message("a"));
     fixture.close(CONN);
     let (_, next) = fixture.wait();
-    assert!(matches!(next[..], [Action::Dial(_)]), "{next:?}");
+    assert!(matches!(next[..], [Action::Dial(_, _)]), "{next:?}");
     let (passed, _) = fixture.wait();
     assert_eq!(passed, 10_000 * SECOND, "nothing but the next ok is waited for");
     assert_eq!(fixture.counters().answered, 0);

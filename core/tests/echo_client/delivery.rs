@@ -71,6 +71,7 @@ fn a_connection_without_an_attempt_is_closed() {
     let opened = Opened {
         dial: None,
         text: false,
+        principal: None,
     };
     let accepted = fixture.handle(Event::Opened(CONN, opened));
     assert_eq!(accepted, [Action::Close(CONN, CloseReason::Finished)]);

@@ -49,7 +49,14 @@ impl Fixture {
 
     pub(crate) fn open(&mut self, id: ConnId, token: DialToken) -> Vec<Out> {
         let dial = Some(token);
-        self.handle(Event::Opened(id, Opened { dial, text: false }))
+        self.handle(Event::Opened(
+            id,
+            Opened {
+                dial,
+                text: false,
+                principal: None,
+            },
+        ))
     }
 
     pub(crate) fn receive(&mut self, id: ConnId, message: Message) -> Vec<Out> {
@@ -82,7 +89,7 @@ impl Fixture {
 /// The attempt to connect, if it is the only action.
 pub(crate) fn dialled(actions: &[Out]) -> DialToken {
     match actions {
-        [Action::Dial(token)] => *token,
+        [Action::Dial(token, _)] => *token,
         other => panic!("expected an attempt to connect, got {other:?}"),
     }
 }

@@ -78,6 +78,7 @@ fn a_connection_that_opens_during_the_drain_is_closed() {
     let opened = Opened {
         dial: None,
         text: false,
+        principal: None,
     };
     assert_eq!(fixture.handle(Event::Opened(late, opened)), [say_goodbye(late)]);
     assert!(fixture.server.is_zero());

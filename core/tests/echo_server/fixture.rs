@@ -48,7 +48,17 @@ impl Fixture {
 
     fn open_as(&mut self, slot: u32, text: bool) -> ConnId {
         let id = ConnId { slot, generation: 0 };
-        assert_eq!(self.handle(Event::Opened(id, Opened { dial: None, text })), []);
+        assert_eq!(
+            self.handle(Event::Opened(
+                id,
+                Opened {
+                    dial: None,
+                    text,
+                    principal: None
+                }
+            )),
+            []
+        );
         id
     }
 

@@ -114,6 +114,7 @@ fn the_next_owner_of_a_slot_is_not_taken_for_the_one_before() {
     let opened = Opened {
         dial: None,
         text: false,
+        principal: None,
     };
     fixture.handle(Event::Opened(next, opened));
     assert_eq!(fixture.ok(next, "x"), [tell(next, ErrorCode::NotHeld)]);
@@ -130,7 +131,11 @@ fn an_open_for_a_slot_that_is_taken_changes_nothing() {
     let mut fixture = Fixture::new();
     let first = fixture.open(0);
     let second = ConnId { generation: 1, ..first };
-    let opened = Opened { dial: None, text: true };
+    let opened = Opened {
+        dial: None,
+        text: true,
+        principal: None,
+    };
     assert_eq!(fixture.handle(Event::Opened(second, opened)), []);
     assert!(fixture.server.connections().eq([first]));
     assert_eq!(fixture.counters().opened, 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Time};
 
 use crate::fixture::{Fixture, frame};
@@ -74,7 +74,7 @@ fn fin_inside_a_message_is_answered_in_the_peers_framing() {
 fn a_peer_that_does_not_answer_fin_is_dropped_after_the_linger_time() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
-    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
+    fixture.endpoint.close_all(fixture.now);
     fixture.read(client);
     assert!(fixture.read_fin(client));
     assert!(!fixture.read_fin(client), "FIN is sent once");
@@ -158,21 +158,18 @@ fn stale_ids_are_harmless() {
     let mut fixture = Fixture::new();
     let stale = fixture.accept_length();
     fixture.fail(stale);
+    assert_eq!(fixture.released(), [stale]);
     let next = fixture.accept_length();
     assert_eq!(next.slot, stale.slot, "the slot is used again");
-    fixture.released();
     let unknown = ConnId {
         slot: 1000,
         generation: 0,
     };
     for id in [stale, unknown] {
         let mut input = BytesMut::from(&frame("message x")[..]);
-        fixture
-            .endpoint
-            .receive(fixture.now, id, &mut input, &mut fixture.effects);
-        fixture.endpoint.begin_flush(id);
+        fixture.endpoint.receive(fixture.now, id, &mut input);
         fixture.endpoint.wrote(id, 100);
-        fixture.endpoint.shut_down(fixture.now, id, &mut fixture.effects);
+        fixture.endpoint.shut_down(fixture.now, id);
         fixture.fin(id);
         fixture.fail(id);
         assert_eq!(fixture.endpoint.socket_action(id), SocketAction::Nothing);
@@ -196,19 +193,6 @@ fn a_second_fin_changes_nothing() {
     assert_eq!(fixture.endpoint.counters().closed_by_peer, 1);
     assert!(fixture.read_fin(client));
     assert_eq!(fixture.released(), [client]);
-}
-
-#[test]
-fn a_connection_is_named_for_flushing_once_until_flushing_begins() {
-    let mut fixture = Fixture::new();
-    let client = fixture.accept_length();
-    fixture.feed(client, &frame("message x"));
-    fixture.feed(client, &frame("message y"));
-    assert_eq!(fixture.effects.flush, [client]);
-    fixture.effects.flush.clear();
-    fixture.endpoint.begin_flush(client);
-    fixture.feed(client, &frame("message z"));
-    assert_eq!(fixture.effects.flush, [client]);
 }
 
 #[test]
@@ -259,10 +243,9 @@ impl Machine for Unwilling {
 #[test]
 fn the_first_message_of_a_connection_that_is_closed_as_it_opens_is_ignored() {
     let mut endpoint = Endpoint::new(Unwilling, EchoCodec::accepted(MAX_MESSAGE), ConnectionConfig::default());
-    let mut effects = Effects::default();
     let client = endpoint.accept(Time::ZERO).unwrap();
     let mut input = BytesMut::from("message x\nmessage y\n");
-    endpoint.receive(Time::ZERO, client, &mut input, &mut effects);
+    endpoint.receive(Time::ZERO, client, &mut input);
     assert!(input.is_empty());
     assert_eq!(endpoint.socket_action(client), SocketAction::Shutdown);
 }

@@ -4,12 +4,13 @@ use echosphere_core::CloseReason;
 use echosphere_core::wire::ErrorCode;
 
 use crate::fixture::{Fixture, frame};
+use crate::support::Effects;
 
 #[test]
 fn idle_connections_are_closed_at_once() {
     let mut fixture = Fixture::new();
     let (mute, idle, person) = (fixture.accept(), fixture.accept_length(), fixture.accept_lines());
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert!(fixture.read(idle)[4..].starts_with(b"error shutting-down "));
     for lines in [mute, person] {
         let told = fixture.read_text(lines);
@@ -30,7 +31,7 @@ fn those_that_wait_are_closed_after_their_ok() {
     let mut fixture = Fixture::new();
     let client = fixture.accept_length();
     fixture.feed(client, &frame("message x"));
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert!(!fixture.endpoint.is_zero());
     fixture.feed(client, &frame("ok x"));
     let told = fixture.read(client);
@@ -45,7 +46,7 @@ fn those_that_wait_are_closed_after_their_ok() {
 #[test]
 fn no_new_connection_is_accepted() {
     let mut fixture = Fixture::new();
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert_eq!(
         fixture.endpoint.accept(fixture.now).unwrap_err().code,
         ErrorCode::ShuttingDown
@@ -58,7 +59,7 @@ fn closing_all_closes_at_once() {
     let mut fixture = Fixture::new();
     let ids = [fixture.accept(), fixture.accept_length(), fixture.accept_length()];
     fixture.feed(ids[1], &frame("message x"));
-    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
+    fixture.endpoint.close_all(fixture.now);
     assert_eq!(fixture.live(), 0);
     for id in ids {
         let told = fixture.read(id);
@@ -77,11 +78,17 @@ fn closing_all_closes_at_once() {
 fn those_that_do_not_close_are_dropped_and_counted() {
     let mut fixture = Fixture::new();
     let open = fixture.accept_length();
-    fixture.endpoint.release_closing(&mut fixture.effects);
-    assert!(fixture.effects.release.is_empty(), "it is not closing");
-    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
-    fixture.endpoint.release_closing(&mut fixture.effects);
-    assert_eq!(fixture.effects.release, [(open, CloseReason::ShuttingDown)]);
+    fixture.endpoint.release_closing();
+    assert!(
+        Effects::of(&mut fixture.endpoint).release.is_empty(),
+        "it is not closing"
+    );
+    fixture.endpoint.close_all(fixture.now);
+    fixture.endpoint.release_closing();
+    assert_eq!(
+        Effects::of(&mut fixture.endpoint).release,
+        [(open, CloseReason::ShuttingDown)]
+    );
     assert!(fixture.endpoint.is_zero());
     assert_eq!(fixture.endpoint.counters().lingered, 1);
 }
@@ -93,8 +100,8 @@ fn closing_all_during_a_drain_sends_each_error_once() {
     for n in 0..20 {
         fixture.feed(originator, &frame(format!("message {n}")));
     }
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
-    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
+    fixture.endpoint.close_all(fixture.now);
     for id in [originator, holder] {
         let told = fixture.read(id);
         let told = String::from_utf8_lossy(&told);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Message};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::{Action, Actions, CloseReason, ConnId, Event, Machine, Time};
 
 use crate::fixture::frame;
+use crate::support::Effects;
 
 const WAIT: Duration = Duration::from_secs(60);
 const JUST_BEFORE: Duration = Duration::from_nanos(1);
@@ -72,7 +73,6 @@ impl Machine for Brief {
 
 struct Fixture {
     endpoint: Endpoint<Brief, EchoCodec>,
-    effects: Effects<Infallible>,
     now: Time,
     conn: ConnId,
 }
@@ -88,7 +88,6 @@ impl Fixture {
         let conn = endpoint.accept(Time::ZERO).unwrap();
         let mut fixture = Self {
             endpoint,
-            effects: Effects::default(),
             now: Time::ZERO,
             conn,
         };
@@ -106,19 +105,17 @@ impl Fixture {
 
     fn feed(&mut self, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint
-            .receive(self.now, self.conn, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, self.conn, &mut input);
         assert!(input.is_empty());
     }
 
     fn fin(&mut self) {
-        self.endpoint.peer_closed(self.now, self.conn, &mut self.effects);
+        self.endpoint.peer_closed(self.now, self.conn);
     }
 
     fn read(&mut self) -> Vec<u8> {
         let outbox = self.endpoint.outbox(self.conn);
         let bytes = outbox.map_or_else(Vec::new, |outbox| outbox.chunks().collect::<Vec<_>>().concat());
-        self.endpoint.begin_flush(self.conn);
         self.endpoint.wrote(self.conn, bytes.len());
         bytes
     }
@@ -126,22 +123,27 @@ impl Fixture {
     fn shut_down(&mut self) -> bool {
         let wanted = self.endpoint.socket_action(self.conn) == SocketAction::Shutdown;
         if wanted {
-            self.endpoint.shut_down(self.now, self.conn, &mut self.effects);
+            self.endpoint.shut_down(self.now, self.conn);
         }
         wanted
     }
 
     fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
-        self.endpoint.expire(self.now, &mut self.effects);
+        self.endpoint.expire(self.now);
     }
 
     fn ends(&self) -> &[CloseReason] {
         &self.endpoint.machine().ends
     }
 
-    fn is_over(&self) -> bool {
-        self.effects.release.iter().map(|(id, _)| *id).eq([self.conn]) && self.endpoint.is_zero()
+    fn is_over(&mut self) -> bool {
+        Effects::of(&mut self.endpoint)
+            .release
+            .iter()
+            .map(|(id, _)| *id)
+            .eq([self.conn])
+            && self.endpoint.is_zero()
     }
 }
 
@@ -179,7 +181,7 @@ fn a_peer_that_closes_before_all_is_written_still_gets_it() {
 #[test]
 fn a_broken_connection_is_reported() {
     let mut fixture = Fixture::finished();
-    fixture.endpoint.failed(fixture.now, fixture.conn, &mut fixture.effects);
+    fixture.endpoint.failed(fixture.now, fixture.conn);
     assert_eq!(fixture.ends(), [CloseReason::Reset]);
     assert!(fixture.is_over());
 }
@@ -226,7 +228,7 @@ fn a_machine_may_still_close_it_and_a_driver_all() {
     assert_eq!(fixture.ends(), []);
 
     let mut fixture = Fixture::finished();
-    fixture.endpoint.close_all(fixture.now, &mut fixture.effects);
+    fixture.endpoint.close_all(fixture.now);
     assert_eq!(fixture.ends(), [CloseReason::ShuttingDown]);
     assert_eq!(fixture.read(), []);
     fixture.fin();

@@ -1,19 +1,19 @@
 //! The endpoint of an echo server, with the peers' ends of its connections.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, MAX_MESSAGE, Server, ServerConfig};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::support::Effects;
+
 pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server<ChaCha8Rng>, EchoCodec>,
-    pub(crate) effects: Effects<Infallible>,
     pub(crate) now: Time,
 }
 
@@ -26,7 +26,6 @@ impl Fixture {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(1));
         Self {
             endpoint: Endpoint::new(server, EchoCodec::accepted(max_message), config),
-            effects: Effects::default(),
             now: Time::ZERO,
         }
     }
@@ -53,19 +52,19 @@ impl Fixture {
     /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, id, &mut input);
         assert!(input.is_empty(), "all input is taken");
         self.endpoint.machine().audit().unwrap();
     }
 
     /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, id: ConnId) {
-        self.endpoint.peer_closed(self.now, id, &mut self.effects);
+        self.endpoint.peer_closed(self.now, id);
     }
 
     /// The socket fails.
     pub(crate) fn fail(&mut self, id: ConnId) {
-        self.endpoint.failed(self.now, id, &mut self.effects);
+        self.endpoint.failed(self.now, id);
     }
 
     /// Writes the outbox; returns what the peer reads.
@@ -74,7 +73,6 @@ impl Fixture {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
             None => Vec::new(),
         };
-        self.endpoint.begin_flush(id);
         self.endpoint.wrote(id, bytes.len());
         bytes
     }
@@ -88,7 +86,7 @@ impl Fixture {
     pub(crate) fn read_fin(&mut self, id: ConnId) -> bool {
         let wanted = self.endpoint.socket_action(id) == SocketAction::Shutdown;
         if wanted {
-            self.endpoint.shut_down(self.now, id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id);
         }
         wanted
     }
@@ -99,14 +97,14 @@ impl Fixture {
         while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
             assert!(due > self.now, "time stands still at {due:?}");
             self.now = due;
-            self.endpoint.expire(due, &mut self.effects);
+            self.endpoint.expire(due);
         }
         self.now = until;
     }
 
     /// The connections released since the last call.
     pub(crate) fn released(&mut self) -> Vec<ConnId> {
-        let released = std::mem::take(&mut self.effects.release);
+        let released = Effects::of(&mut self.endpoint).release;
         released.into_iter().map(|(id, _)| id).collect()
     }
 

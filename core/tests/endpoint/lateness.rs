@@ -14,7 +14,7 @@ impl Fixture {
     /// The process is stopped for this time; then time-outs are checked.
     fn sleep(&mut self, time: Duration) {
         self.now = self.now + time;
-        self.endpoint.expire(self.now, &mut self.effects);
+        self.endpoint.expire(self.now);
     }
 }
 

@@ -7,9 +7,12 @@ mod bounds;
 mod closing;
 mod dialling;
 mod drain;
+mod effects;
 mod finishing;
 mod fixture;
 mod lateness;
 mod partial;
 mod protocol_examples;
 mod silence;
+#[path = "../support/mod.rs"]
+mod support;

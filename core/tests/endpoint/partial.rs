@@ -148,7 +148,7 @@ fn the_room_is_given_back_however_a_connection_ends() {
         |fixture, id| fixture.fin(id),
         |fixture, id| fixture.fail(id),
         |fixture, _| fixture.pass(ConnectionConfig::default().idle_timeout),
-        |fixture, _| fixture.endpoint.close_all(fixture.now, &mut fixture.effects),
+        |fixture, _| fixture.endpoint.close_all(fixture.now),
     ];
     for end in ends {
         let id = half_sender(&mut fixture, 1000);
@@ -197,13 +197,9 @@ fn bytes_after_a_long_message_do_not_keep_its_buffer() {
     let id = fixture.accept_length();
     let mut input = BytesMut::with_capacity(2 * MIB);
     input.extend_from_slice(&half);
-    fixture
-        .endpoint
-        .receive(fixture.now, id, &mut input, &mut fixture.effects);
+    fixture.endpoint.receive(fixture.now, id, &mut input);
     input.extend_from_slice(&rest);
     input.extend_from_slice(b"\0\0");
-    fixture
-        .endpoint
-        .receive(fixture.now, id, &mut input, &mut fixture.effects);
+    fixture.endpoint.receive(fixture.now, id, &mut input);
     assert_eq!(fixture.endpoint.partial_bytes(), 64);
 }

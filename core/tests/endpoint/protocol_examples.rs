@@ -5,6 +5,7 @@ use echosphere_core::echo::Notice;
 
 use crate::dialling::Dialler;
 use crate::fixture::{Fixture, frame};
+use crate::support::Effects;
 
 fn hex(bytes: &str) -> Vec<u8> {
     let bytes = bytes.split_whitespace();
@@ -38,7 +39,7 @@ fn by_length_as_the_client() {
     assert_eq!(client.written(), hex("00 00 00 05 6f 6b 20 68 69"));
     client.feed(&hex("00 00 00 05 6f 6b 20 68 69"));
     assert!(matches!(
-        client.effects.notices[..],
+        Effects::of(&mut client.endpoint).notices[..],
         [Notice::Acknowledged { key: 1, .. }]
     ));
     assert_eq!(client.endpoint.socket_action(client.conn()), SocketAction::Shutdown);
@@ -90,7 +91,10 @@ fn an_x_that_only_length_framing_can_carry() {
 fn a_client_decodes_a_final_error_in_a_line() {
     let mut client = Dialler::connected("hi");
     client.feed(b"error full come back later\n");
-    assert!(matches!(client.effects.notices[..], [Notice::Retrying { key: 1, .. }]));
+    assert!(matches!(
+        Effects::of(&mut client.endpoint).notices[..],
+        [Notice::Retrying { key: 1, .. }]
+    ));
     // The client stays in its own framing.
     assert_eq!(client.written(), [frame(""), frame("message hi")].concat());
 }

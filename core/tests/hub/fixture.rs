@@ -1,16 +1,13 @@
 //! The endpoint of a hub, with the peers' ends of its connections.
 
-use std::convert::Infallible;
-
 use bytes::BytesMut;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::hub::{HubCodec, Server};
 use echosphere_core::{ConnId, Time};
 
 pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server, HubCodec>,
-    pub(crate) effects: Effects<Infallible>,
 }
 
 impl Fixture {
@@ -21,7 +18,6 @@ impl Fixture {
     pub(crate) fn with(config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(Server::new(), HubCodec::accepted(), config),
-            effects: Effects::default(),
         }
     }
 
@@ -47,14 +43,14 @@ impl Fixture {
     /// Receives bytes from the peer.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint.receive(Time::ZERO, conn, &mut input, &mut self.effects);
+        self.endpoint.receive(Time::ZERO, conn, &mut input);
         assert!(input.is_empty(), "all input is taken");
         self.endpoint.machine().audit().unwrap();
     }
 
     /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
-        self.endpoint.peer_closed(Time::ZERO, conn, &mut self.effects);
+        self.endpoint.peer_closed(Time::ZERO, conn);
     }
 
     /// Writes the outbox; returns what the peer reads.
@@ -63,7 +59,6 @@ impl Fixture {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
             None => Vec::new(),
         };
-        self.endpoint.begin_flush(conn);
         self.endpoint.wrote(conn, bytes.len());
         bytes
     }

@@ -9,4 +9,6 @@ mod reconnecting;
 mod relay;
 mod sessions;
 mod spoken;
+#[path = "../support/mod.rs"]
+mod support;
 mod typed;

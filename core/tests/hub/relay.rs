@@ -6,6 +6,7 @@ use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::hub::ServerCounters;
 
 use crate::fixture::{Fixture, delivery, frame, relay};
+use crate::support::Effects;
 
 #[test]
 fn ids_start_at_one_and_are_never_used_again() {
@@ -87,8 +88,11 @@ fn a_slow_consumer_is_dropped_without_effect_on_others() {
     fixture.ask(one, &relay(&[2], &[0; 1000]));
     let due = fixture.endpoint.next_deadline().unwrap();
     assert_eq!(due.as_nanos(), config.backlog_timeout.as_nanos() as u64);
-    fixture.endpoint.expire(due, &mut fixture.effects);
-    assert_eq!(fixture.effects.release, [(slow, CloseReason::SlowConsumer)]);
+    fixture.endpoint.expire(due);
+    assert_eq!(
+        Effects::of(&mut fixture.endpoint).release,
+        [(slow, CloseReason::SlowConsumer)]
+    );
     assert_eq!(fixture.ask(one, &[2]), frame([0x82]));
 }
 
@@ -130,9 +134,7 @@ fn nothing_is_left_when_all_have_left() {
         fixture.read(user);
         fixture.fin(user);
         fixture.read(user);
-        fixture
-            .endpoint
-            .shut_down(echosphere_core::Time::ZERO, user, &mut fixture.effects);
+        fixture.endpoint.shut_down(echosphere_core::Time::ZERO, user);
     }
     assert!(fixture.endpoint.is_zero());
 }
@@ -143,9 +145,7 @@ fn a_draining_hub_closes_all_connections() {
     let one = fixture.user();
     let typist = fixture.typist();
     fixture.feed(one, &frame(relay(&[2], b"last words")));
-    fixture
-        .endpoint
-        .drain(echosphere_core::Time::ZERO, &mut fixture.effects);
+    fixture.endpoint.drain(echosphere_core::Time::ZERO);
     assert!(
         fixture
             .read_text(typist)

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::hub::{Client, ClientConfig, ClientCounters, Command, Failure, Message, Notice, Reply, Request};
 use echosphere_core::wire::ErrorCode;
-use echosphere_core::{Action, Actions, CloseReason, ConnId, DialError, DialToken, Event, Machine, Opened, Time};
+use echosphere_core::{
+    Action, Actions, CloseReason, ConnId, DialError, DialTarget, DialToken, Event, Machine, Opened, Time,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -46,7 +48,7 @@ impl Fixture {
         self.client.handle(self.now, event, &mut actions);
         let actions: Vec<Did> = actions.drain().collect();
         for action in &actions {
-            if let Action::Dial(token) = action {
+            if let Action::Dial(token, _) = action {
                 assert!(!self.dials.contains(token), "{token:?} is used again");
                 self.dials.push(*token);
             }
@@ -88,7 +90,14 @@ impl Fixture {
 
 fn opened(dial: DialToken) -> Event<Message, Command> {
     let dial = Some(dial);
-    Event::Opened(CONN, Opened { dial, text: false })
+    Event::Opened(
+        CONN,
+        Opened {
+            dial,
+            text: false,
+            principal: None,
+        },
+    )
 }
 
 pub(crate) fn send(request: Request) -> Did {
@@ -116,7 +125,7 @@ pub(crate) fn ended(failure: Option<Failure>) -> Did {
 fn requests_before_the_connection_are_sent_once_it_opens() {
     let mut fixture = Fixture::new();
     let did = fixture.command(Command::Connect { session: 1 });
-    assert_eq!(did, [Action::Dial(fixture.dial())]);
+    assert_eq!(did, [Action::Dial(fixture.dial(), DialTarget::default())]);
     assert_eq!(fixture.ask(7, Request::Identity), []);
     let connected = Action::Notify(Notice::Connected { session: 1 });
     assert_eq!(fixture.open(), [connected, send(Request::Identity)]);
@@ -204,7 +213,7 @@ fn connecting_is_retried_until_the_time_limit() {
             break did;
         };
         longest = longest.max(after);
-        assert_eq!(fixture.expire(), [Action::Dial(fixture.dial())]);
+        assert_eq!(fixture.expire(), [Action::Dial(fixture.dial(), DialTarget::default())]);
     };
     assert!(fixture.dials.len() > 5, "{} attempts", fixture.dials.len());
     let first = ClientConfig::default().backoff.first;

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::{Codec, ErrorCode};
 use echosphere_core::{ConnId, Machine, Time};
 
@@ -60,7 +60,6 @@ pub(crate) enum End {
 
 pub(crate) struct World<S: System> {
     endpoint: Endpoint<S::Server, S::Codec>,
-    effects: Effects<<S::Server as Machine>::Notice>,
     now: Time,
     scratch: BytesMut,
     open: Vec<ConnId>,
@@ -78,7 +77,6 @@ impl<S: System> World<S> {
     pub(crate) fn new(server: S::Server, codec: S::Codec, config: ConnectionConfig) -> Self {
         Self {
             endpoint: Endpoint::new(server, codec, config),
-            effects: Effects::default(),
             now: Time::ZERO,
             scratch: BytesMut::new(),
             open: Vec::new(),
@@ -97,7 +95,7 @@ impl<S: System> World<S> {
             End::Close => {}
             End::HalfMessage if (traffic.hello)()[0][0] == 0 => self.receive(id, &[0, 0, 1]),
             End::HalfMessage => self.receive(id, b"half a li"),
-            End::Loss => self.endpoint.failed(self.now, id, &mut self.effects),
+            End::Loss => self.endpoint.failed(self.now, id),
         }
         self.close(id);
         assert!(self.endpoint.is_zero(), "something is left");
@@ -129,13 +127,13 @@ impl<S: System> World<S> {
     }
 
     pub(crate) fn close(&mut self, id: ConnId) {
-        self.endpoint.peer_closed(self.now, id, &mut self.effects);
+        self.endpoint.peer_closed(self.now, id);
         self.exchange();
         self.open.retain(|open| *open != id);
         // Lets a kept session expire.
         while let Some(due) = self.endpoint.next_deadline().filter(|_| self.open.is_empty()) {
             self.now = due;
-            self.endpoint.expire(due, &mut self.effects);
+            self.endpoint.expire(due);
         }
         self.exchange();
     }
@@ -146,8 +144,7 @@ impl<S: System> World<S> {
             self.scratch.clear();
             self.scratch.reserve(READ_BYTES);
             self.scratch.extend_from_slice(part);
-            let (scratch, effects) = (&mut self.scratch, &mut self.effects);
-            self.endpoint.receive(self.now, id, scratch, effects);
+            self.endpoint.receive(self.now, id, &mut self.scratch);
         }
     }
 
@@ -155,7 +152,7 @@ impl<S: System> World<S> {
         let until = self.now + std::time::Duration::from_secs(1);
         while let Some(due) = self.endpoint.next_deadline().filter(|due| *due <= until) {
             self.now = due;
-            self.endpoint.expire(due, &mut self.effects);
+            self.endpoint.expire(due);
         }
         self.now = until;
     }
@@ -163,9 +160,7 @@ impl<S: System> World<S> {
     /// Lets all peers read and answer until nothing is sent any more.
     fn exchange(&mut self) {
         loop {
-            self.effects.notices.clear();
-            self.effects.release.clear();
-            self.effects.flush.clear();
+            while self.endpoint.poll_effect().is_some() {}
             let mut quiet = true;
             for at in 0..self.open.len() {
                 let id = self.open[at];
@@ -183,7 +178,6 @@ impl<S: System> World<S> {
     }
 
     fn read(&mut self, id: ConnId) -> Bytes {
-        self.endpoint.begin_flush(id);
         let chunks = self
             .endpoint
             .outbox(id)
@@ -194,7 +188,7 @@ impl<S: System> World<S> {
         }
         self.endpoint.wrote(id, read.len());
         if self.endpoint.socket_action(id) == SocketAction::Shutdown {
-            self.endpoint.shut_down(self.now, id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id);
         }
         read
     }

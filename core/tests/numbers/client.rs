@@ -51,13 +51,20 @@ impl Fixture {
 
     /// The attempt in `actions` connects. Returns the request.
     fn connect(&mut self, actions: &[Action<Message, Notice>]) -> Message {
-        let [Action::Dial(token)] = *actions else {
+        let [Action::Dial(token, _)] = *actions else {
             panic!("{actions:?}")
         };
         assert!(self.tokens.insert(token), "{token:?} is used again");
         self.conn += 1;
         let dial = Some(token);
-        let actions = self.event(Event::Opened(self.id(), Opened { dial, text: false }));
+        let actions = self.event(Event::Opened(
+            self.id(),
+            Opened {
+                dial,
+                text: false,
+                principal: None,
+            },
+        ));
         match actions.as_slice() {
             [Action::Send(conn, request)] if *conn == self.id() => request.clone(),
             other => panic!("{other:?}"),
@@ -293,7 +300,7 @@ fn pauses_double_and_a_reply_begins_them_anew() {
     let mut value = 1;
     for round in 0..2 {
         for retry in 0..4_u32 {
-            let Some(Action::Dial(token)) = dial.first().cloned() else {
+            let Some(Action::Dial(token, _)) = dial.first().cloned() else {
                 panic!("{dial:?}")
             };
             let (after, why) = pause(&fixture.event(Event::DialFailed(token, DialError::Refused)));
@@ -316,7 +323,7 @@ fn without_a_reply_in_time_it_gives_up() {
     let (mut fixture, mut actions) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
     loop {
         match actions.as_slice() {
-            [Action::Dial(token)] => actions = fixture.event(Event::DialFailed(*token, DialError::Refused)),
+            [Action::Dial(token, _)] => actions = fixture.event(Event::DialFailed(*token, DialError::Refused)),
             [Action::Notify(Notice::Retrying { .. })] => actions = fixture.wait(),
             other => {
                 assert_eq!(failure(other), Failure::Dial(DialError::Refused));
@@ -358,7 +365,7 @@ fn a_connection_on_which_nothing_is_answered_counts_as_lost() {
 #[test]
 fn an_unanswered_attempt_is_abandoned_and_retried() {
     let (mut fixture, dial) = Fixture::new(StreamSpec::Stateless { n: 9, after: None });
-    let Some(Action::Dial(token)) = dial.first().cloned() else {
+    let Some(Action::Dial(token, _)) = dial.first().cloned() else {
         panic!("{dial:?}")
     };
     let actions = fixture.wait();
@@ -398,7 +405,7 @@ fn retryable_errors_are_retried_and_others_end_the_stream() {
 #[test]
 fn a_draining_client_ends_its_streams() {
     let (mut fixture, dial) = Fixture::new(session(3, None));
-    let [Action::Dial(DialToken(token))] = *dial else {
+    let [Action::Dial(DialToken(token), _)] = *dial else {
         panic!("{dial:?}")
     };
     let actions = fixture.event(Event::Drain);

@@ -119,7 +119,7 @@ fn the_session_of_a_silent_client_is_kept_from_the_noticed_loss_on() {
 #[test]
 fn a_draining_server_does_not_wait_for_the_acknowledgement_of_an_end() {
     let (mut fixture, conn) = ended();
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert_eq!(fixture.endpoint.machine().sessions(), 0);
     fixture.fin(conn);
     assert!(fixture.endpoint.is_zero());

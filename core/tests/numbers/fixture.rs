@@ -1,12 +1,11 @@
 //! The endpoint of a numbers server, with the peers' ends of its connections.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::numbers::{NumbersCodec, Sequence, Server, ServerConfig, Uuid};
 use echosphere_core::{ConnId, Time};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +19,6 @@ pub(crate) const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
 pub(crate) struct Fixture {
     pub(crate) endpoint: Endpoint<Server<ChaCha8Rng>, NumbersCodec>,
-    pub(crate) effects: Effects<Infallible>,
     pub(crate) now: Time,
     /// Connections that the server has shut down.
     closed: BTreeSet<ConnId>,
@@ -41,7 +39,6 @@ impl Fixture {
         };
         Self {
             endpoint: Endpoint::new(server, NumbersCodec::accepted(), links),
-            effects: Effects::default(),
             now: Time::ZERO,
             closed: BTreeSet::new(),
         }
@@ -57,7 +54,7 @@ impl Fixture {
     /// A peer sends lines. Returns the answer.
     pub(crate) fn say(&mut self, conn: ConnId, lines: &str) -> String {
         let mut input = BytesMut::from(lines.as_bytes());
-        self.endpoint.receive(self.now, conn, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, conn, &mut input);
         assert!(input.is_empty(), "all input is taken");
         self.endpoint.machine().audit().unwrap();
         self.read(conn)
@@ -65,7 +62,7 @@ impl Fixture {
 
     /// Receives the peer's FIN.
     pub(crate) fn fin(&mut self, conn: ConnId) {
-        self.endpoint.peer_closed(self.now, conn, &mut self.effects);
+        self.endpoint.peer_closed(self.now, conn);
         self.endpoint.machine().audit().unwrap();
         if self.endpoint.socket_action(conn) == SocketAction::Shutdown {
             self.read(conn);
@@ -74,7 +71,7 @@ impl Fixture {
 
     /// The connection breaks.
     pub(crate) fn cut(&mut self, conn: ConnId) {
-        self.endpoint.failed(self.now, conn, &mut self.effects);
+        self.endpoint.failed(self.now, conn);
         self.endpoint.machine().audit().unwrap();
     }
 
@@ -84,11 +81,10 @@ impl Fixture {
             Some(outbox) => outbox.chunks().collect::<Vec<_>>().concat(),
             None => Vec::new(),
         };
-        self.endpoint.begin_flush(conn);
         self.endpoint.wrote(conn, bytes.len());
         if self.endpoint.socket_action(conn) == SocketAction::Shutdown {
             self.closed.insert(conn);
-            self.endpoint.shut_down(self.now, conn, &mut self.effects);
+            self.endpoint.shut_down(self.now, conn);
         }
         String::from_utf8(bytes).unwrap()
     }
@@ -98,7 +94,7 @@ impl Fixture {
         let until = self.now + time;
         while let Some(due) = self.endpoint.next_deadline().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.endpoint.expire(self.now, &mut self.effects);
+            self.endpoint.expire(self.now);
         }
         self.now = until;
     }

@@ -63,7 +63,7 @@ fn a_request_counts_that_is_read_before_the_session_expires() {
         assert!(fixture.endpoint.must_settle(fixture.now));
         let (conn, said) = fixture.open(&format!("CONTINUE {UUID} {first}"));
         assert_eq!(numbers(&said)[0], 1);
-        fixture.endpoint.expire(fixture.now, &mut fixture.effects);
+        fixture.endpoint.expire(fixture.now);
         fixture.cut(conn);
 
         fixture.pass(TTL);
@@ -162,7 +162,7 @@ fn a_draining_server_completes_attached_sessions_and_discards_others() {
     fixture.cut(lost);
     let other = "00000000-0000-4000-8000-000000000000";
     let (conn, _) = fixture.open(&format!("START {other} 2\n"));
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert_eq!(fixture.endpoint.machine().sessions(), 1);
     assert_eq!(fixture.periods(conn, 2).len(), 2);
     assert!(fixture.is_closed(conn));

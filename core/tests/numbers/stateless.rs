@@ -103,7 +103,7 @@ fn the_error_of_a_stateful_server_names_what_it_expects() {
 fn a_draining_server_ends_stateless_streams() {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open("START\n");
-    fixture.endpoint.drain(fixture.now, &mut fixture.effects);
+    fixture.endpoint.drain(fixture.now);
     assert!(fixture.read(conn).starts_with("error shutting-down "));
     assert!(fixture.is_closed(conn));
 }
@@ -113,12 +113,12 @@ fn a_late_number_is_sent_once_and_delays_no_others() {
     let mut fixture = Fixture::new();
     let (conn, _) = fixture.open("CONTINUE 1\n");
     fixture.now = fixture.now + PERIOD + PERIOD / 4;
-    fixture.endpoint.expire(fixture.now, &mut fixture.effects);
+    fixture.endpoint.expire(fixture.now);
     assert_eq!(fixture.read(conn), "9\n");
     fixture.pass(PERIOD * 3 / 4);
     assert_eq!(fixture.read(conn), "27\n", "on time again");
     fixture.now = fixture.now + PERIOD * 5;
-    fixture.endpoint.expire(fixture.now, &mut fixture.effects);
+    fixture.endpoint.expire(fixture.now);
     assert_eq!(fixture.read(conn), "81\n", "not five at once");
     assert_eq!(fixture.periods(conn, 1), [243]);
 }
@@ -132,6 +132,7 @@ fn a_connection_that_opens_while_the_server_drains_is_closed() {
     let opened = Opened {
         dial: None,
         text: false,
+        principal: None,
     };
     server.handle(Time::ZERO, Event::Opened(conn, opened), &mut actions);
     assert_eq!(actions.as_slice(), [Action::Close(conn, CloseReason::ShuttingDown)]);

@@ -130,6 +130,7 @@ impl World {
                     let opened = Opened {
                         dial: Some(token),
                         text: false,
+                        principal: None,
                     };
                     self.handle(Event::Opened(id, opened));
                 }
@@ -202,7 +203,7 @@ impl World {
 
     fn check(&mut self, event: &Event<Message, Command>, action: Action<Message, Notice>) {
         match action {
-            Action::Dial(token) => {
+            Action::Dial(token, _) => {
                 assert!(!self.tokens.contains(&token), "{token:?} was used before");
                 self.tokens.push(token);
                 self.dialling.insert(token);

@@ -87,7 +87,14 @@ impl World {
                 let taken = self.reference.is_slot_taken(slot);
                 self.generations[slot as usize] += u32::from(!taken);
                 let generation = self.generations[slot as usize] + u32::from(taken);
-                Event::Opened(ConnId { slot, generation }, Opened { dial: None, text })
+                Event::Opened(
+                    ConnId { slot, generation },
+                    Opened {
+                        dial: None,
+                        text,
+                        principal: None,
+                    },
+                )
             }
             Step::Receive { slot, age, message } => Event::Received(self.id(slot, age), message),
             Step::Close { slot, age } => Event::Closed(self.id(slot, age), CloseReason::PeerClosed),

@@ -1,19 +1,20 @@
 //! An endpoint with any bytes and operations in any order.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use echosphere_core::connection::{ConnectionConfig, SocketAction};
 use echosphere_core::echo::{EchoCodec, Server, ServerConfig};
-use echosphere_core::endpoint::{Effects, Endpoint};
+use echosphere_core::endpoint::Endpoint;
 use echosphere_core::{ConnId, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::support::Effects;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -70,7 +71,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct World {
     endpoint: Endpoint<Server<ChaCha8Rng>, EchoCodec>,
-    effects: Effects<Infallible>,
+    /// Connections to flush.
+    flush: BTreeSet<ConnId>,
     now: Time,
     accepted: Vec<ConnId>,
     released: BTreeSet<ConnId>,
@@ -83,10 +85,10 @@ impl World {
         let server = Server::new(ServerConfig::default(), ChaCha8Rng::seed_from_u64(seed));
         Self {
             endpoint: Endpoint::new(server, EchoCodec::accepted(100), config),
-            effects: Effects::default(),
             now: Time::ZERO,
             accepted: Vec::new(),
             released: BTreeSet::new(),
+            flush: BTreeSet::new(),
             full: BTreeSet::new(),
         }
     }
@@ -101,41 +103,40 @@ impl World {
             }
             Step::Receive(which, bytes) => self.with(which, |world, id| world.receive(id, bytes)),
             Step::Fin(which) => self.with(which, |world, id| {
-                world.endpoint.peer_closed(world.now, id, &mut world.effects);
+                world.endpoint.peer_closed(world.now, id);
             }),
             Step::Fail(which) => self.with(which, |world, id| {
-                world.endpoint.failed(world.now, id, &mut world.effects);
+                world.endpoint.failed(world.now, id);
             }),
             Step::Flush(which, most) => self.with(which, |world, id| world.flush(id, *most)),
             Step::Pass(time) => {
                 let until = self.now + *time;
                 while let Some(due) = self.endpoint.next_deadline().filter(|&due| due <= until) {
                     self.now = due;
-                    self.endpoint.expire(due, &mut self.effects);
+                    self.endpoint.expire(due);
                     assert!(self.endpoint.next_deadline() != Some(due), "time stands still");
                 }
                 self.now = until;
             }
-            Step::Drain => self.endpoint.drain(self.now, &mut self.effects),
-            Step::CloseAll => self.endpoint.close_all(self.now, &mut self.effects),
-            Step::ReleaseClosing => self.endpoint.release_closing(&mut self.effects),
+            Step::Drain => self.endpoint.drain(self.now),
+            Step::CloseAll => self.endpoint.close_all(self.now),
+            Step::ReleaseClosing => self.endpoint.release_closing(),
         }
         self.check();
     }
 
     fn receive(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = BytesMut::from(bytes);
-        self.endpoint.receive(self.now, id, &mut input, &mut self.effects);
+        self.endpoint.receive(self.now, id, &mut input);
         assert!(input.is_empty(), "all input is taken");
     }
 
     fn flush(&mut self, id: ConnId, most: usize) {
-        self.endpoint.begin_flush(id);
-        self.effects.flush.retain(|&other| other != id);
+        self.flush.remove(&id);
         let waiting = self.endpoint.outbox(id).map_or(0, |outbox| outbox.len());
         self.endpoint.wrote(id, waiting.min(most));
         if self.endpoint.socket_action(id) == SocketAction::Shutdown {
-            self.endpoint.shut_down(self.now, id, &mut self.effects);
+            self.endpoint.shut_down(self.now, id);
         }
         if self.endpoint.socket_action(id) == SocketAction::Nothing {
             self.full.remove(&id);
@@ -152,7 +153,9 @@ impl World {
     }
 
     fn check(&mut self) {
-        for (id, _) in self.effects.release.drain(..) {
+        let effects = Effects::of(&mut self.endpoint);
+        self.flush.extend(effects.flush);
+        for (id, _) in effects.release {
             assert!(self.released.insert(id), "{id:?} was released twice");
         }
         let held = self.accepted.len() - self.released.len();
@@ -161,7 +164,7 @@ impl World {
         assert!(held <= MAX_CONNECTIONS);
         for id in &self.accepted {
             let idle = self.endpoint.socket_action(*id) == SocketAction::Nothing;
-            let known = self.effects.flush.contains(id) || self.full.contains(id);
+            let known = self.flush.contains(id) || self.full.contains(id);
             assert!(idle || known, "nobody was told to flush {id:?}");
         }
         self.endpoint.machine().audit().unwrap();

@@ -7,4 +7,6 @@ mod echo_client;
 mod echo_server;
 mod endpoint;
 mod reference;
+#[path = "../support/mod.rs"]
+mod support;
 mod wire;

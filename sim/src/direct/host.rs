@@ -76,7 +76,7 @@ pub(super) struct Host<M: Observable, C: Codec<Message = M::Message>> {
     /// None while it is down.
     endpoint: Option<Endpoint<Observed<M, Observer<M>>, C>>,
     sockets: Vec<Option<Socket>>,
-    /// How many of them there are, and the most that there were at once.
+    /// How many of them there are, and the most that there were at once in the present life.
     open: usize,
     most_open: usize,
     dials: BTreeMap<DialToken, usize>,
@@ -170,6 +170,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         self.view = SharedView::default();
         self.typing = speech.typing;
         self.refused = 0;
+        self.most_open = 0;
         self.halves.clear();
         let observer = listening(SharedView::clone(&self.view), speech, observer);
         self.endpoint = Some(Endpoint::new(Observed::outside_turmoil(machine, observer), codec, link));
@@ -349,7 +350,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
         }
         if known && arrival == Arrival::Fin {
             if let Some(socket) = self.sockets.get_mut(id.slot as usize).and_then(Option::as_mut) {
-                socket.spoken.finished = true;
+                socket.spoken.finished = Some(now);
             }
             self.check_all_heard(net, index);
         }

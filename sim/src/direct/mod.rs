@@ -32,7 +32,6 @@ use self::net::{MILLISECOND, Nanos, Net, Scheduled};
 use crate::dice::{Purpose, rng};
 use crate::hosts::CLIENTS;
 use crate::marks::{Mark, Marks};
-use crate::oracle::silence::HOUR;
 use crate::oracle::{Oracle, System};
 use crate::panics::caught;
 use crate::role::Role;
@@ -266,7 +265,7 @@ impl<S: System> World<'_, S> {
         }
         self.heal();
         // An hour has too many of the shorter intervals.
-        let every = if self.system.patience() < HOUR {
+        let every = if self.system.silence().is_zero() {
             ASK_EVERY
         } else {
             LOOK_EVERY

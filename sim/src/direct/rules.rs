@@ -15,6 +15,7 @@ use crate::hosts::{CLIENTS, SERVER};
 use crate::observe::Observable;
 use crate::oracle::typed::Typing;
 use crate::oracle::{Carried, System};
+use crate::scenario::LATENCY_MAX;
 use crate::trace::digest;
 use crate::words;
 
@@ -214,8 +215,8 @@ pub(super) struct Spoken {
     pub(super) said: Time,
     opened: Time,
     pub(super) frames: Frames,
-    /// The other side has finished sending.
-    pub(super) finished: bool,
+    /// When the end of what the other side sends arrived, if the connection stayed open.
+    pub(super) finished: Option<Time>,
     /// Since when its machine waits for the other side to close, having sent all it had.
     pub(super) finishing: Option<Time>,
 }
@@ -236,7 +237,7 @@ impl Spoken {
             said: now,
             opened: now,
             frames: Frames::default(),
-            finished: false,
+            finished: None,
             finishing: None,
         }
     }
@@ -260,7 +261,7 @@ impl Spoken {
         }
         let idle = idle_timeout(lines, link);
         let silence = now.since(self.heard);
-        if reason == CloseReason::IdleTimeout && self.finished {
+        if reason == CloseReason::IdleTimeout && self.finished.is_some() {
             return Err("closed as idle, though its peer has finished sending".to_owned());
         }
         if reason == CloseReason::IdleTimeout && silence < idle {
@@ -285,11 +286,18 @@ impl Spoken {
             && now.since(self.said) <= link.keepalive_interval
     }
 
+    /// Whether the peer may break the connection off though nothing goes wrong: it has sent FIN, and its linger time is over
+    /// while this side still sends (PROTOCOL.md, The end). FIN may take longer than the reset.
+    pub(super) fn may_be_broken_off(&self, now: Time, link: &ConnectionConfig) -> bool {
+        self.finished
+            .is_some_and(|finished| now.since(finished) + LATENCY_MAX >= link.linger)
+    }
+
     /// Checks that a connection is not kept beyond its idle or handshake time-out. `met`: its machine has known it.
     pub(super) fn check_kept(&self, now: Time, lines: bool, met: bool, link: &ConnectionConfig) -> Result<(), String> {
         let idle = idle_timeout(lines, link);
         let (silence, age) = (now.since(self.heard), now.since(self.opened));
-        if met && !self.finished && silence > idle + SLACK {
+        if met && self.finished.is_none() && silence > idle + SLACK {
             return Err(format!(
                 "not closed as idle, {silence:?} after its peer last sent something"
             ));

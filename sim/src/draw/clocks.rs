@@ -3,7 +3,7 @@
 use super::arrows::Arrow;
 use crate::direct::history::History;
 
-/// The lines, with these words for each step of the story.
+/// The lines, with these words for each step.
 pub(super) fn log(lanes: &[&str], history: &History, arrows: &[Arrow], words: impl Iterator<Item = String>) -> String {
     let mut causes: Vec<Option<usize>> = vec![None; history.steps.len()];
     for arrow in arrows {

@@ -57,9 +57,9 @@ impl<S: System> Hosts<S> {
                 Err(error) => break Err(stranger.wrong(&format!("and then reset, {error}"))),
             }
         };
-        // A server that is gone sends nothing, and a full one does not wait until it can.
-        let full = link.max_connections < LINK.max_connections && stranger.is_told_nothing();
-        if full || self.lock().server_life() != server {
+        // A server that is gone sends nothing. A full one does not wait until it can, and one that negotiates cannot.
+        let dropped = link.max_connections < LINK.max_connections || self.scenario.chop.negotiation > 0.0;
+        if dropped && stranger.is_told_nothing() || self.lock().server_life() != server {
             return Ok(());
         }
         if stranger.is_turned_away() {

@@ -18,7 +18,7 @@ const MESSAGE: usize = 110;
 pub(super) struct Results {
     path: PathBuf,
     rows: BTreeMap<u32, String>,
-    /// The commit that is measured, and its date.
+    /// The commit that is measured, and its date; with `+` if files differ from it.
     measured: String,
 }
 
@@ -38,11 +38,10 @@ impl Results {
                 }
             }
         }
-        let commit = Command::new("git")
-            .args(["log", "-1", "--format=%h %cs"])
-            .current_dir(folder)
-            .output()?;
-        let measured = String::from_utf8_lossy(&commit.stdout).trim().to_owned();
+        let measured = git(folder, &["log", "-1", "--format=%h %cs"])?;
+        // Patches and results are not measured themselves.
+        let changed = !git(folder, &["status", "--porcelain", ":/", ":!."])?.is_empty();
+        let measured = measured + if changed { " +" } else { "" };
         Ok(Self { path, rows, measured })
     }
 
@@ -53,6 +52,12 @@ impl Results {
         let lines = self.rows.values().map(|line| format!("{line}\n"));
         fs::write(&self.path, format!("{HEAD}\n{}", lines.collect::<String>()))
     }
+}
+
+/// What git prints in this folder.
+fn git(folder: &Path, args: &[&str]) -> io::Result<String> {
+    let output = Command::new("git").args(args).current_dir(folder).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The number that a patch's name begins with.

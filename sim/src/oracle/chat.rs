@@ -170,10 +170,14 @@ impl System for Chat {
         self.says_much().unwrap_or_default() + self.reads_late() + self.silence
     }
 
+    fn silence(&self) -> Duration {
+        self.silence
+    }
+
     fn is_roomy(&self) -> bool {
         // A caller that reads late can let a client that types become idle.
         let tight = [self.max_backlog, self.max_partial_bytes, self.max_connections];
-        tight == [None; 3] && self.reads_late().is_zero()
+        tight == [None; 3] && (self.lines.is_empty() || self.reads_late().is_zero())
     }
 
     fn facts(server: &SimServer) -> Vec<Fact> {

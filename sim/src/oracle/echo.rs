@@ -34,6 +34,7 @@ use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::{Mark, Marks};
 use crate::observe::{ActionOf, EventOf};
+use crate::oracle::silence::SILENCE;
 use crate::trace::brief_bytes;
 
 mod by_conn;
@@ -157,7 +158,18 @@ impl System for Echo {
 
     fn patience(&self) -> Duration {
         // An attempt that a fault has doomed takes as long as one that succeeds.
-        self.limits.patience(self.messages.len()) + 2 * self.silence()
+        self.limits.patience(self.messages.len()) + 2 * self.silent_for()
+    }
+
+    fn silence(&self) -> Duration {
+        match self.client.ack_delay {
+            Delay::Constant(delay) if delay >= SILENCE => delay,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn is_roomy(&self) -> bool {
+        !self.limits.are_tight()
     }
 
     fn facts(server: &Self::Server) -> Vec<Fact> {

@@ -1,4 +1,8 @@
-//! Bytes as text, for files that people read.
+//! Bytes as text, for files that people read. `#[serde(with = "escape")]` writes and reads [`Bytes`] so.
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::Serializer;
 
 /// The bytes with escapes as in Rust's byte strings.
 pub(super) fn escape(bytes: &[u8]) -> String {
@@ -26,4 +30,14 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
         });
     }
     Some(bytes)
+}
+
+pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(bytes))
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = unescape(&text).map(Bytes::from);
+    bytes.ok_or_else(|| D::Error::custom(format!("no escaped bytes: {text:?}")))
 }

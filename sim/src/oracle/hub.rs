@@ -128,6 +128,10 @@ impl System for Hub {
         self.silence
     }
 
+    fn silence(&self) -> Duration {
+        self.silence
+    }
+
     fn typing() -> Box<dyn Typing> {
         Box::<Requests>::default()
     }

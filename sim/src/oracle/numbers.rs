@@ -28,6 +28,7 @@ use crate::direct::history::Fact;
 use crate::fairness::Fairness;
 use crate::marks::Marks;
 use crate::observe::{ActionOf, EventOf};
+use crate::oracle::silence::SILENCE;
 
 mod clients;
 mod draws;
@@ -97,7 +98,7 @@ impl System for Numbers {
         NumbersOracle {
             server: ServerModel::new(self.server.clone(), backlog, deep, marks.clone()),
             clients: BTreeMap::new(),
-            callers: StreamsModel::new(self),
+            streams: StreamsModel::new(self),
             started: false,
             numbers: self.clone(),
             marks: marks.clone(),
@@ -134,6 +135,18 @@ impl System for Numbers {
         workload::patience(self)
     }
 
+    fn silence(&self) -> Duration {
+        if self.server.period >= SILENCE {
+            self.server.period
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn is_roomy(&self) -> bool {
+        [self.max_backlog, self.max_partial_bytes, self.max_connections] == [None; 3] && self.lines.is_empty()
+    }
+
     fn keeps_open_after_fin() -> bool {
         true
     }
@@ -148,7 +161,7 @@ impl System for Numbers {
 pub struct NumbersOracle {
     server: ServerModel,
     clients: BTreeMap<usize, ClientModel>,
-    callers: StreamsModel,
+    streams: StreamsModel,
     /// The server has started before.
     started: bool,
     numbers: Numbers,
@@ -159,14 +172,14 @@ impl Oracle<Numbers> for NumbersOracle {
     fn server_starts(&mut self) {
         self.server.restart();
         if std::mem::replace(&mut self.started, true) {
-            self.callers.server_ends();
+            self.streams.server_ends();
         }
     }
 
     fn client_starts(&mut self, host: usize) -> Vec<(Duration, SimCommand)> {
         let client = ClientModel::new(self.numbers.client_of(host), self.marks.clone());
         self.clients.insert(host, client);
-        self.callers.commands(host)
+        self.streams.commands(host)
     }
 
     fn server_did(
@@ -176,7 +189,7 @@ impl Oracle<Numbers> for NumbersOracle {
         actions: &[ActionOf<SimServer>],
     ) -> Result<(), String> {
         if matches!(event, Event::Drain) {
-            self.callers.server_ends();
+            self.streams.server_ends();
         }
         self.server.step(server, event, actions)
     }
@@ -198,11 +211,11 @@ impl Oracle<Numbers> for NumbersOracle {
     fn client_told(&mut self, host: usize, notice: &Notice) -> Result<(), String> {
         let model = self.clients.get_mut(&host).ok_or("a host that has not begun")?;
         model.told(notice)?;
-        self.callers.told(notice)
+        self.streams.told(notice)
     }
 
     fn unfinished(&self) -> Option<String> {
-        self.callers.unfinished()
+        self.streams.unfinished()
     }
 
     fn add_choices(&self, seed: u64, fairness: &mut Fairness) {

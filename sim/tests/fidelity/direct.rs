@@ -113,6 +113,10 @@ impl System for Pair {
             log: Arc::clone(&self.log),
         }
     }
+
+    fn is_roomy(&self) -> bool {
+        true
+    }
 }
 
 impl Oracle<Pair> for Listener {

@@ -35,6 +35,12 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
             let socket = socket.filter(|socket| socket.id == id);
             // Who speaks lines sends no keepalives, and is sent none.
             let lines = socket.is_some_and(|socket| net.conns[socket.index].lines);
+            let expectable = match reason {
+                CloseReason::PeerClosed | CloseReason::Finished => true,
+                CloseReason::IdleTimeout => lines,
+                CloseReason::Reset => socket.is_some_and(|socket| socket.spoken.may_be_broken_off(now, &self.link)),
+                _ => false,
+            };
             if let Some(socket) = socket {
                 let expected = match arrival {
                     Some(Arrival::Fin) if lines && self.bodies_of_lines => {
@@ -76,9 +82,7 @@ impl<M: Observable, C: Codec<Message = M::Message> + Clone> Host<M, C> {
                     socket.slow = reason == CloseReason::SlowConsumer;
                 }
             }
-            let silent = lines && reason == CloseReason::IdleTimeout;
-            let closed = [CloseReason::PeerClosed, CloseReason::Finished].contains(&reason);
-            if self.calm && !closed && !silent {
+            if self.calm && !expectable {
                 self.check(Err(format!(
                     "{id:?} ended ({}) in a run without faults",
                     words::why(reason)

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use super::Chat;
 use super::typed::fit_a_line;
 use crate::dice::{Dice, Purpose};
-use crate::oracle::escape::{escape, unescape};
 use crate::oracle::silence::{self, SILENCE};
-use crate::oracle::{Workload, connections, partial};
+use crate::oracle::{Workload, connections, escape, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -30,7 +29,8 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2000);
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Something that is planned.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Planned {
     /// A session, if the host has none then.
     Session {
@@ -48,6 +48,7 @@ pub enum Planned {
         /// When, since the run began.
         at: Duration,
         /// What, behind the bytes that tell it from all others.
+        #[serde(with = "escape")]
         body: Bytes,
     },
 }
@@ -321,14 +322,6 @@ impl Workload for Chat {
     }
 
     fn to_json(&self) -> Value {
-        let planned = self.planned.iter().map(|planned| match planned.clone() {
-            Planned::Session { host, at, leaves } => Written::Session { host, at, leaves },
-            Planned::Say { host, at, body } => Written::Say {
-                host,
-                at,
-                body: escape(&body),
-            },
-        });
         json!({
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
@@ -341,7 +334,7 @@ impl Workload for Chat {
             "lines": self.lines,
             "welcome_timeout": self.client.welcome_timeout,
             "part": self.server.exchange.part,
-            "planned": planned.collect::<Vec<_>>(),
+            "planned": self.planned,
         })
     }
 
@@ -366,28 +359,16 @@ impl Workload for Chat {
             lines: Vec<usize>,
             welcome_timeout: Duration,
             part: usize,
-            planned: Vec<Written>,
+            planned: Vec<Planned>,
         }
         let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = written_workload.planned.into_iter().map(|written| {
-            Ok(match written {
-                Written::Session { host, at, leaves } => Planned::Session { host, at, leaves },
-                Written::Say { host, at, body } => Planned::Say {
-                    host,
-                    at,
-                    body: unescape(&body)
-                        .ok_or_else(|| format!("no escaped bytes: {body:?}"))?
-                        .into(),
-                },
-            })
-        });
         if !(1..=MAX_BODY).contains(&written_workload.part) {
             return Err(format!(
                 "`part` is {}, should be 1 to {MAX_BODY}",
                 written_workload.part
             ));
         }
-        let mut chat = Self::new(planned.collect::<Result<_, String>>()?, written_workload.part);
+        let mut chat = Self::new(written_workload.planned, written_workload.part);
         chat.client.welcome_timeout = written_workload.welcome_timeout;
         Ok(Self {
             max_backlog: written_workload.max_backlog,
@@ -402,21 +383,6 @@ impl Workload for Chat {
             ..chat
         })
     }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-enum Written {
-    Session {
-        host: usize,
-        at: Duration,
-        leaves: Duration,
-    },
-    Say {
-        host: usize,
-        at: Duration,
-        body: String,
-    },
 }
 
 fn draw_body(dice: &mut Dice, part: usize) -> Bytes {

@@ -376,9 +376,6 @@ impl ClientModel {
                 let rude = self.rude.contains(&host);
                 // Of several the same, what is answered at once is what has just come.
                 let at_once = matches!(*event, ModelEvent::Received(from, Payload::Message(_)) if from == id);
-                if !at_once {
-                    self.marks.hit(Mark::AnswerWithheld);
-                }
                 let owes = &mut self.conn(host, id)?.owes;
                 let mut same = (0..owes.len()).filter(|at| owes[*at].0 == y);
                 let Some(at) = (if at_once { same.next_back() } else { same.next() }) else {
@@ -391,6 +388,9 @@ impl ClientModel {
                 };
                 let (_, since) = owes.remove(at);
                 let others = owes.len();
+                if !at_once {
+                    self.marks.hit(Mark::AnswerWithheld);
+                }
                 self.check_delay(since, others, rude)
             }
             Payload::Error(_) => Err("a client sent an error".into()),

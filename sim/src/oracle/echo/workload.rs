@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::{Echo, Limits};
 use crate::dice::{Dice, Purpose};
-use crate::oracle::Workload;
 use crate::oracle::escape::{escape, unescape};
 use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::typed::fits_a_line;
+use crate::oracle::{System, Workload};
 use crate::scenario::{ACK_DELAY_MAX, BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
 
 /// More than a driver reads from one connection in one turn.
@@ -65,11 +65,8 @@ impl Echo {
 
     /// What clients that answer after more than an hour may take: each message may be forwarded anew when another has come to
     /// its end.
-    pub(super) fn silence(&self) -> Duration {
-        match self.client.ack_delay {
-            Delay::Constant(delay) if delay >= SILENCE => (1 + self.messages.len() as u32) * delay,
-            _ => Duration::ZERO,
-        }
+    pub(super) fn silent_for(&self) -> Duration {
+        (1 + self.messages.len() as u32) * self.silence()
     }
 
     /// `clients` clients that arrive within `window`, each with an X of its own, and no delays.
@@ -194,7 +191,7 @@ impl Workload for Echo {
             }
         });
         let mut echo = Self::new(Delay::Constant(SILENCE), messages.collect());
-        echo.client.response_timeout = echo.silence();
+        echo.client.response_timeout = echo.silent_for();
         echo
     }
 

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use echosphere_core::hub::{Command, Request};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::oracle::escape;
 
 /// Something that is planned. Its number in the plan is that of its session, or of its request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Planned {
     /// A session.
     Session {
@@ -27,6 +34,7 @@ pub enum Planned {
         /// When, since the run began.
         at: Duration,
         /// What.
+        #[serde(serialize_with = "write_request", deserialize_with = "read_request")]
         request: Request,
     },
 }
@@ -62,4 +70,36 @@ impl Planned {
             }
         }
     }
+}
+
+/// A request as it is in files.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+enum WrittenRequest {
+    Identity,
+    List,
+    Echo(#[serde(with = "escape")] Bytes),
+    Relay(Vec<u64>, #[serde(with = "escape")] Bytes),
+}
+
+fn write_request<S: Serializer>(request: &Request, serializer: S) -> Result<S::Ok, S::Error> {
+    let written = match request.clone() {
+        Request::Identity => WrittenRequest::Identity,
+        Request::List => WrittenRequest::List,
+        Request::Echo(body) => WrittenRequest::Echo(body),
+        Request::Relay { to, body } => WrittenRequest::Relay(to.iter().collect(), body),
+    };
+    written.serialize(serializer)
+}
+
+fn read_request<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Request, D::Error> {
+    Ok(match WrittenRequest::deserialize(deserializer)? {
+        WrittenRequest::Identity => Request::Identity,
+        WrittenRequest::List => Request::List,
+        WrittenRequest::Echo(body) => Request::Echo(body),
+        WrittenRequest::Relay(to, body) => Request::Relay {
+            to: to.into_iter().collect(),
+            body,
+        },
+    })
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use echosphere_core::hub::{ClientConfig, MAX_RECEIVERS, Request, UserIds};
 use echosphere_core::random::Backoff;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Hub;
 use super::planned::Planned;
 use crate::dice::{Dice, Purpose};
-use crate::oracle::escape::{escape, unescape};
 use crate::oracle::silence::{self, SILENCE};
 use crate::oracle::{Workload, connections, partial};
 use crate::scenario::{BACKOFF_MAX, RESPONSE_TIMEOUT, Scenario};
@@ -177,7 +176,6 @@ impl Workload for Hub {
     }
 
     fn to_json(&self) -> Value {
-        let planned = self.planned.iter().map(Written::from);
         json!({
             "max_backlog": self.max_backlog,
             "max_partial_bytes": self.max_partial_bytes,
@@ -186,7 +184,7 @@ impl Workload for Hub {
             "lines": self.lines,
             "come_back": self.come_back,
             "meek": self.meek,
-            "planned": planned.collect::<Vec<_>>(),
+            "planned": self.planned,
         })
     }
 
@@ -208,10 +206,9 @@ impl Workload for Hub {
             come_back: Vec<usize>,
             #[serde(default)]
             meek: Vec<usize>,
-            planned: Vec<Written>,
+            planned: Vec<Planned>,
         }
         let written_workload = WrittenWorkload::deserialize(value).map_err(|error| error.to_string())?;
-        let planned = written_workload.planned.into_iter().map(Planned::try_from);
         Ok(Self {
             max_backlog: written_workload.max_backlog,
             max_partial_bytes: written_workload.max_partial_bytes,
@@ -220,7 +217,7 @@ impl Workload for Hub {
             lines: written_workload.lines,
             come_back: written_workload.come_back,
             meek: written_workload.meek,
-            ..Self::new(planned.collect::<Result<_, String>>()?)
+            ..Self::new(written_workload.planned)
         })
     }
 }
@@ -248,7 +245,7 @@ impl Hub {
         for _ in 0..3 {
             let session = dice.below(users);
             let host = planned[session].host();
-            // UserIds are given in the order in which users connect, so that these are others in each run.
+            // User ids are given in the order in which users connect, so each run relays to other users.
             let to: UserIds = (0..dice.among(65, MAX_RECEIVERS))
                 .map(|place| 1 + (place % users) as u64)
                 .collect();
@@ -327,109 +324,6 @@ impl Hub {
                 Planned::Ask { session, .. } => *session = places.get(session).copied().unwrap_or(u64::MAX),
             }
         }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-enum Written {
-    Session {
-        host: usize,
-        session: u64,
-        at: Duration,
-        leaves: Duration,
-    },
-    Ask {
-        host: usize,
-        session: u64,
-        at: Duration,
-        request: WrittenRequest,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-enum WrittenRequest {
-    Identity,
-    List,
-    Echo(String),
-    Relay(Vec<u64>, String),
-}
-
-impl From<&Planned> for Written {
-    fn from(planned: &Planned) -> Self {
-        match planned.clone() {
-            Planned::Session {
-                host,
-                session,
-                at,
-                leaves,
-            } => Self::Session {
-                host,
-                session,
-                at,
-                leaves,
-            },
-            Planned::Ask {
-                host,
-                session,
-                at,
-                request,
-            } => Self::Ask {
-                host,
-                session,
-                at,
-                request: match request {
-                    Request::Identity => WrittenRequest::Identity,
-                    Request::List => WrittenRequest::List,
-                    Request::Echo(body) => WrittenRequest::Echo(escape(&body)),
-                    Request::Relay { to, body } => WrittenRequest::Relay(to.iter().collect(), escape(&body)),
-                },
-            },
-        }
-    }
-}
-
-impl TryFrom<Written> for Planned {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<Self, String> {
-        let bytes = |text: String| match unescape(&text) {
-            Some(bytes) => Ok(Bytes::from(bytes)),
-            None => Err(format!("no escaped bytes: {text:?}")),
-        };
-        Ok(match written {
-            Written::Session {
-                host,
-                session,
-                at,
-                leaves,
-            } => Self::Session {
-                host,
-                session,
-                at,
-                leaves,
-            },
-            Written::Ask {
-                host,
-                session,
-                at,
-                request,
-            } => Self::Ask {
-                host,
-                session,
-                at,
-                request: match request {
-                    WrittenRequest::Identity => Request::Identity,
-                    WrittenRequest::List => Request::List,
-                    WrittenRequest::Echo(body) => Request::Echo(bytes(body)?),
-                    WrittenRequest::Relay(to, body) => Request::Relay {
-                        to: to.into_iter().collect(),
-                        body: bytes(body)?,
-                    },
-                },
-            },
-        })
     }
 }
 

@@ -10,6 +10,7 @@ use echosphere_core::{Action, CloseReason, ConnId, DialToken, Event, Machine, Ti
 
 use super::machines::SimClient;
 use super::sequence::checksum;
+use super::streams::is_retried;
 use crate::marks::{Mark, Marks};
 use crate::oracle::attempts::{AttemptRule, Attempts};
 use crate::words;
@@ -363,18 +364,7 @@ impl ClientModel {
         if code == ErrorCode::Full {
             self.marks.hit(Mark::ToldFull);
         }
-        let passes = [
-            ErrorCode::ShuttingDown,
-            ErrorCode::Full,
-            ErrorCode::TooManyWaiting,
-            ErrorCode::Busy,
-            ErrorCode::TooManySessions,
-            ErrorCode::TakenOver,
-            ErrorCode::HandshakeTimeout,
-            ErrorCode::IdleTimeout,
-            ErrorCode::Truncated,
-        ];
-        if passes.contains(&code) {
+        if is_retried(code) {
             must(actual, &Action::Close(conn, CloseReason::Finished))?;
             return self.retry(key, &why, false, actual);
         }

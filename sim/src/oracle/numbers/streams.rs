@@ -20,7 +20,7 @@ use crate::words;
 pub(super) struct StreamsModel {
     planned: Vec<Planned>,
     mode: Mode,
-    callers: Vec<Progress>,
+    progress: Vec<Progress>,
     /// Uuids that are requested with different n: a client with another n than the session's gets unexpected replies.
     mixed: BTreeSet<Name>,
     sequences: Sequences,
@@ -30,7 +30,7 @@ pub(super) struct StreamsModel {
     keeps: bool,
 }
 
-/// Who asked for one stream.
+/// What one caller received of its stream.
 #[derive(Debug, Default)]
 struct Progress {
     /// The place of the last number that it received.
@@ -56,7 +56,7 @@ impl StreamsModel {
         Self {
             planned: numbers.planned.clone(),
             mode: numbers.server.mode,
-            callers: numbers.planned.iter().map(|_| Progress::default()).collect(),
+            progress: numbers.planned.iter().map(|_| Progress::default()).collect(),
             mixed: counts.into_keys().collect(),
             sequences: Sequences::default(),
             own: asked.into_keys().collect(),
@@ -74,7 +74,7 @@ impl StreamsModel {
         let mut commands = Vec::new();
         for (number, planned) in self.planned.clone().iter().enumerate() {
             match planned {
-                Planned::Get { host: of, at, want } if *of == host && !self.callers[number].over => {
+                Planned::Get { host: of, at, want } if *of == host && !self.progress[number].over => {
                     if let Some(want) = self.left(number, want) {
                         let key = number as u64;
                         commands.push((*at, SimCommand::Get(Command::Get { key, stream: want })));
@@ -98,14 +98,14 @@ impl StreamsModel {
     }
 
     fn left(&mut self, number: usize, want: &Wanted) -> Option<StreamSpec> {
-        let caller = &mut self.callers[number];
+        let progress = &mut self.progress[number];
         match *want {
             Wanted::Plain { n, after } => {
-                let left = n.saturating_sub(caller.told);
-                caller.over |= left == 0;
+                let left = n.saturating_sub(progress.told);
+                progress.over |= left == 0;
                 (left > 0).then_some(StreamSpec::Stateless {
                     n: left,
-                    after: caller.last.or(after),
+                    after: progress.last.or(after),
                 })
             }
             Wanted::Session { name, n, after } => {
@@ -113,7 +113,7 @@ impl StreamsModel {
                 Some(StreamSpec::Session {
                     uuid: name.uuid(),
                     n,
-                    after: caller.last.or(after),
+                    after: progress.last.or(after),
                 })
             }
         }
@@ -146,7 +146,7 @@ impl StreamsModel {
             return Err(format!("a notice of stream {key}, which was not requested"));
         };
         let want = want.clone();
-        if self.callers[number].over {
+        if self.progress[number].over {
             return Err(format!(
                 "a notice after the end of stream {key}: {}",
                 words::brief(notice)
@@ -164,30 +164,30 @@ impl StreamsModel {
         let Wanted::Plain { n, after } = *want else {
             return Ok(());
         };
-        let caller = &mut self.callers[at];
+        let progress = &mut self.progress[at];
         match notice {
             Notice::Number { number, .. } => {
-                let right = match caller.last.or(after) {
+                let right = match progress.last.or(after) {
                     Some(last) => last.wrapping_mul(3) == *number,
                     None => (1..=LARGEST_FIRST).contains(number),
                 };
                 if !right {
-                    return Err(match caller.last.or(after) {
+                    return Err(match progress.last.or(after) {
                         Some(last) => format!("{number} does not follow {last}"),
                         None => format!("{number} is no first number"),
                     });
                 }
-                caller.last = Some(*number);
-                caller.told += 1;
+                progress.last = Some(*number);
+                progress.told += 1;
             }
             Notice::Done { .. } => {
-                caller.over = true;
-                if caller.told != n {
-                    return Err(format!("done after {} numbers of {n}", caller.told));
+                progress.over = true;
+                if progress.told != n {
+                    return Err(format!("done after {} numbers of {n}", progress.told));
                 }
             }
             Notice::Failed { failure, .. } => {
-                caller.over = true;
+                progress.over = true;
                 let wrong_mode = self.mode == Mode::Stateful;
                 let fair = match failure {
                     Failure::Rejected(ErrorCode::WrongMode, _) => wrong_mode,
@@ -212,11 +212,11 @@ impl StreamsModel {
         let kept = self.keeps && self.own.contains(&name) && after.is_none();
         let first = after.map(|place| self.sequences.at(name.uuid(), place));
         let all = self.sequences.first(name.uuid(), n);
-        let caller = &mut self.callers[at];
+        let progress = &mut self.progress[at];
         match *notice {
             Notice::Resumed { count, .. } if pure => {
                 let number = (count as usize).checked_sub(1).and_then(|before| all.get(before));
-                let last = caller.last.or(first);
+                let last = progress.last.or(first);
                 if number.copied() != last {
                     return Err(format!(
                         "resumed after {count} numbers, where the last one was {}",
@@ -224,41 +224,41 @@ impl StreamsModel {
                     ));
                 }
                 // Where the number repeats, a caller that has forgotten the count may be told another.
-                if !name.repeats() && caller.place.unwrap_or(count) != count {
+                if !name.repeats() && progress.place.unwrap_or(count) != count {
                     return Err(format!(
                         "resumed after {count} numbers, having {}",
-                        words::or_none(caller.place)
+                        words::or_none(progress.place)
                     ));
                 }
-                caller.place = Some(count);
+                progress.place = Some(count);
             }
             Notice::Number { place, number, .. } => {
-                if pure && (place != caller.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
+                if pure && (place != progress.place.unwrap_or(0) + 1 || all.get(place as usize - 1) != Some(&number)) {
                     return Err(format!(
                         "{number} is reported at place {place}, after place {}",
-                        caller.place.unwrap_or(0)
+                        progress.place.unwrap_or(0)
                     ));
                 }
-                caller.place = Some(place);
-                caller.last = Some(number);
+                progress.place = Some(place);
+                progress.last = Some(number);
             }
             Notice::Done { total, .. } => {
-                caller.over = true;
+                progress.over = true;
                 let said = self.sequences.checksum(name.uuid(), n);
                 let right = Total::Checksum {
                     value: said,
                     valid: true,
                 };
-                if pure && (total != right || caller.place != Some(n.into())) {
+                if pure && (total != right || progress.place != Some(n.into())) {
                     return Err(format!(
                         "done ({}) after {} of {n} numbers",
                         total_in_words(total),
-                        caller.place.unwrap_or(0)
+                        progress.place.unwrap_or(0)
                     ));
                 }
             }
             Notice::Failed { ref failure, .. } => {
-                caller.over = true;
+                progress.over = true;
                 if pure && matches!(failure, Failure::ProtocolViolation | Failure::OtherProtocol(_)) {
                     return Err("a client found a session invalid".into());
                 }
@@ -273,7 +273,7 @@ impl StreamsModel {
 
     pub(super) fn unfinished(&self) -> Option<String> {
         let open = |(number, planned): &(usize, &Planned)| {
-            matches!(planned, Planned::Get { .. }) && !self.callers[*number].over
+            matches!(planned, Planned::Get { .. }) && !self.progress[*number].over
         };
         let mut open = self.planned.iter().enumerate().filter(open);
         let (first, _) = open.next()?;
@@ -283,7 +283,7 @@ impl StreamsModel {
 }
 
 /// Whether a client of numbers retries after this error: PROTOCOL.md, Errors.
-const fn is_retried(code: ErrorCode) -> bool {
+pub(super) const fn is_retried(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Busy

@@ -34,20 +34,28 @@ pub(super) fn patience(numbers: &Numbers) -> Duration {
         all * (period + contested) + kept + BACKOFF_MAX
     });
     // Where there is no room for all, one waits for another.
-    let sessions = if numbers.server.max_sessions < names.len() {
+    let crowded = numbers.max_connections.is_some();
+    let sessions = if crowded || numbers.server.max_sessions < names.len() {
         each.sum()
     } else {
         each.max().unwrap_or_default()
     };
-    let plain = numbers.planned.iter().map(Planned::plain).max().unwrap_or(0);
+    let streams = numbers.planned.iter().map(|planned| u32::from(planned.plain()));
+    let plain = if crowded {
+        streams.sum()
+    } else {
+        streams.max().unwrap_or_default()
+    };
     // Who types is cut off for their silence again and again, and comes back.
     let typed = if numbers.lines.is_empty() { 1.25 } else { 2.5 };
-    let alone = (sessions + u32::from(plain) * period + UNACKNOWLEDGED).mul_f64(typed);
-    // Where there is no room for all connections, one waits for another, and tries again when that has ended.
-    match numbers.max_connections {
-        Some(_) => numbers.planned.len() as u32 * (alone + BACKOFF_MAX + LINK.linger),
-        None => alone,
-    }
+    let served = (sessions + plain * period + UNACKNOWLEDGED).mul_f64(typed);
+    // A client that was refused a connection tries again when another's has ended.
+    let refused = if crowded {
+        numbers.planned.len() as u32 * (BACKOFF_MAX + LINK.linger)
+    } else {
+        Duration::ZERO
+    };
+    served + refused
 }
 
 impl Numbers {
