@@ -43,6 +43,7 @@ impl Fixture {
             let opened = echosphere_core::Opened {
                 dial: Some(token),
                 text: false,
+                principal: None,
             };
             last = fixture.at(0, Event::Opened(*id, opened));
         }
