@@ -133,7 +133,10 @@ async fn a_peer_that_sends_no_message_or_none_any_more_is_sent_the_reason() {
     assert_eq!(first, FIN | TEXT);
     assert!(error.starts_with(b"error handshake-timeout "));
     let (code, reason) = silent.closed().await;
-    assert!(code == 1008 && reason.starts_with("handshake-timeout "), "{code} {reason}");
+    assert!(
+        code == 1008 && reason.starts_with("handshake-timeout "),
+        "{code} {reason}"
+    );
     drop(silent);
 
     let mut idle = join(&network).await;
@@ -204,7 +207,10 @@ async fn a_drain_says_so() {
 async fn answered_requests_are_counted_and_are_not_failures() {
     let (network, listener) = Network::new();
     let relay = Relay::over(listener, ConnectionConfig::default());
-    for (request, answer) in [("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "), ("list\n", "error ws-required ")] {
+    for (request, answer) in [
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 "),
+        ("list\n", "error ws-required "),
+    ] {
         let mut peer = Raw(network.connect());
         peer.send(request).await;
         assert!(peer.rest().await.starts_with(answer.as_bytes()));

@@ -10,6 +10,7 @@ use super::driver::ChatDriver;
 use crate::net::Address;
 use crate::retry::RetryArgs;
 use crate::signals::Signals;
+use crate::tls::TlsArgs;
 use crate::values::{time_out, yes_or_no};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     pub(crate) output: OutputArgs,
 
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
 
@@ -79,8 +83,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let signals = Signals::catch()?;
         let to = args.to().clone().or_port(PORT);
         to.resolve().await?;
+        let tls = args.tls.load(&to.host)?;
         let config = args.client();
-        let driver = ChatDriver::client(&to, config.clone(), args.bounds.links()?).await?;
+        let driver = ChatDriver::client(&to, tls, config.clone(), args.bounds.links()?).await?;
         Conversation::of_client(driver, &args.output, &config)?
             .run(signals)
             .await

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::Gone;
-use echosphere_transport_tcp::{TcpConnector, TcpListener};
+use echosphere_driver::{Gone, Listener};
+use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tls::ClientTls;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 
+use crate::connector::AnyConnector;
 use crate::failure::Remote;
 use crate::net::Target;
 use crate::running::Running;
@@ -35,20 +37,26 @@ pub(super) struct ChatDriver {
 
 impl ChatDriver {
     /// Starts to connect to `to`. Must be called within a runtime.
-    pub(super) async fn client(to: &Target, config: ClientConfig, links: ConnectionConfig) -> anyhow::Result<Self> {
+    pub(super) async fn client(
+        to: &Target,
+        tls: Option<ClientTls>,
+        config: ClientConfig,
+        links: ConnectionConfig,
+    ) -> anyhow::Result<Self> {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
-        let client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
+        let remote = Remote::server(to, "a chat server", "chat serve --listen", "--timeout");
+        let connector = AnyConnector::new(TcpConnector::to_host(&*to.host, to.port), tls, remote.negotiation());
         let driver = Self {
-            machine: Machine::Client(client),
-            remote: Remote::server(to, "a chat server", "chat serve --listen", "--timeout"),
+            machine: Machine::Client(Running::dial(endpoint, connector)),
+            remote,
         };
         driver.connect().await?;
         Ok(driver)
     }
 
     /// Starts to listen. Must be called within a runtime.
-    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: ConnectionConfig) -> Self {
+    pub(super) fn server(listener: impl Listener + 'static, config: ServerConfig, links: ConnectionConfig) -> Self {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         Self {
             machine: Machine::Server(Running::serve(endpoint, listener)),

@@ -22,6 +22,7 @@ use crate::output;
 use crate::server::{OwnServer, State};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
+use crate::tls::TlsArgs;
 use crate::values::{count, counted, in_memory, size, time_out, yes_or_no};
 
 /// The first round trips, which are not counted.
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     #[command(flatten)]
     pub(crate) bounds: Bounds,
@@ -135,7 +139,7 @@ type OwnChatServer = OwnServer<Server, ChatCodec>;
 async fn start(args: &Args) -> anyhow::Result<(Option<OwnChatServer>, ChatDriver)> {
     let own = match args.to() {
         Some(_) => None,
-        None => Some(OwnServer::start(silent_server(args)?)?),
+        None => Some(OwnServer::start(silent_server(args)?, args.tls.is_on())?),
     };
     let to = match (args.to(), &own) {
         (Some(to), _) => to.clone().or_port(PORT),
@@ -143,7 +147,11 @@ async fn start(args: &Args) -> anyhow::Result<(Option<OwnChatServer>, ChatDriver
         (None, None) => bail!("no server"),
     };
     to.resolve().await?;
-    let driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
+    let tls = match &own {
+        Some(own) => own.client_tls().load(&to.host)?,
+        None => args.tls.load(&to.host)?,
+    };
+    let driver = ChatDriver::client(&to, tls, args.client(), args.bounds.links()?).await?;
     Ok((own, driver))
 }
 

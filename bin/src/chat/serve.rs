@@ -9,6 +9,7 @@ use super::conversation::{Conversation, OutputArgs};
 use super::driver::ChatDriver;
 use crate::server::{self, ListenArg};
 use crate::signals::Signals;
+use crate::tls::TlsServeArgs;
 use crate::values::duration;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     pub(crate) output: OutputArgs,
 
     #[command(flatten)]
+    pub(crate) tls: TlsServeArgs,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
 
@@ -60,11 +64,16 @@ impl Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
-        let signals = Signals::catch()?;
-        let addr = args.listen.or_port(PORT).resolve().await?;
-        let (listener, addr) = server::bind(addr, "--listen")?;
-        let driver = ChatDriver::server(listener, args.server(), args.bounds.links()?);
-        server::announce(addr, "tcp", " (Ctrl-C ends)", args.output.json)?;
+        let at = args.listen.or_port(PORT);
+        let tls = args.tls.load(&at.host)?;
+        let signals = Signals::catch()?.reloading(tls.as_ref());
+        let (listener, addr) = server::bind(at.resolve().await?, "--listen")?;
+        let (config, links) = (args.server(), args.bounds.links()?);
+        let driver = match &tls {
+            Some(tls) => ChatDriver::server(tls.over(listener), config, links),
+            None => ChatDriver::server(listener, config, links),
+        };
+        server::announce(addr, "tcp", " (Ctrl-C ends)", tls.as_ref(), args.output.json)?;
         Conversation::of_server(driver, &args.output, args.once)?
             .run(signals)
             .await

@@ -11,12 +11,14 @@ use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
 
 use super::PORT;
+use crate::connector::AnyConnector;
 use crate::failure::{Remote, protocol_error};
 use crate::net::Address;
 use crate::retry::{FailedAttempts, RetryArgs};
 use crate::running::Running;
 use crate::seed;
 use crate::stderr::complain;
+use crate::tls::TlsArgs;
 use crate::values::time_out;
 
 /// The address of the hub, and the time to wait for it.
@@ -37,6 +39,9 @@ pub(crate) struct HubArgs {
 
     #[command(flatten)]
     pub(crate) retry: RetryArgs,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 impl HubArgs {
@@ -67,11 +72,14 @@ impl User {
     pub(super) async fn connect(hub: &HubArgs, reconnect: bool) -> anyhow::Result<Self> {
         let to = hub.to.clone().or_port(PORT);
         to.resolve().await?;
+        let tls = hub.tls.load(&to.host)?;
+        let remote = Remote::server(&to, "a hub", "hub serve --listen", "--timeout");
+        let connector = AnyConnector::new(TcpConnector::to_host(&*to.host, to.port), tls, remote.negotiation());
         let client = Client::new(hub.client(reconnect), seed::generator(None)?);
         let endpoint = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
         let user = Self {
-            remote: Remote::server(&to, "a hub", "hub serve --listen", "--timeout"),
-            client: Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port)),
+            remote,
+            client: Running::dial(endpoint, connector),
             asked: 0,
             failed: FailedAttempts::new(hub.timeout),
         };

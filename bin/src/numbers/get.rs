@@ -14,13 +14,15 @@ use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
 use tokio::time::{Instant, sleep_until};
 
-use super::Transport;
 use super::printer::Printer;
+use super::{ALPN, Transport};
+use crate::connector::AnyConnector;
 use crate::net::Address;
 use crate::retry::RetryArgs;
 use crate::running::Running;
 use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::tls::TlsArgs;
 use crate::values::{count, time_out, yes_or_no};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 impl Args {
@@ -116,14 +121,24 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let to = args.to.clone().or_port(args.transport.port());
         to.resolve().await?;
-        let connector = TcpConnector::to_host(&*to.host, to.port);
+        let tls = args.tls.load(&to.host)?;
+        let is_tls = tls.is_some();
+        let tcp = TcpConnector::to_host(&*to.host, to.port);
         let printer = Printer::new(to.clone(), args.transport, stream, args.json, args.timeout);
         match args.transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
+                let tls = tls.map(|tls| tls.with_alpn(&[ALPN]));
+                let connector = AnyConnector::new(tcp, tls, printer.remote().negotiation());
+                let mut connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
+                if is_tls {
+                    connector = connector.with_https();
+                }
                 get(&args, stream, connector, NumbersGrpcCodec::dialled(), printer).await
             }
-            Transport::Tcp => get(&args, stream, connector, NumbersCodec::dialled(), printer).await,
+            Transport::Tcp => {
+                let connector = AnyConnector::new(tcp, tls, printer.remote().negotiation());
+                get(&args, stream, connector, NumbersCodec::dialled(), printer).await
+            }
         }
     })
 }

@@ -27,11 +27,13 @@ use self::plan::Plan;
 use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
+use crate::connector::{AnyConnector, NegotiationError};
 use crate::net::Address;
 use crate::server::OwnServer;
 use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
+use crate::tls::TlsArgs;
 use crate::values::{DelayArg, count, counted, duration, in_memory, size, time_out, yes_or_no};
 use crate::{limits, output, progress, seed, sources, verdict};
 
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// Print the report as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     #[command(flatten)]
     pub(crate) arrivals: ArrivalArgs,
@@ -140,6 +145,7 @@ pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCo
         args.long_lived.settle(matches)?;
         let common = long_lived::Common {
             to: args.to,
+            tls: args.tls,
             bytes: in_memory(args.size),
             json: args.json,
             bounds: args.bounds,
@@ -179,10 +185,12 @@ fn check_bounds(args: &Args, matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
-    let elsewhere = match args.to {
-        Some(to) => Some(to.or_port(PORT).resolve().await?),
+    let at = args.to.map(|to| to.or_port(PORT));
+    let elsewhere = match &at {
+        Some(at) => Some(at.resolve().await?),
         None => None,
     };
+    let tls = args.tls;
     let (args, bytes, json, bounds) = (args.arrivals, in_memory(args.size), args.json, args.bounds);
     let plan = Plan {
         clients: args.clients.unwrap_or(if elsewhere.is_some() {
@@ -205,9 +213,11 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(bounds.endpoint(rng.fork())?)?),
+        None => Some(OwnServer::start(bounds.endpoint(rng.fork())?, tls.is_on())?),
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
+    let tls = server.as_ref().map_or(tls, OwnServer::client_tls);
+    let tls = tls.load(at.as_ref().map_or("localhost", |at| &at.host))?;
 
     let tally = Arc::new(Mutex::new(Tally::new()?));
     let finished = Arc::new(Notify::new());
@@ -224,7 +234,9 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         EchoCodec::dialled(MAX_MESSAGE),
         ConnectionConfig::default(),
     );
-    let connector = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
+    let tcp = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
+    let connector = AnyConnector::new(tcp, tls, NegotiationError::default());
+    connector.try_negotiation().await?;
     let (driver, handle) = Driver::new(endpoint);
     let driver = driver.connect(connector).with_notices(notify);
 
