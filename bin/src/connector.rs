@@ -8,6 +8,9 @@ use echosphere_driver::settle::Settle;
 use echosphere_driver::{BoxStream, Connector, Negotiated, Stream};
 use echosphere_transport_tcp::TcpConnector;
 use echosphere_transport_tls::{ClientTls, TlsConnector};
+use echosphere_transport_ws::{WsConnector, WsUrl};
+
+use crate::ws::HTTP_1;
 
 /// Why the last connection could not be negotiated, for the messages about it.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +26,7 @@ impl NegotiationError {
     }
 }
 
-/// Connects over TCP, or over TLS on top of it.
+/// Connects over TCP, and over TLS and WebSocket on top of it.
 pub(crate) struct AnyConnector {
     inner: Kind,
     error: NegotiationError,
@@ -32,14 +35,22 @@ pub(crate) struct AnyConnector {
 enum Kind {
     Tcp(TcpConnector),
     Tls(Box<TlsConnector<TcpConnector>>),
+    Ws(Box<WsConnector<TcpConnector>>),
+    Wss(Box<WsConnector<TlsConnector<TcpConnector>>>),
 }
 
 impl AnyConnector {
-    /// Connects over TLS if there is one. `error` gets the reason when a negotiation fails.
-    pub(crate) fn new(tcp: TcpConnector, tls: Option<ClientTls>, error: NegotiationError) -> Self {
-        let inner = match tls {
-            Some(tls) => Kind::Tls(Box::new(TlsConnector::new(tcp, tls))),
-            None => Kind::Tcp(tcp),
+    /// Connects over TLS if there is one, and to the WebSocket of `url` if there is one. `error` gets the reason when a negotiation
+    /// fails.
+    pub(crate) fn new(tcp: TcpConnector, tls: Option<ClientTls>, url: Option<WsUrl>, error: NegotiationError) -> Self {
+        let inner = match (tls, url) {
+            (None, None) => Kind::Tcp(tcp),
+            (Some(tls), None) => Kind::Tls(Box::new(TlsConnector::new(tcp, tls))),
+            (None, Some(url)) => Kind::Ws(Box::new(WsConnector::new(tcp, url))),
+            (Some(tls), Some(url)) => {
+                let tls = tls.with_alpn(&[HTTP_1]);
+                Kind::Wss(Box::new(WsConnector::new(TlsConnector::new(tcp, tls), url)))
+            }
         };
         Self { inner, error }
     }
@@ -50,7 +61,7 @@ impl AnyConnector {
     ///
     /// If that fails.
     pub(crate) async fn try_negotiation(&self) -> anyhow::Result<()> {
-        if matches!(self.inner, Kind::Tls(_)) {
+        if !matches!(self.inner, Kind::Tcp(_)) {
             self.dial().await?;
         }
         Ok(())
@@ -65,6 +76,8 @@ impl Connector for AnyConnector {
         let dialled = match &self.inner {
             Kind::Tcp(connector) => boxed(connector.dial().await),
             Kind::Tls(connector) => boxed(connector.dial().await),
+            Kind::Ws(connector) => boxed(connector.dial().await),
+            Kind::Wss(connector) => boxed(connector.dial().await),
         };
         if let Err(error) = &dialled
             && error.kind() == io::ErrorKind::InvalidData
@@ -78,6 +91,8 @@ impl Connector for AnyConnector {
         match &self.inner {
             Kind::Tcp(connector) => connector.settle(),
             Kind::Tls(connector) => connector.settle(),
+            Kind::Ws(connector) => connector.settle(),
+            Kind::Wss(connector) => connector.settle(),
         }
     }
 }

@@ -28,10 +28,14 @@ pub(crate) struct Remote {
 impl Remote {
     /// A server at `to`. `serve` is the command that starts one, without the program's name and the address.
     pub(crate) fn server(to: &Target, expected: &'static str, serve: &str, timeout_flag: &'static str) -> Self {
+        let start = match to.url {
+            Some(_) => format!("echosphere {} {}", serve.replace("--listen", "--ws"), to.address()),
+            None => format!("echosphere {serve} {to}"),
+        };
         Self {
             name: to.to_string(),
             expected,
-            start: format!("echosphere {serve} {to}"),
+            start,
             timeout_flag,
             over_grpc: false,
             negotiation: NegotiationError::default(),

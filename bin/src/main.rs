@@ -26,6 +26,7 @@ mod terminal;
 mod tls;
 mod values;
 mod verdict;
+mod ws;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use echosphere_core::wire::Codec;
 use echosphere_driver::{Driver, Listener};
 use echosphere_transport_tls::{ClientTls, Fingerprint, ServerTls, TlsListener, Trust};
 
+use crate::net::Target;
 use crate::stderr::{complain, status};
 use crate::values::yes_or_no;
 
@@ -174,15 +175,18 @@ impl TlsArgs {
             || self.tls_key.is_some()
     }
 
-    /// What a client needs to connect to `host`; `None` without TLS.
+    /// What a client needs to connect to `to`; `None` without TLS. A URL with `wss://` turns TLS on.
     ///
     /// # Errors
     ///
-    /// If options contradict each other, or a file cannot be used.
-    pub(crate) fn load(&self, host: &str) -> anyhow::Result<Option<ClientTls>> {
-        if !self.is_on() {
-            return Ok(None);
+    /// If options or the URL contradict each other, or a file cannot be used.
+    pub(crate) fn load(&self, to: &Target) -> anyhow::Result<Option<ClientTls>> {
+        match (to.is_tls(), self.is_on()) {
+            (Some(false), true) => bail!("{to} is without TLS, and an option asks for TLS; write wss://"),
+            (Some(false) | None, false) => return Ok(None),
+            (Some(true), _) | (None, true) => {}
         }
+        let host = &*to.host;
         let trust = match (&self.tls_ca, self.tls_fingerprint) {
             (Some(_), Some(_)) => {
                 bail!("--tls-ca and --tls-fingerprint are two ways to trust a server; use one of them")

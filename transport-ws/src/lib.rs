@@ -39,4 +39,4 @@ pub use connector::WsConnector;
 pub use listener::WsListener;
 pub use pages::Pages;
 pub use stream::WsStream;
-pub use url::WsUrl;
+pub use url::{BadUrl, WsUrl};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::{Gone, Listener};
+use echosphere_driver::{Driver, Gone};
 use echosphere_transport_tcp::TcpConnector;
 use echosphere_transport_tls::ClientTls;
 use rand_chacha::ChaCha8Rng;
@@ -46,7 +46,12 @@ impl ChatDriver {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
         let remote = Remote::server(to, "a chat server", "chat serve --listen", "--timeout");
-        let connector = AnyConnector::new(TcpConnector::to_host(&*to.host, to.port), tls, remote.negotiation());
+        let connector = AnyConnector::new(
+            TcpConnector::to_host(&*to.host, to.port),
+            tls,
+            to.url.clone(),
+            remote.negotiation(),
+        );
         let driver = Self {
             machine: Machine::Client(Running::dial(endpoint, connector)),
             remote,
@@ -55,11 +60,15 @@ impl ChatDriver {
         Ok(driver)
     }
 
-    /// Starts to listen. Must be called within a runtime.
-    pub(super) fn server(listener: impl Listener + 'static, config: ServerConfig, links: ConnectionConfig) -> Self {
+    /// Starts a server; `listen` adds its listeners. Must be called within a runtime.
+    pub(super) fn server(
+        config: ServerConfig,
+        links: ConnectionConfig,
+        listen: impl FnOnce(Driver<Server, ChatCodec>) -> Driver<Server, ChatCodec>,
+    ) -> Self {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         Self {
-            machine: Machine::Server(Running::serve(endpoint, listener)),
+            machine: Machine::Server(Running::serve(endpoint, listen)),
             remote: Remote::client("a chat client"),
         }
     }

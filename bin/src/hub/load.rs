@@ -23,7 +23,7 @@ use super::serve::{endpoint, state};
 use crate::connector::AnyConnector;
 use crate::failure::Remote;
 use crate::limits::OTHER_FILES;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::server::{LinkBounds, OwnServer};
 use crate::signals::Signals;
 use crate::stderr::status;
@@ -46,9 +46,9 @@ Each user sends --messages bodies, each to --fan-out users chosen at random.
 Exit codes: 0 every body arrived exactly once at each receiver, in order from each sender and unchanged, and the hub has \
 nothing left; 1 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this hub; without it, start one on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]
-    pub(crate) to: Option<Address>,
+    /// Use this hub: an address, or the URL of a WebSocket (ws:// or wss://); without it, start one on a free port of 127.0.0.1
+    #[arg(long, value_name = "HOST[:PORT]|URL", env = "ECHOSPHERE_HUB_TO")]
+    pub(crate) to: Option<ServerAddress>,
 
     /// Run this many users
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_USERS", default_value = "100", value_parser = count::<u32>(1..=1_000_000))]
@@ -150,11 +150,12 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     };
     let to = elsewhere.or_else(|| Some(hub.as_ref()?.addr)).context("no hub")?;
     let tls = hub.as_ref().map_or_else(|| args.tls.clone(), OwnServer::client_tls);
-    let tls = tls.load(at.as_ref().map_or("localhost", |at| &at.host))?;
+    let tls = tls.load(&at.clone().unwrap_or_else(|| to.into()))?;
 
     let client = Client::new(args.client(), rng.fork());
     let users = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
     let plan = args.plan(seed);
+    let url = at.and_then(|at| at.url);
     let remote = Remote::server(&to.into(), "a hub", "hub serve --listen", "--timeout");
     let negotiation = remote.negotiation();
     let (commands, mut asked) = mpsc::unbounded_channel();
@@ -166,7 +167,7 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         Vec::new()
     };
-    let connector = AnyConnector::new(TcpConnector::from_addresses(to, from), tls, negotiation);
+    let connector = AnyConnector::new(TcpConnector::from_addresses(to, from), tls, url, negotiation);
     connector.try_negotiation().await?;
     let (driver, handle) = Driver::new(users);
     let driver = driver.connect(connector).with_notices(notify);

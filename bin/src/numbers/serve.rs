@@ -19,6 +19,7 @@ use crate::server::{self, IoThreads, LinkBounds, ServeArgs, State};
 use crate::signals::Signals;
 use crate::tls::{self, TlsServeArgs};
 use crate::values::{count, duration, time_out};
+use crate::ws::{self, WsServeArgs};
 use crate::{limits, seed};
 
 /// The drain time is divided by this for HTTP/2 connections to close in after their calls have ended.
@@ -67,6 +68,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+
+    #[command(flatten)]
+    pub(crate) ws: WsServeArgs,
 
     #[command(flatten)]
     pub(crate) tls: TlsServeArgs,
@@ -215,7 +219,9 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             }
             None => None,
         };
-        let (mut driver, handle) = Driver::new(endpoint(&args)?);
+        let ws = args.ws.bind(tls.as_ref(), args.serve.json).await?;
+        let (driver, handle) = Driver::new(endpoint(&args)?);
+        let mut driver = ws::listen(driver, ws, ws::limit(&NumbersCodec::accepted()), tls.as_ref());
         if let Some(connections) = connections {
             driver = tls::listen(driver, connections, tls.as_ref());
         }

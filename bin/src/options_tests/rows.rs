@@ -68,6 +68,26 @@ macro_rules! tcp_serve_rows {
     };
 }
 
+macro_rules! ws_serve_rows {
+    ($command:pat, $ws:expr) => {
+        rows![
+            $command,
+            (
+                "ws",
+                "127.0.0.2:34",
+                "Some(\"127.0.0.2:34\")",
+                $ws.ws.clone().map(|at| at.or_port(1).to_string())
+            ),
+            (
+                "ws_origin",
+                "https://a.example",
+                "[\"https://a.example\"]",
+                $ws.ws_origin
+            ),
+        ]
+    };
+}
+
 macro_rules! tls_serve_rows {
     ($command:pat, $tls:expr) => {
         rows![

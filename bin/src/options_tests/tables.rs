@@ -9,6 +9,7 @@ fn echo() -> [Tested; 3] {
     let [links, server] = echo_bound_rows!(Echo(Serve(args)), args.bounds);
     let serve = [
         tcp_serve_rows!(Echo(Serve(args)), args.tcp),
+        ws_serve_rows!(Echo(Serve(args)), args.tcp.ws),
         tls_serve_rows!(Echo(Serve(args)), args.tcp.tls),
         rows![Echo(Serve(args)), ("seed", "61", "Some(61)", args.seed)],
         links,
@@ -98,6 +99,7 @@ fn hub() -> [Tested; 7] {
     use hub::Command::{Connect, Identity, List, Listen, Load, Relay, Serve};
     let serve = [
         tcp_serve_rows!(Hub(Serve(args)), args.tcp),
+        ws_serve_rows!(Hub(Serve(args)), args.tcp.ws),
         tls_serve_rows!(Hub(Serve(args)), args.tcp.tls),
         link_rows!(Hub(Serve(args)), args.links.config(100).unwrap()),
     ];
@@ -178,6 +180,7 @@ fn numbers() -> [Tested; 2] {
     use System::Numbers;
     use numbers::Command::{Get, Serve};
     let serve = [
+        ws_serve_rows!(Numbers(Serve(args)), args.ws),
         tls_serve_rows!(Numbers(Serve(args)), args.tls),
         rows![
             Numbers(Serve(args)),
@@ -277,6 +280,13 @@ fn chat() -> [Tested; 4] {
                 ..
             }),
             args.bounds
+        ),
+        ws_serve_rows!(
+            Chat(Args {
+                command: Some(Serve(args)),
+                ..
+            }),
+            args.ws
         ),
         tls_serve_rows!(
             Chat(Args {

@@ -27,6 +27,7 @@ use crate::signals::Signals;
 use crate::stderr::status;
 use crate::tls::{self, TlsArgs, TlsServeArgs};
 use crate::values::{duration, yes_or_no};
+use crate::ws::{self, WsServeArgs};
 
 /// Options of every server that drains.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,6 +74,9 @@ pub(crate) struct TcpServeArgs {
     pub(crate) serve: ServeArgs,
 
     #[command(flatten)]
+    pub(crate) ws: WsServeArgs,
+
+    #[command(flatten)]
     pub(crate) tls: TlsServeArgs,
 }
 
@@ -115,7 +119,9 @@ where
     let ServeArgs { drain, json } = args.serve;
     // A reader of the address may send a signal at once.
     let signals = Signals::catch()?.reloading(tls);
-    if let Some(count) = args.threads.separate() {
+    let limit = ws::limit(endpoint.codec());
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = if let Some(count) = args.threads.separate() {
         let listener = ThreadedListener::bind(addr, count).map_err(|error| match error.raw_os_error() {
             // An I/O thread failed, not the system.
             None => anyhow::Error::new(error).context("cannot start the I/O threads; use --io-threads 1"),
@@ -123,14 +129,13 @@ where
         })?;
         let note = format!(" with {count} threads (Ctrl-C drains)");
         announce(listener.local_addr(), "tcp", &note, tls, json)?;
-        let (driver, handle) = Driver::new(endpoint);
-        let driver = tls::listen(driver, listener, tls);
-        return Ok(until_drained(driver, handle, signals, drain, drain).await);
-    }
-    let (listener, addr) = bind(addr, "--listen")?;
-    let (driver, handle) = Driver::new(endpoint);
-    let driver = tls::listen(driver, listener, tls);
-    announce(addr, "tcp", " (Ctrl-C drains)", tls, json)?;
+        tls::listen(driver, listener, tls)
+    } else {
+        let (listener, addr) = bind(addr, "--listen")?;
+        announce(addr, "tcp", " (Ctrl-C drains)", tls, json)?;
+        tls::listen(driver, listener, tls)
+    };
+    let driver = ws::listen(driver, args.ws.bind(tls, json).await?, limit, tls);
     Ok(until_drained(driver, handle, signals, drain, drain).await)
 }
 

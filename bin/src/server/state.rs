@@ -35,20 +35,19 @@ pub(crate) fn announce(
     json: bool,
 ) -> anyhow::Result<()> {
     let tls_fingerprint = tls.and_then(tls::Serving::fingerprint).map(|it| it.to_string());
-    match tls {
-        Some(_) => listening(address, &format!("{transport}+tls"), &format!(" with TLS{note}")),
-        None => listening(address, transport, note),
-    }
+    let name = match (tls, transport) {
+        (None, _) => transport.to_owned(),
+        (Some(_), "ws") => "wss".to_owned(),
+        (Some(_), _) => format!("{transport}+tls"),
+    };
+    let with_tls = if tls.is_some() { " with TLS" } else { "" };
+    listening(address, &name, &format!("{with_tls}{note}"));
     if let Some(fingerprint) = &tls_fingerprint {
         status!("clients trust this server with --tls-fingerprint {fingerprint}");
     }
     if json {
-        let transport = match tls {
-            Some(_) => format!("{transport}+tls"),
-            None => transport.to_owned(),
-        };
         output::json(&ServerEvent::Listening {
-            transport,
+            transport: name,
             address,
             tls_fingerprint,
         })?;

@@ -28,7 +28,7 @@ use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
 use crate::connector::{AnyConnector, NegotiationError};
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::server::OwnServer;
 use crate::settings::{Source, source};
 use crate::signals::Signals;
@@ -61,9 +61,9 @@ Examples:
 Exit codes: 0 every message got its ok, every connection was closed by the protocol, and the server has nothing left; 1 \
 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this server; without it, start one on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
-    pub(crate) to: Option<Address>,
+    /// Use this server: an address, or the URL of a WebSocket (ws:// or wss://); without it, start one on a free port of 127.0.0.1
+    #[arg(long, value_name = "HOST[:PORT]|URL", env = "ECHOSPHERE_TO")]
+    pub(crate) to: Option<ServerAddress>,
 
     /// Make every message at least this long; a message that would not be unique is made longer
     #[arg(
@@ -217,7 +217,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
     let tls = server.as_ref().map_or(tls, OwnServer::client_tls);
-    let tls = tls.load(at.as_ref().map_or("localhost", |at| &at.host))?;
+    let tls = tls.load(&at.clone().unwrap_or_else(|| to.into()))?;
 
     let tally = Arc::new(Mutex::new(Tally::new()?));
     let finished = Arc::new(Notify::new());
@@ -235,7 +235,7 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         ConnectionConfig::default(),
     );
     let tcp = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
-    let connector = AnyConnector::new(tcp, tls, NegotiationError::default());
+    let connector = AnyConnector::new(tcp, tls, at.and_then(|at| at.url), NegotiationError::default());
     connector.try_negotiation().await?;
     let (driver, handle) = Driver::new(endpoint);
     let driver = driver.connect(connector).with_notices(notify);

@@ -13,6 +13,7 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_driver::Handle;
 use echosphere_transport_tcp::TcpConnector;
 use echosphere_transport_tls::ClientTls;
+use echosphere_transport_ws::WsUrl;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
@@ -69,7 +70,12 @@ impl Counter {
 
 impl Clients {
     /// Starts to open connections, with a new random `run` in `config`.
-    pub(super) async fn start(to: SocketAddr, tls: Option<ClientTls>, config: Config) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        to: SocketAddr,
+        tls: Option<ClientTls>,
+        url: Option<WsUrl>,
+        config: Config,
+    ) -> anyhow::Result<Self> {
         let run = seed::draw()?;
         let from = if sources::is_loopback(to) {
             sources::loopback(config.connections.into(), limits::ports(), run)
@@ -79,7 +85,7 @@ impl Clients {
         let stay = LongLivedClients::new(Config { run, ..config })?;
         let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
         let tcp = TcpConnector::from_addresses(to, from);
-        let connector = AnyConnector::new(tcp, tls, NegotiationError::default());
+        let connector = AnyConnector::new(tcp, tls, url, NegotiationError::default());
         connector.try_negotiation().await?;
         let clients = Running::dial(endpoint, connector);
         clients.command(machine::Command::Open).await?;
@@ -324,7 +330,7 @@ mod tests {
             messages: Some(1),
             run: 0,
         };
-        let mut clients = Clients::start(server.addr(), None, config).await.unwrap();
+        let mut clients = Clients::start(server.addr(), None, None, config).await.unwrap();
         assert_eq!(clients.opened().await.unwrap(), 1);
         let counter = clients.counter();
         clients.begin().await.unwrap();

@@ -6,7 +6,6 @@ mod machine;
 mod report;
 mod server;
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use self::report::Report;
 use self::server::AnyServer;
 use super::serve::Bounds;
 use crate::echo::PORT;
-use crate::net::Address;
+use crate::net::{ServerAddress, Target};
 use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
@@ -66,7 +65,7 @@ pub(crate) struct LongLivedArgs {
 
 /// The options that both kinds of load have.
 pub(super) struct Common {
-    pub(super) to: Option<Address>,
+    pub(super) to: Option<ServerAddress>,
     pub(super) tls: TlsArgs,
     pub(super) bytes: usize,
     pub(super) json: bool,
@@ -153,17 +152,17 @@ impl LongLivedArgs {
         let connections = fit.check(self.connections)?;
         let config = self.config(connections, common.bytes);
         if self.shard
-            && let Some(to) = elsewhere
+            && let (Some(to), Some(at)) = (elsewhere, &at)
         {
-            let tls = tls.load(&to.ip().to_string())?;
-            clients::run_as_shard(Clients::start(to, tls, config).await?).await?;
+            let tls = tls.load(at)?;
+            clients::run_as_shard(Clients::start(to, tls, at.url.clone(), config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.hold {
             status!("{}", fit.arithmetic());
         }
         let server = match elsewhere {
-            Some(addr) => AnyServer::Elsewhere(addr, tls),
+            Some(addr) => AnyServer::Elsewhere(addr, at.and_then(|at| at.url), tls),
             None => {
                 let io_threads = self.shards.map(|_| fit.io_threads(connections));
                 AnyServer::start(common.bounds, io_threads, is_tls).await?
@@ -299,15 +298,16 @@ enum ClientGroup {
 
 impl ClientGroup {
     async fn start_all(server: &AnyServer, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
-        let (to, tls) = (server.addr(), server.client_tls());
+        let (to, target, tls) = (server.addr(), server.target(), server.client_tls());
         let Some(shards) = shards else {
-            let tls = tls.load(&to.ip().to_string())?;
-            return Ok(vec![Self::Here(Box::new(Clients::start(to, tls, *config).await?))]);
+            let tls = tls.load(&target)?;
+            let clients = Clients::start(to, tls, target.url, *config).await?;
+            return Ok(vec![Self::Here(Box::new(clients))]);
         };
         let share = |at: u32| config.connections / shards + u32::from(at < config.connections % shards);
         let start = |at| {
             Ok(Self::Elsewhere(Box::new(Process::start(&args(
-                to,
+                &target,
                 &tls,
                 config,
                 share(at),
@@ -368,7 +368,7 @@ impl ClientGroup {
 }
 
 /// The arguments of a process with `connections` connections.
-fn args(to: SocketAddr, tls: &TlsArgs, config: &Config, connections: u32) -> Vec<String> {
+fn args(to: &Target, tls: &TlsArgs, config: &Config, connections: u32) -> Vec<String> {
     let mut args = vec!["--shard".to_owned()];
     let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
     set("--to", to.to_string());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args as _;
 use echosphere_core::echo::{EchoCodec, Server};
+use echosphere_transport_ws::WsUrl;
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -16,6 +17,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::echo::serve::{self, Bounds};
+use crate::net::{ServerAddress, Target};
 use crate::seed;
 use crate::server::{OwnServer, ServerEvent, State};
 use crate::tls::TlsArgs;
@@ -28,7 +30,7 @@ type Here = OwnServer<Server<ChaCha8Rng>, EchoCodec>;
 pub(super) enum AnyServer {
     Here(Box<Here>),
     Process(Box<Process>),
-    Elsewhere(SocketAddr, TlsArgs),
+    Elsewhere(SocketAddr, Option<WsUrl>, TlsArgs),
 }
 
 /// A server in a process of its own. It prints its address and its final state as JSON.
@@ -55,7 +57,15 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.addr,
             Self::Process(process) => process.addr,
-            Self::Elsewhere(addr, _) => *addr,
+            Self::Elsewhere(addr, ..) => *addr,
+        }
+    }
+
+    /// The server as its clients connect to it.
+    pub(super) fn target(&self) -> Target {
+        match self {
+            Self::Elsewhere(_, Some(url), _) => ServerAddress::Url(url.clone()).or_port(0),
+            _ => self.addr().into(),
         }
     }
 
@@ -64,7 +74,7 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.client_tls(),
             Self::Process(process) => process.tls.clone(),
-            Self::Elsewhere(_, tls) => tls.clone(),
+            Self::Elsewhere(_, _, tls) => tls.clone(),
         }
     }
 
@@ -98,6 +108,9 @@ impl Process {
             .kill_on_drop(true);
         for variable in ["CERT", "KEY", "CLIENT_CA", "SELF_SIGNED"] {
             command.env_remove(format!("ECHOSPHERE_TLS_{variable}"));
+        }
+        for variable in ["ECHOSPHERE_WS", "ECHOSPHERE_WS_ORIGIN"] {
+            command.env_remove(variable);
         }
         if tls {
             command.arg("--tls-self-signed");
