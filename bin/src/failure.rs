@@ -6,6 +6,7 @@ use echosphere_core::DialError;
 use echosphere_core::failure::Failure;
 use echosphere_core::wire::{ErrorCode, Protocol};
 
+use crate::connector::NegotiationError;
 use crate::escape;
 use crate::net::Target;
 
@@ -21,17 +22,23 @@ pub(crate) struct Remote {
     /// The option that bounds the wait for an answer.
     timeout_flag: &'static str,
     over_grpc: bool,
+    negotiation: NegotiationError,
 }
 
 impl Remote {
     /// A server at `to`. `serve` is the command that starts one, without the program's name and the address.
     pub(crate) fn server(to: &Target, expected: &'static str, serve: &str, timeout_flag: &'static str) -> Self {
+        let start = match to.url {
+            Some(_) => format!("echosphere {} {}", serve.replace("--listen", "--ws"), to.address()),
+            None => format!("echosphere {serve} {to}"),
+        };
         Self {
             name: to.to_string(),
             expected,
-            start: format!("echosphere {serve} {to}"),
+            start,
             timeout_flag,
             over_grpc: false,
+            negotiation: NegotiationError::default(),
         }
     }
 
@@ -43,6 +50,7 @@ impl Remote {
             start: String::new(),
             timeout_flag: "--idle-timeout",
             over_grpc: false,
+            negotiation: NegotiationError::default(),
         }
     }
 
@@ -50,6 +58,11 @@ impl Remote {
     pub(crate) fn over_grpc(self) -> Self {
         let over_grpc = true;
         Self { over_grpc, ..self }
+    }
+
+    /// Where a connector reports why a connection cannot be negotiated.
+    pub(crate) fn negotiation(&self) -> NegotiationError {
+        self.negotiation.clone()
     }
 
     /// What failed, why, and what to do.
@@ -67,6 +80,10 @@ impl Remote {
             }
             Failure::Dial(DialError::Unreachable) if self.over_grpc => format!("cannot connect to {name} over gRPC"),
             Failure::Dial(DialError::Unreachable) => format!("cannot connect to {name}"),
+            Failure::Dial(DialError::NegotiationFailed) => {
+                let why = self.negotiation.get().unwrap_or_else(|| failure.to_string());
+                format!("cannot connect to {name}: {}", escape::error_text(why.as_bytes()))
+            }
             Failure::Closed(reason) => format!("the connection to {name} was lost: {reason}"),
             Failure::Rejected(code, text) => format!("{name} reports {}", protocol_error(*code, text)),
             Failure::TimedOut => format!("{name} did not answer in time ({})", self.timeout_flag),
@@ -98,7 +115,9 @@ fn other_protocol(to: impl Display, protocol: Option<Protocol>, expected: &str) 
         Protocol::Hub => format!("hub connect --to {to}"),
         Protocol::Chat => format!("chat connect --to {to}"),
         Protocol::Numbers => format!("numbers get --transport tcp --to {to} 5"),
-        Protocol::Http2 | Protocol::Http1 | Protocol::Ssh => return format!("{to} is {protocol}, not {expected}"),
+        Protocol::Http2 | Protocol::Http1 | Protocol::Ssh | Protocol::Tls | Protocol::WebSocket => {
+            return format!("{to} is {protocol}, not {expected}");
+        }
     };
     format!("{to} is {protocol}, not {expected} (use `echosphere {command}`)")
 }
@@ -135,6 +154,7 @@ mod tests {
             Failure::Dial(DialError::Refused),
             Failure::Dial(DialError::Unavailable),
             Failure::Dial(DialError::Unreachable),
+            Failure::Dial(DialError::NegotiationFailed),
             Failure::Rejected(ErrorCode::Busy, (&b"no room\x1b[2J"[..]).into()),
             Failure::TimedOut,
             Failure::ProtocolViolation,

@@ -1,6 +1,7 @@
 //! The command line of Echosphere: an acknowledged message relay.
 
 mod chat;
+mod connector;
 mod echo;
 mod escape;
 mod failure;
@@ -22,8 +23,10 @@ mod sources;
 mod stderr;
 mod stdin;
 mod terminal;
+mod tls;
 mod values;
 mod verdict;
+mod ws;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use anyhow::anyhow;
+use echosphere_transport_ws::{BadUrl, WsUrl};
 use tokio::net::lookup_host;
 
 /// A host and a port, either of which can be absent: `HOST:PORT`, `HOST`, `:PORT`, `PORT`, `[IPV6]:PORT`, `IPV6`.
@@ -29,6 +30,7 @@ impl Address {
         Target {
             host: self.host,
             port: self.port.unwrap_or(port),
+            url: None,
         }
     }
 }
@@ -87,17 +89,73 @@ impl FromStr for Address {
     }
 }
 
-/// An address to listen on or connect to: a name or an IP address, and a port.
+/// A server to connect to: an address, or the URL of a WebSocket, `ws://HOST[:PORT][/PATH]` or `wss://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ServerAddress {
+    Address(Address),
+    Url(WsUrl),
+}
+
+impl ServerAddress {
+    /// The server, at `port` if an address has none. A URL without a port has the one of its scheme.
+    pub(crate) fn or_port(self, port: u16) -> Target {
+        match self {
+            Self::Address(address) => address.or_port(port),
+            Self::Url(url) => Target {
+                host: url.host().to_owned(),
+                port: url.port(),
+                url: Some(url),
+            },
+        }
+    }
+}
+
+impl FromStr for ServerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_url = |scheme: &str| {
+            text.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
+        if is_url("ws://") || is_url("wss://") {
+            return text.parse().map(Self::Url).map_err(|error: BadUrl| error.to_string());
+        }
+        if text.contains("://") {
+            return Err(
+                "a URL begins with ws:// or wss://; expected that or HOST:PORT, such as 127.0.0.1:8000".to_owned(),
+            );
+        }
+        text.parse().map(Self::Address)
+    }
+}
+
+/// An address to listen on or connect to: a name or an IP address, and a port; for a WebSocket, its URL, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) url: Option<WsUrl>,
 }
 
 impl Target {
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        }
+    }
+
+    /// Whether the URL asks for TLS; `None` without a URL.
+    pub(crate) fn is_tls(&self) -> Option<bool> {
+        self.url.as_ref().map(WsUrl::is_tls)
+    }
+
     /// The first address of the host. Must be called within a runtime.
     pub(crate) async fn resolve(&self) -> anyhow::Result<SocketAddr> {
-        let Self { host, port } = self;
+        let Self { host, port, .. } = self;
         let mut found = lookup_host((&**host, *port))
             .await
             .map_err(|error| anyhow!("cannot resolve {host}: {error}; check the name"))?;
@@ -107,10 +165,9 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        match host.contains(':') {
-            true => write!(f, "[{host}]:{port}"),
-            false => write!(f, "{host}:{port}"),
+        match &self.url {
+            Some(url) => url.fmt(f),
+            None => self.address().fmt(f),
         }
     }
 }
@@ -123,6 +180,7 @@ impl From<SocketAddr> for Target {
                 IpAddr::V6(ip) => ip.to_string(),
             },
             port: addr.port(),
+            url: None,
         }
     }
 }
@@ -165,6 +223,37 @@ mod tests {
             "a b:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_an_address_or_the_url_of_a_websocket() {
+        for (text, shown, address) in [
+            ("9000", "127.0.0.1:9000", "127.0.0.1:9000"),
+            ("ws://h:9000", "ws://h:9000/", "h:9000"),
+            ("ws://h", "ws://h/", "h:80"),
+            ("WSS://h/path?a=b", "wss://h/path?a=b", "h:443"),
+            ("wss://[::1]:9000/", "wss://[::1]:9000/", "[::1]:9000"),
+        ] {
+            let read: ServerAddress = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            let target = read.or_port(1);
+            assert_eq!(
+                (target.to_string(), target.address()),
+                (shown.to_owned(), address.to_owned()),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "http://h:1",
+            "ws://",
+            "ws://:1",
+            "ws://h:x",
+            "ws://h:65536",
+            "ws://user@h",
+            "ws://a b",
+        ] {
+            assert!(text.parse::<ServerAddress>().is_err(), "{text}");
         }
     }
 }

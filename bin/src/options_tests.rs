@@ -2,6 +2,8 @@
 //!
 //! The tables are complete: a test compares them with clap's own list.
 
+#[macro_use]
+mod rows;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use anyhow::Context;
 use echosphere_core::Machine;
 use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::Codec;
-use echosphere_driver::{Connector, Driver, Handle, Listener};
+use echosphere_driver::{Connector, Driver, Handle};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
@@ -38,11 +38,11 @@ where
         }
     }
 
-    /// Starts a server. Must be called within a runtime.
-    pub(crate) fn serve(endpoint: Endpoint<M, C>, listener: impl Listener + 'static) -> Self {
+    /// Starts a server; `listen` adds its listeners. Must be called within a runtime.
+    pub(crate) fn serve(endpoint: Endpoint<M, C>, listen: impl FnOnce(Driver<M, C>) -> Driver<M, C>) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
         let (driver, handle) = Driver::new(endpoint);
-        let driver = driver.listen(listener);
+        let driver = listen(driver);
         let driver = tokio::spawn(driver.with_notices(send_to(sender)).run());
         Self {
             handle,

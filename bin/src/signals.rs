@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone): the first asks the program to finish, the second ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP (the terminal is gone): the first asks the program to finish, the second ends it at once. In a
+//! server that has files of TLS, SIGHUP reads them again.
 
 use std::fs;
 use std::future;
@@ -8,7 +9,7 @@ use std::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::stderr::status;
-use crate::terminal;
+use crate::{terminal, tls};
 
 /// The exit code after an interruption.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -22,6 +23,8 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Caught,
+    /// What SIGHUP reloads.
+    reloads: Option<tls::Serving>,
 }
 
 /// A caught signal, unless the parent process ignores it, as nohup(1) does with SIGHUP.
@@ -60,16 +63,28 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: Caught::new(SignalKind::hangup())?,
+            reloads: None,
         })
+    }
+
+    /// Reads the files of `tls` again at SIGHUP, if it has any.
+    pub(crate) fn reloading(mut self, tls: Option<&tls::Serving>) -> Self {
+        self.reloads = tls.filter(|tls| tls.is_reloadable()).cloned();
+        self
     }
 
     /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = self.hang_up.next() => {}
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                () = self.hang_up.next() => match &self.reloads {
+                    Some(tls) => tls.reload(),
+                    None => return,
+                },
+            }
         }
     }
 

@@ -277,6 +277,11 @@ impl<C: Codec> Connection<C> {
         }
     }
 
+    /// Whether the first bytes of an accepted connection begin a TLS handshake (RFC 8446, section 5.1). No request does.
+    pub(crate) fn begins_tls(&self, input: &[u8]) -> bool {
+        self.is_handshaking() && self.partial.is_none() && input.starts_with(b"\x16\x03")
+    }
+
     /// Notes that a message was decoded.
     pub(crate) const fn note_decoded(&mut self) {
         self.undecoded = false;

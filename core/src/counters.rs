@@ -37,6 +37,8 @@ counters! {
         closed_by_us,
         /// Connections that the transport could not negotiate.
         failed_negotiations,
+        /// Connections whose peer asked the transport for something else, such as a web page, and was answered.
+        answered,
         /// Connections without a complete frame in time.
         handshake_timeouts,
         /// Connections closed by the idle time-out.

@@ -77,6 +77,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
             let protocol = undecoded.then(|| connection.peer_protocol(input)).flatten();
             let next = match protocol {
                 Some(protocol) if !protocol.is_ours() => Err(ErrorCode::UnknownRequest.into()),
+                _ if connection.begins_tls(input) => Err(ErrorCode::TlsUnsupported.into()),
                 _ => connection.next(input),
             };
             match next {

@@ -97,6 +97,8 @@ pub enum DialError {
     Unreachable,
     /// The server speaks another protocol; which one, if its first bytes show it.
     OtherProtocol(Option<Protocol>),
+    /// The transport could not negotiate the connection: a TLS handshake or an HTTP upgrade failed.
+    NegotiationFailed,
 }
 
 impl fmt::Display for DialError {
@@ -107,6 +109,7 @@ impl fmt::Display for DialError {
             Self::Unreachable => f.write_str("the server cannot be reached"),
             Self::OtherProtocol(None) => f.write_str("the peer speaks another protocol"),
             Self::OtherProtocol(Some(protocol)) => write!(f, "the peer speaks another protocol: it is {protocol}"),
+            Self::NegotiationFailed => f.write_str("the connection could not be negotiated"),
         }
     }
 }
@@ -141,6 +144,8 @@ pub enum CloseReason {
     ShuttingDown,
     /// The transport could not negotiate the connection: a TLS handshake or an HTTP upgrade failed.
     NegotiationFailed,
+    /// The peer asked the transport for something else than a connection, such as a web page, and was answered.
+    Answered,
     /// The first bytes on a connection that this side made are not of its protocol; which protocol it is, if they show
     /// it.
     OtherProtocol(Option<Protocol>),
@@ -163,6 +168,7 @@ impl CloseReason {
             Self::Rejected(_) => "rejected",
             Self::ShuttingDown => "shutting-down",
             Self::NegotiationFailed => "negotiation-failed",
+            Self::Answered => "answered",
             Self::OtherProtocol(_) => "other-protocol",
         }
     }
@@ -183,6 +189,7 @@ impl CloseReason {
             | Self::TimedOut
             | Self::Rejected(_)
             | Self::NegotiationFailed
+            | Self::Answered
             | Self::OtherProtocol(_) => None,
         }
     }
@@ -204,6 +211,7 @@ impl fmt::Display for CloseReason {
             Self::Rejected(code) => return write!(f, "the peer answered with the error {code}"),
             Self::ShuttingDown => "this side is shutting down",
             Self::NegotiationFailed => "the transport could not negotiate it",
+            Self::Answered => "the transport answered the request of the peer",
             Self::OtherProtocol(protocol) => return DialError::OtherProtocol(*protocol).fmt(f),
         })
     }

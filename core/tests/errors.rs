@@ -81,7 +81,11 @@ const fn expected(code: ErrorCode) -> Row {
         ErrorCode::TooManyWaiting | ErrorCode::TooManySessions | ErrorCode::TakenOver => {
             row(Retries, [Retries, Retries], [Ends, Ends], Retries)
         }
-        ErrorCode::FrameTooLong | ErrorCode::LineTooLong => row(Ends, [Ends, Ends], [Ends, Ends], Ends),
+        ErrorCode::FrameTooLong
+        | ErrorCode::LineTooLong
+        | ErrorCode::TlsRequired
+        | ErrorCode::TlsUnsupported
+        | ErrorCode::WsRequired => row(Ends, [Ends, Ends], [Ends, Ends], Ends),
         ErrorCode::NotHeld => row(Ignores, [Ends, Answers], [Ends, Ends], Ends),
         // To a hub's client, an error about a request answers its request.
         ErrorCode::UnknownRequest

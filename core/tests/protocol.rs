@@ -243,6 +243,14 @@ fn each_client_detects_other_programs() {
             (&settings[..], Some(Protocol::Http2)),
             (b"HTTP/1.1 400 Bad Request\r\n", Some(Protocol::Http1)),
             (b"SSH-2.0-OpenSSH_9.6\r\n", Some(Protocol::Ssh)),
+            (
+                b"error tls-required this port speaks TLS; connect with --tls\n",
+                Some(Protocol::Tls),
+            ),
+            (
+                b"error ws-required this port speaks WebSocket; connect with ws://\n",
+                Some(Protocol::WebSocket),
+            ),
             (b"220 mail.example.org ESMTP\r\n", None),
             (b"\0\0\0\x03\x7f\x7f\x7f", None),
         ] {
@@ -304,6 +312,13 @@ fn first_bytes_show_the_protocol() {
         (b"error full the server is full", None),
         (b"error unknown-request", None),
         (b"error unknown-request expected", None),
+        (b"error tls-required this port", Some(Protocol::Tls)),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\nerror tls-required this port",
+            Some(Protocol::Tls),
+        ),
+        (b"\x15\x03\x03\0\x02\x02\x46", Some(Protocol::Tls)),
+        (b"\x15\x02", None),
         (b"\0\0\x1e\x04\x01\0\0\0\0", None),
         (b"\0\0\x1f\x04\0\0\0\0\0", None),
     ] {

@@ -118,7 +118,8 @@ fn after_dial_error(error: &DialError) -> Option<DialError> {
     Some(match error {
         DialError::Refused => DialError::Unavailable,
         DialError::Unavailable => DialError::Unreachable,
-        DialError::Unreachable => DialError::OtherProtocol(None),
+        DialError::Unreachable => DialError::NegotiationFailed,
+        DialError::NegotiationFailed => DialError::OtherProtocol(None),
         DialError::OtherProtocol(None) => DialError::OtherProtocol(Some(Protocol::Hub)),
         DialError::OtherProtocol(Some(_)) => return None,
     })
@@ -137,7 +138,8 @@ fn after_close_reason(reason: &CloseReason) -> Option<CloseReason> {
         CloseReason::TimedOut => CloseReason::Rejected(ErrorCode::Busy),
         CloseReason::Rejected(_) => CloseReason::ShuttingDown,
         CloseReason::ShuttingDown => CloseReason::NegotiationFailed,
-        CloseReason::NegotiationFailed => CloseReason::OtherProtocol(None),
+        CloseReason::NegotiationFailed => CloseReason::Answered,
+        CloseReason::Answered => CloseReason::OtherProtocol(None),
         CloseReason::OtherProtocol(None) => CloseReason::OtherProtocol(Some(Protocol::Hub)),
         CloseReason::OtherProtocol(Some(_)) => return None,
     })

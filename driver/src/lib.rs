@@ -32,4 +32,4 @@ pub use accepting::{AcceptErrors, LogLimit};
 pub use budgets::Budgets;
 pub use driver::Driver;
 pub use handle::{Gone, Handle};
-pub use net::{BoxStream, Connector, Incoming, Listener, Negotiated, OtherProtocol, Peer, Stream};
+pub use net::{Answered, BoxStream, Connector, Incoming, Listener, Negotiated, OtherProtocol, Peer, Stream};

@@ -211,6 +211,37 @@ impl From<OtherProtocol> for io::Error {
     }
 }
 
+/// A listener has answered a peer that asked for something else than a connection of the driver, such as a web page, and closed.
+/// A negotiation returns it as the inner error of an [`io::Error`], which [`From`] makes. It is not logged as a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered(String);
+
+impl Answered {
+    /// `what` says what the peer has asked for and got, for logs.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+
+    /// Whether a negotiation has ended with an answer.
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Answered {}
+
+impl From<Answered> for io::Error {
+    fn from(answered: Answered) -> Self {
+        Self::other(answered)
+    }
+}
+
 /// Makes connections to one target: an address, a name, a service.
 #[async_trait]
 pub trait Connector: Send + Sync {
@@ -223,7 +254,7 @@ pub trait Connector: Send + Sync {
     /// # Errors
     ///
     /// The kind is the reason that the machine gets: `ConnectionRefused`, nothing listens there; `ResourceBusy`, the server
-    /// takes no connections now. [`OtherProtocol`] is a server of another protocol. See
+    /// takes no connections now; `InvalidData`, the negotiation failed. [`OtherProtocol`] is a server of another protocol. See
     /// [`DialError`](echosphere_core::DialError).
     async fn dial(&self) -> io::Result<Negotiated<Self::Stream>>;
 

@@ -78,6 +78,7 @@ pub(crate) fn why(reason: CloseReason) -> String {
         CloseReason::TimedOut => "response time-out".to_owned(),
         CloseReason::Rejected(code) => format!("rejected: {code}"),
         CloseReason::NegotiationFailed => "negotiation failed".to_owned(),
+        CloseReason::Answered => "answered by the transport".to_owned(),
         CloseReason::ShuttingDown => "shutting down".to_owned(),
         CloseReason::OtherProtocol(protocol) => other(protocol),
     }

@@ -10,6 +10,7 @@ use echosphere_core::wire::Protocol;
 use echosphere_driver::settle::Settle;
 use echosphere_driver::{Connector, Negotiated, OtherProtocol, Stream};
 use http::header::{CONTENT_TYPE, TE};
+use http::uri::Scheme;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -30,6 +31,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct GrpcConnector<M, C> {
     connector: C,
     authority: String,
+    scheme: Scheme,
     http: Builder<TokioExecutor>,
     method: PhantomData<M>,
 }
@@ -45,14 +47,22 @@ impl<M: Method, C: Connector> GrpcConnector<M, C> {
         Self {
             connector,
             authority: authority.into(),
+            scheme: Scheme::HTTP,
             http,
             method: PhantomData,
         }
     }
 
+    /// Calls with the scheme `https`, for a connector that negotiates TLS.
+    #[must_use]
+    pub fn with_https(mut self) -> Self {
+        self.scheme = Scheme::HTTPS;
+        self
+    }
+
     fn request(&self, body: Body) -> Result<Request<Body>, http::Error> {
         let to = Uri::builder()
-            .scheme("http")
+            .scheme(self.scheme.clone())
             .authority(&*self.authority)
             .path_and_query(M::path())
             .build()?;

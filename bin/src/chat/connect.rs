@@ -7,9 +7,10 @@ use super::PORT;
 use super::bounds::Bounds;
 use super::conversation::{Conversation, OutputArgs};
 use super::driver::ChatDriver;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::retry::RetryArgs;
 use crate::signals::Signals;
+use crate::tls::TlsArgs;
 use crate::values::{time_out, yes_or_no};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -25,18 +26,18 @@ delivered once the other side has written it.
 Exit codes: 0 every message was delivered and written; 1 a message was not delivered or not written, or the connection \
 was lost; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Connect to this server; the default port is 8001
-    #[arg(value_name = "HOST[:PORT]")]
-    pub(crate) address: Option<Address>,
+    /// Connect to this server: an address, whose default port is 8001, or the URL of a WebSocket (ws:// or wss://)
+    #[arg(value_name = "HOST[:PORT]|URL")]
+    pub(crate) address: Option<ServerAddress>,
 
     /// Connect to this server, unless the argument names one
     #[arg(
         long,
-        value_name = "HOST[:PORT]",
+        value_name = "HOST[:PORT]|URL",
         env = "ECHOSPHERE_CHAT_TO",
         default_value = "127.0.0.1:8001"
     )]
-    pub(crate) to: Address,
+    pub(crate) to: ServerAddress,
 
     /// Connect again after the connection was lost, and deliver what was not delivered
     #[arg(long, env = "ECHOSPHERE_RECONNECT", value_parser = yes_or_no)]
@@ -53,12 +54,15 @@ pub(crate) struct Args {
     pub(crate) output: OutputArgs,
 
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
 
 impl Args {
     /// The server to connect to.
-    pub(crate) fn to(&self) -> &Address {
+    pub(crate) fn to(&self) -> &ServerAddress {
         self.address.as_ref().unwrap_or(&self.to)
     }
 
@@ -79,8 +83,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let signals = Signals::catch()?;
         let to = args.to().clone().or_port(PORT);
         to.resolve().await?;
+        let tls = args.tls.load(&to)?;
         let config = args.client();
-        let driver = ChatDriver::client(&to, config.clone(), args.bounds.links()?).await?;
+        let driver = ChatDriver::client(&to, tls, config.clone(), args.bounds.links()?).await?;
         Conversation::of_client(driver, &args.output, &config)?
             .run(signals)
             .await

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use echosphere_core::chat::{ChatCodec, Client, ClientConfig, Command, Notice, Server, ServerCommand, ServerConfig};
 use echosphere_core::connection::ConnectionConfig;
 use echosphere_core::endpoint::Endpoint;
-use echosphere_driver::Gone;
-use echosphere_transport_tcp::{TcpConnector, TcpListener};
+use echosphere_driver::{Driver, Gone};
+use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tls::ClientTls;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 
+use crate::connector::AnyConnector;
 use crate::failure::Remote;
 use crate::net::Target;
 use crate::running::Running;
@@ -35,23 +37,38 @@ pub(super) struct ChatDriver {
 
 impl ChatDriver {
     /// Starts to connect to `to`. Must be called within a runtime.
-    pub(super) async fn client(to: &Target, config: ClientConfig, links: ConnectionConfig) -> anyhow::Result<Self> {
+    pub(super) async fn client(
+        to: &Target,
+        tls: Option<ClientTls>,
+        config: ClientConfig,
+        links: ConnectionConfig,
+    ) -> anyhow::Result<Self> {
         let client = Client::new(config, seed::generator(None)?);
         let endpoint = Endpoint::new(client, ChatCodec::dialled(), links);
-        let client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
+        let remote = Remote::server(to, "a chat server", "chat serve --listen", "--timeout");
+        let connector = AnyConnector::new(
+            TcpConnector::to_host(&*to.host, to.port),
+            tls,
+            to.url.clone(),
+            remote.negotiation(),
+        );
         let driver = Self {
-            machine: Machine::Client(client),
-            remote: Remote::server(to, "a chat server", "chat serve --listen", "--timeout"),
+            machine: Machine::Client(Running::dial(endpoint, connector)),
+            remote,
         };
         driver.connect().await?;
         Ok(driver)
     }
 
-    /// Starts to listen. Must be called within a runtime.
-    pub(super) fn server(listener: TcpListener, config: ServerConfig, links: ConnectionConfig) -> Self {
+    /// Starts a server; `listen` adds its listeners. Must be called within a runtime.
+    pub(super) fn server(
+        config: ServerConfig,
+        links: ConnectionConfig,
+        listen: impl FnOnce(Driver<Server, ChatCodec>) -> Driver<Server, ChatCodec>,
+    ) -> Self {
         let endpoint = ServerEndpoint::new(Server::new(config), ChatCodec::accepted(), links);
         Self {
-            machine: Machine::Server(Running::serve(endpoint, listener)),
+            machine: Machine::Server(Running::serve(endpoint, listen)),
             remote: Remote::client("a chat client"),
         }
     }

@@ -17,11 +17,12 @@ use super::PORT;
 use super::bounds::Bounds;
 use super::driver::{ChatDriver, ServerEndpoint};
 use crate::latency::{Latencies, bars};
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::output;
 use crate::server::{OwnServer, State};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::complain;
+use crate::tls::TlsArgs;
 use crate::values::{count, counted, in_memory, size, time_out, yes_or_no};
 
 /// The first round trips, which are not counted.
@@ -38,13 +39,13 @@ A server that this command did not start displays the messages like those of any
 
 Exit codes: 0 all round trips are measured; 1 the server cannot be reached, was lost or took longer than --timeout; 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Send to this server, whose default port is 8001; without it, start one on a free port of 127.0.0.1
-    #[arg(value_name = "HOST[:PORT]")]
-    pub(crate) address: Option<Address>,
+    /// Send to this server: an address, whose default port is 8001, or the URL of a WebSocket (ws:// or wss://); without it, start one on a free port of 127.0.0.1
+    #[arg(value_name = "HOST[:PORT]|URL")]
+    pub(crate) address: Option<ServerAddress>,
 
     /// Send to this server, unless the argument names one
-    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_CHAT_TO")]
-    pub(crate) to: Option<Address>,
+    #[arg(long, value_name = "HOST[:PORT]|URL", env = "ECHOSPHERE_CHAT_TO")]
+    pub(crate) to: Option<ServerAddress>,
 
     /// Send this many messages, one after another
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_COUNT", default_value = "1000", value_parser = count::<u64>(1..=u64::MAX))]
@@ -67,12 +68,15 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
 
 impl Args {
     /// The server to connect to; `None` for a server of this process.
-    pub(crate) fn to(&self) -> Option<&Address> {
+    pub(crate) fn to(&self) -> Option<&ServerAddress> {
         self.address.as_ref().or(self.to.as_ref())
     }
 
@@ -135,7 +139,7 @@ type OwnChatServer = OwnServer<Server, ChatCodec>;
 async fn start(args: &Args) -> anyhow::Result<(Option<OwnChatServer>, ChatDriver)> {
     let own = match args.to() {
         Some(_) => None,
-        None => Some(OwnServer::start(silent_server(args)?)?),
+        None => Some(OwnServer::start(silent_server(args)?, args.tls.is_on())?),
     };
     let to = match (args.to(), &own) {
         (Some(to), _) => to.clone().or_port(PORT),
@@ -143,7 +147,11 @@ async fn start(args: &Args) -> anyhow::Result<(Option<OwnChatServer>, ChatDriver
         (None, None) => bail!("no server"),
     };
     to.resolve().await?;
-    let driver = ChatDriver::client(&to, args.client(), args.bounds.links()?).await?;
+    let tls = match &own {
+        Some(own) => own.client_tls().load(&to)?,
+        None => args.tls.load(&to)?,
+    };
+    let driver = ChatDriver::client(&to, tls, args.client(), args.bounds.links()?).await?;
     Ok((own, driver))
 }
 

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use echosphere_core::chat::ServerConfig;
+use echosphere_core::chat::{ChatCodec, ServerConfig};
 
 use super::PORT;
 use super::bounds::Bounds;
@@ -9,7 +9,9 @@ use super::conversation::{Conversation, OutputArgs};
 use super::driver::ChatDriver;
 use crate::server::{self, ListenArg};
 use crate::signals::Signals;
+use crate::tls::{self, TlsServeArgs};
 use crate::values::duration;
+use crate::ws::{self, WsServeArgs};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -44,6 +46,12 @@ pub(crate) struct Args {
     pub(crate) output: OutputArgs,
 
     #[command(flatten)]
+    pub(crate) ws: WsServeArgs,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsServeArgs,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
 
@@ -60,11 +68,16 @@ impl Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {
-        let signals = Signals::catch()?;
-        let addr = args.listen.or_port(PORT).resolve().await?;
-        let (listener, addr) = server::bind(addr, "--listen")?;
-        let driver = ChatDriver::server(listener, args.server(), args.bounds.links()?);
-        server::announce(addr, "tcp", " (Ctrl-C ends)", args.output.json)?;
+        let at = args.listen.or_port(PORT);
+        let tls = args.tls.load(&at.host)?;
+        let signals = Signals::catch()?.reloading(tls.as_ref());
+        let (listener, addr) = server::bind(at.resolve().await?, "--listen")?;
+        server::announce(addr, "tcp", " (Ctrl-C ends)", tls.as_ref(), args.output.json)?;
+        let ws = args.ws.bind(tls.as_ref(), args.output.json).await?;
+        let driver = ChatDriver::server(args.server(), args.bounds.links()?, |driver| {
+            let limit = ws::limit(&ChatCodec::accepted());
+            ws::listen(tls::listen(driver, listener, tls.as_ref()), ws, limit, tls.as_ref())
+        });
         Conversation::of_server(driver, &args.output, args.once)?
             .run(signals)
             .await

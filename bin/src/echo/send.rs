@@ -12,13 +12,15 @@ use echosphere_transport_tcp::TcpConnector;
 use serde_json::json;
 
 use super::PORT;
+use crate::connector::AnyConnector;
 use crate::failure::Remote;
 use crate::latency::micros;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::retry::{FailedAttempts, RetryArgs};
 use crate::running::Running;
 use crate::signals::{INTERRUPTED, Signals};
 use crate::stderr::{complain, status};
+use crate::tls::TlsArgs;
 use crate::values::{DelayArg, counted, short, time_out, yes_or_no};
 use crate::{escape, output, seed, stdin};
 
@@ -45,14 +47,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", conflicts_with = "message")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Connect to this server
+    /// Connect to this server: an address, or the URL of a WebSocket (ws:// or wss://)
     #[arg(
         long,
-        value_name = "HOST[:PORT]",
+        value_name = "HOST[:PORT]|URL",
         env = "ECHOSPHERE_TO",
         default_value = "127.0.0.1:8000"
     )]
-    pub(crate) to: Address,
+    pub(crate) to: ServerAddress,
 
     /// Give up after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
@@ -72,6 +74,9 @@ pub(crate) struct Args {
     /// Print the result as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 impl Args {
@@ -95,13 +100,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn send(args: Args, x: Bytes) -> anyhow::Result<ExitCode> {
     let to = args.to.clone().or_port(PORT);
     to.resolve().await?;
+    let tls = args.tls.load(&to)?;
     let mut signals = Signals::catch()?;
     let client = Client::new(args.client(), seed::generator(None)?);
     let endpoint = Endpoint::new(client, EchoCodec::dialled(LONGEST as u32), ConnectionConfig::default());
-    let mut client = Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port));
+    let remote = Remote::server(&to, "an echo server", "echo serve --listen", "--response-timeout");
+    let connector = AnyConnector::new(
+        TcpConnector::to_host(&*to.host, to.port),
+        tls,
+        to.url.clone(),
+        remote.negotiation(),
+    );
+    let mut client = Running::dial(endpoint, connector);
     client.command(Command::Send { key: 0, x: x.clone() }).await?;
 
-    let remote = Remote::server(&to, "an echo server", "echo serve --listen", "--response-timeout");
     let mut failed = FailedAttempts::new(args.timeout);
     let outcome = loop {
         let notice = tokio::select! {

@@ -20,12 +20,14 @@ use tokio::time::{Instant, timeout};
 use self::tally::{HEADER, Plan, Tally};
 use super::PORT;
 use super::serve::{endpoint, state};
+use crate::connector::AnyConnector;
 use crate::failure::Remote;
 use crate::limits::OTHER_FILES;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::server::{LinkBounds, OwnServer};
 use crate::signals::Signals;
 use crate::stderr::status;
+use crate::tls::TlsArgs;
 use crate::values::{count, in_memory, size, thousands, time_out, yes_or_no};
 use crate::{limits, progress, seed, sources, verdict};
 
@@ -44,9 +46,9 @@ Each user sends --messages bodies, each to --fan-out users chosen at random.
 Exit codes: 0 every body arrived exactly once at each receiver, in order from each sender and unchanged, and the hub has \
 nothing left; 1 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this hub; without it, start one on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_HUB_TO")]
-    pub(crate) to: Option<Address>,
+    /// Use this hub: an address, or the URL of a WebSocket (ws:// or wss://); without it, start one on a free port of 127.0.0.1
+    #[arg(long, value_name = "HOST[:PORT]|URL", env = "ECHOSPHERE_HUB_TO")]
+    pub(crate) to: Option<ServerAddress>,
 
     /// Run this many users
     #[arg(long, value_name = "COUNT", env = "ECHOSPHERE_USERS", default_value = "100", value_parser = count::<u32>(1..=1_000_000))]
@@ -79,6 +81,9 @@ pub(crate) struct Args {
     /// Print the report as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     #[command(flatten)]
     pub(crate) links: LinkBounds,
@@ -129,8 +134,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn load(args: Args) -> anyhow::Result<ExitCode> {
-    let elsewhere = match &args.to {
-        Some(to) => Some(to.clone().or_port(PORT).resolve().await?),
+    let at = args.to.clone().map(|to| to.or_port(PORT));
+    let elsewhere = match &at {
+        Some(at) => Some(at.resolve().await?),
         None => None,
     };
     let seed = match args.seed {
@@ -140,14 +146,18 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let hub = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(endpoint(&args.links)?)?),
+        None => Some(OwnServer::start(endpoint(&args.links)?, args.tls.is_on())?),
     };
     let to = elsewhere.or_else(|| Some(hub.as_ref()?.addr)).context("no hub")?;
+    let tls = hub.as_ref().map_or_else(|| args.tls.clone(), OwnServer::client_tls);
+    let tls = tls.load(&at.clone().unwrap_or_else(|| to.into()))?;
 
     let client = Client::new(args.client(), rng.fork());
     let users = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
     let plan = args.plan(seed);
+    let url = at.and_then(|at| at.url);
     let remote = Remote::server(&to.into(), "a hub", "hub serve --listen", "--timeout");
+    let negotiation = remote.negotiation();
     let (commands, mut asked) = mpsc::unbounded_channel();
     let tally = Arc::new(Mutex::new(Tally::new(plan, remote, rng, commands)?));
     let noted = Arc::clone(&tally);
@@ -157,10 +167,10 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         Vec::new()
     };
+    let connector = AnyConnector::new(TcpConnector::from_addresses(to, from), tls, url, negotiation);
+    connector.try_negotiation().await?;
     let (driver, handle) = Driver::new(users);
-    let driver = driver
-        .connect(TcpConnector::from_addresses(to, from))
-        .with_notices(notify);
+    let driver = driver.connect(connector).with_notices(notify);
     let running = tokio::spawn(driver.run());
 
     let start = Instant::now();

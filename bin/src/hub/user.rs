@@ -11,25 +11,27 @@ use echosphere_transport_tcp::TcpConnector;
 use rand_chacha::ChaCha8Rng;
 
 use super::PORT;
+use crate::connector::AnyConnector;
 use crate::failure::{Remote, protocol_error};
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::retry::{FailedAttempts, RetryArgs};
 use crate::running::Running;
 use crate::seed;
 use crate::stderr::complain;
+use crate::tls::TlsArgs;
 use crate::values::time_out;
 
 /// The address of the hub, and the time to wait for it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct HubArgs {
-    /// Connect to this hub
+    /// Connect to this hub: an address, or the URL of a WebSocket (ws:// or wss://)
     #[arg(
         long,
-        value_name = "HOST[:PORT]",
+        value_name = "HOST[:PORT]|URL",
         env = "ECHOSPHERE_HUB_TO",
         default_value = "127.0.0.1:1234"
     )]
-    pub(crate) to: Address,
+    pub(crate) to: ServerAddress,
 
     /// Give up connecting, or waiting for an answer, after this time
     #[arg(long, value_name = "TIME", env = "ECHOSPHERE_TIMEOUT", default_value = "30s", value_parser = time_out)]
@@ -37,6 +39,9 @@ pub(crate) struct HubArgs {
 
     #[command(flatten)]
     pub(crate) retry: RetryArgs,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 impl HubArgs {
@@ -67,11 +72,19 @@ impl User {
     pub(super) async fn connect(hub: &HubArgs, reconnect: bool) -> anyhow::Result<Self> {
         let to = hub.to.clone().or_port(PORT);
         to.resolve().await?;
+        let tls = hub.tls.load(&to)?;
+        let remote = Remote::server(&to, "a hub", "hub serve --listen", "--timeout");
+        let connector = AnyConnector::new(
+            TcpConnector::to_host(&*to.host, to.port),
+            tls,
+            to.url.clone(),
+            remote.negotiation(),
+        );
         let client = Client::new(hub.client(reconnect), seed::generator(None)?);
         let endpoint = Endpoint::new(client, HubCodec::dialled(), ConnectionConfig::default());
         let user = Self {
-            remote: Remote::server(&to, "a hub", "hub serve --listen", "--timeout"),
-            client: Running::dial(endpoint, TcpConnector::to_host(&*to.host, to.port)),
+            remote,
+            client: Running::dial(endpoint, connector),
             asked: 0,
             failed: FailedAttempts::new(hub.timeout),
         };

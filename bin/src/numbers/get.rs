@@ -14,13 +14,15 @@ use echosphere_transport_grpc::numbers::{GetNumbers, NumbersGrpcCodec};
 use echosphere_transport_tcp::TcpConnector;
 use tokio::time::{Instant, sleep_until};
 
-use super::Transport;
 use super::printer::Printer;
-use crate::net::Address;
+use super::{ALPN, Transport};
+use crate::connector::AnyConnector;
+use crate::net::ServerAddress;
 use crate::retry::RetryArgs;
 use crate::running::Running;
 use crate::seed;
 use crate::signals::{INTERRUPTED, Signals};
+use crate::tls::TlsArgs;
 use crate::values::{count, time_out, yes_or_no};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -53,14 +55,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAST")]
     pub(crate) resume: Option<u64>,
 
-    /// Connect to this server; the default port is 1337 over gRPC and 1338 over TCP
+    /// Connect to this server: an address, whose default port is 1337 over gRPC and 1338 over TCP, or the URL of a WebSocket (ws:// or wss://)
     #[arg(
         long,
-        value_name = "HOST[:PORT]",
+        value_name = "HOST[:PORT]|URL",
         env = "ECHOSPHERE_NUMBERS_TO",
         default_value = "127.0.0.1"
     )]
-    pub(crate) to: Address,
+    pub(crate) to: ServerAddress,
 
     /// Use this transport
     #[arg(long, value_enum, env = "ECHOSPHERE_TRANSPORT", default_value = "grpc")]
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// Print each event as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 impl Args {
@@ -115,15 +120,31 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let to = args.to.clone().or_port(args.transport.port());
+        // A WebSocket carries the frames of TCP.
+        let transport = if to.url.is_some() {
+            Transport::Tcp
+        } else {
+            args.transport
+        };
         to.resolve().await?;
-        let connector = TcpConnector::to_host(&*to.host, to.port);
-        let printer = Printer::new(to.clone(), args.transport, stream, args.json, args.timeout);
-        match args.transport {
+        let tls = args.tls.load(&to)?;
+        let is_tls = tls.is_some();
+        let tcp = TcpConnector::to_host(&*to.host, to.port);
+        let printer = Printer::new(to.clone(), transport, stream, args.json, args.timeout);
+        match transport {
             Transport::Grpc => {
-                let connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
+                let tls = tls.map(|tls| tls.with_alpn(&[ALPN]));
+                let connector = AnyConnector::new(tcp, tls, None, printer.remote().negotiation());
+                let mut connector = GrpcConnector::<GetNumbers, _>::over(connector, to.to_string());
+                if is_tls {
+                    connector = connector.with_https();
+                }
                 get(&args, stream, connector, NumbersGrpcCodec::dialled(), printer).await
             }
-            Transport::Tcp => get(&args, stream, connector, NumbersCodec::dialled(), printer).await,
+            Transport::Tcp => {
+                let connector = AnyConnector::new(tcp, tls, to.url, printer.remote().negotiation());
+                get(&args, stream, connector, NumbersCodec::dialled(), printer).await
+            }
         }
     })
 }

@@ -11,12 +11,15 @@ const PORT: u16 = 1337;
 /// The default port over TCP.
 const TCP_PORT: u16 = 1338;
 
+/// What gRPC is called in the negotiation of TLS (ALPN).
+const ALPN: &[u8] = b"h2";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a server until Ctrl-C
     Serve(Box<serve::Args>),
     /// Get numbers, resume after lost connections, and check the result
-    Get(get::Args),
+    Get(Box<get::Args>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +40,6 @@ impl Transport {
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args),
-        Command::Get(args) => get::run(args),
+        Command::Get(args) => get::run(*args),
     }
 }

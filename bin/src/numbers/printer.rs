@@ -48,6 +48,11 @@ impl Printer {
         }
     }
 
+    /// The server, as error messages name it.
+    pub(super) const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
     /// Prints the UUID of a new session.
     pub(super) fn begin(&self) {
         if let StreamSpec::Session { uuid, after: None, .. } = self.stream {

@@ -13,11 +13,13 @@ use echosphere_transport_grpc::{GrpcConfig, GrpcListener, Serving};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 
-use super::{PORT, TCP_PORT};
+use super::{ALPN, PORT, TCP_PORT};
 use crate::net::Address;
 use crate::server::{self, IoThreads, LinkBounds, ServeArgs, State};
 use crate::signals::Signals;
+use crate::tls::{self, TlsServeArgs};
 use crate::values::{count, duration, time_out};
+use crate::ws::{self, WsServeArgs};
 use crate::{limits, seed};
 
 /// The drain time is divided by this for HTTP/2 connections to close in after their calls have ended.
@@ -66,6 +68,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+
+    #[command(flatten)]
+    pub(crate) ws: WsServeArgs,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsServeArgs,
 
     /// Draw the first numbers of streams from this seed instead of the system's randomness
     #[arg(long, value_name = "NUMBER", env = "ECHOSPHERE_SEED")]
@@ -192,25 +200,30 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // A reader of the address may send a signal at once.
-        let signals = Signals::catch()?;
-        let grpc = args.grpc_address();
+        let grpc = args.grpc_address().map(|addr| addr.or_port(PORT));
+        let tcp = args.tcp.clone().map(|addr| addr.or_port(TCP_PORT));
+        let host = grpc.as_ref().or(tcp.as_ref()).map_or("", |at| &*at.host);
+        let tls = args.tls.load(host)?;
+        let signals = Signals::catch()?.reloading(tls.as_ref());
         let (calls, serving) = match grpc {
-            Some(addr) => {
-                listen_grpc(addr.or_port(PORT).resolve().await?, &args).map(|(one, other)| (Some(one), Some(other)))?
+            Some(at) => {
+                listen_grpc(at.resolve().await?, &args, tls.as_ref()).map(|(one, other)| (Some(one), Some(other)))?
             }
             None => (None, None),
         };
-        let connections = match &args.tcp {
-            Some(addr) => {
-                let (listener, addr) = server::bind(addr.clone().or_port(TCP_PORT).resolve().await?, "--tcp")?;
-                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", args.serve.json)?;
+        let connections = match tcp {
+            Some(at) => {
+                let (listener, addr) = server::bind(at.resolve().await?, "--tcp")?;
+                server::announce(addr, "tcp", " for TCP (Ctrl-C drains)", tls.as_ref(), args.serve.json)?;
                 Some(listener)
             }
             None => None,
         };
-        let (mut driver, handle) = Driver::new(endpoint(&args)?);
+        let ws = args.ws.bind(tls.as_ref(), args.serve.json).await?;
+        let (driver, handle) = Driver::new(endpoint(&args)?);
+        let mut driver = ws::listen(driver, ws, ws::limit(&NumbersCodec::accepted()), tls.as_ref());
         if let Some(connections) = connections {
-            driver = driver.listen(connections);
+            driver = tls::listen(driver, connections, tls.as_ref());
         }
         if let Some(calls) = calls {
             driver = driver.listen_with(calls, EitherCodec::Right(NumbersGrpcCodec::accepted()));
@@ -229,10 +242,17 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn listen_grpc(addr: SocketAddr, args: &Args) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
+fn listen_grpc(
+    addr: SocketAddr,
+    args: &Args,
+    tls: Option<&tls::Serving>,
+) -> anyhow::Result<(GrpcListener<GetNumbers>, Serving)> {
     let (tcp, addr) = server::bind(addr, "--grpc")?;
-    let served = GrpcListener::over(tcp, args.grpc_config()?)?;
-    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", args.serve.json)?;
+    let served = match tls {
+        Some(tls) => GrpcListener::over(tls.over(tcp).with_alpn(&[ALPN]), args.grpc_config()?)?,
+        None => GrpcListener::over(tcp, args.grpc_config()?)?,
+    };
+    server::announce(addr, "grpc", " for gRPC (Ctrl-C drains)", tls, args.serve.json)?;
     Ok(served)
 }
 

@@ -3,151 +3,40 @@
 use super::{Row, Tested};
 use crate::{System, chat, echo, hub, numbers};
 
-macro_rules! rows {
-    ($command:pat, $(($id:literal, $value:literal, $expected:literal, $field:expr)),* $(,)?) => {
-        vec![$(Row {
-            id: $id,
-            value: $value,
-            expected: $expected,
-            field: |cli| {
-                let $command = &cli.system else {
-                    panic!("another command");
-                };
-                format!("{:?}", $field)
-            },
-        }),*]
-    };
-}
-
-/// The rows of `LinkBounds`; `$links` is the configuration made from them.
-macro_rules! link_rows {
-    ($command:pat, $links:expr) => {
-        rows![
-            $command,
-            ("max_connections", "11", "11", $links.max_connections),
-            ("max_backlog", "12KiB", "12288", $links.max_backlog),
-            ("backlog_timeout", "13s", "13s", $links.backlog_timeout),
-            ("max_outbox", "14MiB", "14680064", $links.max_outbox),
-            ("max_partial_bytes", "15MiB", "15728640", $links.max_partial_bytes),
-            ("handshake_timeout", "16s", "16s", $links.handshake_timeout),
-            ("idle_timeout", "17s", "17s", $links.idle_timeout),
-            ("idle_timeout_text", "18s", "18s", $links.idle_timeout_text),
-            ("keepalive", "19s", "19s", $links.keepalive_interval),
-            ("linger", "20s", "20s", $links.linger),
-        ]
-    };
-}
-
-macro_rules! echo_bound_rows {
-    ($command:pat, $bounds:expr) => {
-        [
-            link_rows!($command, $bounds.links().unwrap()),
-            rows![
-                $command,
-                ("max_message", "21KiB", "21504", $bounds.max_message()),
-                ("max_waiting", "22", "22", $bounds.server().max_waiting),
-                ("max_waiting_bytes", "23B", "23", $bounds.server().max_waiting_bytes),
-                ("max_kept", "24", "24", $bounds.server().max_flights),
-                ("max_kept_bytes", "25B", "25", $bounds.server().max_bytes),
-            ],
-        ]
-    };
-}
-
-macro_rules! tcp_serve_rows {
-    ($command:pat, $tcp:expr) => {
-        rows![
-            $command,
-            (
-                "listen",
-                "127.0.0.2:31",
-                "\"127.0.0.2:31\"",
-                $tcp.listen.or_port(1).to_string()
-            ),
-            ("io_threads", "32", "32", $tcp.threads.io_threads),
-            ("drain", "33s", "33s", $tcp.serve.drain),
-            ("json", "true", "true", $tcp.serve.json),
-        ]
-    };
-}
-
-macro_rules! hub_rows {
-    ($command:pat, $hub:expr) => {
-        rows![
-            $command,
-            (
-                "to",
-                "127.0.0.2:41",
-                "\"127.0.0.2:41\"",
-                $hub.to.clone().or_port(1).to_string()
-            ),
-            ("retry", "true", "true", $hub.client(false).retry_refused),
-            (
-                "timeout",
-                "42s",
-                "(42s, 42s)",
-                ($hub.client(false).connect_timeout, $hub.client(true).response_timeout)
-            ),
-        ]
-    };
-}
-
-macro_rules! chat_bound_rows {
-    ($command:pat, $bounds:expr) => {
-        rows![
-            $command,
-            ("idle_timeout", "51s", "51s", $bounds.links().unwrap().idle_timeout),
-            ("keepalive", "52s", "52s", $bounds.links().unwrap().keepalive_interval),
-            ("window", "53B", "53", $bounds.session().window),
-            (
-                "max_partial_bytes",
-                "54MiB",
-                "56623104",
-                $bounds.links().unwrap().max_partial_bytes
-            ),
-        ]
-    };
-}
-
-macro_rules! chat_output_rows {
-    ($command:pat, $output:expr) => {
-        rows![
-            $command,
-            ("raw", "true", "true", $output.raw),
-            ("json", "true", "true", $output.json),
-            ("multiline", "true", "true", $output.multiline),
-        ]
-    };
-}
-
 fn echo() -> [Tested; 3] {
     use System::Echo;
     use echo::Command::{Load, Send, Serve};
     let [links, server] = echo_bound_rows!(Echo(Serve(args)), args.bounds);
     let serve = [
         tcp_serve_rows!(Echo(Serve(args)), args.tcp),
+        ws_serve_rows!(Echo(Serve(args)), args.tcp.ws),
+        tls_serve_rows!(Echo(Serve(args)), args.tcp.tls),
         rows![Echo(Serve(args)), ("seed", "61", "Some(61)", args.seed)],
         links,
         server,
     ];
-    let send = [rows![
-        Echo(Send(args)),
-        ("message", "X", "Some(\"X\")", args.message),
-        ("file", "some.file", "Some(\"some.file\")", args.file),
-        (
-            "to",
-            "127.0.0.2:62",
-            "\"127.0.0.2:62\"",
-            args.to.clone().or_port(1).to_string()
-        ),
-        ("timeout", "63s", "Some(63s)", args.client().give_up_after),
-        ("retry", "true", "true", args.client().retry_refused),
-        ("response_timeout", "64s", "64s", args.client().response_timeout),
-        ("ack_delay", "65s", "Constant(65s)", args.client().ack_delay),
-        ("json", "true", "true", args.json),
-    ]];
+    let send = [
+        tls_rows!(Echo(Send(args)), args.tls),
+        rows![
+            Echo(Send(args)),
+            ("message", "X", "Some(\"X\")", args.message),
+            ("file", "some.file", "Some(\"some.file\")", args.file),
+            (
+                "to",
+                "127.0.0.2:62",
+                "\"127.0.0.2:62\"",
+                args.to.clone().or_port(1).to_string()
+            ),
+            ("timeout", "63s", "Some(63s)", args.client().give_up_after),
+            ("retry", "true", "true", args.client().retry_refused),
+            ("response_timeout", "64s", "64s", args.client().response_timeout),
+            ("ack_delay", "65s", "Constant(65s)", args.client().ack_delay),
+            ("json", "true", "true", args.json),
+        ],
+    ];
     let [links, server] = echo_bound_rows!(Echo(Load(args)), args.bounds);
     let load = [
+        tls_rows!(Echo(Load(args)), args.tls),
         rows![
             Echo(Load(args)),
             (
@@ -210,22 +99,28 @@ fn hub() -> [Tested; 7] {
     use hub::Command::{Connect, Identity, List, Listen, Load, Relay, Serve};
     let serve = [
         tcp_serve_rows!(Hub(Serve(args)), args.tcp),
+        ws_serve_rows!(Hub(Serve(args)), args.tcp.ws),
+        tls_serve_rows!(Hub(Serve(args)), args.tcp.tls),
         link_rows!(Hub(Serve(args)), args.links.config(100).unwrap()),
     ];
     let connect = [
         hub_rows!(Hub(Connect(args)), args.hub),
+        tls_rows!(Hub(Connect(args)), args.hub.tls),
         rows![Hub(Connect(args)), ("json", "true", "true", args.json)],
     ];
     let identity = [
         hub_rows!(Hub(Identity(args)), args.hub),
+        tls_rows!(Hub(Identity(args)), args.hub.tls),
         rows![Hub(Identity(args)), ("json", "true", "true", args.json)],
     ];
     let list = [
         hub_rows!(Hub(List(args)), args.hub),
+        tls_rows!(Hub(List(args)), args.hub.tls),
         rows![Hub(List(args)), ("json", "true", "true", args.json)],
     ];
     let relay = [
         hub_rows!(Hub(Relay(args)), args.hub),
+        tls_rows!(Hub(Relay(args)), args.hub.tls),
         rows![
             Hub(Relay(args)),
             ("receivers", "81,82", "\"81,82\"", args.receivers.to_string()),
@@ -236,6 +131,7 @@ fn hub() -> [Tested; 7] {
     ];
     let listen = [
         hub_rows!(Hub(Listen(args)), args.hub),
+        tls_rows!(Hub(Listen(args)), args.hub.tls),
         rows![
             Hub(Listen(args)),
             ("format", "raw", "Raw", args.format),
@@ -244,6 +140,7 @@ fn hub() -> [Tested; 7] {
         ],
     ];
     let load = [
+        tls_rows!(Hub(Load(args)), args.tls),
         rows![
             Hub(Load(args)),
             (
@@ -283,6 +180,8 @@ fn numbers() -> [Tested; 2] {
     use System::Numbers;
     use numbers::Command::{Get, Serve};
     let serve = [
+        ws_serve_rows!(Numbers(Serve(args)), args.ws),
+        tls_serve_rows!(Numbers(Serve(args)), args.tls),
         rows![
             Numbers(Serve(args)),
             ("mode", "stateful", "Stateful", args.server_config().unwrap().mode),
@@ -313,28 +212,31 @@ fn numbers() -> [Tested; 2] {
         ],
         link_rows!(Numbers(Serve(args)), args.links().unwrap()),
     ];
-    let get = [rows![
-        Numbers(Get(args)),
-        ("n", "101", "101", args.n),
-        ("stateful", "true", "true", args.stateful),
-        (
-            "uuid",
-            "67e55044-10b1-426f-9247-bb680e5fe0c8",
-            "Some(67e55044-10b1-426f-9247-bb680e5fe0c8)",
-            args.uuid
-        ),
-        ("resume", "102", "Some(102)", args.resume),
-        (
-            "to",
-            "127.0.0.2:103",
-            "\"127.0.0.2:103\"",
-            args.to.clone().or_port(1).to_string()
-        ),
-        ("transport", "tcp", "Tcp", args.transport),
-        ("retry", "true", "true", args.client().retry_refused),
-        ("timeout", "104s", "104s", args.client().give_up_after),
-        ("json", "true", "true", args.json),
-    ]];
+    let get = [
+        tls_rows!(Numbers(Get(args)), args.tls),
+        rows![
+            Numbers(Get(args)),
+            ("n", "101", "101", args.n),
+            ("stateful", "true", "true", args.stateful),
+            (
+                "uuid",
+                "67e55044-10b1-426f-9247-bb680e5fe0c8",
+                "Some(67e55044-10b1-426f-9247-bb680e5fe0c8)",
+                args.uuid
+            ),
+            ("resume", "102", "Some(102)", args.resume),
+            (
+                "to",
+                "127.0.0.2:103",
+                "\"127.0.0.2:103\"",
+                args.to.clone().or_port(1).to_string()
+            ),
+            ("transport", "tcp", "Tcp", args.transport),
+            ("retry", "true", "true", args.client().retry_refused),
+            ("timeout", "104s", "104s", args.client().give_up_after),
+            ("json", "true", "true", args.json),
+        ],
+    ];
     [
         tested("numbers serve", None, serve),
         tested("numbers get", Some(("n", "1")), get),
@@ -379,6 +281,20 @@ fn chat() -> [Tested; 4] {
             }),
             args.bounds
         ),
+        ws_serve_rows!(
+            Chat(Args {
+                command: Some(Serve(args)),
+                ..
+            }),
+            args.ws
+        ),
+        tls_serve_rows!(
+            Chat(Args {
+                command: Some(Serve(args)),
+                ..
+            }),
+            args.tls
+        ),
     ];
     let connect = [
         rows![
@@ -416,6 +332,13 @@ fn chat() -> [Tested; 4] {
             }),
             args.bounds
         ),
+        tls_rows!(
+            Chat(Args {
+                command: Some(Connect(args)),
+                ..
+            }),
+            args.tls
+        ),
     ];
     let ping = [
         rows![
@@ -447,6 +370,13 @@ fn chat() -> [Tested; 4] {
                 ..
             }),
             args.bounds
+        ),
+        tls_rows!(
+            Chat(Args {
+                command: Some(Ping(args)),
+                ..
+            }),
+            args.tls
         ),
     ];
     [

@@ -25,7 +25,9 @@ use crate::net::{Address, Target};
 use crate::progress;
 use crate::signals::Signals;
 use crate::stderr::status;
+use crate::tls::{self, TlsArgs, TlsServeArgs};
 use crate::values::{duration, yes_or_no};
+use crate::ws::{self, WsServeArgs};
 
 /// Options of every server that drains.
 #[derive(Clone, Debug, clap::Args)]
@@ -70,6 +72,12 @@ pub(crate) struct TcpServeArgs {
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+
+    #[command(flatten)]
+    pub(crate) ws: WsServeArgs,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsServeArgs,
 }
 
 /// Serves TCP until a signal, drains, and prints the final state. `port` is the default. The exit code is 0 if nothing is
@@ -87,15 +95,22 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let addr = args.listen.or_port(port).resolve().await?;
-        let state = state(&serve(endpoint, addr, args).await?);
+        let at = args.listen.or_port(port);
+        let tls = args.tls.load(&at.host)?;
+        let addr = at.resolve().await?;
+        let state = state(&serve(endpoint, addr, args, tls.as_ref()).await?);
         let code = ExitCode::from(u8::from(!state.zero));
         state.print(args.serve.json)?;
         Ok(code)
     })
 }
 
-async fn serve<M, C>(endpoint: Endpoint<M, C>, addr: SocketAddr, args: &TcpServeArgs) -> anyhow::Result<Endpoint<M, C>>
+async fn serve<M, C>(
+    endpoint: Endpoint<M, C>,
+    addr: SocketAddr,
+    args: &TcpServeArgs,
+    tls: Option<&tls::Serving>,
+) -> anyhow::Result<Endpoint<M, C>>
 where
     M: Machine + Send + 'static,
     C: Codec<Message = M::Message> + Clone + Send + 'static,
@@ -103,23 +118,24 @@ where
 {
     let ServeArgs { drain, json } = args.serve;
     // A reader of the address may send a signal at once.
-    let signals = Signals::catch()?;
-    if let Some(count) = args.threads.separate() {
+    let signals = Signals::catch()?.reloading(tls);
+    let limit = ws::limit(endpoint.codec());
+    let (driver, handle) = Driver::new(endpoint);
+    let driver = if let Some(count) = args.threads.separate() {
         let listener = ThreadedListener::bind(addr, count).map_err(|error| match error.raw_os_error() {
             // An I/O thread failed, not the system.
             None => anyhow::Error::new(error).context("cannot start the I/O threads; use --io-threads 1"),
             Some(_) => cannot_listen(error, addr, "--listen"),
         })?;
         let note = format!(" with {count} threads (Ctrl-C drains)");
-        announce(listener.local_addr(), "tcp", &note, json)?;
-        let (driver, handle) = Driver::new(endpoint);
-        let driver = driver.listen(listener);
-        return Ok(until_drained(driver, handle, signals, drain, drain).await);
-    }
-    let (listener, addr) = bind(addr, "--listen")?;
-    let (driver, handle) = Driver::new(endpoint);
-    let driver = driver.listen(listener);
-    announce(addr, "tcp", " (Ctrl-C drains)", json)?;
+        announce(listener.local_addr(), "tcp", &note, tls, json)?;
+        tls::listen(driver, listener, tls)
+    } else {
+        let (listener, addr) = bind(addr, "--listen")?;
+        announce(addr, "tcp", " (Ctrl-C drains)", tls, json)?;
+        tls::listen(driver, listener, tls)
+    };
+    let driver = ws::listen(driver, args.ws.bind(tls, json).await?, limit, tls);
     Ok(until_drained(driver, handle, signals, drain, drain).await)
 }
 
@@ -204,6 +220,7 @@ async fn count_down(within: Duration) {
 /// A server of this process, on a thread of its own and a free port of the loopback address.
 pub(crate) struct OwnServer<M: Machine, C: Codec<Message = M::Message>> {
     pub(crate) addr: SocketAddr,
+    tls: Option<tls::Serving>,
     handle: Handle<M, C>,
     thread: JoinHandle<()>,
 }
@@ -216,14 +233,18 @@ where
     M::Message: Send,
     M::Notice: Send,
 {
-    pub(crate) fn start(endpoint: Endpoint<M, C>) -> anyhow::Result<Self> {
+    /// With `tls`, it speaks TLS with a certificate that no CA has signed.
+    pub(crate) fn start(endpoint: Endpoint<M, C>, tls: bool) -> anyhow::Result<Self> {
+        let host = Ipv4Addr::LOCALHOST.to_string();
+        let tls = TlsServeArgs::self_signed(tls).load(&host)?;
+        let used = tls.clone();
         let (sender, started) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let bound = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").map(|(listener, addr)| {
                     let (driver, handle) = Driver::new(endpoint);
-                    let driver = driver.listen(listener);
+                    let driver = tls::listen(driver, listener, used.as_ref());
                     (driver, (addr, handle))
                 });
                 // The starting thread waits for the result.
@@ -239,7 +260,17 @@ where
             });
         })?;
         let (addr, handle) = started.recv()??;
-        Ok(Self { addr, handle, thread })
+        Ok(Self {
+            addr,
+            tls,
+            handle,
+            thread,
+        })
+    }
+
+    /// What its clients need for TLS.
+    pub(crate) fn client_tls(&self) -> TlsArgs {
+        TlsArgs::trusting(self.tls.as_ref().and_then(tls::Serving::fingerprint))
     }
 
     /// Ends the server once it is at zero, or after the linger time-out. Returns its state from before the end.

@@ -8,24 +8,49 @@ use echosphere_core::endpoint::Endpoint;
 use echosphere_core::wire::Codec;
 use serde::{Deserialize, Serialize};
 
-use crate::output;
-use crate::stderr::listening;
+use crate::stderr::{listening, status};
 use crate::values::{counted, thousands};
+use crate::{output, tls};
 
 /// An event of a server's JSON output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum ServerEvent {
-    Listening { transport: String, address: SocketAddr },
+    Listening {
+        transport: String,
+        address: SocketAddr,
+        /// Of a certificate that no CA has signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls_fingerprint: Option<String>,
+    },
     Stopped(State),
 }
 
-/// Reports where a server listens, on stderr and, with `json`, on stdout.
-pub(crate) fn announce(address: SocketAddr, transport: &str, note: &str, json: bool) -> anyhow::Result<()> {
-    listening(address, transport, note);
+/// Reports where a server listens, on stderr and, with `json`, on stdout. `note` ends the line.
+pub(crate) fn announce(
+    address: SocketAddr,
+    transport: &str,
+    note: &str,
+    tls: Option<&tls::Serving>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let tls_fingerprint = tls.and_then(tls::Serving::fingerprint).map(|it| it.to_string());
+    let name = match (tls, transport) {
+        (None, _) => transport.to_owned(),
+        (Some(_), "ws") => "wss".to_owned(),
+        (Some(_), _) => format!("{transport}+tls"),
+    };
+    let with_tls = if tls.is_some() { " with TLS" } else { "" };
+    listening(address, &name, &format!("{with_tls}{note}"));
+    if let Some(fingerprint) = &tls_fingerprint {
+        status!("clients trust this server with --tls-fingerprint {fingerprint}");
+    }
     if json {
-        let transport = transport.to_owned();
-        output::json(&ServerEvent::Listening { transport, address })?;
+        output::json(&ServerEvent::Listening {
+            transport: name,
+            address,
+            tls_fingerprint,
+        })?;
     }
     Ok(())
 }

@@ -51,6 +51,15 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.release(id, CloseReason::NegotiationFailed);
     }
 
+    /// The transport has answered the peer of a connection that was accepted before, which asked for something else, such as a
+    /// web page: it has ended.
+    pub fn negotiation_answered(&mut self, id: ConnId) {
+        if self.connections.get(id).is_some_and(Connection::is_handshaking) {
+            self.counters.answered += 1;
+        }
+        self.release(id, CloseReason::Answered);
+    }
+
     /// Who the peer of the connection has proved to be.
     #[must_use]
     pub fn principal(&self, id: ConnId) -> Option<&Principal> {

@@ -112,6 +112,12 @@ codes! {
     TakenOver = "taken-over", Temporary, "the session was resumed on another connection";
     /// A body over the limit. The request was refused.
     BodyTooLong = "body-too-long", Request, "a body can have 1048576 bytes at most";
+    /// Plain text at a port that speaks TLS. The connection is closed.
+    TlsRequired = "tls-required", Fatal, "this port speaks TLS; connect with --tls";
+    /// A TLS handshake at a port without TLS. The connection is closed.
+    TlsUnsupported = "tls-unsupported", Fatal, "this port does not speak TLS; connect without --tls";
+    /// Something else than HTTP at a port that speaks WebSocket. The connection is closed.
+    WsRequired = "ws-required", Fatal, "this port speaks WebSocket; connect with ws://";
 }
 
 /// An error code that a protocol outside this crate defines.

@@ -70,6 +70,12 @@ impl Framer {
         framer
     }
 
+    /// The longest frame or line in bytes, without header or line end.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// Whether this side made the connection.
     pub(crate) const fn is_dialled(&self) -> bool {
         self.dialled

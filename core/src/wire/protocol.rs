@@ -19,6 +19,10 @@ pub enum Protocol {
     Http1,
     /// SSH.
     Ssh,
+    /// TLS.
+    Tls,
+    /// WebSocket.
+    WebSocket,
 }
 
 /// How many first bytes are examined.
@@ -46,7 +50,9 @@ impl Protocol {
             [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 => Some(Self::Http2),
             [0, _, _, _, payload @ ..] => Self::of_payload(payload),
             [0, ..] => None,
-            line if line.starts_with(b"HTTP/1.") => Some(Self::Http1),
+            // An alert (RFC 8446, section 5.1).
+            [0x15, 3, ..] => Some(Self::Tls),
+            line if line.starts_with(b"HTTP/1.") => Some(Self::of_http(line)),
             line if line.starts_with(b"SSH-") => Some(Self::Ssh),
             line => Self::of_line(line),
         }
@@ -58,6 +64,8 @@ impl Protocol {
         let shown = |(words, protocol): (&[u8], Self)| memchr::memmem::find(text, words).map(|_| protocol);
         match code {
             ErrorCode::UnknownRequest | ErrorCode::Busy => REFUSALS.into_iter().find_map(shown),
+            ErrorCode::TlsRequired => Some(Self::Tls),
+            ErrorCode::WsRequired => Some(Self::WebSocket),
             _ => None,
         }
     }
@@ -94,6 +102,14 @@ impl Protocol {
         (digits > 0 && matches!(rest, [] | [b'\r' | b'\n' | 0, ..])).then_some(Self::Numbers)
     }
 
+    /// A TLS server of Echosphere answers plain HTTP with its error in the body.
+    fn of_http(response: &[u8]) -> Self {
+        match memchr::memmem::find(response, b"error tls-required ") {
+            Some(_) => Self::Tls,
+            None => Self::Http1,
+        }
+    }
+
     /// Parses `<code> <text>`.
     fn of_error_words(words: &[u8]) -> Option<Self> {
         let end = memchr::memchr(b' ', words)?;
@@ -112,6 +128,8 @@ impl fmt::Display for Protocol {
             Self::Http2 => "an HTTP/2 server (gRPC or web)",
             Self::Http1 => "a web server (HTTP/1)",
             Self::Ssh => "an SSH server",
+            Self::Tls => "a TLS server (connect with --tls)",
+            Self::WebSocket => "a WebSocket server (connect with ws://)",
         })
     }
 }

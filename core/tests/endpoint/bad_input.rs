@@ -39,6 +39,30 @@ fn a_line_over_the_limit_is_answered_by_an_error_and_closed() {
     }
 }
 
+/// The first bytes alone: a client of TLS waits for an answer, and sends no line end.
+#[test]
+fn a_tls_handshake_is_answered_by_an_error_and_closed() {
+    let mut fixture = Fixture::new();
+    let client = fixture.accept();
+    fixture.feed(client, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03");
+    let text = "error tls-unsupported this port does not speak TLS; connect without --tls\n";
+    assert_eq!(fixture.read_text(client), text);
+    assert!(fixture.read_fin(client));
+    assert_eq!(fixture.endpoint.counters().malformed, 1);
+}
+
+#[test]
+fn bytes_like_a_tls_handshake_are_data_later() {
+    let mut fixture = Fixture::new();
+    for start in [&b"message x"[..], b"\n"] {
+        let client = fixture.accept();
+        fixture.feed(client, start);
+        fixture.feed(client, b"\x16\x03\n");
+        assert!(!fixture.read_text(client).contains("tls"));
+        assert!(!fixture.read_fin(client));
+    }
+}
+
 #[test]
 fn an_x_as_long_as_the_limit_is_taken_in_both_framings() {
     let x = "x".repeat(10);

@@ -13,7 +13,7 @@ use tokio_util::io::poll_read_buf;
 use tracing::field::display;
 
 use super::{Driver, DriverKey};
-use crate::net::{BoxStream, Negotiation, Peer};
+use crate::net::{Answered, BoxStream, Negotiation, Peer};
 use crate::write::poll_write;
 
 /// The log message of a connection that was accepted, or made.
@@ -111,6 +111,12 @@ where
                     }
                     (conn.peer, conn.channel) = (peer, Channel::Open(stream));
                     conn.log_begin(ACCEPTED);
+                }
+                Err(error) if Answered::is(&error) => {
+                    let (peer, transport) = (&conn.peer, conn.peer.transport);
+                    tracing::debug!(%peer, transport, %error, "no connection");
+                    self.endpoint.negotiation_answered(conn.id);
+                    return true;
                 }
                 Err(error) => {
                     if let Some(left_out) = self.failures.due() {

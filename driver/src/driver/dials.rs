@@ -106,6 +106,7 @@ fn dial_error(error: &io::Error) -> DialError {
         (Some(other), _) => DialError::OtherProtocol(other.0),
         (None, io::ErrorKind::ConnectionRefused) => DialError::Refused,
         (None, io::ErrorKind::ResourceBusy) => DialError::Unavailable,
+        (None, io::ErrorKind::InvalidData) => DialError::NegotiationFailed,
         (None, _) => DialError::Unreachable,
     }
 }

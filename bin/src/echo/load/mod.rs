@@ -27,11 +27,13 @@ use self::plan::Plan;
 use self::report::{Report, Run, Tally};
 use super::PORT;
 use super::serve::{self, Bounds};
-use crate::net::Address;
+use crate::connector::{AnyConnector, NegotiationError};
+use crate::net::ServerAddress;
 use crate::server::OwnServer;
 use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
+use crate::tls::TlsArgs;
 use crate::values::{DelayArg, count, counted, duration, in_memory, size, time_out, yes_or_no};
 use crate::{limits, output, progress, seed, sources, verdict};
 
@@ -59,9 +61,9 @@ Examples:
 Exit codes: 0 every message got its ok, every connection was closed by the protocol, and the server has nothing left; 1 \
 otherwise (the report lists what is missing); 2 it could not start; 130 interrupted.")]
 pub(crate) struct Args {
-    /// Use this server; without it, start one on a free port of 127.0.0.1
-    #[arg(long, value_name = "HOST[:PORT]", env = "ECHOSPHERE_TO")]
-    pub(crate) to: Option<Address>,
+    /// Use this server: an address, or the URL of a WebSocket (ws:// or wss://); without it, start one on a free port of 127.0.0.1
+    #[arg(long, value_name = "HOST[:PORT]|URL", env = "ECHOSPHERE_TO")]
+    pub(crate) to: Option<ServerAddress>,
 
     /// Make every message at least this long; a message that would not be unique is made longer
     #[arg(
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// Print the report as one JSON object
     #[arg(long, env = "ECHOSPHERE_JSON", value_parser = yes_or_no)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     #[command(flatten)]
     pub(crate) arrivals: ArrivalArgs,
@@ -140,6 +145,7 @@ pub(super) fn run(mut args: Args, matches: &ArgMatches) -> anyhow::Result<ExitCo
         args.long_lived.settle(matches)?;
         let common = long_lived::Common {
             to: args.to,
+            tls: args.tls,
             bytes: in_memory(args.size),
             json: args.json,
             bounds: args.bounds,
@@ -179,10 +185,12 @@ fn check_bounds(args: &Args, matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
-    let elsewhere = match args.to {
-        Some(to) => Some(to.or_port(PORT).resolve().await?),
+    let at = args.to.map(|to| to.or_port(PORT));
+    let elsewhere = match &at {
+        Some(at) => Some(at.resolve().await?),
         None => None,
     };
+    let tls = args.tls;
     let (args, bytes, json, bounds) = (args.arrivals, in_memory(args.size), args.json, args.bounds);
     let plan = Plan {
         clients: args.clients.unwrap_or(if elsewhere.is_some() {
@@ -205,9 +213,11 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = match elsewhere {
         Some(_) => None,
-        None => Some(OwnServer::start(bounds.endpoint(rng.fork())?)?),
+        None => Some(OwnServer::start(bounds.endpoint(rng.fork())?, tls.is_on())?),
     };
     let to = elsewhere.or_else(|| Some(server.as_ref()?.addr)).context("no server")?;
+    let tls = server.as_ref().map_or(tls, OwnServer::client_tls);
+    let tls = tls.load(&at.clone().unwrap_or_else(|| to.into()))?;
 
     let tally = Arc::new(Mutex::new(Tally::new()?));
     let finished = Arc::new(Notify::new());
@@ -224,7 +234,9 @@ async fn load(args: Args, files: u64) -> anyhow::Result<ExitCode> {
         EchoCodec::dialled(MAX_MESSAGE),
         ConnectionConfig::default(),
     );
-    let connector = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
+    let tcp = TcpConnector::from_addresses(to, plan.sources(seed::draw()?));
+    let connector = AnyConnector::new(tcp, tls, at.and_then(|at| at.url), NegotiationError::default());
+    connector.try_negotiation().await?;
     let (driver, handle) = Driver::new(endpoint);
     let driver = driver.connect(connector).with_notices(notify);
 

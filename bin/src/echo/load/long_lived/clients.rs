@@ -12,6 +12,8 @@ use echosphere_core::echo::{EchoCodec, MAX_MESSAGE};
 use echosphere_core::endpoint::Endpoint;
 use echosphere_driver::Handle;
 use echosphere_transport_tcp::TcpConnector;
+use echosphere_transport_tls::ClientTls;
+use echosphere_transport_ws::WsUrl;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin};
@@ -19,6 +21,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
 use super::machine::{self, Config, LongLivedClients, Notice};
+use crate::connector::{AnyConnector, NegotiationError};
 use crate::running::Running;
 use crate::stderr::status;
 use crate::{limits, output, seed, sources};
@@ -67,7 +70,12 @@ impl Counter {
 
 impl Clients {
     /// Starts to open connections, with a new random `run` in `config`.
-    pub(super) async fn start(to: SocketAddr, config: Config) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        to: SocketAddr,
+        tls: Option<ClientTls>,
+        url: Option<WsUrl>,
+        config: Config,
+    ) -> anyhow::Result<Self> {
         let run = seed::draw()?;
         let from = if sources::is_loopback(to) {
             sources::loopback(config.connections.into(), limits::ports(), run)
@@ -76,7 +84,10 @@ impl Clients {
         };
         let stay = LongLivedClients::new(Config { run, ..config })?;
         let endpoint = Endpoint::new(stay, EchoCodec::dialled(MAX_MESSAGE), ConnectionConfig::default());
-        let clients = Running::dial(endpoint, TcpConnector::from_addresses(to, from));
+        let tcp = TcpConnector::from_addresses(to, from);
+        let connector = AnyConnector::new(tcp, tls, url, NegotiationError::default());
+        connector.try_negotiation().await?;
+        let clients = Running::dial(endpoint, connector);
         clients.command(machine::Command::Open).await?;
         Ok(Self {
             clients,
@@ -310,7 +321,7 @@ mod tests {
     async fn the_last_ok_is_noted_while_something_else_is_awaited() {
         let bounds = <Bounds as clap::Args>::augment_args(clap::Command::new("bounds")).get_matches_from(["bounds"]);
         let bounds = <Bounds as clap::FromArgMatches>::from_arg_matches(&bounds).unwrap();
-        let server = AnyServer::start(bounds, None).await.unwrap();
+        let server = AnyServer::start(bounds, None, false).await.unwrap();
         let config = Config {
             connections: 1,
             window: 1,
@@ -319,7 +330,7 @@ mod tests {
             messages: Some(1),
             run: 0,
         };
-        let mut clients = Clients::start(server.addr(), config).await.unwrap();
+        let mut clients = Clients::start(server.addr(), None, None, config).await.unwrap();
         assert_eq!(clients.opened().await.unwrap(), 1);
         let counter = clients.counter();
         clients.begin().await.unwrap();

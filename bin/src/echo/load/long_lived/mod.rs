@@ -6,7 +6,6 @@ mod machine;
 mod report;
 mod server;
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,10 +22,11 @@ use self::report::Report;
 use self::server::AnyServer;
 use super::serve::Bounds;
 use crate::echo::PORT;
-use crate::net::Address;
+use crate::net::{ServerAddress, Target};
 use crate::settings::{Source, source};
 use crate::signals::Signals;
 use crate::stderr::status;
+use crate::tls::TlsArgs;
 use crate::values::{count, counted, thousands, time_out, yes_or_no};
 use crate::{limits, output, progress, sources, verdict};
 
@@ -65,7 +65,8 @@ pub(crate) struct LongLivedArgs {
 
 /// The options that both kinds of load have.
 pub(super) struct Common {
-    pub(super) to: Option<Address>,
+    pub(super) to: Option<ServerAddress>,
+    pub(super) tls: TlsArgs,
     pub(super) bytes: usize,
     pub(super) json: bool,
     pub(super) bounds: Bounds,
@@ -130,9 +131,15 @@ impl LongLivedArgs {
     }
 
     pub(super) async fn run(self, common: Common) -> anyhow::Result<ExitCode> {
-        let elsewhere = match common.to {
-            Some(to) => Some(to.or_port(PORT).resolve().await?),
+        let at = common.to.map(|to| to.or_port(PORT));
+        let elsewhere = match &at {
+            Some(at) => Some(at.resolve().await?),
             None => None,
+        };
+        let is_tls = common.tls.is_on();
+        let tls = match &at {
+            Some(at) => common.tls.expecting(&at.host),
+            None => common.tls,
         };
         let fit = Fit {
             files: common.files,
@@ -145,19 +152,23 @@ impl LongLivedArgs {
         let connections = fit.check(self.connections)?;
         let config = self.config(connections, common.bytes);
         if self.shard
-            && let Some(to) = elsewhere
+            && let (Some(to), Some(at)) = (elsewhere, &at)
         {
-            clients::run_as_shard(Clients::start(to, config).await?).await?;
+            let tls = tls.load(at)?;
+            clients::run_as_shard(Clients::start(to, tls, at.url.clone(), config).await?).await?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.hold {
             status!("{}", fit.arithmetic());
         }
         let server = match elsewhere {
-            Some(addr) => AnyServer::Elsewhere(addr),
-            None => AnyServer::start(common.bounds, self.shards.map(|_| fit.io_threads(connections))).await?,
+            Some(addr) => AnyServer::Elsewhere(addr, at.and_then(|at| at.url), tls),
+            None => {
+                let io_threads = self.shards.map(|_| fit.io_threads(connections));
+                AnyServer::start(common.bounds, io_threads, is_tls).await?
+            }
         };
-        let (results, interrupted) = self.measure(server.addr(), &config).await?;
+        let (results, interrupted) = self.measure(&server, &config).await?;
         let report = Report::new(&config, results, server.finish().await?)?;
         if common.json {
             output::json(&report)?;
@@ -169,9 +180,9 @@ impl LongLivedArgs {
 
     /// Opens all connections, sends on them and closes them. Returns `true` if it was interrupted: the first signal ends
     /// what it interrupts, and the second one the program.
-    async fn measure(&self, to: SocketAddr, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
+    async fn measure(&self, server: &AnyServer, config: &Config) -> anyhow::Result<(Vec<Results>, bool)> {
         let mut signals = Some(Signals::catch()?);
-        let mut groups = ClientGroup::start_all(to, config, self.shards).await?;
+        let mut groups = ClientGroup::start_all(server, config, self.shards).await?;
         let opened = until_interrupted(&mut signals, open(&mut groups)).await?;
         if let Some(opened) = opened {
             status!("{} open", counted(opened, "connection"));
@@ -286,12 +297,22 @@ enum ClientGroup {
 }
 
 impl ClientGroup {
-    async fn start_all(to: SocketAddr, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
+    async fn start_all(server: &AnyServer, config: &Config, shards: Option<u32>) -> anyhow::Result<Vec<Self>> {
+        let (to, target, tls) = (server.addr(), server.target(), server.client_tls());
         let Some(shards) = shards else {
-            return Ok(vec![Self::Here(Box::new(Clients::start(to, *config).await?))]);
+            let tls = tls.load(&target)?;
+            let clients = Clients::start(to, tls, target.url, *config).await?;
+            return Ok(vec![Self::Here(Box::new(clients))]);
         };
         let share = |at: u32| config.connections / shards + u32::from(at < config.connections % shards);
-        let start = |at| Ok(Self::Elsewhere(Box::new(Process::start(&args(to, config, share(at)))?)));
+        let start = |at| {
+            Ok(Self::Elsewhere(Box::new(Process::start(&args(
+                &target,
+                &tls,
+                config,
+                share(at),
+            ))?)))
+        };
         (0..shards).filter(|&at| share(at) > 0).map(start).collect()
     }
 
@@ -347,7 +368,7 @@ impl ClientGroup {
 }
 
 /// The arguments of a process with `connections` connections.
-fn args(to: SocketAddr, config: &Config, connections: u32) -> Vec<String> {
+fn args(to: &Target, tls: &TlsArgs, config: &Config, connections: u32) -> Vec<String> {
     let mut args = vec!["--shard".to_owned()];
     let mut set = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
     set("--to", to.to_string());
@@ -362,6 +383,7 @@ fn args(to: SocketAddr, config: &Config, connections: u32) -> Vec<String> {
     } else {
         args.extend(["--window".to_owned(), config.window.to_string()]);
     }
+    args.extend(tls.to_args());
     args
 }
 

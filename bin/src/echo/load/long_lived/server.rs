@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args as _;
 use echosphere_core::echo::{EchoCodec, Server};
+use echosphere_transport_ws::WsUrl;
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -16,8 +17,10 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::echo::serve::{self, Bounds};
+use crate::net::{ServerAddress, Target};
 use crate::seed;
 use crate::server::{OwnServer, ServerEvent, State};
+use crate::tls::TlsArgs;
 
 /// The time for a server process to end.
 const ENDING: Duration = Duration::from_secs(20);
@@ -27,25 +30,26 @@ type Here = OwnServer<Server<ChaCha8Rng>, EchoCodec>;
 pub(super) enum AnyServer {
     Here(Box<Here>),
     Process(Box<Process>),
-    Elsewhere(SocketAddr),
+    Elsewhere(SocketAddr, Option<WsUrl>, TlsArgs),
 }
 
 /// A server in a process of its own. It prints its address and its final state as JSON.
 pub(super) struct Process {
     addr: SocketAddr,
+    tls: TlsArgs,
     child: Child,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl AnyServer {
-    /// Starts a server: in a process of its own if `io_threads` is given, otherwise in this one.
-    pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>) -> anyhow::Result<Self> {
+    /// Starts a server: in a process of its own if `io_threads` is given, otherwise in this one. With `tls`, it speaks TLS.
+    pub(super) async fn start(bounds: Bounds, io_threads: Option<u32>, tls: bool) -> anyhow::Result<Self> {
         match io_threads {
             None => {
-                let server = OwnServer::start(bounds.endpoint(seed::generator(None)?)?)?;
+                let server = OwnServer::start(bounds.endpoint(seed::generator(None)?)?, tls)?;
                 Ok(Self::Here(Box::new(server)))
             }
-            Some(io_threads) => Ok(Self::Process(Box::new(Process::start(io_threads).await?))),
+            Some(io_threads) => Ok(Self::Process(Box::new(Process::start(io_threads, tls).await?))),
         }
     }
 
@@ -53,7 +57,24 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.addr,
             Self::Process(process) => process.addr,
-            Self::Elsewhere(addr) => *addr,
+            Self::Elsewhere(addr, ..) => *addr,
+        }
+    }
+
+    /// The server as its clients connect to it.
+    pub(super) fn target(&self) -> Target {
+        match self {
+            Self::Elsewhere(_, Some(url), _) => ServerAddress::Url(url.clone()).or_port(0),
+            _ => self.addr().into(),
+        }
+    }
+
+    /// What its clients need for TLS.
+    pub(super) fn client_tls(&self) -> TlsArgs {
+        match self {
+            Self::Here(server) => server.client_tls(),
+            Self::Process(process) => process.tls.clone(),
+            Self::Elsewhere(_, _, tls) => tls.clone(),
         }
     }
 
@@ -62,13 +83,13 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.finish(serve::state).await.map(Some),
             Self::Process(process) => Ok(Some(process.finish().await?)),
-            Self::Elsewhere(_) => Ok(None),
+            Self::Elsewhere(..) => Ok(None),
         }
     }
 }
 
 impl Process {
-    async fn start(io_threads: u32) -> anyhow::Result<Self> {
+    async fn start(io_threads: u32, tls: bool) -> anyhow::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command
             .args([
@@ -85,6 +106,15 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        for variable in ["CERT", "KEY", "CLIENT_CA", "SELF_SIGNED"] {
+            command.env_remove(format!("ECHOSPHERE_TLS_{variable}"));
+        }
+        for variable in ["ECHOSPHERE_WS", "ECHOSPHERE_WS_ORIGIN"] {
+            command.env_remove(variable);
+        }
+        if tls {
+            command.arg("--tls-self-signed");
+        }
         if io_threads > 1 {
             command.args(["--io-threads", &io_threads.to_string()]);
         }
@@ -93,8 +123,13 @@ impl Process {
         let mut child = command.spawn()?;
         let mut output = BufReader::new(child.stdout.take().context("no output")?).lines();
         match next(&mut output).await.context("the server does not start")? {
-            ServerEvent::Listening { address, .. } => Ok(Self {
+            ServerEvent::Listening {
+                address,
+                tls_fingerprint,
+                ..
+            } => Ok(Self {
                 addr: address,
+                tls: TlsArgs::trusting(tls_fingerprint.map(|it| it.parse()).transpose()?),
                 child,
                 output,
             }),
