@@ -8,6 +8,7 @@ use echosphere_driver::settle::Settle;
 use echosphere_driver::{BoxStream, Connector, Negotiated, Stream};
 use echosphere_transport_tcp::TcpConnector;
 use echosphere_transport_tls::{ClientTls, TlsConnector};
+use tokio::io::AsyncWriteExt;
 
 /// Why the last connection could not be negotiated, for the messages about it.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +52,8 @@ impl AnyConnector {
     /// If that fails.
     pub(crate) async fn try_negotiation(&self) -> anyhow::Result<()> {
         if matches!(self.inner, Kind::Tls(_)) {
-            self.dial().await?;
+            let (_, mut stream) = self.dial().await?;
+            stream.shutdown().await?;
         }
         Ok(())
     }

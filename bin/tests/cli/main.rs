@@ -18,3 +18,4 @@ mod pty;
 mod settings;
 mod stderr;
 mod support;
+mod tls;
