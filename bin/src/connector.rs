@@ -9,6 +9,7 @@ use echosphere_driver::{BoxStream, Connector, Negotiated, Stream};
 use echosphere_transport_tcp::TcpConnector;
 use echosphere_transport_tls::{ClientTls, TlsConnector};
 use echosphere_transport_ws::{WsConnector, WsUrl};
+use tokio::io::AsyncWriteExt;
 
 use crate::ws::HTTP_1;
 
@@ -62,7 +63,8 @@ impl AnyConnector {
     /// If that fails.
     pub(crate) async fn try_negotiation(&self) -> anyhow::Result<()> {
         if !matches!(self.inner, Kind::Tcp(_)) {
-            self.dial().await?;
+            let (_, mut stream) = self.dial().await?;
+            stream.shutdown().await?;
         }
         Ok(())
     }

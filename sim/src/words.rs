@@ -90,6 +90,7 @@ pub(crate) fn not_connected(error: DialError) -> String {
         DialError::Refused => "connection refused".to_owned(),
         DialError::Unavailable => "server full or shutting down".to_owned(),
         DialError::Unreachable => "host unreachable".to_owned(),
+        DialError::NegotiationFailed => "negotiation failed".to_owned(),
         DialError::OtherProtocol(protocol) => other(protocol),
     }
 }

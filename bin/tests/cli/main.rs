@@ -20,3 +20,4 @@ mod settings;
 mod shards;
 mod stderr;
 mod support;
+mod tls;

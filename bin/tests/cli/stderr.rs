@@ -120,7 +120,7 @@ fn log_lines_have_no_colours_in_a_file_and_can_be_json() {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut line).unwrap();
     let listening: Value = serde_json::from_str(&line).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
@@ -178,7 +178,7 @@ fn connections_are_logged_with_their_peers_and_why_they_ended() {
     known.shutdown(Shutdown::Write).unwrap();
     known.read_to_end(&mut told).unwrap();
 
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     let log: Vec<Value> = stderr(&output)
         .lines()

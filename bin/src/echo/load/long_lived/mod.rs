@@ -19,7 +19,7 @@ use self::clients::{Clients, Instruction, Process, Results};
 use self::fit::Fit;
 use self::machine::{Config, NAME_BYTES};
 use self::report::Report;
-use self::server::AnyServer;
+use self::server::{AnyServer, Elsewhere};
 use super::serve::Bounds;
 use crate::echo::PORT;
 use crate::net::{ServerAddress, Target};
@@ -162,7 +162,11 @@ impl LongLivedArgs {
             status!("{}", fit.arithmetic());
         }
         let server = match elsewhere {
-            Some(addr) => AnyServer::Elsewhere(addr, at.and_then(|at| at.url), tls),
+            Some(addr) => AnyServer::Elsewhere(Box::new(Elsewhere {
+                addr,
+                url: at.and_then(|at| at.url),
+                tls,
+            })),
             None => {
                 let io_threads = self.shards.map(|_| fit.io_threads(connections));
                 AnyServer::start(common.bounds, io_threads, is_tls).await?

@@ -30,7 +30,15 @@ type Here = OwnServer<Server<ChaCha8Rng>, EchoCodec>;
 pub(super) enum AnyServer {
     Here(Box<Here>),
     Process(Box<Process>),
-    Elsewhere(SocketAddr, Option<WsUrl>, TlsArgs),
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// A server that someone else has started.
+pub(super) struct Elsewhere {
+    pub(super) addr: SocketAddr,
+    /// If it is reached over WebSocket.
+    pub(super) url: Option<WsUrl>,
+    pub(super) tls: TlsArgs,
 }
 
 /// A server in a process of its own. It prints its address and its final state as JSON.
@@ -57,15 +65,19 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.addr,
             Self::Process(process) => process.addr,
-            Self::Elsewhere(addr, ..) => *addr,
+            Self::Elsewhere(server) => server.addr,
         }
     }
 
     /// The server as its clients connect to it.
     pub(super) fn target(&self) -> Target {
-        match self {
-            Self::Elsewhere(_, Some(url), _) => ServerAddress::Url(url.clone()).or_port(0),
-            _ => self.addr().into(),
+        let url = match self {
+            Self::Elsewhere(server) => server.url.clone(),
+            Self::Here(_) | Self::Process(_) => None,
+        };
+        match url {
+            Some(url) => ServerAddress::Url(url).or_port(0),
+            None => self.addr().into(),
         }
     }
 
@@ -74,7 +86,7 @@ impl AnyServer {
         match self {
             Self::Here(server) => server.client_tls(),
             Self::Process(process) => process.tls.clone(),
-            Self::Elsewhere(_, _, tls) => tls.clone(),
+            Self::Elsewhere(server) => server.tls.clone(),
         }
     }
 
