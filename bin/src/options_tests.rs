@@ -302,5 +302,6 @@ fn the_bounds_of_a_chat_reach_both_its_sides() {
         panic!("a ping");
     };
     assert_eq!(ping.client().exchange.window, 53);
+    assert!(!ping.client().retry_refused, "a refusal is its result");
     assert_eq!(ping.own_server().exchange.window, 53);
 }

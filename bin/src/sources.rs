@@ -82,4 +82,16 @@ mod tests {
         assert_eq!(many[249], IpAddr::from([127, 101, 5, 250]));
         assert_eq!(many[250], IpAddr::from([127, 101, 6, 1]));
     }
+
+    #[test]
+    fn ipv4_alone_has_many_loopback_addresses() {
+        for (to, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.8.7:1", true),
+            ("[::1]:1", false),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(is_loopback(to.parse().unwrap()), expected, "{to}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use echosphere_driver::{Connector, Negotiated, OtherProtocol, Peer, Stream};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SignatureScheme, WantsVerifier};
+use rustls::{ClientConfig, ConfigBuilder, ProtocolVersion, RootCertStore, SignatureScheme, WantsVerifier};
 use tokio::io::{AsyncBufRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream as ClientStream;
@@ -218,7 +218,8 @@ async fn negotiate<S: Stream>(stream: S, tls: &ClientTls) -> io::Result<TlsStrea
         Ok(stream) => stream,
         Err((failure, stream)) => return Err(explain(failure, stream).await),
     };
-    if resolver.asked.load(Ordering::Relaxed) {
+    let is_1_3 = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    if is_1_3 && resolver.asked.load(Ordering::Relaxed) {
         verdict(&mut stream).await.map_err(error::on_client)?;
     }
     stream.get_mut().0.forget();

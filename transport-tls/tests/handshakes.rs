@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use echosphere_driver::Connector;
 use echosphere_transport_tls::{ClientTls, Fingerprint, ServerTls, TlsConnector, TlsListener, Trust};
 use rcgen::DnType::{CommonName, OrganizationName};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use support::{Ca, Folder, NAME, accept, handshake, memory, self_signed, soon, trusting};
 
@@ -255,4 +261,42 @@ fn a_name_is_a_host_name_or_an_address() {
         let error = ClientTls::new(name, &trust).unwrap_err().to_string();
         assert!(error.contains("neither a host name nor an IP address"), "{error}");
     }
+}
+
+/// A server of another kind, with TLS 1.2 alone: there is no verdict to wait for after the handshake.
+#[tokio::test(start_paused = true)]
+async fn a_server_of_tls_1_2_judges_the_client_in_the_handshake() {
+    let ca = Ca::new();
+    let identity = ca.server(NAME);
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let begun = tokio::time::Instant::now();
+    for (client, is_accepted) in [
+        (ca.client(&[(CommonName, "anna")]).with(ca.trusted()), true),
+        (ca.trusted(), false),
+    ] {
+        let (mut listener, connector) = memory(4096);
+        let connector = TlsConnector::new(connector, client);
+        let accept = async {
+            let (_, stream) = accept(&mut listener).await.unwrap();
+            acceptor.accept(stream).await
+        };
+        let (server, client) = soon(async { tokio::join!(accept, connector.dial()) }).await;
+        assert_eq!((server.is_ok(), client.is_ok()), (is_accepted, is_accepted));
+    }
+    assert!(begun.elapsed().is_zero());
 }

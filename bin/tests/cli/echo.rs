@@ -383,8 +383,9 @@ fn a_bound_that_the_open_files_do_not_allow_is_lowered_and_said() {
         BufReader::new(server.stderr.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let warning = "warning: --max-connections 37 is lowered to 36, as this process may open 100 files";
-        assert_eq!(line.starts_with(warning), lowered, "{line}");
+        assert_eq!(line.starts_with("warning: "), lowered, "{line}");
+        let warning = "--max-connections 37 is lowered to 36, as this process may open 100 files";
+        assert_eq!(line.contains(warning), lowered, "{line}");
         server.kill().unwrap();
         server.wait().unwrap();
     }

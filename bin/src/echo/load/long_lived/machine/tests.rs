@@ -306,3 +306,21 @@ fn each_message_that_was_due_has_one_latency() {
         (1, 99, 100)
     );
 }
+
+#[test]
+fn attempts_under_way_are_abandoned_at_the_beginning_and_at_the_end() {
+    for command in [Command::Begin, Command::Close] {
+        let mut fixture = Fixture {
+            clients: LongLivedClients::new(CONFIG).unwrap(),
+            out: Actions::new(),
+        };
+        let dials = fixture.at(0, Event::Command(Command::Open));
+        let actions = fixture.at(1, Event::Command(command));
+        for dial in dials {
+            let Action::Dial(token) = dial else {
+                panic!("{dial:?} instead of a dial")
+            };
+            assert!(actions.contains(&Action::AbandonDial(token)), "{actions:?}");
+        }
+    }
+}
