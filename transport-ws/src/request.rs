@@ -22,7 +22,7 @@ pub(crate) enum Answer {
     Close(Response),
     /// An error for a peer that does not speak HTTP, then the end.
     NotHttp,
-    /// Nothing can be said to a peer that speaks TLS.
+    /// No answer reaches a peer that speaks TLS.
     Tls,
 }
 

@@ -89,7 +89,7 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    /// Without `ends`, a drop is not told to the peer.
+    /// Without `ends`, the peer does not notice a drop.
     pub(super) fn new(rules: Arc<Rules>, thread: Thread, ends: Option<Ends>) -> Self {
         // An earlier connection may have had the same addresses.
         lock(&rules.aborted).retain(|aborted| Some(*aborted) != ends);

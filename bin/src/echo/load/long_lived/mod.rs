@@ -415,15 +415,16 @@ mod tests {
             messages: None,
             run: 0,
         };
-        let to = ([127, 0, 0, 1], 9).into();
+        let to = Target::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
+        let tls = TlsArgs::default();
         let all = "--shard --to 127.0.0.1:9 --connections 2 --size 100 --rate 2.5 --window 3";
-        assert_eq!(args(to, &config, 2).join(" "), all);
+        assert_eq!(args(&to, &tls, &config, 2).join(" "), all);
         let held = Config {
             rate: None,
             messages: Some(1),
             ..config
         };
         let all = "--shard --to 127.0.0.1:9 --connections 2 --size 100 --hold";
-        assert_eq!(args(to, &held, 2).join(" "), all);
+        assert_eq!(args(&to, &tls, &held, 2).join(" "), all);
     }
 }

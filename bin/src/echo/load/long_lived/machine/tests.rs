@@ -317,7 +317,7 @@ fn attempts_under_way_are_abandoned_at_the_beginning_and_at_the_end() {
         let dials = fixture.at(0, Event::Command(Command::Open));
         let actions = fixture.at(1, Event::Command(command));
         for dial in dials {
-            let Action::Dial(token) = dial else {
+            let Action::Dial(token, _) = dial else {
                 panic!("{dial:?} instead of a dial")
             };
             assert!(actions.contains(&Action::AbandonDial(token)), "{actions:?}");
