@@ -175,7 +175,6 @@ fn refusal(status: u16, reason: &str, sentence: &[u8]) -> io::Error {
     let text = format!("the server answered the request for a WebSocket with {status} {reason}: {sentence}");
     let kind = match status {
         429 | 502..=504 => io::ErrorKind::ResourceBusy,
-        401 | 403 => io::ErrorKind::PermissionDenied,
         _ => io::ErrorKind::InvalidData,
     };
     io::Error::new(kind, text)

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, BytesMut};
-use echosphere_core::wire::ErrorCode;
 use echosphere_driver::settle::Settle;
 use echosphere_driver::{Answered, Incoming, Listener, Negotiated, Peer, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
@@ -89,20 +88,19 @@ async fn upgrade<S: Stream>(peer: Peer, mut stream: S, config: Arc<WsConfig>) ->
             let what = format!("the HTTP request was answered: {}", response.status());
             (response.into_bytes(), what)
         }
-        Answer::NotHttp => {
+        Answer::NotHttp(code) => {
             // A line in both framings: the transport does not know the protocol, and every client accepts an error in lines from a
             // server (PROTOCOL.md, "Framing").
-            let code = ErrorCode::WsRequired;
             let line = format!("error {code} {}\n", code.describe());
-            (line.into_bytes(), "the peer does not speak HTTP".to_owned())
-        }
-        Answer::Tls => {
-            stream.shutdown().await?;
-            return Err(Answered::new("the peer speaks TLS").into());
+            (
+                line.into_bytes(),
+                format!("the peer does not speak HTTP and was sent {code}"),
+            )
         }
     };
     drop(received);
     stream.write_all(&answer).await?;
+    stream.flush().await?;
     stream.shutdown().await?;
     drop(answer);
     // The peer has its answer, however it closes.

@@ -1,5 +1,6 @@
 //! The request of a client (RFC 6455, section 4.2).
 
+use echosphere_core::wire::ErrorCode;
 use http::StatusCode;
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
@@ -20,23 +21,21 @@ pub(crate) enum Answer {
     Upgrade(Vec<u8>, usize),
     /// An HTTP response, after which the connection is closed.
     Close(Response),
-    /// An error for a peer that does not speak HTTP, then the end.
-    NotHttp,
-    /// No answer reaches a peer that speaks TLS.
-    Tls,
+    /// This error as a line for a peer that does not speak HTTP, then the end.
+    NotHttp(ErrorCode),
 }
 
 /// Parses what has arrived; `None` if more must arrive.
 pub(crate) fn answer(received: &[u8], config: &WsConfig) -> Option<Answer> {
     match received.first()? {
-        0x00 => return Some(Answer::NotHttp),
-        0x16 => return Some(Answer::Tls),
+        0x00 => return Some(Answer::NotHttp(ErrorCode::WsRequired)),
+        0x16 => return Some(Answer::NotHttp(ErrorCode::TlsUnsupported)),
         _ => {}
     }
     let line_end = memchr::memchr(b'\n', received);
     let line = &received[..line_end.unwrap_or(received.len())];
     if !can_be_http(line, line_end.is_some()) {
-        return Some(Answer::NotHttp);
+        return Some(Answer::NotHttp(ErrorCode::WsRequired));
     }
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
