@@ -42,7 +42,8 @@ pub(crate) fn announce(
     };
     let with_tls = if tls.is_some() { " with TLS" } else { "" };
     listening(address, &name, &format!("{with_tls}{note}"));
-    if let Some(fingerprint) = &tls_fingerprint {
+    // The second port has the certificate of the first.
+    if let Some(fingerprint) = tls_fingerprint.as_ref().filter(|_| transport != "ws") {
         status!("clients trust this server with --tls-fingerprint {fingerprint}");
     }
     if json {

@@ -21,3 +21,4 @@ mod shards;
 mod stderr;
 mod support;
 mod tls;
+mod ws;
