@@ -143,7 +143,7 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "SHA256", env = "ECHOSPHERE_TLS_FINGERPRINT")]
     pub(crate) tls_fingerprint: Option<Fingerprint>,
 
-    /// Expect this name in the certificate of the server [default: the host that the client connects to]
+    /// Expect this name in the certificate of the server, instead of the host that the client connects to
     #[arg(long, value_name = "NAME", env = "ECHOSPHERE_TLS_NAME")]
     pub(crate) tls_name: Option<String>,
 
