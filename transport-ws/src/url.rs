@@ -60,11 +60,11 @@ impl FromStr for WsUrl {
 
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let uri: Uri = text.parse().map_err(|_| BadUrl("not a URL"))?;
-        let is_tls = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
-            _ => return Err(BadUrl("it must begin with ws:// or wss://")),
-        };
+        let is_scheme = |name: &str| uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+        let is_tls = is_scheme("wss");
+        if !is_tls && !is_scheme("ws") {
+            return Err(BadUrl("it must begin with ws:// or wss://"));
+        }
         let authority = uri.authority().ok_or(BadUrl("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(BadUrl("a user in it is not supported"));
@@ -72,10 +72,13 @@ impl FromStr for WsUrl {
         if authority.host().is_empty() {
             return Err(BadUrl("it has no host"));
         }
-        let port = match (authority.port_u16(), authority.port()) {
-            (Some(port), _) => port,
-            (None, None) if !authority.as_str().ends_with(':') => default_port(is_tls),
-            _ => return Err(BadUrl("its port must be a number up to 65535")),
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => default_port(is_tls),
+            Some(port) => port
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or(BadUrl("its port must be a number up to 65535"))?,
+            None => return Err(BadUrl("its host and port cannot be told apart")),
         };
         Ok(Self {
             is_tls,
