@@ -69,7 +69,11 @@ pub fn websocket(data: &[u8]) {
     // A length frame or line is not longer than a message.
     let mut input = BytesMut::from(&whole[..]);
     let mut framer = Framer::accepted(limit);
-    while framer.next(&mut input).expect("no frame is longer than the limit").is_some() {}
+    while framer
+        .next(&mut input)
+        .expect("no frame is longer than the limit")
+        .is_some()
+    {}
 }
 
 /// What a side reads of a peer that sends `pieces`, and how the stream ends.
