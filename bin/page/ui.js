@@ -6,7 +6,7 @@ import { count, start, shown } from "/shown.js";
 const MAX_ROWS = 500;
 const MAX_BYTES = 32 * 1024 * 1024;
 /** Characters of a body that are shown at first. */
-const EXCERPT = 400;
+const EXCERPT = 280;
 
 let ids = 0;
 
@@ -104,6 +104,7 @@ export class Log {
   #rows = [];
   #bytes = 0;
   #dropped = 0;
+  #follows = true;
   #note = el("p", { class: "hint", hidden: true });
 
   constructor(title, empty) {
@@ -115,13 +116,23 @@ export class Log {
     const head = el("div", { class: "section-head" }, heading, clear);
     this.element = el("section", { class: "events" }, head, this.#note, this.#empty, this.#list);
     this.#list.hidden = true;
+    this.#list.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.#list;
+      this.#follows = scrollHeight - scrollTop - clientHeight < 40;
+    });
+    new ResizeObserver(() => this.#follow()).observe(this.#list);
+  }
+
+  #follow() {
+    if (this.#follows) {
+      this.#list.scrollTop = this.#list.scrollHeight;
+    }
   }
 
   /** Adds a row: its kind ("sent", "received", "note", "error"), a label, and the bytes of a body. */
   add(kind, label, body = null) {
     const list = this.#list;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-    const row = new Row(kind, label, body);
+    const row = new Row(kind, label, body, () => this.#follow());
     this.#rows.push(row);
     this.#bytes += row.size;
     list.hidden = false;
@@ -135,9 +146,7 @@ export class Log {
       this.#note.hidden = false;
       this.#note.textContent = `${count(this.#dropped, "older row")} removed`;
     }
-    if (atEnd) {
-      list.scrollTop = list.scrollHeight;
-    }
+    this.#follow();
     return row;
   }
 
@@ -145,6 +154,7 @@ export class Log {
     this.#rows = [];
     this.#bytes = 0;
     this.#dropped = 0;
+    this.#follows = true;
     this.#list.replaceChildren();
     this.#list.hidden = true;
     this.#note.hidden = true;
@@ -157,8 +167,10 @@ class Row {
   size;
   #state = el("span", { class: "state" });
   #actions = el("span", { class: "row-actions" });
+  #grown;
 
-  constructor(kind, label, body) {
+  constructor(kind, label, body, grown) {
+    this.#grown = grown;
     this.size = body?.length ?? 0;
     const time = new Date().toLocaleTimeString("en-GB");
     const head = el(
@@ -179,6 +191,7 @@ class Row {
   state(state, text) {
     this.#state.textContent = text;
     this.#state.dataset.state = state;
+    this.#grown();
   }
 
   /** Adds a button. Returns a function that removes it. */

@@ -46,7 +46,7 @@ test("echo: two pages acknowledge each other's messages", async () => {
 
   // A long body is shortened, and shown whole on request.
   const long = await row(ann, "You sent", "xxx");
-  assert.equal((await long.locator(".body").textContent()).length, 401);
+  assert.equal((await long.locator(".body").textContent()).length, 281);
   await long.getByRole("button", { name: "Show all 5,000 bytes" }).click();
   assert.equal((await long.locator(".body").textContent()).length, 5000);
   await long.getByRole("button", { name: "Show less" }).click();
