@@ -120,8 +120,8 @@ export function start(app) {
     for (let at = 1; at < bytes.length; at += 9) {
       reasons[bytes[at]]?.push(readU64(bytes, at + 1));
     }
-    const delivered = `delivered to ${bytes[0]} of ${count(entry.receivers, "user")}`;
-    const parts = [`${delivered}, ${milliseconds(performance.now() - entry.sent)}`];
+    const relayed = `relayed to ${bytes[0]} of ${count(entry.receivers, "user")}`;
+    const parts = [`${relayed}, ${milliseconds(performance.now() - entry.sent)}`];
     if (reasons[1].length > 0) {
       parts.push(`no such user: ${reasons[1].join(", ")}`);
     }
@@ -149,7 +149,7 @@ export function start(app) {
 
   function lost() {
     for (const entry of pending) {
-      entry.row?.state("failed", "the connection was lost before the receipt; it may have been delivered");
+      entry.row?.state("failed", "the connection was lost before the receipt; it may have been relayed");
     }
     if (own !== null) {
       log.add("note", `The connection of user ${own} ended. You get a new id.`);

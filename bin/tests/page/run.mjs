@@ -115,12 +115,12 @@ test("hub: two users find each other and exchange messages", async () => {
   await row(ann, "From 2", HIDDEN_SHOWN);
   await row(ann, "From 2", "a\n\n\nb");
   await row(ann, "From 2", "empty");
-  await row(bob, "You, to 1", "delivered to 1 of 1 user");
+  await row(bob, "You, to 1", "relayed to 1 of 1 user");
   // A delivery from an unknown user refreshes the list.
   await ann.getByRole("button", { name: "Send to user 2" }).click();
   await ann.getByLabel("To", { exact: true }).fill("2, 1, 99");
   await send(ann, "Hello both, and one who is not there");
-  await row(ann, "delivered to 2 of 3 users", "no such user: 99");
+  await row(ann, "relayed to 2 of 3 users", "no such user: 99");
   await row(ann, "From yourself", "Hello both");
   await row(bob, "From 1", "Hello both");
   await ann.getByLabel("To", { exact: true }).fill("2, x");
