@@ -11,6 +11,7 @@ mod limits;
 mod net;
 mod numbers;
 mod output;
+mod page;
 mod progress;
 mod prompt;
 mod retry;

@@ -6,10 +6,10 @@ use echosphere_core::Machine;
 use echosphere_core::wire::{Codec, Framer, MAX_FRAME};
 use echosphere_driver::Driver;
 use echosphere_transport_tcp::TcpListener;
-use echosphere_transport_ws::{Pages, WsConfig, WsListener};
+use echosphere_transport_ws::{WsConfig, WsListener};
 
 use crate::net::Address;
-use crate::{server, tls};
+use crate::{page, server, tls};
 
 /// The default port.
 const PORT: u16 = 8080;
@@ -45,12 +45,18 @@ pub(crate) struct WsServing {
 }
 
 impl WsServeArgs {
-    /// Binds to the address of the options and reports it; `None` without an address. Must be called within a runtime.
+    /// Binds to the address of the options and reports it; `None` without an address. The port also serves the page of the
+    /// system. Must be called within a runtime.
     ///
     /// # Errors
     ///
     /// If that fails, with what to do.
-    pub(crate) async fn bind(&self, tls: Option<&tls::Serving>, json: bool) -> anyhow::Result<Option<WsServing>> {
+    pub(crate) async fn bind(
+        &self,
+        system: &str,
+        tls: Option<&tls::Serving>,
+        json: bool,
+    ) -> anyhow::Result<Option<WsServing>> {
         let Some(address) = &self.ws else {
             anyhow::ensure!(
                 self.ws_origin.is_empty(),
@@ -63,7 +69,7 @@ impl WsServeArgs {
         server::announce(addr, "ws", &note(addr, tls), tls, json)?;
         let config = WsConfig {
             allowed_origins: self.ws_origin.clone(),
-            pages: Pages::default(),
+            pages: page::pages(system),
             ..WsConfig::default()
         };
         Ok(Some(WsServing { listener, config }))

@@ -73,7 +73,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let signals = Signals::catch()?.reloading(tls.as_ref());
         let (listener, addr) = server::bind(at.resolve().await?, "--listen")?;
         server::announce(addr, "tcp", " (Ctrl-C ends)", tls.as_ref(), args.output.json)?;
-        let ws = args.ws.bind(tls.as_ref(), args.output.json).await?;
+        let ws = args.ws.bind("chat", tls.as_ref(), args.output.json).await?;
         let driver = ChatDriver::server(args.server(), args.bounds.links()?, |driver| {
             let limit = ws::limit(&ChatCodec::accepted());
             ws::listen(tls::listen(driver, listener, tls.as_ref()), ws, limit, tls.as_ref())

@@ -144,7 +144,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
     args.bounds.links.lower_to_open_files(files, args.tcp.threads);
     let endpoint = args.bounds.endpoint(seed::generator(args.seed)?)?;
-    server::run(endpoint, &args.tcp, PORT, state)
+    server::run("echo", endpoint, &args.tcp, PORT, state)
 }
 
 /// The state of an echo server.

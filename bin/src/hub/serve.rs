@@ -35,7 +35,7 @@ pub(crate) struct Args {
 pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let files = limits::raise_open_files();
     args.links.lower_to_open_files(files, args.tcp.threads);
-    server::run(endpoint(&args.links)?, &args.tcp, PORT, state)
+    server::run("hub", endpoint(&args.links)?, &args.tcp, PORT, state)
 }
 
 /// A hub whose connections have these bounds.

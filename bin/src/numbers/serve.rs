@@ -219,7 +219,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
             }
             None => None,
         };
-        let ws = args.ws.bind(tls.as_ref(), args.serve.json).await?;
+        let ws = args.ws.bind("numbers", tls.as_ref(), args.serve.json).await?;
         let (driver, handle) = Driver::new(endpoint(&args)?);
         let mut driver = ws::listen(driver, ws, ws::limit(&NumbersCodec::accepted()), tls.as_ref());
         if let Some(connections) = connections {

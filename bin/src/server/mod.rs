@@ -80,9 +80,10 @@ pub(crate) struct TcpServeArgs {
     pub(crate) tls: TlsServeArgs,
 }
 
-/// Serves TCP until a signal, drains, and prints the final state. `port` is the default. The exit code is 0 if nothing is
+/// Serves TCP until a signal, drains, and prints the final state. `system` is `echo` or `hub`, `port` the default. The exit code is 0 if nothing is
 /// left.
 pub(crate) fn run<M, C>(
+    system: &str,
     endpoint: Endpoint<M, C>,
     args: &TcpServeArgs,
     port: u16,
@@ -98,7 +99,7 @@ where
         let at = args.listen.or_port(port);
         let tls = args.tls.load(&at.host)?;
         let addr = at.resolve().await?;
-        let state = state(&serve(endpoint, addr, args, tls.as_ref()).await?);
+        let state = state(&serve(system, endpoint, addr, args, tls.as_ref()).await?);
         let code = ExitCode::from(u8::from(!state.zero));
         state.print(args.serve.json)?;
         Ok(code)
@@ -106,6 +107,7 @@ where
 }
 
 async fn serve<M, C>(
+    system: &str,
     endpoint: Endpoint<M, C>,
     addr: SocketAddr,
     args: &TcpServeArgs,
@@ -135,7 +137,7 @@ where
         announce(addr, "tcp", " (Ctrl-C drains)", tls, json)?;
         tls::listen(driver, listener, tls)
     };
-    let driver = ws::listen(driver, args.ws.bind(tls, json).await?, limit, tls);
+    let driver = ws::listen(driver, args.ws.bind(system, tls, json).await?, limit, tls);
     Ok(until_drained(driver, handle, signals, drain, drain).await)
 }
 
