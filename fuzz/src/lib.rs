@@ -1,4 +1,4 @@
-//! The fuzz targets. Each panics if `echosphere-core` breaks an invariant. The same bytes give the same run in any build.
+//! The fuzz targets. Each panics if Echosphere breaks an invariant. The same bytes give the same run in any build.
 
 mod chat;
 mod codecs;
@@ -9,12 +9,14 @@ mod peer;
 mod plan;
 mod subject;
 mod watched;
+mod websocket;
 mod wire;
 mod world;
 
 use std::path::PathBuf;
 
 pub use codecs::codecs;
+pub use websocket::websocket;
 pub use wire::wire;
 
 use plan::Plan;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use echosphere_fuzz::{chat, client, codecs, hub, numbers, replay, server, wire};
+use echosphere_fuzz::{chat, client, codecs, hub, numbers, replay, server, websocket, wire};
 
 fn corpus(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
@@ -48,4 +48,9 @@ fn the_corpus_of_chat_passes() {
 #[test]
 fn the_corpus_of_numbers_passes() {
     corpus("numbers", numbers);
+}
+
+#[test]
+fn the_corpus_of_websocket_passes() {
+    corpus("websocket", websocket);
 }

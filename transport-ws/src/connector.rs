@@ -102,7 +102,14 @@ impl<C: Connector> Connector for WsConnector<C> {
 fn check(received: &[u8], key: &str, is_end: bool) -> io::Result<Option<usize>> {
     let start = b"HTTP/1.";
     if !received.iter().zip(start).all(|(byte, expected)| byte == expected) {
-        return Err(OtherProtocol(Protocol::from_first_bytes(received)).into());
+        let protocol = Protocol::from_first_bytes(received);
+        if let Some(protocol) = protocol.filter(|protocol| protocol.is_ours()) {
+            let text = format!(
+                "the server does not speak WebSocket: it is {protocol}; connect with HOST:PORT instead of a URL"
+            );
+            return Err(invalid(text));
+        }
+        return Err(OtherProtocol(protocol).into());
     }
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);

@@ -72,10 +72,10 @@ impl FromStr for WsUrl {
         if authority.host().is_empty() {
             return Err(BadUrl("it has no host"));
         }
-        let port = match (authority.port_u16(), authority.port()) {
-            (Some(port), _) => port,
-            (None, None) if !authority.as_str().ends_with(':') => default_port(is_tls),
-            _ => return Err(BadUrl("its port must be a number up to 65535")),
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => default_port(is_tls),
+            None => return Err(BadUrl("its port must be a number up to 65535")),
         };
         Ok(Self {
             is_tls,
@@ -100,3 +100,34 @@ impl fmt::Display for BadUrl {
 }
 
 impl std::error::Error for BadUrl {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_a_port_and_a_path() {
+        for (text, host, port, path, shown) in [
+            ("ws://h", "h", 80, "/", "ws://h/"),
+            ("wss://h:80/a?b", "h", 80, "/a?b", "wss://h:80/a?b"),
+            ("wss://[::1]", "::1", 443, "/", "wss://[::1]/"),
+        ] {
+            let url: WsUrl = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((url.host(), url.port(), url.path()), (host, port, path), "{text}");
+            assert_eq!(url.to_string(), shown);
+        }
+        for text in [
+            "",
+            "h",
+            "http://h",
+            "ws://",
+            "ws://:1",
+            "ws://h:",
+            "ws://h:x",
+            "ws://h:65536",
+            "ws://u@h",
+        ] {
+            assert!(text.parse::<WsUrl>().is_err(), "{text}");
+        }
+    }
+}
