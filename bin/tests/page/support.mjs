@@ -24,6 +24,7 @@ export class Server {
     const args = [system, "serve", "--ws", `127.0.0.1:${port}`, ...plain, ...more];
     // An empty environment: no setting of the caller changes a server.
     server.child = spawn(PROGRAM, args, { stdio: ["pipe", "pipe", "pipe"], env: {}, cwd: "/" });
+    servers.add(server.child);
     server.ended = once(server.child, "close");
     for (const stream of [server.child.stdout, server.child.stderr]) {
       stream.setEncoding("utf8").on("data", (text) => {
@@ -102,6 +103,7 @@ export class Proxy {
   }
 }
 
+const servers = new Set();
 let browser;
 
 export async function openBrowser() {
@@ -109,6 +111,8 @@ export async function openBrowser() {
 }
 
 export async function closeBrowser() {
+  // A test that failed has left its server.
+  servers.forEach((child) => child.kill("SIGKILL"));
   await browser.close();
 }
 
