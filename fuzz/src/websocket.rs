@@ -59,8 +59,11 @@ pub fn websocket(data: &[u8]) {
         left = rest;
     }
     let (cut, cut_end) = read(head.side, limit, pieces);
-    assert_eq!(whole_end, cut_end, "whole, and in pieces");
-    if whole_end.is_ok() {
+    // What does not look like HTTP/1 is refused as soon as its first bytes show it, so the error of an upgrade can differ.
+    if matches!(head.side, Side::Server | Side::Client) {
+        assert_eq!(whole_end, cut_end, "whole, and in pieces");
+    }
+    if whole_end.is_ok() && cut_end.is_ok() {
         assert_eq!(whole, cut, "whole, and in pieces");
     } else {
         // A refused text can have begun.

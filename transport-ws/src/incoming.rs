@@ -26,6 +26,8 @@ pub(crate) struct Incoming {
     limit: u32,
     /// The framing that the first message has shown.
     framing: Option<Framing>,
+    /// Whether the first line has begun.
+    lines_begun: bool,
     header: PartialHeader,
     frame: Option<Frame>,
     message: Option<Message>,
@@ -114,6 +116,7 @@ impl Incoming {
             role,
             limit,
             framing: None,
+            lines_begun: false,
             header: PartialHeader::default(),
             frame: None,
             message: None,
@@ -315,7 +318,16 @@ impl Incoming {
                 let reason = "a message of text is one line: send each line as a message of its own";
                 return Err(Closing::new(CloseCode::Invalid, reason));
             }
-            Carried::Line | Carried::Frame => output.put(payload),
+            Carried::Line if !self.lines_begun && payload.first() == Some(&0) => {
+                // As the first byte it would show length framing.
+                let reason = "the first line cannot begin with a zero byte";
+                return Err(Closing::new(CloseCode::Invalid, reason));
+            }
+            Carried::Line => {
+                self.lines_begun |= !payload.is_empty();
+                output.put(payload);
+            }
+            Carried::Frame => output.put(payload),
             Carried::Collected => self.collected.extend_from_slice(payload),
         }
         Ok(())
@@ -324,7 +336,10 @@ impl Incoming {
     fn end_frame(&mut self, frame: Frame, output: &mut Output<'_, '_>) -> Result<(), Closing> {
         match frame.kind {
             FrameKind::Data if frame.is_final => match self.end_message()? {
-                Some(Carried::Line) => output.put(b"\n"),
+                Some(Carried::Line) => {
+                    self.lines_begun = true;
+                    output.put(b"\n");
+                }
                 Some(Carried::Collected) => {
                     let mut collected = mem::take(&mut self.collected);
                     let length = (collected.len() - LENGTH) as u32;

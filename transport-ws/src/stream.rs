@@ -300,6 +300,9 @@ impl<S: Stream> AsyncRead for WsStream<S> {
             }
             this.answer_pings(cx);
         }
+        if reader.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -215,6 +215,21 @@ async fn what_breaks_a_rule_is_refused_with_a_code_and_a_reason() {
     }
 }
 
+/// As the first byte of the stream it would show length framing.
+#[tokio::test]
+async fn a_first_line_that_begins_with_zero_is_refused() {
+    let (mut peer, stream) = limited().await;
+    let reader = tokio::spawn(read_all(stream, 100));
+    peer.send(frame(FIN | TEXT, "\0a")).await;
+    let (code, reason) = peer.closed().await;
+    assert!(code == 1007 && reason.contains("zero byte"), "{code} {reason}");
+    drop(peer);
+    assert_eq!(
+        soon(reader).await.unwrap(),
+        (Vec::new(), Err(io::ErrorKind::InvalidData))
+    );
+}
+
 #[tokio::test]
 async fn text_in_length_frames_is_checked_too() {
     for bytes in [
