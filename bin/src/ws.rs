@@ -24,7 +24,7 @@ pub(crate) struct WsServeArgs {
     #[arg(long, value_name = "[ADDR:]PORT", env = "ECHOSPHERE_WS")]
     pub(crate) ws: Option<Address>,
 
-    /// Accept browsers from pages of this origin, such as https://example.org, besides the server's own page; * accepts all; can be given several times
+    /// Accept browsers from pages of this origin, such as `https://example.org`, besides the server's own page; * accepts all; can be given several times
     #[arg(long, value_name = "ORIGIN", env = "ECHOSPHERE_WS_ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub(crate) ws_origin: Vec<String>,
 }

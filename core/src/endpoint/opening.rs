@@ -13,7 +13,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
     /// # Errors
     ///
     /// The error to send to the peer (see [`Codec::encode_error`]) before dropping its socket: the endpoint has
-    /// [`ConnectionConfig::max_connections`], or is draining.
+    /// [`ConnectionConfig::max_connections`](crate::connection::ConnectionConfig::max_connections), or is draining.
     pub fn accept(&mut self, now: Time) -> Result<ConnId, WireError> {
         self.accept_with_codec(now, self.codec.clone())
     }
@@ -72,7 +72,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         self.dialling.contains(&token)
     }
 
-    /// An attempt of [`Effect::Dial`] has connected. `None` if the machine has abandoned it: drop the socket.
+    /// An attempt of [`Effect::Dial`](super::Effect::Dial) has connected. `None` if the machine has abandoned it: drop the socket.
     pub fn dialled(&mut self, now: Time, token: DialToken) -> Option<ConnId> {
         self.dialled_with_codec(now, token, self.codec.clone(), None)
     }
@@ -107,7 +107,7 @@ impl<M: Machine, C: Codec<Message = M::Message> + Clone> Endpoint<M, C> {
         Some(id)
     }
 
-    /// An attempt of [`Effect::Dial`] has failed. Nothing happens if the machine has abandoned it.
+    /// An attempt of [`Effect::Dial`](super::Effect::Dial) has failed. Nothing happens if the machine has abandoned it.
     pub fn dial_failed(&mut self, now: Time, token: DialToken, error: DialError) {
         if !self.dialling.remove(&token) {
             return;
