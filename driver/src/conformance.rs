@@ -45,7 +45,7 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::net::{BoxStream, Connector, Listener, Peer, Stream};
@@ -167,7 +167,9 @@ pub async fn check<T: Transport>(transport: &T) -> Report {
         .case("1 MiB both ways at once", flow::large_bodies(transport))
         .await;
     report.case("partial writes", flow::partial_writes(transport)).await;
-    report.case("flush", flow::flushed(transport)).await;
+    report
+        .case("one flush after several writes", flow::flushed(transport))
+        .await;
     report
         .case("a peer that stops reading", flow::stops_reading(transport))
         .await;
@@ -262,7 +264,7 @@ async fn opened<L: Listener, C: Connector>(listener: &mut L, connector: &C) -> R
 }
 
 /// Writes and flushes, as the driver does.
-async fn write(stream: &mut impl Stream, bytes: &[u8]) -> Result<(), String> {
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), String> {
     let written = async {
         stream.write_all(bytes).await?;
         stream.flush().await
@@ -280,7 +282,7 @@ async fn finish(stream: &mut impl Stream) -> Result<(), String> {
 }
 
 /// Reads exactly these bytes.
-async fn expect(stream: &mut impl Stream, bytes: &[u8]) -> Result<(), String> {
+async fn expect(stream: &mut (impl AsyncRead + Unpin), bytes: &[u8]) -> Result<(), String> {
     let mut read = vec![0; bytes.len()];
     let result = stream.read_exact(&mut read).await;
     result.map_err(|error| format!("read of {} bytes: {error}", bytes.len()))?;

@@ -11,6 +11,7 @@
 //! | `driver` | the future; each poll is one turn |
 //! | `accepting` | [`AcceptErrors`], [`LogLimit`]: errors of accepting, and how often they are logged |
 //! | `budgets` | [`Budgets`]: limits of one turn |
+//! | `farewell` | [`farewell`]: the answer to a peer that is refused |
 //! | `handle` | [`Handle`]: commands, draining and inspection from other tasks |
 //! | `net` | [`Stream`], [`Listener`], [`Connector`]: what a transport implements |
 //! | [`ready`] | which event source woke a future that waits for many |
@@ -22,6 +23,7 @@ mod budgets;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod driver;
+mod farewell;
 mod handle;
 mod net;
 pub mod ready;
@@ -31,5 +33,6 @@ mod write;
 pub use accepting::{AcceptErrors, LogLimit};
 pub use budgets::Budgets;
 pub use driver::Driver;
+pub use farewell::farewell;
 pub use handle::{Gone, Handle};
 pub use net::{Answered, BoxStream, Connector, Incoming, Listener, Negotiated, OtherProtocol, Peer, Stream};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use echosphere_core::connection::ConnectionConfig;
-use echosphere_driver::{BoxStream, Incoming};
+use echosphere_driver::{BoxStream, Incoming, farewell};
 use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming as RequestBody;
@@ -92,8 +92,7 @@ impl HttpServer {
             Ok(start) => start.freeze(),
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    // A peer that neither reads nor closes in this time is dropped.
-                    let _ = timeout(self.links.linger, preface::refuse(&mut stream)).await;
+                    farewell(&mut stream, preface::REFUSAL, self.links.linger).await;
                 }
                 return Err(error);
             }

@@ -1,7 +1,7 @@
 use std::io;
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of a client (RFC 9113, section 3.4).
 const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -10,7 +10,7 @@ const FRAME_HEADER: usize = 9;
 const SETTINGS: u8 = 4;
 /// The answer to a peer of another protocol: an empty SETTINGS frame, by which it can detect HTTP/2, and GOAWAY with
 /// PROTOCOL_ERROR.
-const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+pub(crate) const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 /// The longest frame allowed before the server's settings arrive.
 const MAX_FRAME: usize = 16_384;
 
@@ -30,19 +30,6 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<By
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-}
-
-/// Answers a peer that does not speak HTTP/2, and waits until it closes.
-///
-/// # Errors
-///
-/// Those of the stream.
-pub(crate) async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    stream.write_all(REFUSAL).await?;
-    stream.shutdown().await?;
-    // Closing a socket with unread bytes resets it, and the peer could lose the answer.
-    copy(stream, &mut sink()).await?;
-    Ok(())
 }
 
 /// How many bytes must follow `read`, as far as that is known.

@@ -1,20 +1,17 @@
 //! The end of connections whose handshake failed, and the answer to peers that do not speak TLS.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use echosphere_core::wire::ErrorCode;
-use echosphere_driver::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use echosphere_core::wire::{ErrorCode, WireError};
+use echosphere_driver::{Stream, farewell};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 /// How long a peer may take to finish its first line, and then to read the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most bytes of a first line. A request line of HTTP rarely has more.
 const MAX_LINE: usize = 1024;
-/// Most bytes that are discarded while the peer reads the answer.
-const MAX_DISCARDED: usize = 256 * 1024;
 
 /// Answers a peer that began with `first` instead of a TLS record, and closes the connection.
 ///
@@ -23,10 +20,10 @@ const MAX_DISCARDED: usize = 256 * 1024;
 pub(crate) async fn refuse_plain(mut stream: impl Stream, mut first: Vec<u8>) -> io::Error {
     // One byte does not show a request of HTTP.
     if first.first() != Some(&0) {
-        within(PATIENCE, read_line(&mut stream, &mut first)).await;
+        // What has arrived by then decides.
+        let _ = timeout(PATIENCE, read_line(&mut stream, &mut first)).await;
     }
-    let code = ErrorCode::TlsRequired;
-    let line = format!("error {code} {}\n", code.describe());
+    let line = WireError::from(ErrorCode::TlsRequired).to_line();
     let answer = if is_http(&first) {
         let length = line.len();
         format!("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{line}")
@@ -37,28 +34,9 @@ pub(crate) async fn refuse_plain(mut stream: impl Stream, mut first: Vec<u8>) ->
     io::Error::new(io::ErrorKind::InvalidData, "the peer does not speak TLS")
 }
 
-/// Sends `last`, then closes the connection so that the peer can read it: resetting a connection would discard it.
+/// Sends `last`, then closes the connection.
 pub(crate) async fn end(mut stream: impl Stream, last: &[u8]) {
-    within(PATIENCE, async move {
-        stream.write_all(last).await?;
-        stream.flush().await?;
-        stream.shutdown().await?;
-        let mut buffer = [0; 512];
-        let mut discarded = 0;
-        while discarded < MAX_DISCARDED {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                read => discarded += read,
-            }
-        }
-        Ok(())
-    })
-    .await;
-}
-
-/// The peer may be gone, or slow: then there is nothing left to do for it.
-async fn within(time: Duration, step: impl Future<Output = io::Result<()>>) {
-    let _ = timeout(time, step).await;
+    farewell(&mut stream, last, PATIENCE).await;
 }
 
 async fn read_line(stream: &mut impl Stream, line: &mut Vec<u8>) -> io::Result<()> {

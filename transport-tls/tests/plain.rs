@@ -16,8 +16,8 @@ use support::{accept, memory, read_to_end, self_signed, soon, trusting};
 
 const LINE: &str = "error tls-required this port speaks TLS; connect with --tls\n";
 
-/// What a server of TLS answers to a client that sends `bytes` and keeps its side open.
-async fn answer_to(bytes: &[u8]) -> String {
+/// What a server of TLS answers to a client that sends `bytes` and keeps its side open, and its own error.
+async fn answer_and_error(bytes: &[u8]) -> (Vec<u8>, io::Error) {
     let (listener, connector) = memory(1 << 16);
     let mut listener = TlsListener::new(listener, self_signed());
     let mut client = connector.plain();
@@ -26,13 +26,18 @@ async fn answer_to(bytes: &[u8]) -> String {
         let (answer, end) = read_to_end(&mut client).await;
         end.unwrap();
         drop(client);
-        String::from_utf8(answer).unwrap()
+        answer
     };
-    let (accepted, answer) = tokio::join!(accept(&mut listener), talk);
-    let error = accepted.unwrap_err();
+    let (accepted, answer) = soon(async { tokio::join!(accept(&mut listener), talk) }).await;
+    (answer, accepted.unwrap_err())
+}
+
+/// The answer to bytes that are not TLS.
+async fn answer_to(bytes: &[u8]) -> String {
+    let (answer, error) = answer_and_error(bytes).await;
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_eq!(error.to_string(), "the peer does not speak TLS");
-    answer
+    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,18 +126,7 @@ async fn records_that_are_no_client_hello_get_an_alert() {
         server_hello,
         b"\x16\x09\x09\0\x04\x01\0\0\0",
     ] {
-        let (listener, connector) = memory(1 << 16);
-        let mut listener = TlsListener::new(listener, self_signed());
-        let mut client = connector.plain();
-        client.write_all(bytes).await.unwrap();
-        let talk = async {
-            let (answer, end) = read_to_end(&mut client).await;
-            end.unwrap();
-            drop(client);
-            answer
-        };
-        let (accepted, answer) = soon(async { tokio::join!(accept(&mut listener), talk) }).await;
-        accepted.unwrap_err();
+        let (answer, _) = answer_and_error(bytes).await;
         assert_eq!(&answer[..2], b"\x15\x03", "{}", bytes.escape_ascii());
     }
 }

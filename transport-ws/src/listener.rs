@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, BytesMut};
+use echosphere_core::wire::WireError;
 use echosphere_driver::settle::Settle;
-use echosphere_driver::{Answered, Incoming, Listener, Negotiated, Peer, Stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
-use tokio::time::timeout;
+use echosphere_driver::{Answered, Incoming, Listener, Negotiated, Peer, Stream, farewell};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::protocol::Role;
 
 use crate::config::WsConfig;
 use crate::request::{Answer, MAX_HEAD, answer};
 use crate::stream::WsStream;
 
-/// How long a peer that was answered has to close: closing a socket with unread bytes resets it, and the peer could lose the
-/// answer.
+/// How long a peer that was answered has to close.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Accepts WebSocket connections over another listener.
@@ -91,19 +90,13 @@ async fn upgrade<S: Stream>(peer: Peer, mut stream: S, config: Arc<WsConfig>) ->
         Answer::NotHttp(code) => {
             // A line in both framings: the transport does not know the protocol, and every client accepts an error in lines from a
             // server (PROTOCOL.md, "Framing").
-            let line = format!("error {code} {}\n", code.describe());
             (
-                line.into_bytes(),
+                WireError::from(code).to_line().into_bytes(),
                 format!("the peer does not speak HTTP and was sent {code}"),
             )
         }
     };
     drop(received);
-    stream.write_all(&answer).await?;
-    stream.flush().await?;
-    stream.shutdown().await?;
-    drop(answer);
-    // The peer has its answer, however it closes.
-    let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
+    farewell(&mut stream, &answer, LINGER).await;
     Err(Answered::new(what).into())
 }

@@ -80,8 +80,8 @@ pub(crate) struct TcpServeArgs {
     pub(crate) tls: TlsServeArgs,
 }
 
-/// Serves TCP until a signal, drains, and prints the final state. `system` is `echo` or `hub`, `port` the default. The exit code is 0 if nothing is
-/// left.
+/// Serves TCP until a signal, drains, and prints the final state. `system` is `echo` or `hub`, `port` the default. The exit
+/// code is 0 if nothing is left.
 pub(crate) fn run<M, C>(
     system: &str,
     endpoint: Endpoint<M, C>,

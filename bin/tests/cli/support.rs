@@ -92,3 +92,23 @@ impl Serving {
         self.child.wait_with_output().unwrap()
     }
 }
+
+/// Runs a command that must end with this exit code, and returns stdout and stderr together.
+pub(crate) fn outcome(test: &str, args: &[&str], code: i32) -> String {
+    let output = echosphere(test, args).stdin(Stdio::null()).output().unwrap();
+    let text = stdout(&output) + &stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    text
+}
+
+pub(crate) fn contains(text: &str, parts: &[&str]) {
+    assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
+}
+
+/// Drains a server, which must end with 0.
+pub(crate) fn drained(server: Serving) -> Output {
+    server.signal(Signal::TERM);
+    let output = server.wait();
+    assert!(output.status.success(), "{output:?}");
+    output
+}

@@ -4,13 +4,12 @@ use std::fs;
 use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 
-use crate::support::{Serving, echosphere, folder, json, stderr, stdout};
+use crate::support::{Serving, contains, drained, folder, json, outcome, stdout};
 
 /// Files that every test can read: `ca.pem`, and `NAME.pem` with `NAME.key` for each certificate of the CA.
 fn files() -> &'static Path {
@@ -59,29 +58,6 @@ fn strs(args: &[String]) -> Vec<&str> {
 fn serving(system: &str, test: &str, certificate: &str, more: &[&str]) -> Serving {
     let identity = identity(certificate);
     Serving::start(system, test, &[&strs(&identity)[..], more].concat())
-}
-
-fn run(test: &str, args: &[&str]) -> Output {
-    echosphere(test, args).stdin(Stdio::null()).output().unwrap()
-}
-
-/// Runs a command that must end with this exit code, and returns stdout and stderr together.
-fn outcome(test: &str, args: &[&str], code: i32) -> String {
-    let output = run(test, args);
-    let text = stdout(&output) + &stderr(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    text
-}
-
-fn contains(text: &str, parts: &[&str]) {
-    assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
-}
-
-fn drained(server: Serving) -> Output {
-    server.signal(Signal::TERM);
-    let output = server.wait();
-    assert!(output.status.success(), "{output:?}");
-    output
 }
 
 #[test]

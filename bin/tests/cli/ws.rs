@@ -2,11 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Output, Stdio};
 
-use rustix::process::Signal;
-
-use crate::support::{Serving, address, echosphere, lines, stderr, stdout};
+use crate::support::{Serving, address, contains, drained, lines, outcome};
 
 /// A server that also speaks WebSocket, and the address of that port.
 fn serving(system: &str, test: &str, more: &[&str]) -> (Serving, String) {
@@ -18,25 +15,6 @@ fn serving(system: &str, test: &str, more: &[&str]) -> (Serving, String) {
         }
         assert_ne!(line, "", "the server has ended");
     }
-}
-
-/// Runs a command that must end with this exit code, and returns stdout and stderr together.
-fn outcome(test: &str, args: &[&str], code: i32) -> String {
-    let output = echosphere(test, args).stdin(Stdio::null()).output().unwrap();
-    let text = stdout(&output) + &stderr(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    text
-}
-
-fn contains(text: &str, parts: &[&str]) {
-    assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
-}
-
-fn drained(server: Serving) -> Output {
-    server.signal(Signal::TERM);
-    let output = server.wait();
-    assert!(output.status.success(), "{output:?}");
-    output
 }
 
 /// Sends `request` to a port and reads the answer to its end.

@@ -1,4 +1,6 @@
 use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
 
 use bytes::Bytes;
@@ -222,6 +224,13 @@ impl WireError {
             code,
             text: text.into(),
         }
+    }
+
+    /// The error as a line, `error <code> <text>` and LF. Every client accepts it as the first thing that a server sends,
+    /// in either framing (PROTOCOL.md, "Framing").
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        format!("error {self}\n")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::{Case, Transport, expect, opened, write};
 use crate::net::{BoxStream, Connector, Listener};
@@ -9,14 +10,27 @@ use crate::net::{BoxStream, Connector, Listener};
 /// How many peers begin a handshake and stop.
 const HALF_OPEN: usize = 20;
 
-/// A future of `accept` that is dropped loses no connection.
+/// A future of `accept` that is dropped loses no connection: here each is polled once and dropped, while a client connects.
 pub(super) async fn cancelled_accept<T: Transport>(transport: &T) -> Case {
     let (mut listener, connector) = transport.start().await.map_err(|error| error.to_string())?;
-    for _ in 0..3 {
-        let mut accept = Box::pin(listener.accept());
-        poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
-    }
-    opened(&mut listener, &connector).await?;
+    let accepting = async {
+        loop {
+            let mut accept = Box::pin(listener.accept());
+            let polled = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await;
+            drop(accept);
+            if let Poll::Ready(incoming) = polled {
+                let incoming = incoming.map_err(|error| format!("accept: {error}"))?;
+                return incoming.finish().await.map_err(|error| format!("finish: {error}"));
+            }
+            // The sockets of the runtime become ready between two polls.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let dialling = async { connector.dial().await.map_err(|error| format!("dial: {error}")) };
+    let ((_, mut accepted), (_, mut dialled)) = tokio::try_join!(biased; accepting, dialling)?;
+    let message = transport.frame(b"hello");
+    write(&mut dialled, &message).await?;
+    expect(&mut accepted, &message).await?;
     Ok(true)
 }
 
@@ -89,8 +103,7 @@ pub(super) async fn many<T: Transport>(transport: &T) -> Case {
             .await
             .map_err(|error| format!("read: {error}"))?;
         let at = expected.iter().position(|other| *other == message);
-        expected.swap_remove(at.ok_or("a message of no connection")?);
-        // Answers reach the connection that they belong to; see the other cases.
+        expected.swap_remove(at.ok_or("a message of no connection, or one that came twice")?);
     }
-    Ok(expected.is_empty())
+    Ok(true)
 }
