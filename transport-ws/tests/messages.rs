@@ -3,13 +3,19 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use echosphere_transport_ws::{WsConfig, WsStream};
+use async_trait::async_trait;
+use echosphere_driver::{Incoming, Listener, Peer};
+use echosphere_transport_ws::{WsConfig, WsListener, WsStream};
 use support::{
-    BINARY, CLOSE, CONTINUE, FIN, PING, PONG, Raw, TEXT, close, frame, header, length_frame, soon, unmasked, upgraded,
+    BINARY, CLOSE, CONTINUE, FIN, PING, PONG, REQUEST, Raw, TEXT, close, frame, header, length_frame, soon, unmasked,
+    upgraded,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::yield_now;
 
 const LIMIT: u32 = 2000;
@@ -395,4 +401,57 @@ async fn what_is_written_after_a_refusal_is_ignored() {
     stream.flush().await.unwrap();
     assert_eq!(peer.closed().await.0, 1002);
     assert_eq!(peer.rest().await, b"");
+}
+
+/// A peer whose bytes are all there, and are read one at a time.
+struct OneByOne(VecDeque<u8>);
+
+impl AsyncRead for OneByOne {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        buf.put_slice(self.0.pop_front().as_slice());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for OneByOne {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+struct Once(Option<OneByOne>);
+
+#[async_trait]
+impl Listener for Once {
+    type Stream = OneByOne;
+
+    async fn accept(&mut self) -> io::Result<Incoming<OneByOne>> {
+        let stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Incoming::ready(Peer::new("memory", None), stream))
+    }
+}
+
+/// The number of such reads in one poll is bounded. The last of them can be the one that decodes to something.
+#[tokio::test]
+async fn no_byte_is_lost_after_many_reads_that_decode_to_nothing() {
+    for length in 0..=125 {
+        let ping = frame(FIN | PING, vec![0; length]);
+        let all = [REQUEST.as_bytes(), &ping, &frame(FIN | BINARY, "x")].concat();
+        let mut listener = WsListener::new(Once(Some(OneByOne(all.into()))), WsConfig::default());
+        let (_, mut stream) = listener.accept().await.unwrap().finish().await.unwrap();
+        let (mut read, mut part) = (Vec::new(), [0; 100]);
+        while read.len() < 5 {
+            let count = stream.read(&mut part).await.unwrap();
+            read.extend_from_slice(&part[..count]);
+        }
+        assert_eq!(read, length_frame("x"), "after a Ping of {length} bytes");
+    }
 }
