@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -33,6 +34,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// A stream of any transport.
 pub type BoxStream = Box<dyn Stream>;
+
+/// Boxes a stream, unless it is boxed already: each box costs a call for each read and write.
+pub(crate) fn boxed<S: Stream>(stream: S) -> BoxStream {
+    let mut stream = Some(stream);
+    let any: &mut dyn Any = &mut stream;
+    match any.downcast_mut::<Option<BoxStream>>().and_then(Option::take) {
+        Some(boxed) => boxed,
+        None => Box::new(stream.expect("it is taken only if it is boxed")),
+    }
+}
 
 /// What a transport knows of the other side of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,10 +154,10 @@ impl<S: Stream> Incoming<S> {
     #[must_use]
     pub fn boxed(self) -> Incoming<BoxStream> {
         match self.0 {
-            State::Ready((peer, stream)) => Incoming::ready(peer, Box::new(stream)),
+            State::Ready((peer, stream)) => Incoming::ready(peer, boxed(stream)),
             State::Negotiating(peer, negotiation) => Incoming::negotiating(peer, async move {
                 let (peer, stream) = negotiation.await?;
-                Ok((peer, Box::new(stream) as BoxStream))
+                Ok((peer, boxed(stream)))
             }),
         }
     }
@@ -261,5 +272,18 @@ pub trait Connector: Send + Sync {
     /// As [`Listener::settle`].
     fn settle(&self) -> Arc<dyn Settle> {
         Arc::new(Reactor::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_boxed_once() {
+        let first = boxed(tokio::io::duplex(1).0);
+        let at: *const dyn Stream = &raw const *first;
+        let again: *const dyn Stream = &raw const *boxed(first);
+        assert!(std::ptr::addr_eq(at, again));
     }
 }

@@ -9,7 +9,7 @@ use echosphere_core::{DialError, DialTarget, DialToken, Machine, Time};
 
 use super::connections::{CONNECTED, Channel};
 use super::{Boxed, Driver, DriverKey};
-use crate::net::{BoxStream, Connector, Negotiated, OtherProtocol};
+use crate::net::{BoxStream, Connector, Negotiated, OtherProtocol, boxed};
 
 type Attempt = Boxed<io::Result<Negotiated<BoxStream>>>;
 
@@ -26,7 +26,7 @@ impl<C> Dialler<C> {
             let connector = Arc::clone(&connector);
             Box::pin(async move {
                 let (peer, stream) = connector.dial().await?;
-                Ok((peer, Box::new(stream) as BoxStream))
+                Ok((peer, boxed(stream)))
             })
         };
         Self {
